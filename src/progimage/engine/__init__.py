@@ -1,0 +1,42 @@
+"""The engine: all that touches pixels.
+
+It knows neither HTTP nor storage, so it is also a plain Python library::
+
+    from progimage.engine import Limits, RenditionSpec, inspect, render
+
+    info = inspect("photo.heic", Limits())
+    render("photo.heic", RenditionSpec(format="WEBP"), "photo.webp", Limits())
+"""
+
+from progimage.engine.errors import (
+    CannotRepresent,
+    CorruptImage,
+    EngineError,
+    InvalidParameter,
+    LimitExceeded,
+    NotAnImage,
+)
+from progimage.engine.formats import FORMATS, Format, by_extension, by_name
+from progimage.engine.inspect import ImageInfo, inspect
+from progimage.engine.limits import Limits
+from progimage.engine.pipeline import ENGINE_VERSION, render
+from progimage.engine.spec import RenditionSpec
+
+__all__ = [
+    "ENGINE_VERSION",
+    "FORMATS",
+    "CannotRepresent",
+    "CorruptImage",
+    "EngineError",
+    "Format",
+    "ImageInfo",
+    "InvalidParameter",
+    "LimitExceeded",
+    "Limits",
+    "NotAnImage",
+    "RenditionSpec",
+    "by_extension",
+    "by_name",
+    "inspect",
+    "render",
+]

@@ -1,0 +1,457 @@
+"""From a file to frames: finds out the format, holds the header against the limits, decodes.
+
+Nothing of what a file claims is believed before `Limits.check` has seen it, and only the formats of our table are
+ever tried, so that no file can wake a codec that is not one of them (Ghostscript, for example).
+"""
+
+import re
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pillow_heif
+import pillow_jxl
+import pyvips
+from PIL import AvifImagePlugin, Image, ImageFile
+
+from progimage.engine.errors import CorruptImage, EngineError, NotAnImage
+from progimage.engine.formats import FORMATS, Format
+from progimage.engine.jxl_header import is_jxl, jxl_size
+from progimage.engine.limits import Limits
+from progimage.engine.modes import mode_of
+
+# One worker a core: threads inside a codec would only take cores from the other workers.
+pillow_heif.register_heif_opener(decode_threads=1)
+pillow_jxl.JpegXLImagePlugin.DECODE_THREADS = 0
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+ImageFile.LOAD_TRUNCATED_IMAGES = False
+Image.init()
+
+_PILLOW_READS = sorted({f.pillow for f in FORMATS.values() if f.reader and f.pillow} & set(Image.OPEN))
+_VIPS_LOADERS = {
+    "JPEG": "jpegload",
+    "MPO": "jpegload",
+    "PNG": "pngload",
+    "TIFF": "tiffload",
+    "WEBP": "webpload",
+}
+_ROW_BY_MAGIC = {b"P1": "PBM", b"P4": "PBM", b"P2": "PGM", b"P5": "PGM", b"P3": "PPM", b"P6": "PPM", b"Pf": "PFM"}
+_SVG_SNIFFED = 64 * 1024
+ORIENTATION_TAG = 0x0112
+_PATH = re.compile(r"/[^\s\"']*/[^\s\"']+")
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One decoded frame or page.
+
+    Attributes:
+        pixels: Grey, RGB or CMYK, with or without alpha as the last band; unsigned char, unsigned short, or (grey
+            only) float. Its metadata holds the ICC profile and the EXIF orientation that are still to be applied.
+        mode: The kind of pixels, one of `formats.MODES`. `1` is kept as grey, and `P` as grey or RGB: the mode tells
+            only that there is nothing but black and white, or that there are at most 256 colours.
+        duration: How long it is shown, in milliseconds; 0 outside of an animation.
+    """
+
+    pixels: pyvips.Image
+    mode: str
+    duration: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An image file whose header was read and kept to the limits.
+
+    Attributes:
+        path: Where the file is.
+        format: The row of the table of formats.
+        limits: What it was held against.
+        width: Of the first frame or page as it is stored, in pixels.
+        height: Of the first frame or page as it is stored, in pixels.
+        count: How many frames or pages it has.
+        mode: The Pillow mode of the first one, or "SVG".
+        plays: How often an animation is played; 0 is without end.
+    """
+
+    path: Path
+    format: Format
+    limits: Limits
+    width: int
+    height: int
+    count: int
+    mode: str
+    plays: int = 0
+
+    @property
+    def animated(self) -> bool:
+        """It has frames that are shown one after the other."""
+        return self.count > 1 and self.format.animated
+
+    def readers(self) -> list[str]:
+        """Return the codecs to decode it with, in the order in which to try them.
+
+        An animation is read by Pillow, one frame at a time; libvips would hold all of them at once.
+        """
+        if self.format.name == "SVG" or self.mode == "VIPS":
+            return ["vips"]
+        if self.format.name == "TIFF" and self.mode in ("YCbCr", "LAB"):
+            return ["pillow"]  # libvips takes raw YCbCr for RGB, and refuses 8-bit Lab
+        if self.format.reader == "vips" and not self.animated:
+            return ["vips", "pillow"]
+        return ["pillow"]
+
+    def frames(self, reader: str, first: int, last: int) -> Iterator[Frame]:
+        """Decode frames or pages, one at a time, as they are asked for.
+
+        Args:
+            reader: One of `readers`.
+            first: The first one, counted from 0.
+            last: The one after the last.
+
+        Raises:
+            CorruptImage: It can't be decoded. With libvips, which is lazy, pyvips.Error can come later, when the
+                pixels are used.
+        """
+        return _vips_frames(self, first, last) if reader == "vips" else _pillow_frames(self, first, last)
+
+
+def open_source(path: Path, limits: Limits) -> Source:
+    """Read the header of an image file.
+
+    Args:
+        path: The file; what it is called does not matter.
+        limits: The largest image to accept.
+
+    Raises:
+        NotAnImage: It is in no format that can be read.
+        CorruptImage: The header is broken.
+        LimitExceeded: The image is too large.
+    """
+    with path.open("rb") as file:
+        head = file.read(_SVG_SNIFFED)
+    if not head:
+        raise NotAnImage("The file is empty.")
+    # The bound for images inside of images (an ICO's PNG, for one), whose headers only the plugin sees.
+    Image.MAX_IMAGE_PIXELS = max(1, limits.pixels // 2)
+    if is_jxl(head):
+        try:
+            limits.check(*jxl_size(head))
+        except ValueError as error:
+            raise CorruptImage(f"The JPEG XL header is broken: {error}.") from error
+    if _looks_like_svg(head):
+        return _open_svg(path, limits)
+    try:
+        with open_pillow(path) as image:
+            return _describe(path, image, head, limits)
+    except NotAnImage:
+        if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+            return _open_vips_tiff(path, limits)
+        raise
+
+
+def open_pillow(path: Path) -> Image.Image:
+    """Open an image file with those of Pillow's plugins that are in the table of formats.
+
+    Raises:
+        NotAnImage: None of them knows it.
+        CorruptImage: One of them does, and fails.
+    """
+    warnings.simplefilter("ignore")
+    try:
+        return Image.open(path, formats=_PILLOW_READS)
+    except Image.UnidentifiedImageError:
+        raise NotAnImage("The file is in no image format that can be read here.") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # plugins raise whatever their parsing runs into
+        raise CorruptImage(f"The header of the image is broken: {say(error)}.") from error
+
+
+def _describe(path: Path, image: Image.Image, head: bytes, limits: Limits) -> Source:
+    format = _row(image.format or "", head)
+    limits.check(*image.size)
+    try:
+        sizes = _page_sizes(image, format, limits)
+    except (EngineError, MemoryError):
+        raise
+    except Exception as error:
+        raise CorruptImage(f"The frames of the image can't be counted: {say(error)}.") from error
+    plays = _plays(image, format) if len(sizes) > 1 and format.animated else 0
+    width, height = sizes[0]
+    return Source(path, format, limits, width, height, len(sizes), image.mode, plays)
+
+
+def _row(pillow_format: str, head: bytes) -> Format:
+    if pillow_format == "PPM":
+        return FORMATS[_ROW_BY_MAGIC.get(head[:2], "PNM")]
+    if pillow_format == "JPEG2000":
+        return FORMATS["J2K" if head.startswith(b"\xff\x4f\xff\x51") else "JP2"]
+    return FORMATS["HEIC" if pillow_format == "HEIF" else pillow_format]
+
+
+def _page_sizes(image: Image.Image, format: Format, limits: Limits) -> list[tuple[int, int]]:
+    if format.name == "ICO":
+        return _ico_sizes(image)
+    if format.name == "HEIC":
+        return [part.size for part in _heif_parts(image)]
+    if not (format.animated or format.pages):
+        return [image.size]
+    if format.animated and format.name != "GIF":  # these have their frame count in the header
+        count = max(1, getattr(image, "n_frames", 1) - _default_image(image))
+        limits.check(*image.size, count)
+        return [image.size] * count
+    sizes = [image.size]
+    try:
+        while True:
+            image.seek(len(sizes))
+            sizes.append(image.size if format.pages else sizes[0])
+            limits.check(*sizes[-1], len(sizes))
+    except EOFError:
+        return sizes
+
+
+def _default_image(image: Image.Image) -> int:
+    # The picture of an APNG for readers that know no animation, where it is not the animation's first frame.
+    return int(bool(getattr(image, "default_image", False)))
+
+
+def _ico_sizes(image: Image.Image) -> list[tuple[int, int]]:
+    return sorted(image.info["sizes"], key=lambda size: size[0] * size[1], reverse=True)
+
+
+def _heif_parts(image: Image.Image) -> list[Any]:
+    # The primary picture first: it is the one that every viewer shows.
+    heif: Any = image._heif_file  # type: ignore[attr-defined]
+    primary = heif.primary_index
+    return [heif[primary], *(heif[i] for i in range(len(heif)) if i != primary)]
+
+
+def _plays(image: Image.Image, format: Format) -> int:
+    loop = image.info.get("loop")
+    if format.name == "GIF":  # its field counts the repeats after the first time, and 0 is without end
+        return 1 if loop is None else 0 if loop == 0 else loop + 1
+    return int(loop or 0)
+
+
+def _looks_like_svg(head: bytes) -> bool:
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    return text.startswith(b"<") and b"<svg" in text
+
+
+def _open_svg(path: Path, limits: Limits) -> Source:
+    try:
+        image = _load_svg(path)
+    except pyvips.Error as error:
+        raise CorruptImage(f"The SVG can't be read: {say(error)}.") from error
+    limits.check(image.width, image.height)
+    return Source(path, FORMATS["SVG"], limits, image.width, image.height, 1, "RGBA")
+
+
+def _load_svg(path: Path) -> pyvips.Image:
+    # From a buffer: so the document has no address, and nothing that it refers to outside of itself is loaded.
+    return pyvips.Image.svgload_buffer(path.read_bytes())
+
+
+def _open_vips_tiff(path: Path, limits: Limits) -> Source:
+    # Some TIFFs (float RGB, for one) are unknown to Pillow but not to libvips.
+    try:
+        image = pyvips.Image.tiffload(str(path))
+    except pyvips.Error:
+        raise NotAnImage("The file is a TIFF of a kind that can't be read here.") from None
+    count = image.get("n-pages") if image.get_typeof("n-pages") else 1
+    limits.check(image.width, image.height, count)
+    return Source(path, FORMATS["TIFF"], limits, image.width, image.height, count, "VIPS")
+
+
+def _vips_frames(source: Source, first: int, last: int) -> Iterator[Frame]:
+    for page in range(first, last):
+        try:
+            image = _load_vips(source, page)
+            source.limits.check(image.width, image.height)
+            if source.format.name == "TIFF" and source.mode == "RGBX":
+                image = image.extract_band(0, n=3)  # the fourth sample means nothing, least of all alpha
+            pixels = _normalise(image)
+        except pyvips.Error as error:
+            raise CorruptImage(f"The image can't be decoded: {say(error)}.") from error
+        mode = mode_of(pixels)
+        if (source.mode, mode) in (("1", "L"), ("P", "L"), ("P", "RGB")):
+            mode = source.mode
+        yield Frame(pixels, mode)
+
+
+def _load_vips(source: Source, page: int) -> pyvips.Image:
+    if source.format.name == "SVG":
+        return _load_svg(source.path)
+    options: dict[str, Any] = {"access": "sequential", "fail_on": "error"}
+    if source.format.name == "TIFF":
+        options["page"] = page
+    elif page:
+        raise CorruptImage("Only Pillow reads the further pictures of this format.")
+    return getattr(pyvips.Image, _VIPS_LOADERS[source.format.name])(str(source.path), **options)
+
+
+def _normalise(image: pyvips.Image) -> pyvips.Image:
+    """Bring whatever libvips loads to the few kinds of pixels that a `Frame` may have."""
+    if image.format in ("complex", "dpcomplex"):
+        raise CorruptImage("Images of complex numbers are not read.")
+    if image.interpretation in ("lab", "labs", "labq", "xyz", "yxy", "lch", "cmc", "hsv", "scrgb"):
+        image = image.colourspace("srgb")
+    if image.interpretation == "cmyk":
+        image = image.extract_band(0, n=4)
+        return image if image.format == "uchar" else (image / 257).cast("uchar").copy(interpretation="cmyk")
+    if image.bands > 4:
+        image = image.extract_band(0, n=3)
+    if image.format not in ("uchar", "ushort"):
+        if image.bands == 1:
+            return image.cast("float").copy(interpretation="b-w")
+        image = to_range(image, 65535).cast("ushort")
+    deep = image.format == "ushort"
+    if image.bands < 3:
+        return image.copy(interpretation="grey16" if deep else "b-w")
+    return image.copy(interpretation="rgb16" if deep else "srgb")
+
+
+def to_range(image: pyvips.Image, white: int) -> pyvips.Image:
+    """Bring samples of unknown range to 0..`white`, as floats.
+
+    Samples that all lie in 0..1, 0..255 or 0..65535 are taken to have that range; any others are stretched, so that
+    the least is black and the greatest white. What is not a number becomes 0.
+    """
+    image = image.copy_memory()  # it is read more than once
+    image = (image == image).ifthenelse(image, 0)
+    least, greatest = image.min(), image.max()
+    for top in (1, 255, 65535):
+        if least >= 0 and greatest <= top:
+            return image * (white / top)
+    return (image - least) * (white / (greatest - least))
+
+
+def _pillow_frames(source: Source, first: int, last: int) -> Iterator[Frame]:
+    try:
+        if source.format.name == "HEIC":
+            yield from _heif_frames(source, first, last)
+            return
+        with open_pillow(source.path) as image:
+            keep_alpha = not (source.format.name == "GIF" and source.animated) or _has_transparency(image, last)
+            for index in range(first, last):
+                yield _pillow_frame(source, image, index, keep_alpha)
+    except (EngineError, MemoryError, pyvips.Error):
+        raise
+    except Exception as error:  # plugins raise whatever their parsing runs into
+        raise CorruptImage(f"The image can't be decoded: {say(error)}.") from error
+
+
+def _has_transparency(image: Image.Image, count: int) -> bool:
+    # A GIF's frames use a transparent colour for "as before", so only the composed frames tell.
+    for index in range(count):
+        image.seek(index)
+        image.load()
+        if image.has_transparency_data and image.convert("RGBA").getextrema()[3][0] < 255:  # type: ignore[index]
+            return True
+    return False
+
+
+def _pillow_frame(source: Source, image: Image.Image, index: int, keep_alpha: bool) -> Frame:
+    if source.format.name == "ICO":
+        image.size = _ico_sizes(image)[index]  # type: ignore[misc]
+    elif index or source.animated:
+        image.seek(index + _default_image(image))
+    source.limits.check(*image.size)
+    image.load()
+    source.limits.check(*image.size)
+    still = image if keep_alpha else image.convert("RGB")
+    frame = from_pillow(still)
+    pixels = frame.pixels.copy()
+    profile = image.info.get("icc_profile")
+    if profile:
+        pixels.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
+    # libjxl has already turned the picture; what its EXIF says is to be ignored (ISO/IEC 18181-2).
+    orientation = 1 if source.format.name == "JXL" else image.getexif().get(ORIENTATION_TAG, 1)
+    if orientation in range(2, 9):
+        pixels.set_type(pyvips.GValue.gint_type, "orientation", orientation)
+    duration = round(image.info.get("duration") or 0) if source.animated else 0
+    return Frame(pixels, frame.mode, duration)
+
+
+def _heif_frames(source: Source, first: int, last: int) -> Iterator[Frame]:
+    # Not through the Pillow plugin, which cuts 10 and 12 bits a channel down to 8.
+    heif = pillow_heif.open_heif(source.path, convert_hdr_to_8bit=False)
+    primary = heif.primary_index
+    order = [primary, *(i for i in range(len(heif)) if i != primary)]
+    for index in order[first:last]:
+        part = heif[index]
+        deep = part.mode.endswith(";16")
+        bands = {"L": 1, "I": 1, "LA": 2, "RGB": 3, "RGBA": 4, "RGBa": 4}[part.mode.removesuffix(";16")]
+        row = part.stride // (2 if deep else 1) // bands
+        kind = "ushort" if deep else "uchar"
+        pixels = pyvips.Image.new_from_memory(part.data, row, part.size[1], bands, kind)
+        pixels = _normalise(pixels.crop(0, 0, *part.size))
+        if part.mode.startswith("RGBa"):
+            pixels = pixels.unpremultiply(max_alpha=65535 if deep else 255).cast(kind)
+            pixels = pixels.copy(interpretation="rgb16" if deep else "srgb")
+        pixels = pixels.copy()
+        profile = part.info.get("icc_profile")
+        if profile:
+            pixels.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
+        yield Frame(pixels, mode_of(pixels))
+
+
+def from_pillow(image: Image.Image) -> Frame:
+    """Take over the pixels of a loaded Pillow image, of any mode.
+
+    Raises:
+        ValueError: The mode is one that Pillow can't convert.
+    """
+    mode = image.mode
+    if mode == "LAB":
+        return Frame(_from_lab(image), "RGB")
+    if mode.startswith("I;16"):
+        return Frame(_memory(image, _native_16bit(image), "ushort", "grey16"), "L16")
+    if mode == "F":
+        return Frame(_memory(image, image.tobytes(), "float", "b-w"), "F")
+    if mode == "I":
+        pixels = _memory(image, image.tobytes(), "int", "b-w")
+        if pixels.min() < 0 or pixels.max() > 65535:
+            pixels = to_range(pixels, 65535)
+        return Frame(pixels.cast("ushort").copy(interpretation="grey16"), "L16")
+    if mode == "CMYK":
+        return Frame(_memory(image, image.tobytes(), "uchar", "cmyk"), "CMYK")
+    grey = mode in ("1", "L", "LA", "La")
+    transparent = image.has_transparency_data or mode in ("La", "RGBa")
+    plain = image.convert(("LA" if grey else "RGBA") if transparent else ("L" if grey else "RGB"))
+    pixels = _memory(plain, plain.tobytes(), "uchar", "b-w" if grey else "srgb")
+    return Frame(pixels, mode if mode in ("1", "P") and not transparent else plain.mode)
+
+
+def _memory(image: Image.Image, data: bytes, kind: str, interpretation: str) -> pyvips.Image:
+    bands = len(image.getbands())
+    return pyvips.Image.new_from_memory(data, image.width, image.height, bands, kind).copy(
+        interpretation=interpretation
+    )
+
+
+def _native_16bit(image: Image.Image) -> bytes:
+    data = image.tobytes()
+    if image.mode != "I;16B":
+        return data
+    swapped = pyvips.Image.new_from_memory(data, image.width, image.height, 1, "ushort").byteswap()
+    return bytes(swapped.write_to_memory())
+
+
+def _from_lab(image: Image.Image) -> pyvips.Image:
+    # Pillow keeps L as 0..255 for 0..100, and a and b with 128 added.
+    pixels = pyvips.Image.new_from_memory(
+        b"".join(image.getchannel(band).tobytes() for band in range(3)), image.width, image.height * 3, 1, "uchar"
+    )
+    planes = [pixels.crop(0, image.height * band, image.width, image.height) for band in range(3)]
+    lab = (planes[0] * (100 / 255)).bandjoin([planes[1] - 128, planes[2] - 128])
+    return lab.copy(interpretation="lab").colourspace("srgb")
+
+
+def say(error: Exception) -> str:
+    """Say in one line what a codec said, without the paths that it may name."""
+    text = str(error.detail) if isinstance(error, pyvips.Error) else str(error)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return _PATH.sub("the file", lines[0]).rstrip(".") if lines else type(error).__name__

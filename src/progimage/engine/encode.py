@@ -1,0 +1,217 @@
+"""From frames to a file: one small writer for each way of writing, chosen by the table of formats."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pillow_heif
+import pyvips
+from PIL import Image
+
+from progimage.engine.decode import Frame, from_pillow
+from progimage.engine.errors import CannotRepresent, EngineError
+from progimage.engine.modes import mode_of
+from progimage.engine.plan import Plan
+
+_ICO_SIDES = (256, 128, 64, 48, 32, 24, 16)
+_OPAQUE_FROM = 128
+"""The alpha from which on a pixel counts as opaque where there is only opaque and transparent."""
+
+# What each format is written with; the figures behind it are in docs/decisions/0002-codecs.md.
+_VIPS_OPTIONS: dict[str, dict[str, Any]] = {
+    "JPEG": {"saver": "jpegsave", "Q": 80, "optimize_coding": True},
+    "PNG": {"saver": "pngsave", "compression": 6, "filter": "all"},
+    "TIFF": {"saver": "tiffsave", "compression": "deflate", "predictor": "horizontal"},
+    "WEBP": {"saver": "webpsave", "Q": 80, "effort": 4},
+}
+_PILLOW_OPTIONS: dict[str, dict[str, Any]] = {
+    "AVIF": {"quality": 65, "speed": 7, "max_threads": 1},
+    "GIF": {"optimize": False},
+    "HEIC": {"quality": 65},
+    "JXL": {"quality": 80, "effort": 5, "num_threads": 0},
+    "JP2": {"quality_mode": "dB", "quality_layers": [42]},
+    "J2K": {"quality_mode": "dB", "quality_layers": [42], "no_jp2": True},
+    "MPO": {"quality": 80},
+    "PDF": {"quality": 85, "creationDate": None, "modDate": None},
+    "PNG": {"compress_level": 6},
+    "TIFF": {"compression": "tiff_adobe_deflate"},
+    "WEBP": {"quality": 80, "method": 4},
+}
+
+
+def encode(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) -> None:
+    """Write frames to a file.
+
+    Args:
+        first: The first frame or page, after all steps.
+        rest: The others, made as they are asked for.
+        plan: What was settled for this rendering.
+        target: The file.
+
+    Raises:
+        CannotRepresent: The codec refuses this image.
+    """
+    try:
+        _writer(plan, first.mode)(first, rest, plan, target)
+    except (EngineError, MemoryError, pyvips.Error):
+        raise
+    except Exception as error:  # Pillow's plugins raise whatever their writing runs into
+        raise CannotRepresent(f"{plan.format.name} can't hold this image: {error}") from error
+
+
+_Writer = Callable[[Frame, Iterator[Frame], Plan, Path], None]
+
+
+def _writer(plan: Plan, mode: str) -> _Writer:
+    name = plan.format.name
+    if plan.several:
+        return _write_animation if plan.format.animated else _write_pages
+    if name in ("ICO", "ICNS"):
+        return _write_ico if name == "ICO" else _write_icns
+    if mode in ("RGB16", "RGBA16") and name in ("AVIF", "HEIC", "PPM", "PNM"):
+        return {"AVIF": _write_deep_avif, "HEIC": _write_deep_heic}.get(name, _write_deep_pnm)
+    if name in _VIPS_OPTIONS and mode not in ("P", "PA"):
+        return _write_vips
+    return _write_pillow
+
+
+def _write_vips(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) -> None:
+    options = dict(_VIPS_OPTIONS[plan.format.name])
+    if first.mode == "1":
+        options |= {"bitdepth": 1}
+        if plan.format.name == "TIFF":
+            options |= {"compression": "ccittfax4", "predictor": "none"}
+        else:
+            options |= {"filter": "none"}
+    elif first.mode == "F":
+        options |= {"predictor": "float"}
+    saver = options.pop("saver")
+    # A 1-bit image is dithered by Pillow: libvips would only cut at the middle.
+    pixels = from_pillow(to_pillow(first)).pixels if first.mode == "1" else first.pixels
+    getattr(pixels, saver)(str(target), keep="icc", **options)
+
+
+def _write_pillow(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) -> None:
+    to_pillow(first).save(target, plan.format.pillow, **_options(first, plan))
+
+
+def _write_animation(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) -> None:
+    # The writers look up a frame's duration after they have asked for the frame, so the list may grow with them.
+    durations = [first.duration]
+    options = _options(first, plan) | {"save_all": True, "duration": durations}
+
+    def following() -> Iterator[Image.Image]:
+        for frame in rest:
+            durations.append(frame.duration)
+            yield to_pillow(frame)
+
+    if plan.format.name != "GIF":
+        options["loop"] = plan.plays
+    elif plan.plays != 1:  # a GIF counts the repeats after the first time
+        options["loop"] = max(0, plan.plays - 1)
+    if first.mode == "PA":
+        options["disposal"] = 2  # or the frame before would be seen through this one
+    to_pillow(first).save(target, plan.format.pillow, append_images=following(), **options)
+
+
+def _write_pages(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) -> None:
+    options = _options(first, plan) | {"save_all": True}
+    to_pillow(first).save(target, plan.format.pillow, append_images=map(to_pillow, rest), **options)
+
+
+def _write_ico(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) -> None:
+    whole = to_pillow(first)
+    longest = max(whole.size)
+    sides = [side for side in _ICO_SIDES if side < longest] + [min(longest, _ICO_SIDES[0])]
+    images = {image.size: image for image in (_scaled(whole, side / longest) for side in sorted(set(sides)))}
+    largest = list(images.values())[-1]
+    largest.save(target, "ICO", sizes=list(images), append_images=list(images.values()))
+
+
+def _write_icns(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) -> None:
+    # An icon is square: the rest of a picture that is not stays transparent.
+    whole = to_pillow(first)
+    side = max(whole.size)
+    square = Image.new("RGBA", (side, side))
+    square.paste(whole, ((side - whole.width) // 2, (side - whole.height) // 2))
+    square.save(target, "ICNS")
+
+
+def _scaled(image: Image.Image, scale: float) -> Image.Image:
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    return image.resize(size, Image.Resampling.LANCZOS)
+
+
+def _write_deep_avif(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) -> None:
+    # 10 bits: the most that AV1's main profile has, so that every decoder reads it. Pillow writes 8.
+    first.pixels.heifsave(str(target), compression="av1", bitdepth=10, Q=65, effort=2, keep="icc")
+
+
+def _write_deep_heic(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) -> None:
+    pixels = first.pixels
+    mode = "RGBA;16" if first.mode == "RGBA16" else "RGB;16"
+    heif = pillow_heif.from_bytes(mode, (pixels.width, pixels.height), bytes(pixels.write_to_memory()))
+    profile = _profile(first)
+    if profile:
+        heif[0].info["icc_profile"] = profile
+    heif.save(target, quality=_PILLOW_OPTIONS["HEIC"]["quality"])
+
+
+def _write_deep_pnm(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) -> None:
+    # Netpbm's raw PPM: samples of two bytes, the more significant one first.
+    pixels = first.pixels
+    header = f"P6\n{pixels.width} {pixels.height}\n65535\n".encode()
+    target.write_bytes(header + bytes(pixels.byteswap().write_to_memory()))
+
+
+def _options(frame: Frame, plan: Plan) -> dict[str, Any]:
+    options = dict(_PILLOW_OPTIONS.get(plan.format.name, {}))
+    profile = _profile(frame)
+    if profile and plan.format.icc:
+        options["icc_profile"] = profile
+    if plan.format.name == "PDF" and frame.mode not in ("L", "RGB", "CMYK"):
+        del options["quality"]  # the others are not stored as JPEG
+    return options
+
+
+def _profile(frame: Frame) -> bytes | None:
+    name = "icc-profile-data"
+    return bytes(frame.pixels.get(name)) if frame.pixels.get_typeof(name) else None
+
+
+def to_pillow(frame: Frame) -> Image.Image:
+    """Make a Pillow image of a frame; `1`, `P` and `PA` are dithered to it if need be."""
+    pixels = frame.pixels
+    kind = {"1": "L", "L16": "I;16", "PA": "RGBA"}.get(frame.mode, frame.mode)
+    if frame.mode == "P":
+        kind = mode_of(pixels)
+    image = Image.frombuffer(kind, (pixels.width, pixels.height), bytes(pixels.write_to_memory()), "raw", kind, 0, 1)
+    if frame.mode == "1":
+        return image.convert("1")
+    if frame.mode == "P":
+        return _to_palette(image, 256)
+    if frame.mode == "PA":
+        return _to_transparent_palette(image)
+    return image
+
+
+def _to_palette(image: Image.Image, colours: int) -> Image.Image:
+    """Reduce to a palette: exactly if there are few enough colours, else with Floyd-Steinberg dithering."""
+    if image.mode == "L":
+        return image.convert("P")
+    reduced = image.quantize(colours, Image.Quantize.MEDIANCUT)
+    if image.getcolors(colours) is not None:
+        return reduced
+    return image.quantize(palette=reduced, dither=Image.Dither.FLOYDSTEINBERG)
+
+
+def _to_transparent_palette(image: Image.Image) -> Image.Image:
+    alpha = image.getchannel("A")
+    colours = image.convert("RGB")
+    if alpha.getextrema()[0] >= _OPAQUE_FROM:
+        return _to_palette(colours, 256)
+    transparent = 255
+    reduced = _to_palette(colours, transparent)
+    reduced.paste(transparent, mask=alpha.point(lambda value: 255 if value < _OPAQUE_FROM else 0))
+    reduced.info["transparency"] = transparent
+    return reduced

@@ -1,0 +1,58 @@
+"""What can be wrong with an image or with what is asked of it.
+
+Every error can be pickled, since workers raise them in another process.
+"""
+
+
+class EngineError(Exception):
+    """The base of all errors of the engine."""
+
+
+class NotAnImage(EngineError):
+    """The bytes are in no format that can be read."""
+
+
+class CorruptImage(EngineError):
+    """The format is known, but the image in it is truncated or corrupt."""
+
+
+class LimitExceeded(EngineError):
+    """The image is larger than a limit allows.
+
+    Args:
+        what: What is limited, in words, such as "pixels".
+        given: What the image has.
+        allowed: The most that is allowed.
+    """
+
+    def __init__(self, what: str, given: int, allowed: int) -> None:
+        """Keep the three parts, so that they survive pickling."""
+        super().__init__(what, given, allowed)
+        self.what, self.given, self.allowed = what, given, allowed
+
+    def __str__(self) -> str:
+        """Say it in one sentence."""
+        return f"The image has {self.given} {self.what}; at most {self.allowed} are allowed."
+
+
+class InvalidParameter(EngineError):
+    """A parameter of a rendition is unknown or has a value that is not allowed.
+
+    Args:
+        parameter: The name of the parameter.
+        given: The value that was given.
+        allowed: What would have been allowed, in words.
+    """
+
+    def __init__(self, parameter: str, given: str, allowed: str) -> None:
+        """Keep the three parts, so that they survive pickling."""
+        super().__init__(parameter, given, allowed)
+        self.parameter, self.given, self.allowed = parameter, given, allowed
+
+    def __str__(self) -> str:
+        """Say it in one sentence."""
+        return f"{self.parameter} is {self.given!r}; allowed: {self.allowed}."
+
+
+class CannotRepresent(EngineError):
+    """The target format has no way to hold this image, such as one that is too wide for it."""

@@ -1,0 +1,173 @@
+"""Looking at an image once, when it arrives: is it whole, and what is it like?"""
+
+import io
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyvips
+from PIL import ExifTags, ImageCms
+
+from progimage.engine.decode import ORIENTATION_TAG, Frame, Source, open_pillow, open_source, say
+from progimage.engine.errors import CorruptImage
+from progimage.engine.limits import Limits
+from progimage.engine.modes import is_deep
+
+_EXIF_FIELDS = (
+    "Make", "Model", "LensMake", "LensModel", "Software", "Artist", "Copyright", "ImageDescription", "DateTime",
+    "DateTimeOriginal", "OffsetTimeOriginal", "ExposureTime", "FNumber", "ISOSpeedRatings", "FocalLength",
+    "FocalLengthIn35mmFilm", "ExposureBiasValue", "ExposureProgram", "MeteringMode", "Flash", "WhiteBalance",
+    "ColorSpace",
+)  # fmt: skip
+_LONGEST_TEXT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """What an image is like.
+
+    Attributes:
+        format: The name of its format.
+        media_type: Its media type.
+        width: As stored, before any EXIF orientation, in pixels; of the first frame or page.
+        height: Likewise.
+        frames: How many frames or pages it has.
+        animated: Its frames are shown one after the other.
+        duration: How long an animation takes to play once, in milliseconds; else 0.
+        mode: The kind of its pixels, as the table of formats names them, such as RGB, L16 or CMYK.
+        bit_depth: Bits a channel.
+        alpha: It has transparency.
+        icc: The name that its ICC profile gives itself, or None: it has none.
+        orientation: Its EXIF orientation, 1 to 8.
+        exif: The usual EXIF fields that it has, by their standard names.
+    """
+
+    format: str
+    media_type: str
+    width: int
+    height: int
+    frames: int
+    animated: bool
+    duration: int
+    mode: str
+    bit_depth: int
+    alpha: bool
+    icc: str | None
+    orientation: int
+    exif: dict[str, str | int | float] = field(default_factory=dict)
+
+
+def inspect(path: str | Path, limits: Limits) -> ImageInfo:
+    """Decode an image file fully, and tell what it is like.
+
+    Args:
+        path: The file.
+        limits: The largest image to accept, held against the header before anything is decoded.
+
+    Raises:
+        NotAnImage: It is in no format that can be read.
+        CorruptImage: It is truncated or corrupt.
+        LimitExceeded: It is too large.
+    """
+    source = open_source(Path(path), limits)
+    first, duration = _decode_all(source)
+    orientation, exif = _read_exif(source)
+    depth = 1 if first.mode == "1" else 32 if first.mode == "F" else 16 if is_deep(first.mode) else 8
+    return ImageInfo(
+        format=source.format.name,
+        media_type=source.format.media_type,
+        width=source.width,
+        height=source.height,
+        frames=source.count,
+        animated=source.animated,
+        duration=duration,
+        mode=first.mode,
+        bit_depth=depth,
+        alpha=bool(first.pixels.hasalpha()),
+        icc=_profile_name(first),
+        orientation=orientation,
+        exif=exif,
+    )
+
+
+def _decode_all(source: Source) -> tuple[Frame, int]:
+    """Decode every pixel, and return the first frame with the whole duration."""
+    readers = source.readers()
+    for reader in readers:
+        try:
+            first, duration = None, 0
+            for frame in source.frames(reader, 0, source.count):
+                if reader == "vips":
+                    frame.pixels.avg()  # libvips decodes only when pixels are asked for
+                first, duration = first or frame, duration + frame.duration
+            if first is None:
+                raise CorruptImage("The image has no frame.")
+            return first, duration
+        except (CorruptImage, pyvips.Error) as error:
+            if reader == readers[-1]:
+                raise error if isinstance(error, CorruptImage) else CorruptImage(say(error)) from error
+    raise AssertionError("a source has at least one reader")
+
+
+def _profile_name(frame: Frame) -> str | None:
+    name = "icc-profile-data"
+    if not frame.pixels.get_typeof(name):
+        return None
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(bytes(frame.pixels.get(name))))
+        return _text(profile.profile.profile_description) or "unnamed"
+    except (OSError, ValueError):
+        return "unreadable"
+
+
+def _read_exif(source: Source) -> tuple[int, dict[str, str | int | float]]:
+    """Read the EXIF orientation and the usual fields; a broken EXIF counts as none, since the image is whole."""
+    if source.mode == "VIPS" or source.format.name == "SVG":
+        return 1, {}
+    try:
+        with open_pillow(source.path) as image:
+            top = image.getexif()
+            fields = {**top, **top.get_ifd(ExifTags.IFD.Exif)}
+            place = top.get_ifd(ExifTags.IFD.GPSInfo)
+    except Exception:
+        return 1, {}
+    orientation = fields.get(ORIENTATION_TAG, 1)
+    named = {name: _plain(fields.get(ExifTags.Base[name].value)) for name in _EXIF_FIELDS}
+    exif = {name: value for name, value in named.items() if value not in (None, "")} | _coordinates(place)
+    return (orientation if orientation in range(1, 9) else 1), exif
+
+
+def _plain(value: Any) -> str | int | float | None:
+    """Make a JSON value of an EXIF value, or None of one that is no number and no text."""
+    if isinstance(value, bytes):
+        value = value.decode("latin-1")
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, tuple):
+        value = value[0] if value else None
+    if isinstance(value, int):
+        return value
+    try:
+        number = float(value)
+    except (TypeError, ValueError, ZeroDivisionError, OverflowError):
+        return None
+    return round(number, 6) if math.isfinite(number) else None
+
+
+def _coordinates(place: dict[int, Any]) -> dict[str, str | int | float]:
+    """Return latitude and longitude in degrees, north and east positive, if the GPS fields have them."""
+    found: dict[str, str | int | float] = {}
+    for name, tag, negative in (("GPSLatitude", 2, "S"), ("GPSLongitude", 4, "W")):
+        try:
+            degrees, minutes, seconds = (float(part) for part in place[tag])
+        except (KeyError, TypeError, ValueError, ZeroDivisionError):
+            continue
+        value = degrees + minutes / 60 + seconds / 3600
+        if math.isfinite(value):
+            found[name] = round(-value if place.get(tag - 1) == negative else value, 6)
+    return found
+
+
+def _text(raw: str | None) -> str:
+    return "".join(character for character in (raw or "") if character.isprintable()).strip()[:_LONGEST_TEXT]

@@ -1,0 +1,22 @@
+"""Turn the picture the way that its EXIF orientation says."""
+
+from dataclasses import replace
+
+from progimage.engine.decode import Frame
+from progimage.engine.plan import Plan
+
+_UPRIGHT, _MIRRORED = 1, 2
+
+
+def orient(frame: Frame, plan: Plan) -> Frame:
+    """Turn the pixels upright, and take the orientation out of the metadata.
+
+    It is done for every target: some can't carry an orientation, and for others a viewer may ignore it.
+    """
+    pixels = frame.pixels
+    orientation = pixels.get("orientation") if pixels.get_typeof("orientation") else _UPRIGHT
+    if orientation not in range(2, 9):
+        return frame
+    if orientation > _MIRRORED:  # the rest need rows that a sequential read has passed, or has yet to reach
+        pixels = pixels.copy_memory()
+    return replace(frame, pixels=pixels.autorot())

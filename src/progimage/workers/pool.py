@@ -1,0 +1,136 @@
+"""The pool of workers: bounded queue, bounded time, and a pool that heals when a worker dies."""
+
+import asyncio
+import concurrent.futures
+import multiprocessing
+import signal
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import pebble
+
+from progimage.workers.sandbox import Sandbox
+from progimage.workers.tasks import run_task, start_worker
+
+_T = TypeVar("_T")
+
+# A worker is replaced after so many tasks, which bounds what a leak in a codec can cost.
+_TASKS_BEFORE_REPLACEMENT = 1000
+# How a process ends when the code in it is at fault, rather than somebody who killed it.
+_CRASHES = {
+    signal.SIGSEGV,
+    signal.SIGABRT,
+    signal.SIGBUS,
+    signal.SIGFPE,
+    signal.SIGILL,
+    signal.SIGSYS,
+    signal.SIGTRAP,
+}
+
+
+class Busy(Exception):
+    """The queue is full; nothing was begun.
+
+    Args:
+        retry_after: After how many seconds it makes sense to try again.
+    """
+
+    def __init__(self, retry_after: int) -> None:
+        """Keep the number of seconds."""
+        super().__init__(f"All workers are busy and the queue is full; try again in {retry_after} s.")
+        self.retry_after = retry_after
+
+
+class TaskTooLong(Exception):
+    """The task was stopped at its time limit."""
+
+
+class WorkerCrashed(Exception):
+    """The worker died of the task: a codec crashed."""
+
+
+class WorkerKilled(Exception):
+    """Somebody or the kernel killed the worker, which says nothing about the task."""
+
+
+class WorkerPool:
+    """Runs functions in isolated worker processes.
+
+    Args:
+        workers: How many processes.
+        queue: How many tasks may wait for one; more are refused.
+        task_seconds: After how many seconds a running task is stopped.
+        sandbox: What the processes may do.
+    """
+
+    def __init__(self, workers: int, queue: int, task_seconds: float, sandbox: Sandbox) -> None:
+        """Start the processes' fork server; the processes start with the first task."""
+        self.workers = workers
+        self.queue = queue
+        self.task_seconds = task_seconds
+        self._pending = 0
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["progimage.workers.tasks"])
+        self._pool = pebble.ProcessPool(
+            max_workers=workers,
+            max_tasks=_TASKS_BEFORE_REPLACEMENT,
+            initializer=start_worker,
+            initargs=(sandbox,),
+            context=context,
+        )
+
+    @property
+    def pending(self) -> int:
+        """How many tasks are running or waiting."""
+        return self._pending
+
+    async def run(self, function: Callable[..., _T], *args: Any) -> _T:
+        """Run a function in a worker and return its result. Cancelling this stops the worker.
+
+        Args:
+            function: A function at the top level of a module.
+            args: Its arguments; they, the result and any exception must be picklable.
+
+        Raises:
+            Busy: The queue is full.
+            TaskTooLong: It took longer than `task_seconds`.
+            WorkerCrashed: It crashed the worker.
+            WorkerKilled: The worker was killed from outside.
+            MemoryError: It needed more memory than a worker may have.
+            Exception: Whatever the function raises.
+        """
+        if self._pending >= self.workers + self.queue:
+            raise Busy(retry_after=max(1, round(self.queue / self.workers / 10)))
+        self._pending += 1
+        try:
+            future = self._pool.schedule(run_task, args=(function, *args), timeout=self.task_seconds)
+            result: _T = await asyncio.wrap_future(future)
+        except concurrent.futures.TimeoutError:
+            raise TaskTooLong(f"It took longer than {self.task_seconds:g} seconds.") from None
+        except pebble.ProcessExpired as death:
+            number = -(death.exitcode or 0)
+            if number == signal.SIGXCPU:
+                raise TaskTooLong("It used up its CPU time.") from death
+            if number in _CRASHES:
+                raise WorkerCrashed(f"The codec crashed ({signal.Signals(number).name}).") from death
+            raise WorkerKilled(f"The worker ended with exit code {death.exitcode}.") from death
+        finally:
+            self._pending -= 1
+        return result
+
+    async def warm_up(self) -> None:
+        """Wait until a worker answers."""
+        await self.run(_nothing)
+
+    def close(self) -> None:
+        """Let running tasks end, and end the processes. It blocks."""
+        self._pool.close()
+        try:
+            self._pool.join(timeout=self.task_seconds)
+        except concurrent.futures.TimeoutError:
+            self._pool.stop()
+            self._pool.join()
+
+
+def _nothing() -> None:
+    """Do nothing: a task to see a worker answer with."""

@@ -1,0 +1,205 @@
+"""What a worker process may not do, enforced by the kernel.
+
+A worker decodes hostile files with large C libraries, so it is treated as if it could be taken over. It keeps: memory up
+to a bound, CPU time up to a bound for each task, its scratch folders, and reading of the program's own code and of
+fonts. It loses: every other file, the network, starting programs, signalling or tracing other processes.
+
+Each defence is applied where the kernel has it; `available_defences` says which do.
+
+Sources: landlock(7), prctl(2), seccomp(2), setrlimit(2) of the Linux man-pages; struct layouts from the kernel's
+include/uapi/linux/landlock.h and filter.h.
+"""
+
+import ctypes
+import errno
+import os
+import platform
+import resource
+import signal
+import site
+import struct
+import sys
+import sysconfig
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _PR_SET_DUMPABLE = 1, 38, 22, 4
+_SECCOMP_MODE_FILTER = 2
+
+# The same numbers on every architecture.
+_LANDLOCK_CREATE_RULESET, _LANDLOCK_ADD_RULE, _LANDLOCK_RESTRICT_SELF = 444, 445, 446
+_LANDLOCK_CREATE_RULESET_VERSION = 1
+_LANDLOCK_RULE_PATH_BENEATH = 1
+_FS_EXECUTE, _FS_WRITE_FILE, _FS_READ_FILE, _FS_READ_DIR, _FS_REMOVE_FILE = 1 << 0, 1 << 1, 1 << 2, 1 << 3, 1 << 5
+_FS_MAKE_REG, _FS_TRUNCATE = 1 << 8, 1 << 14
+# How many file-system rights each version of Landlock knows; the bits are given out in order.
+_FS_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16, 6: 16}
+_NET_RIGHTS, _SCOPES = 0b11, 0b11  # TCP bind and connect (from 4); abstract sockets and signals (from 6)
+
+# Numbers of the system calls that a worker never needs, from the kernel's tables for each architecture.
+_AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+_FORBIDDEN_CALLS = {
+    "x86_64": {
+        "socket": 41, "socketpair": 53, "connect": 42, "bind": 49, "listen": 50, "accept": 43, "accept4": 288,
+        "execve": 59, "execveat": 322, "ptrace": 101, "process_vm_readv": 310, "process_vm_writev": 311,
+        "mount": 165, "unshare": 272, "setns": 308, "bpf": 321, "perf_event_open": 298, "io_uring_setup": 425,
+        "userfaultfd": 323, "keyctl": 250, "add_key": 248, "request_key": 249, "pidfd_getfd": 438,
+        "chmod": 90, "fchmod": 91, "fchmodat": 268,
+    },
+    "aarch64": {
+        "socket": 198, "socketpair": 199, "connect": 203, "bind": 200, "listen": 201, "accept": 202, "accept4": 242,
+        "execve": 221, "execveat": 281, "ptrace": 117, "process_vm_readv": 270, "process_vm_writev": 271,
+        "mount": 40, "unshare": 97, "setns": 268, "bpf": 280, "perf_event_open": 241, "io_uring_setup": 425,
+        "userfaultfd": 282, "keyctl": 219, "add_key": 217, "request_key": 218, "pidfd_getfd": 438,
+        "fchmod": 52, "fchmodat": 53,
+    },
+}  # fmt: skip
+_BPF_LOAD, _BPF_JUMP_EQUAL, _BPF_JUMP_GREATER_EQUAL, _BPF_RETURN = 0x20, 0x15, 0x35, 0x06
+_RET_ALLOW, _RET_ERRNO, _RET_KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x80000000
+_X32_BIT = 0x40000000
+
+_FONTS = ("/etc/fonts", "/usr/share/fonts", "/usr/local/share/fonts", "/usr/share/fontconfig", "/var/cache/fontconfig")
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """The bounds of a worker.
+
+    Attributes:
+        memory: The most address space, in bytes.
+        task_seconds: The most CPU time for one task, in seconds on every core.
+        file_bytes: The largest file that it may write.
+        readable: Folders in which it may read; the program's own code and fonts are added.
+        writable: Folders in which it may also write.
+    """
+
+    memory: int
+    task_seconds: int
+    file_bytes: int
+    readable: tuple[Path, ...] = ()
+    writable: tuple[Path, ...] = ()
+
+    def enter(self) -> None:
+        """Give up all that a worker does not need, for good. Call it in the worker, before its first task."""
+        _die_with_parent()
+        resource.setrlimit(resource.RLIMIT_AS, (self.memory, self.memory))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (self.file_bytes, self.file_bytes))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a file too large is then an error of its write
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at a terminal is for the server to handle
+        _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+        if landlock_version() > 0:
+            code = (Path(path) for path in _own_code())
+            fonts = (Path(path) for path in _FONTS)
+            _landlock([*self.readable, *code, *fonts], self.writable)
+        if platform.machine() in _FORBIDDEN_CALLS:
+            _forbid_calls(platform.machine())
+
+    def begin_task(self) -> None:
+        """Allow CPU time for another task, counted from what was used so far."""
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        soft = int(used.ru_utime + used.ru_stime) + self.task_seconds * (os.cpu_count() or 1) + 2
+        resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
+
+
+def available_defences() -> dict[str, bool]:
+    """Say which of the kernel's defences this machine has, by name."""
+    return {
+        "limits": True,
+        "landlock": landlock_version() > 0,
+        "seccomp": platform.machine() in _FORBIDDEN_CALLS and Path("/proc/sys/kernel/seccomp").exists(),
+    }
+
+
+def landlock_version() -> int:
+    """Return the version of Landlock that the kernel has, or 0."""
+    version = _libc.syscall(_LANDLOCK_CREATE_RULESET, None, 0, _LANDLOCK_CREATE_RULESET_VERSION)
+    return max(0, int(version))
+
+
+def _own_code() -> Iterable[str]:
+    paths = sysconfig.get_paths()
+    return {
+        sys.prefix,
+        sys.base_prefix,
+        *(paths[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")),
+        *site.getsitepackages(),
+        str(Path(__file__).resolve().parents[2]),  # src, in an editable install
+        "/lib",
+        "/lib64",
+        "/usr/lib",
+        "/usr/lib64",
+        "/etc/ld.so.cache",
+        "/dev/null",
+        "/dev/urandom",
+    }
+
+
+def _die_with_parent() -> None:
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    _prctl(_PR_SET_DUMPABLE, 0)
+
+
+def _prctl(option: int, argument: int) -> None:
+    if _libc.prctl(option, ctypes.c_ulong(argument), 0, 0, 0) != 0:
+        _raise("prctl")
+
+
+def _landlock(readable: Iterable[Path], writable: Iterable[Path]) -> None:
+    version = landlock_version()
+    handled = (1 << _FS_RIGHTS.get(version, 16)) - 1
+    attributes = struct.pack("=QQQ", handled, _NET_RIGHTS if version >= 4 else 0, _SCOPES if version >= 6 else 0)
+    size = 24 if version >= 6 else 16 if version >= 4 else 8
+    ruleset = _libc.syscall(_LANDLOCK_CREATE_RULESET, attributes[:size], ctypes.c_size_t(size), 0)
+    if ruleset < 0:
+        _raise("landlock_create_ruleset")
+    reading = _FS_READ_FILE | _FS_READ_DIR | _FS_EXECUTE
+    writing = reading | _FS_WRITE_FILE | _FS_MAKE_REG | _FS_REMOVE_FILE | _FS_TRUNCATE
+    for path, rights in [*((path, reading) for path in readable), *((path, writing) for path in writable)]:
+        _allow_beneath(ruleset, path, rights & handled)
+    if _libc.syscall(_LANDLOCK_RESTRICT_SELF, ruleset, 0) != 0:
+        _raise("landlock_restrict_self")
+    os.close(ruleset)
+
+
+def _allow_beneath(ruleset: int, path: Path, rights: int) -> None:
+    try:
+        folder = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    if not path.is_dir():
+        rights &= _FS_READ_FILE | _FS_WRITE_FILE | _FS_EXECUTE | _FS_TRUNCATE
+    rule = struct.pack("=Qi", rights, folder)
+    if _libc.syscall(_LANDLOCK_ADD_RULE, ruleset, _LANDLOCK_RULE_PATH_BENEATH, rule, 0) != 0:
+        _raise("landlock_add_rule")
+    os.close(folder)
+
+
+def _forbid_calls(machine: str) -> None:
+    """Make the forbidden system calls fail with EPERM, and a call from a foreign architecture fatal."""
+    calls = sorted(_FORBIDDEN_CALLS[machine].values())
+    program = [
+        (_BPF_LOAD, 0, 0, 4),  # seccomp_data.arch
+        (_BPF_JUMP_EQUAL, 1, 0, _AUDIT_ARCH[machine]),
+        (_BPF_RETURN, 0, 0, _RET_KILL_PROCESS),
+        (_BPF_LOAD, 0, 0, 0),  # seccomp_data.nr
+        (_BPF_JUMP_GREATER_EQUAL, len(calls) + 1, 0, _X32_BIT),
+        *((_BPF_JUMP_EQUAL, len(calls) - index, 0, call) for index, call in enumerate(calls)),
+        (_BPF_RETURN, 0, 0, _RET_ALLOW),
+        (_BPF_RETURN, 0, 0, _RET_ERRNO | errno.EPERM),
+    ]
+    code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
+    buffer = ctypes.create_string_buffer(code, len(code))
+    # struct sock_fprog: an unsigned short, padding, and a pointer.
+    header = struct.pack("@HP", len(program), ctypes.addressof(buffer))
+    if _libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, header, 0, 0) != 0:
+        _raise("seccomp")
+
+
+def _raise(call: str) -> None:
+    number = ctypes.get_errno()
+    raise OSError(number, f"{call}: {os.strerror(number)}")

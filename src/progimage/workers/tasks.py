@@ -1,0 +1,29 @@
+"""What runs inside a worker. The pool's fork server imports this module once, and every worker begins as its copy."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+os.environ.setdefault("VIPS_CONCURRENCY", "1")  # one worker a core; libvips reads it when it starts
+
+import pyvips
+
+import progimage.engine  # noqa: F401  (every codec is loaded before the sandbox closes)
+from progimage.workers.sandbox import Sandbox
+
+_sandbox: Sandbox | None = None
+
+
+def start_worker(sandbox: Sandbox) -> None:
+    """Prepare a new worker process; nothing is cached from one image to the next."""
+    global _sandbox
+    pyvips.cache_set_max(0)
+    sandbox.enter()
+    _sandbox = sandbox
+
+
+def run_task(function: Callable[..., Any], *args: Any) -> Any:
+    """Run one task within its share of CPU time."""
+    if _sandbox is not None:
+        _sandbox.begin_task()
+    return function(*args)
