@@ -1,5 +1,6 @@
 """From frames to a file: one small writer for each way of writing, chosen by the table of formats."""
 
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,8 @@ def _writer(plan: Plan, mode: str) -> _Writer:
         return _write_animation if plan.format.animated else _write_pages
     if name in ("ICO", "ICNS"):
         return _write_ico if name == "ICO" else _write_icns
+    if name == "BLP":
+        return _write_blp
     if mode in ("RGB16", "RGBA16") and name in ("AVIF", "HEIC", "PPM", "PNM"):
         return {"AVIF": _write_deep_avif, "HEIC": _write_deep_heic}.get(name, _write_deep_pnm)
     if name in _VIPS_OPTIONS and mode not in ("P", "PA"):
@@ -162,6 +165,19 @@ def _write_deep_pnm(first: Frame, rest: Iterator[Frame], plan: Plan, target: Pat
     pixels = first.pixels
     header = f"P6\n{pixels.width} {pixels.height}\n65535\n".encode()
     target.write_bytes(header + bytes(pixels.byteswap().write_to_memory()))
+
+
+def _write_blp(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) -> None:
+    # Not by Pillow, whose writer takes time that grows with the square of the pixels. BLP2, type 1 (not JPEG),
+    # encoding 1 (palette), no alpha, no mipmaps; then size, offsets and lengths of 16 levels, palette as BGRA, indices.
+    image = to_pillow(first)
+    colours = (image.getpalette("RGB") or []) + [0] * 768
+    palette = b"".join(struct.pack("4B", *reversed(colours[i : i + 3]), 255) for i in range(0, 768, 3))
+    start = 4 + 4 + 4 + 8 + 2 * 64 + len(palette)
+    pixels = image.tobytes()
+    header = struct.pack("<4siBBBBII", b"BLP2", 1, 1, 0, 0, 0, *image.size)
+    levels = struct.pack("<16I16I", start, *[0] * 15, len(pixels), *[0] * 15)
+    target.write_bytes(header + levels + palette + pixels)
 
 
 def _options(frame: Frame, plan: Plan) -> dict[str, Any]:
