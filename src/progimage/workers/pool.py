@@ -61,14 +61,23 @@ class WorkerPool:
         queue: How many tasks may wait for one; more are refused.
         task_seconds: After how many seconds a running task is stopped.
         sandbox: What the processes may do.
+        observe: Is told how many tasks are running or waiting, whenever that changes.
     """
 
-    def __init__(self, workers: int, queue: int, task_seconds: float, sandbox: Sandbox) -> None:
+    def __init__(
+        self,
+        workers: int,
+        queue: int,
+        task_seconds: float,
+        sandbox: Sandbox,
+        observe: Callable[[int], None] = lambda pending: None,
+    ) -> None:
         """Start the processes' fork server; the processes start with the first task."""
         self.workers = workers
         self.queue = queue
         self.task_seconds = task_seconds
         self._pending = 0
+        self._observe = observe
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["progimage.workers.tasks"])
         self._pool = pebble.ProcessPool(
@@ -101,7 +110,7 @@ class WorkerPool:
         """
         if self._pending >= self.workers + self.queue:
             raise Busy(retry_after=max(1, round(self.queue / self.workers / 10)))
-        self._pending += 1
+        self._count(1)
         try:
             future = self._pool.schedule(run_task, args=(function, *args), timeout=self.task_seconds)
             result: _T = await asyncio.wrap_future(future)
@@ -115,8 +124,12 @@ class WorkerPool:
                 raise WorkerCrashed(f"The codec crashed ({signal.Signals(number).name}).") from death
             raise WorkerKilled(f"The worker ended with exit code {death.exitcode}.") from death
         finally:
-            self._pending -= 1
+            self._count(-1)
         return result
+
+    def _count(self, change: int) -> None:
+        self._pending += change
+        self._observe(self._pending)
 
     async def warm_up(self) -> None:
         """Wait until a worker answers."""

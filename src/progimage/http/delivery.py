@@ -1,0 +1,215 @@
+"""Delivering bytes that never change, as HTTP means it: conditional requests and ranges (RFC 9110), file names (RFC 6266).
+
+A whole file is handed to the server to send (ASGI's `http.response.pathsend`), so its bytes never pass through Python.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import format_datetime, parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from litestar.types import Receive, Scope, Send
+
+from progimage.http.problems import MEDIA_TYPE, Problem
+
+_CHUNK = 1024 * 1024
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+# What a browser could run as a page of ours is shown without scripts, without any other resource, in an origin of its
+# own.
+_ACTIVE_MEDIA_TYPES = {"image/svg+xml"}
+_SANDBOX_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What is known of a response's bytes before they are there.
+
+    Attributes:
+        etag: A strong entity tag, without its quotes.
+        last_modified: When they came to be.
+        media_type: Their media type.
+        cache_control: For how long they may be kept.
+        filename: What to call them if they are saved, or None: they are to be shown.
+    """
+
+    etag: str
+    last_modified: datetime
+    media_type: str
+    cache_control: str
+    filename: str | None = None
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """Return the headers that a response has whether or not the bytes come with it."""
+        pairs = [
+            ("etag", f'"{self.etag}"'),
+            ("last-modified", format_datetime(self.last_modified, usegmt=True)),
+            ("cache-control", self.cache_control),
+            ("accept-ranges", "bytes"),
+            ("x-content-type-options", "nosniff"),
+        ]
+        if self.media_type in _ACTIVE_MEDIA_TYPES:
+            pairs.append(("content-security-policy", _SANDBOX_POLICY))
+        if self.filename:
+            pairs.append(("content-disposition", _disposition(self.filename)))
+        return [(name.encode(), value.encode("latin-1")) for name, value in pairs]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """An ASGI application that answers a GET or HEAD with some bytes, or the part of them that is asked for.
+
+    Attributes:
+        identity: What is known of them.
+        size: How many there are.
+        path: The file that they are in, or None: see `stream`.
+        stream: Reads them from a first up to, and without, a last one.
+    """
+
+    identity: Identity
+    size: int
+    path: Path | None = None
+    stream: Callable[[int, int], AsyncIterator[bytes]] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer."""
+        wanted = _wanted_range(scope, self.identity, self.size)
+        if wanted is None:
+            status, start, end = 200, 0, self.size
+        elif wanted[0] >= wanted[1]:
+            await _send_unsatisfiable(send, self.size)
+            return
+        else:
+            status, (start, end) = 206, wanted
+        headers = self.identity.headers()
+        headers.append((b"content-type", self.identity.media_type.encode()))
+        headers.append((b"content-length", str(end - start).encode()))
+        if status == 206:
+            headers.append((b"content-range", f"bytes {start}-{end - 1}/{self.size}".encode()))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        if scope["method"] == "HEAD":
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        elif status == 200 and self.path and "http.response.pathsend" in (scope.get("extensions") or {}):
+            await send({"type": "http.response.pathsend", "path": str(self.path)})  # type: ignore[typeddict-item]
+        else:
+            await self._send_bytes(send, start, end)
+
+    async def _send_bytes(self, send: Send, start: int, end: int) -> None:
+        read = self.stream or self._read_file
+        async for chunk in read(start, end):
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _read_file(self, start: int, end: int) -> AsyncIterator[bytes]:
+        assert self.path is not None
+        with self.path.open("rb") as file:
+            file.seek(start)
+            while start < end:
+                chunk = await asyncio.to_thread(file.read, min(_CHUNK, end - start))
+                if not chunk:
+                    return
+                start += len(chunk)
+                yield chunk
+
+
+@dataclass(frozen=True, slots=True)
+class NotModified:
+    """An ASGI application that answers that the client has the bytes already.
+
+    Attributes:
+        identity: What is known of them.
+    """
+
+    identity: Identity
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer."""
+        await send({"type": "http.response.start", "status": 304, "headers": self.identity.headers()})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def is_not_modified(headers: Any, identity: Identity) -> bool:
+    """Evaluate a GET's preconditions in the order of RFC 9110, section 13.2.2.
+
+    Args:
+        headers: The request's.
+        identity: What would be sent.
+
+    Returns:
+        Whether to answer 304.
+
+    Raises:
+        Problem: 412, If-Match or If-Unmodified-Since is not met.
+    """
+    if_match, unmodified_since = headers.get("if-match"), _date(headers.get("if-unmodified-since"))
+    if if_match is not None and not _matches(if_match, identity.etag, weak=False):
+        raise Problem(412, "precondition-failed", "The entity tag is another.", parameter="If-Match", given=if_match)
+    if if_match is None and unmodified_since and identity.last_modified.replace(microsecond=0) > unmodified_since:
+        raise Problem(412, "precondition-failed", "It was modified since.", parameter="If-Unmodified-Since")
+    none_match = headers.get("if-none-match")
+    if none_match is not None:
+        return _matches(none_match, identity.etag, weak=True)
+    modified_since = _date(headers.get("if-modified-since"))
+    return modified_since is not None and identity.last_modified.replace(microsecond=0) <= modified_since
+
+
+def _matches(header: str, etag: str, *, weak: bool) -> bool:
+    if header.strip() == "*":
+        return True
+    tags = (tag.strip() for tag in header.split(","))
+    return any(tag == f'"{etag}"' or (weak and tag == f'W/"{etag}"') for tag in tags)
+
+
+def _date(header: str | None) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(header or "")
+    except ValueError:
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
+
+
+def _wanted_range(scope: Scope, identity: Identity, size: int) -> tuple[int, int] | None:
+    """Return the first byte and the one after the last, or None for all; an empty range can't be satisfied.
+
+    A header with several ranges, or that is no byte range, is ignored, as RFC 9110, section 14.2, allows.
+    """
+    headers = {name: value.decode("latin-1") for name, value in scope["headers"] if name in (b"range", b"if-range")}
+    match = _RANGE.fullmatch(headers.get(b"range", "").strip())
+    if scope["method"] != "GET" or match is None:  # type: ignore[typeddict-item]
+        return None
+    condition = headers.get(b"if-range")
+    if condition is not None and condition.strip() != f'"{identity.etag}"':
+        date = _date(condition)
+        if date is None or date != identity.last_modified.replace(microsecond=0):
+            return None
+    first, last = match.groups()
+    if not first:
+        return (max(0, size - int(last)), size) if last else None
+    if last and int(last) < int(first):
+        return None
+    return int(first), min(size, int(last) + 1) if last else size
+
+
+async def _send_unsatisfiable(send: Send, size: int) -> None:
+    problem = Problem(
+        416, "range-not-satisfiable", "The range begins after the last byte.", parameter="Range",
+        allowed=f"bytes=0-{size - 1}",
+    )  # fmt: skip
+    body = problem.encoded()
+    headers = [
+        (b"content-type", MEDIA_TYPE.encode()),
+        (b"content-range", f"bytes */{size}".encode()),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    await send({"type": "http.response.start", "status": 416, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def _disposition(filename: str) -> str:
+    plain = re.sub(r'[^ -~]|["\\%]', "_", filename)
+    extended = f"; filename*=UTF-8''{quote(filename, safe='')}" if plain != filename else ""
+    return f'attachment; filename="{plain}"{extended}'

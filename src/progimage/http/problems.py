@@ -1,0 +1,143 @@
+"""Every error as `application/problem+json` (RFC 9457): what is wrong, with what was given and what is allowed."""
+
+import errno
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+import structlog
+from litestar import Request
+from litestar.exceptions import HTTPException
+from litestar.response import Response
+from obstore.exceptions import BaseError as StoreError
+
+from progimage import engine
+from progimage.library import UnknownReference
+from progimage.storage import BlobMissing, RecordsUnavailable
+from progimage.workers import Busy, TaskTooLong, WorkerCrashed, WorkerKilled
+
+log = structlog.get_logger(__name__)
+MEDIA_TYPE = "application/problem+json"
+
+
+class Problem(Exception):
+    """An error to be answered.
+
+    Args:
+        status: The HTTP status.
+        kind: A short name for this kind of problem, the last part of its type URN.
+        detail: What is wrong, in a sentence.
+        parameter: The name of the parameter, field or header at fault, if one is.
+        given: What was given for it.
+        allowed: What would have been allowed.
+        headers: Further response headers.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        kind: str,
+        detail: str,
+        *,
+        parameter: str | None = None,
+        given: str | int | None = None,
+        allowed: str | int | list[str] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        """Keep the parts."""
+        super().__init__(detail)
+        self.status, self.kind, self.detail = status, kind, detail
+        self.parameter, self.given, self.allowed = parameter, given, allowed
+        self.headers = headers or {}
+
+    def body(self) -> dict[str, Any]:
+        """Return the members of the problem document."""
+        members = {
+            "type": f"urn:progimage:problem:{self.kind}",
+            "title": HTTPStatus(self.status).phrase if self.status != CLIENT_GONE else "Client Closed Request",
+            "status": self.status,
+            "detail": self.detail,
+            "parameter": self.parameter,
+            "given": self.given,
+            "allowed": self.allowed,
+        }
+        return {name: value for name, value in members.items() if value is not None}
+
+    def encoded(self) -> bytes:
+        """Return the problem document."""
+        return msgspec.json.encode(self.body())
+
+
+CLIENT_GONE = 499
+
+
+class ClientGone(Exception):
+    """The client closed the connection; nobody will read an answer."""
+
+
+def answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Answer a request with the problem that an exception stands for."""
+    problem = to_problem(error)
+    if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        write = log.exception if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR else log.warning
+        write("request failed", kind=problem.kind, error=repr(error), exc_info=error if write == log.exception else None)
+    return Response(problem.encoded(), status_code=problem.status, media_type=MEDIA_TYPE, headers=problem.headers)
+
+
+def to_problem(error: Exception) -> Problem:
+    """Return the problem that an exception stands for."""
+    if isinstance(error, Problem):
+        return error
+    for kind, make in _PROBLEMS.items():
+        if isinstance(error, kind):
+            return make(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return _unavailable("storage-full", "There is no room left to store this.")
+    return Problem(500, "internal", "Something went wrong here; the log has it under the request's id.")
+
+
+def _of_http(error: HTTPException) -> Problem:
+    status = HTTPStatus(error.status_code)
+    headers = {str(name): str(value) for name, value in (error.headers or {}).items()}
+    detail = {404: "There is nothing at this path.", 405: "This path does not take this method."}
+    return Problem(status, status.phrase.lower().replace(" ", "-"), detail.get(status, error.detail), headers=headers)
+
+
+def _unavailable(kind: str, detail: str, retry_after: int = 1) -> Problem:
+    return Problem(503, kind, detail, headers={"retry-after": str(retry_after)})
+
+
+def _about_image(status: int, kind: str) -> Callable[[Any], Problem]:
+    return lambda error: Problem(status, kind, str(error) + _which(error), parameter="data")
+
+
+def _which(error: BaseException) -> str:
+    """Say which part of a request is meant, where there are several."""
+    return "".join(f" ({note})" for note in getattr(error, "__notes__", []))
+
+
+_PROBLEMS: dict[type[Exception], Callable[[Any], Problem]] = {
+    HTTPException: _of_http,
+    UnknownReference: lambda e: Problem(404, "unknown-reference", "No image has this reference.", given=str(e)),
+    engine.InvalidParameter: lambda e: Problem(
+        400, "invalid-parameter", str(e), parameter=e.parameter, given=e.given, allowed=e.allowed
+    ),
+    engine.CannotRepresent: lambda e: Problem(400, "cannot-represent", str(e), parameter="extension"),
+    engine.NotAnImage: _about_image(400, "not-an-image"),
+    engine.CorruptImage: _about_image(400, "corrupt-image"),
+    engine.LimitExceeded: lambda e: Problem(
+        413, "image-too-large", f"{e}{_which(e)}", parameter="data", given=e.given, allowed=e.allowed
+    ),
+    Busy: lambda e: _unavailable("busy", str(e), e.retry_after),
+    TaskTooLong: _about_image(422, "too-long"),
+    WorkerCrashed: _about_image(422, "codec-crashed"),
+    MemoryError: lambda e: Problem(
+        422, "too-much-memory", f"It needs more memory than one worker may use.{_which(e)}", parameter="data"
+    ),
+    WorkerKilled: lambda e: _unavailable("worker-killed", "The worker was killed; try again."),
+    RecordsUnavailable: lambda e: _unavailable("database-unavailable", "The database can't be used now."),
+    BlobMissing: lambda e: _unavailable("original-unavailable", "The original can't be read now."),
+    StoreError: lambda e: _unavailable("store-unavailable", "The store of originals can't be used now."),
+    ClientGone: lambda e: Problem(CLIENT_GONE, "client-gone", "The client closed the connection."),
+}
