@@ -19,7 +19,14 @@ from progimage import __version__
 from progimage.engine import Limits
 from progimage.http.documentation import complete
 from progimage.http.ingest import Ingest
-from progimage.http.observability import POOL_TASKS, POOL_WORKERS, LibraryWatcher, Observed, forget_process, set_up_logging
+from progimage.http.observability import (
+    POOL_TASKS,
+    POOL_WORKERS,
+    LibraryWatcher,
+    Observed,
+    forget_process,
+    set_up_logging,
+)
 from progimage.http.problems import answer
 from progimage.http.routes import ROUTES
 from progimage.library import ImageLibrary
@@ -43,7 +50,9 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
         route_handlers=[
             *ROUTES,
             create_static_files_router(
-                path=_ASSETS, directories=[Path(litestar_offline_docs.__file__).parent / "static"], include_in_schema=False
+                path=_ASSETS,
+                directories=[Path(litestar_offline_docs.__file__).parent / "static"],
+                include_in_schema=False,
             ),
         ],
         lifespan=[_lifespan],
@@ -65,6 +74,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
                     js_url=f"{_ASSETS}/swagger-ui-bundle.js",
                     css_url=f"{_ASSETS}/swagger-ui.css",
                     standalone_preset_js_url=f"{_ASSETS}/swagger-ui-standalone-preset.js",
+                    favicon="<link rel='icon' href='data:,'>",
                 )
             ],
         ),

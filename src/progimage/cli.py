@@ -18,7 +18,11 @@ def main() -> None:
 @main.command()
 @click.option("--host", help="The address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=int, help="The TCP port to listen on.  [default: 5000]")
-@click.option("--data-dir", type=click.Path(file_okay=False, path_type=Path), help="Where data is kept.  [default: data]")
+@click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where data is kept.  [default: data]",
+)
 @click.option("--http-processes", type=int, help="How many processes speak HTTP.  [default: 1]")
 @click.option("--workers", type=int, help="How many workers touch pixels.  [default: one a core]")
 def serve(**options: Any) -> None:
@@ -56,6 +60,8 @@ def _say(error: Any) -> str:
 
 
 def _serve(settings: Any) -> None:
+    from granian.constants import Interfaces
+    from granian.log import LogLevels
     from granian.server import Server
 
     from progimage.storage import sweep_spools
@@ -80,13 +86,13 @@ def _serve(settings: Any) -> None:
             "progimage.app:create_app",
             address=settings.host,
             port=settings.port,
-            interface="asgi",
+            interface=Interfaces.ASGI,
             factory=True,
             workers=settings.http_processes,
             websockets=False,
             workers_kill_timeout=settings.drain_seconds,
             respawn_failed_workers=True,
-            log_level="warning",
+            log_level=LogLevels.warning,
         ).serve()
     finally:
         shutil.rmtree(metrics, ignore_errors=True)

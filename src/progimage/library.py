@@ -79,9 +79,16 @@ class ImageLibrary:
         """Validate images and keep them, all or none. They are safe on disk when it returns.
 
         Raises:
-            EngineError: One is not an image, is corrupt, or is too large; the exception has a note `upload N`.
+            EngineError: One is not an image, is corrupt, or is too large; the exception has a note that says which, if there are several.
         """
-        infos = [await self._validated(upload, number) for number, upload in enumerate(uploads, 1)]
+        infos = []
+        for number, upload in enumerate(uploads, 1):
+            try:
+                infos.append(await self._validated(upload))
+            except Exception as error:
+                if len(uploads) > 1:
+                    error.add_note(f"image {number} of {len(uploads)}")
+                raise
         now = datetime.now(UTC)
         records = []
         for upload, info in zip(uploads, infos, strict=True):
@@ -167,15 +174,11 @@ class ImageLibrary:
         self.blobs.delete(sha256)
         self.renditions.remove(sha256)
 
-    async def _validated(self, upload: Upload, number: int) -> ImageInfo:
+    async def _validated(self, upload: Upload) -> ImageInfo:
         known = await self.records.stored_blob(upload.sha256)
         if known:
             return known.info
-        try:
-            return await self.pool.run(inspect, upload.path, self._limits)
-        except Exception as error:
-            error.add_note(f"upload {number}")
-            raise
+        return await self.pool.run(inspect, upload.path, self._limits)
 
     async def _render(self, record: Record, spec: RenditionSpec, name: str) -> Path:
         started = asyncio.get_running_loop().time()

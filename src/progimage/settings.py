@@ -50,7 +50,10 @@ class Settings(BaseSettings):
     ] = len(os.sched_getaffinity(0))
     queue: Annotated[
         int,
-        Field(ge=0, description="How many tasks may wait for a worker, for each HTTP process; then the answer is 503."),
+        Field(
+            ge=0,
+            description="How many tasks may wait for a worker, for each HTTP process; then the answer is 503.",
+        ),
     ] = 64
     task_seconds: Annotated[
         int, Field(ge=1, description="How long one decoding or rendering may take, in seconds.")
@@ -70,7 +73,7 @@ class Settings(BaseSettings):
     ] = "public, max-age=31536000, immutable"
     cors_origins: Annotated[
         list[str],
-        Field(description="The origins whose pages may use the API, as a JSON list; `[\"*\"]` is all, `[]` none."),
+        Field(description='The origins whose pages may use the API, as a JSON list; `["*"]` is all, `[]` none.'),
     ] = ["*"]
     drain_seconds: Annotated[
         int, Field(ge=1, description="How long requests under way may take to end after SIGTERM, in seconds.")

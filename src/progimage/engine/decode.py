@@ -37,7 +37,15 @@ _VIPS_LOADERS = {
     "TIFF": "tiffload",
     "WEBP": "webpload",
 }
-_ROW_BY_MAGIC = {b"P1": "PBM", b"P4": "PBM", b"P2": "PGM", b"P5": "PGM", b"P3": "PPM", b"P6": "PPM", b"Pf": "PFM"}
+_ROW_BY_MAGIC = {
+    b"P1": "PBM",
+    b"P4": "PBM",
+    b"P2": "PGM",
+    b"P5": "PGM",
+    b"P3": "PPM",
+    b"P6": "PPM",
+    b"Pf": "PFM",
+}
 _SVG_SNIFFED = 64 * 1024
 ORIENTATION_TAG = 0x0112
 _PATH = re.compile(r"/[^\s\"']*/[^\s\"']+")
@@ -348,7 +356,7 @@ def _has_transparency(image: Image.Image, count: int) -> bool:
     for index in range(count):
         image.seek(index)
         image.load()
-        if image.has_transparency_data and image.convert("RGBA").getextrema()[3][0] < 255:  # type: ignore[index]
+        if image.has_transparency_data and image.convert("RGBA").getextrema()[3][0] < 255:  # type: ignore[index,misc]
             return True
     return False
 
@@ -443,7 +451,11 @@ def _native_16bit(image: Image.Image) -> bytes:
 def _from_lab(image: Image.Image) -> pyvips.Image:
     # Pillow keeps L as 0..255 for 0..100, and a and b with 128 added.
     pixels = pyvips.Image.new_from_memory(
-        b"".join(image.getchannel(band).tobytes() for band in range(3)), image.width, image.height * 3, 1, "uchar"
+        b"".join(image.getchannel(band).tobytes() for band in range(3)),
+        image.width,
+        image.height * 3,
+        1,
+        "uchar",
     )
     planes = [pixels.crop(0, image.height * band, image.width, image.height) for band in range(3)]
     lab = (planes[0] * (100 / 255)).bandjoin([planes[1] - 128, planes[2] - 128])

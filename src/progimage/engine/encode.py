@@ -224,7 +224,7 @@ def _to_palette(image: Image.Image, colours: int) -> Image.Image:
 def _to_transparent_palette(image: Image.Image) -> Image.Image:
     alpha = image.getchannel("A")
     colours = image.convert("RGB")
-    if alpha.getextrema()[0] >= _OPAQUE_FROM:
+    if alpha.histogram()[:_OPAQUE_FROM] == [0] * _OPAQUE_FROM:
         return _to_palette(colours, 256)
     transparent = 255
     reduced = _to_palette(colours, transparent)

@@ -77,6 +77,7 @@ class Delivery:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""
+        method = scope["method"]  # type: ignore[typeddict-item]
         wanted = _wanted_range(scope, self.identity, self.size)
         if wanted is None:
             status, start, end = 200, 0, self.size
@@ -91,10 +92,10 @@ class Delivery:
         if status == 206:
             headers.append((b"content-range", f"bytes {start}-{end - 1}/{self.size}".encode()))
         await send({"type": "http.response.start", "status": status, "headers": headers})
-        if scope["method"] == "HEAD":
+        if method == "HEAD":
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         elif status == 200 and self.path and "http.response.pathsend" in (scope.get("extensions") or {}):
-            await send({"type": "http.response.pathsend", "path": str(self.path)})  # type: ignore[typeddict-item]
+            await send({"type": "http.response.pathsend", "path": str(self.path)})  # type: ignore[arg-type]
         else:
             await self._send_bytes(send, start, end)
 

@@ -3,7 +3,7 @@
 from copy import deepcopy
 
 from litestar.openapi.spec import OpenAPI, Parameter, RequestBody, Schema
-from litestar.openapi.spec.enums import OpenAPIType
+from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
 from litestar.openapi.spec.media_type import OpenAPIMediaType
 
 from progimage.engine import FORMATS
@@ -21,6 +21,7 @@ def complete(document: OpenAPI) -> None:
     rendition = deepcopy(item)
     rendition.delete = rendition.put = None
     for operation, name in ((rendition.get, "get"), (rendition.head, "head")):
+        assert operation is not None
         operation.operation_id = f"{name}_rendition"
         operation.summary = "Get an image in another format"
         operation.description = (
@@ -32,7 +33,7 @@ def complete(document: OpenAPI) -> None:
 
 
 def _upload_body() -> RequestBody:
-    binary = Schema(type=OpenAPIType.STRING, format="binary")
+    binary = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
     form = Schema(
         type=OpenAPIType.OBJECT,
         properties={"data": Schema(type=OpenAPIType.ARRAY, items=binary)},
@@ -40,7 +41,10 @@ def _upload_body() -> RequestBody:
     )
     return RequestBody(
         required=True,
-        content={"multipart/form-data": OpenAPIMediaType(schema=form), "image/*": OpenAPIMediaType(schema=binary)},
+        content={
+            "multipart/form-data": OpenAPIMediaType(schema=form),
+            "image/*": OpenAPIMediaType(schema=binary),
+        },
     )
 
 

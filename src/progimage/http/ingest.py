@@ -8,7 +8,13 @@ from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 from litestar import Request
-from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser, parse_options_header
+from multipart import (
+    MultipartError,
+    MultipartSegment,
+    ParserLimitReached,
+    PushMultipartParser,
+    parse_options_header,
+)
 
 from progimage.http.problems import ClientGone, Problem
 from progimage.library import Upload
@@ -88,7 +94,10 @@ class Ingest:
                             arriving = None
         except ParserLimitReached as error:
             raise Problem(
-                413, "too-many-parts", f"The form goes beyond a limit: {error}.", allowed=f"{self._max_parts} parts"
+                413,
+                "too-many-parts",
+                f"The form goes beyond a limit: {error}.",
+                allowed=f"{self._max_parts} parts",
             ) from error
         except MultipartError as error:
             raise Problem(
@@ -119,7 +128,12 @@ class _Arriving:
     """A file that is being received. Writing and hashing are done in a thread, a megabyte at a time."""
 
     def __init__(
-        self, path: Any, filename: str | None, max_bytes: int, too_large: Callable[[int], Problem], files: ExitStack
+        self,
+        path: Any,
+        filename: str | None,
+        max_bytes: int,
+        too_large: Callable[[int], Problem],
+        files: ExitStack,
     ) -> None:
         self._path = path
         self._filename = filename
@@ -177,7 +191,7 @@ async def _disconnect(receive: Callable[[], Awaitable[Any]]) -> None:
 
 async def _body(request: Request[Any, Any, Any]) -> AsyncIterator[bytes]:
     while True:
-        message = await request.receive()
+        message: Any = await request.receive()
         if message["type"] == "http.disconnect":
             raise ClientGone
         if message["body"]:

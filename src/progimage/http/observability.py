@@ -10,6 +10,7 @@ from typing import Any
 
 import prometheus_client
 import structlog
+from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, multiprocess
 
@@ -21,16 +22,20 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 REQUESTS = Counter("progimage_requests_total", "Requests answered.", ["method", "route", "status"])
 REQUEST_SECONDS = Histogram(
-    "progimage_request_seconds", "From a request's first byte to its answer's last.", ["route"], buckets=_SECONDS
+    "progimage_request_seconds",
+    "From a request's first byte to its answer's last.",
+    ["route"],
+    buckets=_SECONDS,
 )
 RENDER_SECONDS = Histogram(
-    "progimage_render_seconds", "Rendering a rendition, waiting for a worker included.", ["format"], buckets=_SECONDS
+    "progimage_render_seconds",
+    "Rendering a rendition, waiting for a worker included.",
+    ["format"],
+    buckets=_SECONDS,
 )
 CACHE_HITS = Counter("progimage_rendition_cache_hits_total", "Renditions answered from the cache.", ["format"])
 CACHE_MISSES = Counter("progimage_rendition_cache_misses_total", "Renditions that were rendered.", ["format"])
-POOL_TASKS = Gauge(
-    "progimage_pool_tasks", "Tasks running in a worker or waiting for one.", multiprocess_mode="livesum"
-)
+POOL_TASKS = Gauge("progimage_pool_tasks", "Tasks running in a worker or waiting for one.", multiprocess_mode="livesum")
 POOL_WORKERS = Gauge("progimage_pool_workers", "Worker processes.", multiprocess_mode="livesum")
 IMAGES = Gauge("progimage_images", "References that there are.", multiprocess_mode="mostrecent")
 BYTES_STORED = Gauge("progimage_bytes_stored", "Bytes of originals.", multiprocess_mode="mostrecent")
@@ -77,7 +82,7 @@ class Observed:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
-        if scope["type"] != "http":
+        if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
@@ -88,7 +93,7 @@ class Observed:
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status = int(message["status"])
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             await send(message)
 
@@ -109,7 +114,11 @@ class Observed:
         REQUEST_SECONDS.labels(route).observe(seconds)
         if scope["path"] not in _QUIET_PATHS:
             self._log.info(
-                "request", method=method, path=scope["path"], status=status, milliseconds=round(seconds * 1000, 2)
+                "request",
+                method=method,
+                path=scope["path"],
+                status=status,
+                milliseconds=round(seconds * 1000, 2),
             )
 
 
@@ -129,7 +138,9 @@ def set_up_logging(log_format: str, level: str) -> None:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    renderer: Any = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if console else structlog.processors.JSONRenderer()
+    )
     structlog.configure(
         processors=[*shared, structlog.processors.format_exc_info, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),

@@ -81,8 +81,13 @@ def answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
     problem = to_problem(error)
     if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         write = log.exception if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR else log.warning
-        write("request failed", kind=problem.kind, error=repr(error), exc_info=error if write == log.exception else None)
-    return Response(problem.encoded(), status_code=problem.status, media_type=MEDIA_TYPE, headers=problem.headers)
+        write(
+            "request failed",
+            kind=problem.kind,
+            error=repr(error),
+            exc_info=error if write == log.exception else None,
+        )
+    return Response(problem.encoded(), status_code=int(problem.status), media_type=MEDIA_TYPE, headers=problem.headers)
 
 
 def to_problem(error: Exception) -> Problem:

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from typing import Annotated, Any
 
 import msgspec
+import prometheus_client
 from litestar import Controller, Request, Response, delete, get, post, put, route
 from litestar.datastructures import State
 from litestar.enums import MediaType
@@ -98,7 +99,10 @@ class FormatRow(msgspec.Struct):
 def _problems(*statuses: int) -> dict[int, ResponseSpec]:
     return {
         status: ResponseSpec(
-            ProblemDocument, description="What is wrong.", media_type="application/problem+json", generate_examples=False
+            ProblemDocument,
+            description="What is wrong.",
+            media_type="application/problem+json",
+            generate_examples=False,
         )
         for status in statuses
     }
@@ -137,10 +141,15 @@ class Storage(Controller):
         },
         status_code=200,
     )
-    async def upload(self, request: AnyRequest, state: State, reference: str | None = None) -> ASGIApp:
+    async def upload(self, request: AnyRequest, state: State, reference: str | None = None) -> Response[Any]:
         """Store the images of the body; what follows the path is the name of a file, never a reference."""
         if reference is not None and _is_uuid(reference):
-            raise Problem(405, "method-not-allowed", "A stored image never changes.", headers={"allow": "GET, HEAD, DELETE"})
+            raise Problem(
+                405,
+                "method-not-allowed",
+                "A stored image never changes.",
+                headers={"allow": "GET, HEAD, DELETE"},
+            )
         return await _upload(request, state, reference)
 
     @post(
@@ -153,7 +162,7 @@ class Storage(Controller):
         },
         status_code=200,
     )
-    async def upload_form(self, request: AnyRequest, state: State) -> ASGIApp:
+    async def upload_form(self, request: AnyRequest, state: State) -> Response[Any]:
         """Store the images of the body."""
         return await _upload(request, state, None)
 
@@ -162,7 +171,11 @@ class Storage(Controller):
         http_method=["GET", "HEAD"],
         summary="Get an original",
         description="The bytes that were uploaded.",
-        responses={200: _bytes("The original."), 206: _bytes("A part of it."), **_problems(400, 404, 412, 416, 503)},
+        responses={
+            200: _bytes("The original."),
+            206: _bytes("A part of it."),
+            **_problems(400, 404, 412, 416, 503),
+        },
     )
     async def deliver(self, request: AnyRequest, state: State, reference: str, download: DOWNLOAD = None) -> ASGIApp:
         """Answer an original or a rendition."""
@@ -208,7 +221,13 @@ def formats() -> list[FormatRow]:
     return [FormatRow.of(format) for format in FORMATS.values()]
 
 
-@get("/healthz", tags=["operation"], summary="Is the process alive?", media_type=MediaType.TEXT, sync_to_thread=False)
+@get(
+    "/healthz",
+    tags=["operation"],
+    summary="Is the process alive?",
+    media_type=MediaType.TEXT,
+    sync_to_thread=False,
+)
 def healthz() -> str:
     """Answer as long as the process can answer at all."""
     return "ok"
@@ -233,7 +252,7 @@ async def metrics(state: State) -> Response[bytes]:
     images, stored = await state.library.records.totals()
     IMAGES.set(images)
     BYTES_STORED.set(stored)
-    return Response(metrics_text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    return Response(metrics_text(), headers={"content-type": prometheus_client.CONTENT_TYPE_LATEST})
 
 
 @get("/", include_in_schema=False, sync_to_thread=False)
@@ -261,7 +280,12 @@ async def _upload(request: AnyRequest, state: State, filename: str | None) -> Re
 
 
 def _original(
-    request: AnyRequest, state: State, record: Record, media_type: str, download: str | None, extension: str = ""
+    request: AnyRequest,
+    state: State,
+    record: Record,
+    media_type: str,
+    download: str | None,
+    extension: str = "",
 ) -> ASGIApp:
     library: ImageLibrary = state.library
     identity = Identity(
@@ -278,7 +302,12 @@ def _original(
 
 
 async def _rendition(
-    request: AnyRequest, state: State, record: Record, spec: RenditionSpec, extension: str, download: str | None
+    request: AnyRequest,
+    state: State,
+    record: Record,
+    spec: RenditionSpec,
+    extension: str,
+    download: str | None,
 ) -> ASGIApp:
     library: ImageLibrary = state.library
     media_type = FORMATS[spec.format].media_type
@@ -304,11 +333,14 @@ def _writable(extension: str) -> Format:
     writable = sorted(e for f in FORMATS.values() if f.can_write for e in f.extensions)
     if format:
         detail = f"{format.name} can be read, but not written."
-        raise Problem(
-            400, "format-not-writable", detail, parameter="extension", given=extension, allowed=writable
-        )
+        raise Problem(400, "format-not-writable", detail, parameter="extension", given=extension, allowed=writable)
     raise Problem(
-        400, "unknown-format", "No format has this extension.", parameter="extension", given=extension, allowed=writable
+        400,
+        "unknown-format",
+        "No format has this extension.",
+        parameter="extension",
+        given=extension,
+        allowed=writable,
     )
 
 
@@ -319,7 +351,12 @@ def _query(request: AnyRequest) -> list[tuple[str, str]]:
 def _refuse_query(request: AnyRequest) -> None:
     for name, value in _query(request):
         raise Problem(
-            400, "invalid-parameter", "An upload takes no query parameters.", parameter=name, given=value, allowed=[]
+            400,
+            "invalid-parameter",
+            "An upload takes no query parameters.",
+            parameter=name,
+            given=value,
+            allowed=[],
         )
 
 

@@ -154,9 +154,7 @@ class Records:
                 return bool(row.stored)
             info = msgspec.json.encode(blob.info).decode()
             connection.execute(
-                sa.insert(blobs).values(
-                    sha256=blob.sha256, bytes=blob.bytes, info=info, stored=False, touched_at=now
-                )
+                sa.insert(blobs).values(sha256=blob.sha256, bytes=blob.bytes, info=info, stored=False, touched_at=now)
             )
             return False
 
@@ -190,9 +188,7 @@ class Records:
         return _record(row), last
 
     def _reclaim(self, unused_for: float, delete: Callable[[str], None]) -> int:
-        unused = (blobs.c.touched_at < time.time() - unused_for) & ~sa.exists().where(
-            images.c.sha256 == blobs.c.sha256
-        )
+        unused = (blobs.c.touched_at < time.time() - unused_for) & ~sa.exists().where(images.c.sha256 == blobs.c.sha256)
         with self._reading() as connection:
             candidates = connection.execute(sa.select(blobs.c.sha256).where(unused)).scalars().all()
         removed = 0
@@ -209,7 +205,9 @@ class Records:
         used = sa.exists().where(images.c.sha256 == blobs.c.sha256)
         with self._reading() as connection:
             count = connection.execute(sa.select(sa.func.count()).select_from(images)).scalar_one()
-            size = connection.execute(sa.select(sa.func.coalesce(sa.func.sum(blobs.c.bytes), 0)).where(used)).scalar_one()
+            size = connection.execute(
+                sa.select(sa.func.coalesce(sa.func.sum(blobs.c.bytes), 0)).where(used)
+            ).scalar_one()
         return int(count), int(size)
 
     @contextmanager

@@ -137,11 +137,11 @@ class WorkerPool:
 
     def close(self) -> None:
         """Let running tasks end, and end the processes. It blocks."""
-        self._pool.close()
+        self._pool.close()  # type: ignore[no-untyped-call]
         try:
             self._pool.join(timeout=self.task_seconds)
         except concurrent.futures.TimeoutError:
-            self._pool.stop()
+            self._pool.stop()  # type: ignore[no-untyped-call]
             self._pool.join()
 
 

@@ -61,7 +61,12 @@ def _to_space(pixels: pyvips.Image, mode: str, keep_profile: bool) -> pyvips.Ima
 
 
 def _to_srgb(pixels: pyvips.Image, here: str, deep: bool) -> pyvips.Image:
-    options = {"embedded": True, "intent": "relative", "black_point_compensation": True, "depth": 16 if deep else 8}
+    options = {
+        "embedded": True,
+        "intent": "relative",
+        "black_point_compensation": True,
+        "depth": 16 if deep else 8,
+    }
     if here == "cmyk":  # what to take where no profile is embedded
         options["input_profile"] = "cmyk"
     converted = pixels.icc_transform("srgb", **options).copy()
