@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pillow_heif
-import pillow_jxl
+import pillow_jxl.JpegXLImagePlugin as jxl_plugin
 import pyvips
-from PIL import AvifImagePlugin, Image, ImageFile
+from PIL import AvifImagePlugin, Image, ImageFile, UnidentifiedImageError
 
-from progimage.engine.errors import CorruptImage, EngineError, NotAnImage
+from progimage.engine.errors import CorruptImage, EngineError, LimitExceeded, NotAnImage
 from progimage.engine.formats import FORMATS, Format
 from progimage.engine.jxl_header import is_jxl, jxl_size
 from progimage.engine.limits import Limits
@@ -24,7 +24,7 @@ from progimage.engine.modes import mode_of
 
 # One worker a core: threads inside a codec would only take cores from the other workers.
 pillow_heif.register_heif_opener(decode_threads=1)
-pillow_jxl.JpegXLImagePlugin.DECODE_THREADS = 0
+jxl_plugin.DECODE_THREADS = 0
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 Image.init()
@@ -48,6 +48,7 @@ _ROW_BY_MAGIC = {
 }
 _SVG_SNIFFED = 64 * 1024
 ORIENTATION_TAG = 0x0112
+_NUMBER = re.compile(r"\d+")
 _PATH = re.compile(r"/[^\s\"']*/[^\s\"']+")
 
 
@@ -141,8 +142,6 @@ def open_source(path: Path, limits: Limits) -> Source:
         head = file.read(_SVG_SNIFFED)
     if not head:
         raise NotAnImage("The file is empty.")
-    # The bound for images inside of images (an ICO's PNG, for one), whose headers only the plugin sees.
-    Image.MAX_IMAGE_PIXELS = max(1, limits.pixels // 2)
     if is_jxl(head):
         try:
             limits.check(*jxl_size(head))
@@ -150,6 +149,7 @@ def open_source(path: Path, limits: Limits) -> Source:
             raise CorruptImage(f"The JPEG XL header is broken: {error}.") from error
     if _looks_like_svg(head):
         return _open_svg(path, limits)
+    Image.MAX_IMAGE_PIXELS = None  # `_describe` holds the size against our own limit
     try:
         with open_pillow(path) as image:
             return _describe(path, image, head, limits)
@@ -169,7 +169,7 @@ def open_pillow(path: Path) -> Image.Image:
     warnings.simplefilter("ignore")
     try:
         return Image.open(path, formats=_PILLOW_READS)
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise NotAnImage("The file is in no image format that can be read here.") from None
     except MemoryError:
         raise
@@ -342,11 +342,17 @@ def _pillow_frames(source: Source, first: int, last: int) -> Iterator[Frame]:
             yield from _heif_frames(source, first, last)
             return
         with open_pillow(source.path) as image:
+            # The bound for images inside of images (an ICO's PNG, for one), whose headers only the plugin sees;
+            # Pillow refuses what is beyond twice this.
+            Image.MAX_IMAGE_PIXELS = source.limits.pixels // 2
             keep_alpha = not (source.format.name == "GIF" and source.animated) or _has_transparency(image, last)
             for index in range(first, last):
                 yield _pillow_frame(source, image, index, keep_alpha)
     except (EngineError, MemoryError, pyvips.Error):
         raise
+    except Image.DecompressionBombError as error:
+        given = int((_NUMBER.search(str(error)) or [0])[0])
+        raise LimitExceeded("pixels in an image inside of it", given, source.limits.pixels) from error
     except Exception as error:  # plugins raise whatever their parsing runs into
         raise CorruptImage(f"The image can't be decoded: {say(error)}.") from error
 
@@ -356,7 +362,7 @@ def _has_transparency(image: Image.Image, count: int) -> bool:
     for index in range(count):
         image.seek(index)
         image.load()
-        if image.has_transparency_data and image.convert("RGBA").getextrema()[3][0] < 255:  # type: ignore[index,misc]
+        if image.has_transparency_data and image.convert("RGBA").getextrema()[3][0] < 255:  # type: ignore[misc]
             return True
     return False
 

@@ -88,7 +88,7 @@ def _table() -> tuple[Format, ...]:
         f("HEIC", ("heic", "heif", "heics", "heifs", "hif"), "image/heic", "High Efficiency Image File Format",
           "pillow", "HEIF", ("L", "RGB", "RGBA", "RGB16", "RGBA16"), icc=True, pages=True, max_side=16_384),
         f("ICNS", ("icns",), "image/x-icns", "macOS icon", "pillow", "ICNS", ("RGBA",)),
-        f("ICO", ("ico",), "image/vnd.microsoft.icon", "Windows icon", "pillow", "ICO", ("L", "LA", "RGB", "RGBA"), pages=True),
+        f("ICO", ("ico",), "image/vnd.microsoft.icon", "Windows icon", "pillow", "ICO", _8BIT, pages=True),
         f("IM", ("im",), "image/x-im", "IFUNC image memory", "pillow", "IM",
           ("1", "P", "L", "LA", "RGB", "RGBA", "L16", "F", "CMYK")),
         f("IMT", (), "image/x-imt", "IM Tools", "pillow", "IMT"),

@@ -1,4 +1,4 @@
-"""Delivering bytes that never change, as HTTP means it: conditional requests and ranges (RFC 9110), file names (RFC 6266).
+"""Delivering bytes that never change: conditional requests and ranges (RFC 9110), file names (RFC 6266).
 
 A whole file is handed to the server to send (ASGI's `http.response.pathsend`), so its bytes never pass through Python.
 """

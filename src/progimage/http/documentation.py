@@ -25,8 +25,8 @@ def complete(document: OpenAPI) -> None:
         operation.operation_id = f"{name}_rendition"
         operation.summary = "Get an image in another format"
         operation.description = (
-            "The image, converted. An animation stays one, and pages stay pages, where the format has them; otherwise it"
-            " is the first. If the original has that format, its own bytes are the answer."
+            "The image, converted. An animation stays one, and pages stay pages, where the format has them; otherwise"
+            " it is the first. If the original has that format, its own bytes are the answer."
         )
         operation.parameters = [*(operation.parameters or []), *_rendition_parameters()]
     paths["/storage/{reference}.{extension}"] = rendition

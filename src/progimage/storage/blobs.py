@@ -5,7 +5,6 @@ a file that is already on the same disk, so `LocalBlobStore` moves files in itse
 """
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -104,7 +103,7 @@ class LocalBlobStore(BlobStore):
         sync_file(source)
         second_name = source.with_name(f"{source.name}-blob")
         second_name.hardlink_to(source)
-        os.replace(second_name, target)
+        second_name.replace(target)
         # Where the target was another name of the same file already, a rename does nothing, and leaves both.
         second_name.unlink(missing_ok=True)
         sync_folder(target.parent)

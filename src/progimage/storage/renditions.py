@@ -51,7 +51,7 @@ class RenditionCache:
         """Move a file in. It blocks, longer when the cache is full and others have to go."""
         size = file.stat().st_size
         path = self._path(sha256, name)
-        os.replace(file, path)
+        file.replace(path)
         with self._adding:
             self._added += size
             full = self._added * _MEASURE_SHARE > self._limit

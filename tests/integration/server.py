@@ -1,0 +1,92 @@
+"""A real server for tests: the command of the README, on a free port, in a process of its own."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+
+PROGIMAGE = Path(sys.executable).with_name("progimage")
+
+
+class Server:
+    """A running server.
+
+    Args:
+        data_dir: Where it keeps its data.
+        settings: PROGIMAGE_* environment variables, without the prefix.
+        python_path: A folder whose sitecustomize.py changes the server, for codecs that misbehave.
+    """
+
+    def __init__(self, data_dir: Path, python_path: Path | None = None, **settings: object) -> None:
+        self.data_dir = data_dir
+        self.log_path = data_dir.with_name(f"{data_dir.name}.log")
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        environment = dict(os.environ) | {f"PROGIMAGE_{name.upper()}": str(value) for name, value in settings.items()}
+        if python_path:
+            environment["PYTHONPATH"] = str(python_path)
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                [PROGIMAGE, "serve", "--port", str(self.port), "--data-dir", str(data_dir)],
+                env=environment,
+                stderr=log,
+                start_new_session=True,
+            )
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.client = httpx.Client(base_url=self.url, timeout=120)
+        self._wait_until_ready()
+
+    def _wait_until_ready(self) -> None:
+        end = time.monotonic() + 30
+        while time.monotonic() < end:
+            with contextlib.suppress(httpx.TransportError):
+                if self.client.get("/readyz").status_code == 200:
+                    return
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.05)
+        raise RuntimeError(f"the server did not start:\n{self.log()}")
+
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace")
+
+    def put(self, data: bytes, name: str = "picture") -> str:
+        response = self.client.put("/storage/", files={"data": (name, data)})
+        assert response.status_code == 200, response.text
+        return response.text
+
+    def get(self, path: str, **options: object) -> httpx.Response:
+        return self.client.get(f"/storage/{path}", **options)
+
+    def stop(self) -> int:
+        """SIGTERM, and wait."""
+        self.process.terminate()
+        code = self.process.wait(timeout=60)
+        self.client.close()
+        return code
+
+    def kill(self) -> None:
+        """SIGKILL to every process of it at once, as a power cut would."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.client.close()
+
+
+@contextlib.contextmanager
+def serving(data_dir: Path, python_path: Path | None = None, **settings: object) -> Iterator[Server]:
+    server = Server(data_dir, python_path, **settings)
+    try:
+        yield server
+    finally:
+        if server.process.poll() is None:
+            server.stop()
+        assert '"status": 500' not in server.log()
+        assert "Traceback" not in server.log(), server.log()

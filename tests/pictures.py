@@ -1,0 +1,132 @@
+"""Pictures to test with, made here: one of every kind of pixels, animations, pages, profiles, orientations."""
+
+import io
+from collections.abc import Callable
+
+import pyvips
+from PIL import Image, ImageCms, ImageDraw
+
+SIZE = 64, 48
+
+
+def colour(size: tuple[int, int] = SIZE) -> Image.Image:
+    """A picture whose four corners differ, so that any turn or mirroring shows."""
+    width, height = size
+    across = Image.linear_gradient("L").rotate(90).resize(size)
+    down = Image.linear_gradient("L").resize(size)
+    picture = Image.merge("RGB", (across, down, Image.new("L", size, 90)))
+    draw = ImageDraw.Draw(picture)
+    draw.rectangle((0, 0, width // 4, height // 4), fill=(230, 30, 30))
+    draw.ellipse((width // 2, height // 2, width - 3, height - 3), fill=(250, 240, 60))
+    return picture
+
+
+def transparent(size: tuple[int, int] = SIZE) -> Image.Image:
+    picture = colour(size)
+    picture.putalpha(Image.linear_gradient("L").resize(size))
+    return picture
+
+
+def saved(picture: Image.Image, format: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def _deep(bands: str) -> bytes:
+    picture = pyvips.Image.new_from_buffer(saved(transparent(), "PNG"), "")
+    deep = (picture.cast("ushort") * 257 + 3).cast("ushort").copy(interpretation="rgb16")
+    chosen = {"RGB": deep[0:3], "RGBA": deep, "L": deep[0].copy(interpretation="grey16")}[bands]
+    if bands == "L":
+        return bytes(chosen.pngsave_buffer())
+    return bytes(chosen.pngsave_buffer())
+
+
+def _palette_with_alpha() -> bytes:
+    picture = colour().quantize(30)
+    return saved(picture, "PNG", transparency=4)
+
+
+def animation(format: str = "GIF", frames: int = 4, **options: object) -> bytes:
+    pictures = []
+    for index in range(frames):
+        picture = Image.new("RGB", SIZE, (40 * index, 60, 200 - 30 * index))
+        ImageDraw.Draw(picture).rectangle((index * 10, 5, index * 10 + 9, 30), fill=(255, 255, 0))
+        pictures.append(picture)
+    durations = [100 + 50 * index for index in range(frames)]
+    return saved(pictures[0], format, save_all=True, append_images=pictures[1:], duration=durations, **options)
+
+
+def pages(count: int = 3) -> bytes:
+    pictures = [Image.new("RGB", (60 + 10 * index, 40), (70 * index, 100, 50)) for index in range(count)]
+    return saved(pictures[0], "TIFF", save_all=True, append_images=pictures[1:])
+
+
+def oriented(orientation: int) -> bytes:
+    """A JPEG that looks like `colour()` to a viewer that heeds its EXIF orientation."""
+    undo = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    picture = colour()
+    stored = picture.transpose(undo[orientation]) if orientation in undo else picture
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    exif[0x010F] = "Testmaker"
+    return saved(stored, "JPEG", exif=exif, quality=95, subsampling=0)
+
+
+def with_swapped_profile(format: str = "JPEG") -> bytes:
+    """A picture in a colour space whose red and green primaries are exchanged: stored red is green to a viewer."""
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    red, green = srgb.index(b"rXYZ"), srgb.index(b"gXYZ")
+    swapped = bytearray(srgb)
+    swapped[red : red + 4], swapped[green : green + 4] = b"gXYZ", b"rXYZ"
+    return saved(Image.new("RGB", SIZE, (255, 0, 0)), format, icc_profile=bytes(swapped), quality=95)
+
+
+SVG = (
+    b'<svg xmlns="http://www.w3.org/2000/svg" width="64" height="48"><rect width="64" height="48" fill="#fff"/>'
+    b'<circle cx="20" cy="20" r="15" fill="red"/><script>alert(1)</script></svg>'
+)
+
+BY_MODE: dict[str, Callable[[], bytes]] = {
+    "1": lambda: saved(colour().convert("1"), "PNG"),
+    "L": lambda: saved(colour().convert("L"), "PNG"),
+    "LA": lambda: saved(transparent().convert("LA"), "PNG"),
+    "P": lambda: saved(colour().quantize(60), "PNG"),
+    "P-transparent": _palette_with_alpha,
+    "RGB": lambda: saved(colour(), "PNG"),
+    "RGBA": lambda: saved(transparent(), "PNG"),
+    "CMYK": lambda: saved(colour().convert("CMYK"), "TIFF"),
+    "CMYK-JPEG": lambda: saved(colour().convert("CMYK"), "JPEG", quality=95),
+    "YCbCr": lambda: saved(colour().convert("YCbCr"), "TIFF"),
+    "LAB": lambda: saved(_lab(), "TIFF"),
+    "F": lambda: saved(colour().convert("L").convert("F"), "TIFF"),
+    "I;16": lambda: _deep("L"),
+    "RGB;16": lambda: _deep("RGB"),
+    "RGBA;16": lambda: _deep("RGBA"),
+}
+
+
+def _lab() -> Image.Image:
+    to_lab = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
+    converted = ImageCms.applyTransform(colour(), to_lab)
+    assert converted is not None
+    return converted
+
+
+def open_bytes(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data))
+
+
+def difference(one: Image.Image, other: Image.Image) -> float:
+    """The mean absolute difference of two pictures of one size, in levels of 255."""
+    assert one.size == other.size
+    first, second = one.convert("RGB").tobytes(), other.convert("RGB").tobytes()
+    return sum(abs(a - b) for a, b in zip(first, second, strict=True)) / len(first)
