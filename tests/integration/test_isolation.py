@@ -1,0 +1,129 @@
+"""A worker that crashes, hangs or eats memory costs one request a clear error, and nobody else anything."""
+
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests import pictures
+from tests.integration.server import Server, serving
+
+HOSTILE = Path(__file__).with_name("hostile")
+PNG = pictures.BY_MODE["RGB"]()
+SEGFAULT, HANG, ALLOCATE, SLEEP = 1, 2, 3, 4
+
+
+def qoi(red: int, blue: int = 0) -> bytes:
+    picture = Image.new("RGB", (9, 9), (9, 9, blue))
+    picture.putpixel((0, 0), (red, 0, 0))
+    data = pictures.saved(picture, "QOI")
+    return data[:14] + b"\xfe" + bytes((red, 0, 0)) + data[14 + (4 if data[14] == 0xFE else 1) :]
+
+
+@pytest.fixture
+def hostile(data_dir: Path) -> Iterator[Server]:
+    with serving(
+        data_dir, HOSTILE, workers=2, queue=2, task_seconds=3, worker_memory=512 * 1024 * 1024
+    ) as server:
+        yield server
+
+
+@pytest.mark.parametrize(
+    ("what", "kind"), [(SEGFAULT, "codec-crashed"), (HANG, "too-long"), (ALLOCATE, "too-much-memory")]
+)
+def test_a_worker_that_misbehaves(hostile: Server, what: int, kind: str) -> None:
+    good = hostile.put(PNG)
+    stop = threading.Event()
+    answers: list[int] = []
+
+    def keep_asking() -> None:
+        extensions = ("bmp", "tga", "gif", "ppm", "tiff", "pcx", "dds", "sgi")
+        index = 0
+        while not stop.is_set():
+            page = "" if index < len(extensions) else "?page=1"
+            answers.append(hostile.get(f"{good}.{extensions[index % len(extensions)]}{page}").status_code)
+            index += 1
+            time.sleep(0.02)
+
+    with ThreadPoolExecutor(1) as others:
+        asking = others.submit(keep_asking)
+        response = hostile.client.put("/storage/", content=qoi(what))
+        stop.set()
+        asking.result()
+    assert response.status_code == 422 and response.json()["type"].endswith(kind), response.text
+    assert answers and set(answers) == {200}
+    for _ in range(4):  # both workers are there again
+        assert hostile.put(qoi(200, blue=_))
+    assert not list((hostile.data_dir / "spool").glob("*/*/*"))
+
+
+def test_a_full_queue_refuses_at_once(hostile: Server) -> None:
+    with ThreadPoolExecutor(12) as clients:
+        started = time.monotonic()
+
+        def put(index: int) -> tuple[int, float, str | None]:
+            response = hostile.client.put("/storage/", content=qoi(SLEEP, blue=index))
+            return response.status_code, time.monotonic() - started, response.headers.get("retry-after")
+
+        answers = list(clients.map(put, range(12)))
+    refused = [answer for answer in answers if answer[0] == 503]
+    accepted = [answer for answer in answers if answer[0] == 200]
+    assert len(accepted) + len(refused) == 12
+    assert len(accepted) >= 4 and len(refused) >= 4
+    assert all(int(retry_after or 0) >= 1 for _, _, retry_after in refused)
+    assert min(seconds for _, seconds, _ in refused) < 0.9  # before any task could have ended
+
+
+def test_a_client_that_leaves_frees_its_worker(hostile: Server) -> None:
+    body = qoi(HANG)
+    for _ in range(2):
+        with socket.create_connection(("127.0.0.1", hostile.port)) as connection:
+            head = f"PUT /storage/ HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+            connection.sendall(head.encode() + body)
+            time.sleep(0.5)
+    started = time.monotonic()
+    assert hostile.put(PNG)  # both workers would be hanging for three seconds
+    assert time.monotonic() - started < 2
+
+
+def test_sigterm_lets_requests_end(data_dir: Path) -> None:
+    with serving(data_dir, HOSTILE, workers=2) as server:
+        with ThreadPoolExecutor(1) as client:
+            answer = client.submit(server.client.put, "/storage/", content=qoi(SLEEP))
+            time.sleep(0.4)
+            server.process.send_signal(signal.SIGTERM)
+            assert answer.result().status_code == 200
+        assert server.process.wait(timeout=30) == 0
+        assert not list((data_dir / "spool").glob("*"))
+
+
+def test_a_killed_worker_is_replaced(hostile: Server) -> None:
+    with ThreadPoolExecutor(1) as client:
+        answer = client.submit(hostile.client.put, "/storage/", content=qoi(HANG))
+        time.sleep(0.5)
+        killed = _kill_busiest_worker(hostile)
+        response = answer.result()
+    assert killed and response.status_code == 503 and response.headers["retry-after"]
+    assert hostile.put(PNG)
+
+
+def _kill_busiest_worker(server: Server) -> bool:
+    import os
+
+    busiest, most = 0, 0
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == server.process.pid and int(fields[11]) > most and fields[0] == "R":  # its session
+            busiest, most = int(status.parent.name), int(fields[11])
+    if busiest:
+        os.kill(busiest, signal.SIGKILL)
+    return bool(busiest)
