@@ -34,12 +34,11 @@ def saved(picture: Image.Image, format: str, **options: object) -> bytes:
 
 
 def _deep(bands: str) -> bytes:
-    picture = pyvips.Image.new_from_buffer(saved(transparent(), "PNG"), "")
-    deep = (picture.cast("ushort") * 257 + 3).cast("ushort").copy(interpretation="rgb16")
-    chosen = {"RGB": deep[0:3], "RGBA": deep, "L": deep[0].copy(interpretation="grey16")}[bands]
-    if bands == "L":
-        return bytes(chosen.pngsave_buffer())
-    return bytes(chosen.pngsave_buffer())
+    source = {"RGB": colour(), "RGBA": transparent(), "L": colour().convert("L")}[bands]
+    picture = pyvips.Image.new_from_buffer(saved(source, "PNG"), "")
+    deep = (picture.cast("ushort") * 257).cast("ushort") - pyvips.Image.identity().crop(0, 0, 64, 1).replicate(1, 48)
+    deep = (deep < 0).ifthenelse(0, deep).cast("ushort")  # values that 8 bits can't hold
+    return bytes(deep.copy(interpretation="grey16" if bands == "L" else "rgb16").pngsave_buffer())
 
 
 def _palette_with_alpha() -> bytes:

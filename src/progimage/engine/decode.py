@@ -31,6 +31,7 @@ Image.init()
 
 _PILLOW_READS = sorted({f.pillow for f in FORMATS.values() if f.reader and f.pillow} & set(Image.OPEN))
 _VIPS_LOADERS = {
+    "AVIF": "heifload",
     "JPEG": "jpegload",
     "MPO": "jpegload",
     "PNG": "pngload",
@@ -101,13 +102,13 @@ class Source:
     def readers(self) -> list[str]:
         """Return the codecs to decode it with, in the order in which to try them.
 
-        An animation is read by Pillow, one frame at a time; libvips would hold all of them at once.
+        An animation is read by Pillow, one frame at a time; but for WebP, where Pillow loses transparency.
         """
         if self.format.name == "SVG" or self.mode == "VIPS":
             return ["vips"]
         if self.format.name == "TIFF" and self.mode in ("YCbCr", "LAB"):
             return ["pillow"]  # libvips takes raw YCbCr for RGB, and refuses 8-bit Lab
-        if self.format.reader == "vips" and not self.animated:
+        if self.format.name == "WEBP" or (self.format.reader == "vips" and not self.animated):
             return ["vips", "pillow"]
         return ["pillow"]
 
@@ -274,6 +275,9 @@ def _open_vips_tiff(path: Path, limits: Limits) -> Source:
 
 
 def _vips_frames(source: Source, first: int, last: int) -> Iterator[Frame]:
+    if source.animated:
+        yield from _vips_animation(source, first, last)
+        return
     for page in range(first, last):
         try:
             image = _load_vips(source, page)
@@ -287,6 +291,18 @@ def _vips_frames(source: Source, first: int, last: int) -> Iterator[Frame]:
         if (source.mode, mode) in (("1", "L"), ("P", "L"), ("P", "RGB")):
             mode = source.mode
         yield Frame(pixels, mode)
+
+
+def _vips_animation(source: Source, first: int, last: int) -> Iterator[Frame]:
+    """Cut a WebP animation into frames: libvips gives it as one tall image, which is decoded from top to bottom."""
+    try:
+        tall = pyvips.Image.webpload(str(source.path), n=-1, access="sequential", fail_on="error")
+        height, durations = tall.get("page-height"), tall.get("delay")
+        for index in range(first, last):
+            frame = tall.crop(0, index * height, tall.width, height).copy_memory()
+            yield Frame(_normalise(frame), mode_of(frame), durations[index])
+    except pyvips.Error as error:
+        raise CorruptImage(f"The image can't be decoded: {say(error)}.") from error
 
 
 def _load_vips(source: Source, page: int) -> pyvips.Image:

@@ -1,5 +1,6 @@
 """From frames to a file: one small writer for each way of writing, chosen by the table of formats."""
 
+import os
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,8 +31,7 @@ _PILLOW_OPTIONS: dict[str, dict[str, Any]] = {
     "GIF": {"optimize": False},
     "HEIC": {"quality": 65},
     "JXL": {"quality": 80, "effort": 5, "num_threads": 0},
-    "JP2": {"quality_mode": "dB", "quality_layers": [42]},
-    "J2K": {"quality_mode": "dB", "quality_layers": [42], "no_jp2": True},
+    "J2K": {"no_jp2": True},  # lossless, like JP2: OpenJPEG's quality in dB gets even colours wrong
     "MPO": {"quality": 80},
     "PDF": {"quality": 85, "creationDate": None, "modDate": None},
     "PNG": {"compress_level": 6},
@@ -95,7 +95,7 @@ def _write_vips(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) -
 
 
 def _write_pillow(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) -> None:
-    to_pillow(first).save(target, plan.format.pillow, **_options(first, plan))
+    _save(to_pillow(first), plan, target, **_options(first, plan))
 
 
 def _write_animation(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) -> None:
@@ -114,12 +114,26 @@ def _write_animation(first: Frame, rest: Iterator[Frame], plan: Plan, target: Pa
         options["loop"] = max(0, plan.plays - 1)
     if first.mode == "PA":
         options["disposal"] = 2  # or the frame before would be seen through this one
-    to_pillow(first).save(target, plan.format.pillow, append_images=following(), **options)
+    # The PNG writer goes through the frames twice.
+    images = list(following()) if plan.format.name == "PNG" else following()
+    _save(to_pillow(first), plan, target, append_images=images, **options)
+    if plan.format.name == "WEBP" and first.mode == "RGBA":
+        _flag_webp_alpha(target)
+
+
+def _flag_webp_alpha(path: Path) -> None:
+    # libwebp leaves the flag out where every frame is an opaque part of a transparent canvas; viewers that go by the
+    # flag would show black. The flags are the byte after the header of the chunk VP8X (RFC 9649, section 2.7).
+    with path.open("r+b") as file:
+        head = file.read(21)
+        if head[12:16] == b"VP8X":
+            file.seek(20)
+            file.write(bytes([head[20] | 0x10]))
 
 
 def _write_pages(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) -> None:
     options = _options(first, plan) | {"save_all": True}
-    to_pillow(first).save(target, plan.format.pillow, append_images=map(to_pillow, rest), **options)
+    _save(to_pillow(first), plan, target, append_images=map(to_pillow, rest), **options)
 
 
 def _write_ico(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) -> None:
@@ -128,7 +142,7 @@ def _write_ico(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) ->
     sides = [side for side in _ICO_SIDES if side < longest] + [min(longest, _ICO_SIDES[0])]
     images = {image.size: image for image in (_scaled(whole, side / longest) for side in sorted(set(sides)))}
     largest = list(images.values())[-1]
-    largest.save(target, "ICO", sizes=list(images), append_images=list(images.values()))
+    _save(largest, plan, target, sizes=list(images), append_images=list(images.values()))
 
 
 def _write_icns(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) -> None:
@@ -137,7 +151,7 @@ def _write_icns(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) -
     side = max(whole.size)
     square = Image.new("RGBA", (side, side))
     square.paste(whole, ((side - whole.width) // 2, (side - whole.height) // 2))
-    square.save(target, "ICNS")
+    _save(square, plan, target)
 
 
 def _scaled(image: Image.Image, scale: float) -> Image.Image:
@@ -178,6 +192,12 @@ def _write_blp(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) ->
     header = struct.pack("<4siBBBBII", b"BLP2", 1, 1, 0, 0, 0, *image.size)
     levels = struct.pack("<16I16I", start, *[0] * 15, len(pixels), *[0] * 15)
     target.write_bytes(header + levels + palette + pixels)
+
+
+def _save(image: Image.Image, plan: Plan, target: Path, **options: Any) -> None:
+    # By its number, since some plugins would write the name of a file into it.
+    with open(os.open(target, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644), "w+b") as file:
+        image.save(file, plan.format.pillow, **options)
 
 
 def _options(frame: Frame, plan: Plan) -> dict[str, Any]:

@@ -69,7 +69,7 @@ class Format:
 def _table() -> tuple[Format, ...]:
     f = Format
     return (
-        f("AVIF", ("avif", "avifs"), "image/avif", "AV1 Image File Format", "pillow", "AVIF",
+        f("AVIF", ("avif", "avifs"), "image/avif", "AV1 Image File Format", "vips", "AVIF",
           ("L", "RGB", "RGBA", "RGB16", "RGBA16"), icc=True, animated=True, max_side=65_536),
         f("BLP", ("blp",), "image/x-blp", "Blizzard texture", "pillow", "BLP", ("P",)),
         f("BMP", ("bmp",), "image/bmp", "Windows bitmap", "pillow", "BMP", ("1", "P", "L", "RGB")),
