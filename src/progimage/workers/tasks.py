@@ -18,6 +18,8 @@ def start_worker(sandbox: Sandbox) -> None:
     """Prepare a new worker process; nothing is cached from one image to the next."""
     global _sandbox
     pyvips.cache_set_max(0)
+    # Codecs print what they think of an image; a hostile one could fill the log that way.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     sandbox.enter()
     _sandbox = sandbox
 
