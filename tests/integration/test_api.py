@@ -218,7 +218,9 @@ def test_operation(server: Server) -> None:
 
 def test_documentation(server: Server) -> None:
     document = server.client.get("/docs/openapi.json").json()
-    assert {"/storage", "/storage/{reference}", "/storage/{reference}.{extension}", "/formats"} <= set(document["paths"])
+    assert {"/storage", "/storage/{reference}", "/storage/{reference}.{extension}", "/formats"} <= set(
+        document["paths"]
+    )
     page = server.client.get("/docs", follow_redirects=True)
     assert "swagger-ui" in page.text and "https://" not in page.text
     assert server.client.get("/docs/assets/swagger-ui-bundle.js").status_code == 200

@@ -70,9 +70,10 @@ def test_download_names(server: Server, reference: str) -> None:
     assert "content-disposition" not in server.get(reference).headers
     original = server.get(f"{reference}?download").headers["content-disposition"]
     assert original.startswith("attachment") and "filename*=UTF-8''na%C3%AFve%20%E2%80%9Cphoto%E2%80%9D.jpg" in original
-    assert "na%C3%AFve%20%E2%80%9Cphoto%E2%80%9D.webp" in server.get(f"{reference}.webp?download").headers[
-        "content-disposition"
-    ]
+    assert (
+        "na%C3%AFve%20%E2%80%9Cphoto%E2%80%9D.webp"
+        in server.get(f"{reference}.webp?download").headers["content-disposition"]
+    )
     named = server.get(f"{reference}.webp?download=../../etc/x%0d%0ay.webp").headers["content-disposition"]
     assert named == 'attachment; filename="xy.webp"'
     unnamed = server.client.put("/storage/", content=PHOTO).text

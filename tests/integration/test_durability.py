@@ -115,7 +115,9 @@ def test_several_http_processes_share_one_data_folder(data_dir: Path) -> None:
             assert httpx.get(f"{server.url}/storage/{reference}").content == data
             assert httpx.get(f"{server.url}/storage/{reference}.webp", timeout=30).status_code == 200
         text = httpx.get(f"{server.url}/metrics").text
-        total = sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith("progimage_requests_total"))
+        total = sum(
+            float(line.split()[-1]) for line in text.splitlines() if line.startswith("progimage_requests_total")
+        )
         assert total >= 12 + 48 and "progimage_pool_workers 2.0" in text
         assert len(list((data_dir / "spool").glob("*"))) == 2
 

@@ -120,7 +120,9 @@ def _read_spider(data: bytes) -> Image.Image:
     header = struct.unpack("<27f", data[:108])
     height, width, header_bytes = int(header[1]), int(header[11]), int(header[21])
     values = struct.unpack(f"<{width * height}f", data[header_bytes:])
-    return Image.frombytes("L", (width, height), bytes(round(value * (1 if max(values) > 1 else 255)) for value in values))
+    return Image.frombytes(
+        "L", (width, height), bytes(round(value * (1 if max(values) > 1 else 255)) for value in values)
+    )
 
 
 def expected(mode: str, extension: str) -> Image.Image:

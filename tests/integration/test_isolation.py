@@ -28,9 +28,7 @@ def qoi(red: int, blue: int = 0) -> bytes:
 
 @pytest.fixture
 def hostile(data_dir: Path) -> Iterator[Server]:
-    with serving(
-        data_dir, HOSTILE, workers=2, queue=2, task_seconds=3, worker_memory=512 * 1024 * 1024
-    ) as server:
+    with serving(data_dir, HOSTILE, workers=2, queue=2, task_seconds=3, worker_memory=512 * 1024 * 1024) as server:
         yield server
 
 

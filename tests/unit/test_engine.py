@@ -11,6 +11,7 @@ from PIL import Image
 
 from progimage import engine
 from progimage.engine import FORMATS, Limits, RenditionSpec, by_extension, inspect, render
+from progimage.engine.decode import _row
 from progimage.engine.jxl_header import is_jxl, jxl_size
 from progimage.engine.modes import NEAREST, nearest
 from tests import pictures
@@ -58,13 +59,21 @@ def test_every_extension_has_one_format_and_every_pillow_extension_is_there() ->
         assert format.can_read or plugin in ("EPS", "PALM", "PDF") or plugin not in Image.OPEN, extension
 
 
+def test_every_plugin_that_reads_has_its_row() -> None:
+    for plugin in (format.pillow for format in FORMATS.values() if format.can_read and format.pillow):
+        if plugin in Image.OPEN:
+            assert _row(Image.OPEN[plugin][0].format, b"").can_read, plugin
+
+
 @pytest.mark.parametrize("format", WRITABLE)
 def test_every_mode_finds_one_in_every_format(format: str) -> None:
     for mode in NEAREST:
         assert nearest(mode, FORMATS[format].modes) in FORMATS[format].modes
 
 
-@pytest.mark.parametrize("size", [(1, 1), (8, 8), (256, 256), (640, 480), (600, 700), (1920, 1080), (9000, 3), (3, 9000)])
+@pytest.mark.parametrize(
+    "size", [(1, 1), (8, 8), (256, 256), (640, 480), (600, 700), (1920, 1080), (9000, 3), (3, 9000)]
+)
 def test_jxl_sizes(size: tuple[int, int]) -> None:
     data = pictures.saved(Image.new("L", size), "JXL", effort=1)
     assert is_jxl(data) and jxl_size(data) == size
