@@ -79,7 +79,7 @@ class ImageLibrary:
         """Validate images and keep them, all or none. They are safe on disk when it returns.
 
         Raises:
-            EngineError: One is not an image, is corrupt, or is too large. Of several, a note on the exception says which.
+            EngineError: One is not an image, is corrupt, or too large. Of several, a note on the exception says which.
         """
         infos = []
         for number, upload in enumerate(uploads, 1):

@@ -196,7 +196,7 @@ def _write_blp(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) ->
 
 def _save(image: Image.Image, plan: Plan, target: Path, **options: Any) -> None:
     # By its number, since some plugins would write the name of a file into it.
-    with open(os.open(target, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644), "w+b") as file:
+    with os.fdopen(os.open(target, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644), "w+b") as file:
         image.save(file, plan.format.pillow, **options)
 
 

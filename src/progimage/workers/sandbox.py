@@ -1,8 +1,8 @@
 """What a worker process may not do, enforced by the kernel.
 
 A worker decodes hostile files with large C libraries, so it is treated as if it could be taken over. It keeps:
-memory up to a bound, CPU time up to a bound for each task, its scratch folders, and reading of the
-program's own code and of fonts. It loses: every other file, the network, starting programs, signalling or tracing other processes.
+memory up to a bound, CPU time up to a bound for each task, its scratch folders, and reading of the program's own code
+and of fonts. It loses: every other file, the network, starting programs, signalling or tracing other processes.
 
 Each defence is applied where the kernel has it; `available_defences` says which do.
 

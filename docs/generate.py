@@ -1,0 +1,93 @@
+"""Makes docs/settings.md, docs/formats.md and docs/formats.png from the program itself. Run it with `make docs`.
+
+With `--check` it writes nothing, and ends with 1 if a page is not what the program says.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image, ImageDraw
+
+from progimage.engine import FORMATS, Limits, RenditionSpec, render
+from progimage.settings import Settings
+
+DOCS = Path(__file__).parent
+SHOWN = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "ICO", "PGM", "XBM")
+
+
+def settings_page() -> str:
+    """Describe every setting."""
+    rows = []
+    for name, field in Settings.model_fields.items():
+        default = "one a core" if name == "workers" else f"`{field.default}`"
+        rows.append(f"| `PROGIMAGE_{name.upper()}` | {default} | {field.description} |")
+    head = "# Settings\n\nEvery option is an environment variable; `progimage serve --help` shows those that are also"
+    return f"{head} command line options.\n\n| variable | default | meaning |\n|---|---|---|\n" + "\n".join(rows) + "\n"
+
+
+def formats_page() -> str:
+    """Describe every format."""
+    rows = []
+    for format in FORMATS.values():
+        flags = (format.can_read, format.can_write, format.animated, format.pages, format.alpha, format.lossless)
+        marks = " | ".join("yes" if flag else "" for flag in flags)
+        extensions = ", ".join(f"`{extension}`" for extension in format.extensions)
+        modes = ", ".join(format.modes)
+        rows.append(
+            f"| {format.name} | {format.description} | {extensions} | {format.media_type} | {marks} | {modes} |"
+        )
+    head = (
+        "# Formats\n\n*Modes* are the kinds of pixels that a format is written with; an image of another kind is"
+        " converted as docs/conversion.md tells.\n\n"
+        "| name | what | extensions | media type | read | write | animation | pages | alpha | lossless | modes |\n"
+        "|---|---|---|---|---|---|---|---|---|---|---|\n"
+    )
+    return head + "\n".join(rows) + "\n"
+
+
+def picture() -> Image.Image:
+    """Show one transparent picture in several formats, each read back."""
+    size = 180
+    source = Image.merge(
+        "RGBA",
+        (
+            Image.linear_gradient("L").resize((size, size)),
+            Image.linear_gradient("L").rotate(90).resize((size, size)),
+            Image.new("L", (size, size), 160),
+            Image.radial_gradient("L").resize((size, size)).point(lambda v: 255 - v),
+        ),
+    )
+    sheet = Image.new("RGB", (len(SHOWN) * (size + 8) + 8, size + 34), "#e8e8ec")
+    draw = ImageDraw.Draw(sheet)
+    for x in range(0, sheet.width, 16):
+        for y in range(26, sheet.height, 16):
+            draw.rectangle((x, y, x + 7, y + 7), fill="#d4d4dc")
+    with tempfile.TemporaryDirectory() as folder:
+        original, rendition = Path(folder) / "original", Path(folder) / "rendition"
+        source.save(original, "PNG")
+        for index, name in enumerate(SHOWN):
+            render(original, RenditionSpec(name), rendition, Limits())
+            shown = Image.open(rendition).convert("RGBA").resize((size, size))
+            left = 8 + index * (size + 8)
+            sheet.paste(shown, (left, 28), shown)
+            draw.text((left, 8), f".{FORMATS[name].extensions[0]}   {rendition.stat().st_size} bytes", fill="#222")
+    return sheet
+
+
+def main() -> int:
+    """Write the pages, or check them."""
+    pages = {"settings.md": settings_page(), "formats.md": formats_page()}
+    if "--check" in sys.argv:
+        stale = [name for name, text in pages.items() if (DOCS / name).read_text() != text]
+        for name in stale:
+            print(f"docs/{name} is not what the program says: run `make docs`")
+        return 1 if stale else 0
+    for name, text in pages.items():
+        (DOCS / name).write_text(text)
+    picture().save(DOCS / "formats.png", optimize=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
