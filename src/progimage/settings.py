@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     ] = 30
     worker_memory: Annotated[
         int, Field(ge=256 * MiB, description="The most address space of one worker, in bytes.")
-    ] = 2 * GiB
+    ] = 4 * GiB
     max_upload_bytes: Annotated[int, Field(ge=1, description="The largest image to take, in bytes.")] = 100 * MiB
     max_upload_parts: Annotated[int, Field(ge=1, description="The most images in one request.")] = 100
     max_pixels: Annotated[int, Field(ge=1, description="The most pixels in one frame or page.")] = 100_000_000

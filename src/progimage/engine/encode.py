@@ -16,6 +16,8 @@ from progimage.engine.modes import mode_of
 from progimage.engine.plan import Plan
 
 _ICO_SIDES = (256, 128, 64, 48, 32, 24, 16)
+_JPEG2000_UNTILED, _JPEG2000_TILE = 16_000_000, (2048, 2048)
+"""From how many pixels on, and into what tiles, JPEG 2000 is cut: as one tile, 99 megapixels were too much for 4 GiB."""
 _OPAQUE_FROM = 128
 """The alpha from which on a pixel counts as opaque where there is only opaque and transparent."""
 
@@ -205,6 +207,8 @@ def _options(frame: Frame, plan: Plan) -> dict[str, Any]:
     profile = _profile(frame)
     if profile and plan.format.icc:
         options["icc_profile"] = profile
+    if plan.format.pillow == "JPEG2000" and frame.pixels.width * frame.pixels.height > _JPEG2000_UNTILED:
+        options["tile_size"] = _JPEG2000_TILE
     if plan.format.name == "PDF" and frame.mode not in ("L", "RGB", "CMYK"):
         del options["quality"]  # the others are not stored as JPEG
     return options
