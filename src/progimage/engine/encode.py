@@ -17,7 +17,7 @@ from progimage.engine.plan import Plan
 
 _ICO_SIDES = (256, 128, 64, 48, 32, 24, 16)
 _JPEG2000_UNTILED, _JPEG2000_TILE = 16_000_000, (2048, 2048)
-"""From how many pixels on, and into what tiles, JPEG 2000 is cut: as one tile, 99 megapixels were too much for 4 GiB."""
+"""From how many pixels on, and into what tiles, JPEG 2000 is cut: one of 99 megapixels was too much for 4 GiB."""
 _OPAQUE_FROM = 128
 """The alpha from which on a pixel counts as opaque where there is only opaque and transparent."""
 
