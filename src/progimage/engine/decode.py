@@ -18,6 +18,7 @@ from PIL import AvifImagePlugin, Image, ImageFile, UnidentifiedImageError
 
 from progimage.engine.errors import CorruptImage, EngineError, LimitExceeded, NotAnImage
 from progimage.engine.formats import FORMATS, Format
+from progimage.engine.frame import Frame, from_pillow, normalise
 from progimage.engine.jxl_header import is_jxl, jxl_size
 from progimage.engine.limits import Limits
 from progimage.engine.modes import mode_of
@@ -52,23 +53,6 @@ ORIENTATION_TAG = 0x0112
 DEEP_AVIF = "RGB;16"
 _NUMBER = re.compile(r"\d+")
 _PATH = re.compile(r"/[^\s\"']*/[^\s\"']+")
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """One decoded frame or page.
-
-    Attributes:
-        pixels: Grey, RGB or CMYK, with or without alpha as the last band; unsigned char, unsigned short, or (grey
-            only) float. Its metadata holds the ICC profile and the EXIF orientation that are still to be applied.
-        mode: The kind of pixels, one of `formats.MODES`. `1` is kept as grey, and `P` as grey or RGB: the mode tells
-            only that there is nothing but black and white, or that there are at most 256 colours.
-        duration: How long it is shown, in milliseconds; 0 outside of an animation.
-    """
-
-    pixels: pyvips.Image
-    mode: str
-    duration: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,7 +284,7 @@ def _vips_frames(source: Source, first: int, last: int) -> Iterator[Frame]:
             source.limits.check(image.width, image.height)
             if source.format.name == "TIFF" and source.mode == "RGBX":
                 image = image.extract_band(0, n=3)  # the fourth sample means nothing, least of all alpha
-            pixels = _normalise(image)
+            pixels = normalise(image)
         except pyvips.Error as error:
             raise CorruptImage(f"The image can't be decoded: {say(error)}.") from error
         mode = mode_of(pixels)
@@ -316,7 +300,7 @@ def _vips_animation(source: Source, first: int, last: int) -> Iterator[Frame]:
         height, durations = tall.get("page-height"), tall.get("delay")
         for index in range(first, last):
             frame = tall.crop(0, index * height, tall.width, height).copy_memory()
-            yield Frame(_normalise(frame), mode_of(frame), durations[index])
+            yield Frame(normalise(frame), mode_of(frame), durations[index])
     except pyvips.Error as error:
         raise CorruptImage(f"The image can't be decoded: {say(error)}.") from error
 
@@ -330,42 +314,6 @@ def _load_vips(source: Source, page: int) -> pyvips.Image:
     elif page:
         raise CorruptImage("Only Pillow reads the further pictures of this format.")
     return getattr(pyvips.Image, _VIPS_LOADERS[source.format.name])(str(source.path), **options)
-
-
-def _normalise(image: pyvips.Image) -> pyvips.Image:
-    """Bring whatever libvips loads to the few kinds of pixels that a `Frame` may have."""
-    if image.format in ("complex", "dpcomplex"):
-        raise CorruptImage("Images of complex numbers are not read.")
-    if image.interpretation in ("lab", "labs", "labq", "xyz", "yxy", "lch", "cmc", "hsv", "scrgb"):
-        image = image.colourspace("srgb")
-    if image.interpretation == "cmyk":
-        image = image.extract_band(0, n=4)
-        return image if image.format == "uchar" else (image / 257).cast("uchar").copy(interpretation="cmyk")
-    if image.bands > 4:
-        image = image.extract_band(0, n=3)
-    if image.format not in ("uchar", "ushort"):
-        if image.bands == 1:
-            return image.cast("float").copy(interpretation="b-w")
-        image = to_range(image, 65535).cast("ushort")
-    deep = image.format == "ushort"
-    if image.bands < 3:
-        return image.copy(interpretation="grey16" if deep else "b-w")
-    return image.copy(interpretation="rgb16" if deep else "srgb")
-
-
-def to_range(image: pyvips.Image, white: int) -> pyvips.Image:
-    """Bring samples of unknown range to 0..`white`, as floats.
-
-    Samples that all lie in 0..1, 0..255 or 0..65535 are taken to have that range; any others are stretched, so that
-    the least is black and the greatest white. What is not a number becomes 0.
-    """
-    image = image.copy_memory()  # it is read more than once
-    image = (image == image).ifthenelse(image, 0)
-    least, greatest = image.min(), image.max()
-    for top in (1, 255, 65535):
-        if least >= 0 and greatest <= top:
-            return image * (white / top)
-    return (image - least) * (white / (greatest - least))
 
 
 def _pillow_frames(source: Source, first: int, last: int) -> Iterator[Frame]:
@@ -433,7 +381,7 @@ def _heif_frames(source: Source, first: int, last: int) -> Iterator[Frame]:
         row = part.stride // (2 if deep else 1) // bands
         kind = "ushort" if deep else "uchar"
         pixels = pyvips.Image.new_from_memory(part.data, row, part.size[1], bands, kind)
-        pixels = _normalise(pixels.crop(0, 0, *part.size))
+        pixels = normalise(pixels.crop(0, 0, *part.size))
         if part.mode.startswith("RGBa"):
             pixels = pixels.unpremultiply(max_alpha=65535 if deep else 255).cast(kind)
             pixels = pixels.copy(interpretation="rgb16" if deep else "srgb")
@@ -442,62 +390,6 @@ def _heif_frames(source: Source, first: int, last: int) -> Iterator[Frame]:
         if profile:
             pixels.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
         yield Frame(pixels, mode_of(pixels))
-
-
-def from_pillow(image: Image.Image) -> Frame:
-    """Take over the pixels of a loaded Pillow image, of any mode.
-
-    Raises:
-        ValueError: The mode is one that Pillow can't convert.
-    """
-    mode = image.mode
-    if mode == "LAB":
-        return Frame(_from_lab(image), "RGB")
-    if mode.startswith("I;16"):
-        return Frame(_memory(image, _native_16bit(image), "ushort", "grey16"), "L16")
-    if mode == "F":
-        return Frame(_memory(image, image.tobytes(), "float", "b-w"), "F")
-    if mode == "I":
-        pixels = _memory(image, image.tobytes(), "int", "b-w")
-        if pixels.min() < 0 or pixels.max() > 65535:
-            pixels = to_range(pixels, 65535)
-        return Frame(pixels.cast("ushort").copy(interpretation="grey16"), "L16")
-    if mode == "CMYK":
-        return Frame(_memory(image, image.tobytes(), "uchar", "cmyk"), "CMYK")
-    grey = mode in ("1", "L", "LA", "La")
-    transparent = image.has_transparency_data or mode in ("La", "RGBa")
-    plain = image.convert(("LA" if grey else "RGBA") if transparent else ("L" if grey else "RGB"))
-    pixels = _memory(plain, plain.tobytes(), "uchar", "b-w" if grey else "srgb")
-    return Frame(pixels, mode if mode in ("1", "P") and not transparent else plain.mode)
-
-
-def _memory(image: Image.Image, data: bytes, kind: str, interpretation: str) -> pyvips.Image:
-    bands = len(image.getbands())
-    return pyvips.Image.new_from_memory(data, image.width, image.height, bands, kind).copy(
-        interpretation=interpretation
-    )
-
-
-def _native_16bit(image: Image.Image) -> bytes:
-    data = image.tobytes()
-    if image.mode != "I;16B":
-        return data
-    swapped = pyvips.Image.new_from_memory(data, image.width, image.height, 1, "ushort").byteswap()
-    return bytes(swapped.write_to_memory())
-
-
-def _from_lab(image: Image.Image) -> pyvips.Image:
-    # Pillow keeps L as 0..255 for 0..100, and a and b with 128 added.
-    pixels = pyvips.Image.new_from_memory(
-        b"".join(image.getchannel(band).tobytes() for band in range(3)),
-        image.width,
-        image.height * 3,
-        1,
-        "uchar",
-    )
-    planes = [pixels.crop(0, image.height * band, image.width, image.height) for band in range(3)]
-    lab = (planes[0] * (100 / 255)).bandjoin([planes[1] - 128, planes[2] - 128])
-    return lab.copy(interpretation="lab").colourspace("srgb")
 
 
 def say(error: Exception) -> str:

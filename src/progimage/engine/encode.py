@@ -10,8 +10,8 @@ import pillow_heif
 import pyvips
 from PIL import Image
 
-from progimage.engine.decode import Frame, from_pillow
 from progimage.engine.errors import CannotRepresent, EngineError
+from progimage.engine.frame import Frame, from_pillow
 from progimage.engine.modes import mode_of
 from progimage.engine.plan import Plan
 

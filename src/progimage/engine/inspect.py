@@ -9,8 +9,9 @@ from typing import Any
 import pyvips
 from PIL import ExifTags, ImageCms
 
-from progimage.engine.decode import ORIENTATION_TAG, Frame, Source, open_pillow, open_source, say
+from progimage.engine.decode import ORIENTATION_TAG, Source, open_pillow, open_source, say
 from progimage.engine.errors import CorruptImage
+from progimage.engine.frame import Frame
 from progimage.engine.limits import Limits
 from progimage.engine.modes import is_deep
 

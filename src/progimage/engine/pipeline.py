@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pyvips
 
-from progimage.engine.decode import Frame, Source, open_source, say
+from progimage.engine.decode import Source, open_source, say
 from progimage.engine.encode import encode
 from progimage.engine.errors import CannotRepresent, CorruptImage, InvalidParameter
 from progimage.engine.formats import FORMATS, Format
+from progimage.engine.frame import Frame
 from progimage.engine.limits import Limits
 from progimage.engine.modes import has_alpha
 from progimage.engine.plan import Plan

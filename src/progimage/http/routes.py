@@ -14,7 +14,6 @@ from litestar.params import Parameter
 from litestar.response import Redirect
 from litestar.types import ASGIApp
 
-from progimage import __version__
 from progimage.engine import FORMATS, Format, ImageInfo, RenditionSpec, by_extension
 from progimage.http.delivery import Delivery, Identity, NotModified, is_not_modified
 from progimage.http.ingest import Ingest, clean_filename, unless_disconnected
@@ -262,7 +261,6 @@ def home() -> Redirect:
 
 
 ROUTES = (Storage, formats, healthz, readyz, metrics, home)
-VERSION = __version__
 
 
 async def _upload(request: AnyRequest, state: State, filename: str | None) -> Response[Any]:
@@ -288,13 +286,8 @@ def _original(
     extension: str = "",
 ) -> ASGIApp:
     library: ImageLibrary = state.library
-    identity = Identity(
-        etag=record.blob.sha256[:40],
-        last_modified=record.uploaded_at,
-        media_type=media_type,
-        cache_control=state.settings.cache_control,
-        filename=_download_name(record, download, extension),
-    )
+    name = _download_name(record, download, extension)
+    identity = _identity(state, record, record.blob.sha256[:40], media_type, name)
     if is_not_modified(request.headers, identity):
         return NotModified(identity)
     path = library.original_path(record)
@@ -313,17 +306,16 @@ async def _rendition(
     media_type = FORMATS[spec.format].media_type
     if is_original(record, spec):
         return _original(request, state, record, media_type, download, extension)
-    identity = Identity(
-        etag=rendition_digest(record, spec),
-        last_modified=record.uploaded_at,
-        media_type=media_type,
-        cache_control=state.settings.cache_control,
-        filename=_download_name(record, download, extension),
-    )
+    name = _download_name(record, download, extension)
+    identity = _identity(state, record, rendition_digest(record, spec), media_type, name)
     if is_not_modified(request.headers, identity):
         return NotModified(identity)
     path = await unless_disconnected(request.receive, library.rendition(record, spec))
     return Delivery(identity, path.stat().st_size, path)
+
+
+def _identity(state: State, record: Record, etag: str, media_type: str, filename: str | None) -> Identity:
+    return Identity(etag, record.uploaded_at, media_type, state.settings.cache_control, filename)
 
 
 def _writable(extension: str) -> Format:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pyvips
 
-from progimage.engine.decode import Frame, to_range
+from progimage.engine.frame import Frame, to_range
 from progimage.engine.modes import has_alpha, is_deep, is_grey, nearest
 from progimage.engine.plan import Plan
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from progimage.engine.decode import Frame
+from progimage.engine.frame import Frame
 from progimage.engine.modes import has_alpha, mode_of
 from progimage.engine.plan import Plan
 from progimage.engine.steps.colour import target_mode

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from progimage.engine.decode import Frame
+from progimage.engine.frame import Frame
 from progimage.engine.plan import Plan
 
 _UPRIGHT, _MIRRORED = 1, 2
