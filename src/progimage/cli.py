@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,7 @@ def _serve(settings: Any) -> None:
     from progimage.workers import available_defences
 
     data = settings.data_dir.absolute()
+    _refuse_taken_address(settings.host, settings.port)
     try:
         make_folder(data)
         swept = sweep_spools(data / "spool")
@@ -96,6 +98,17 @@ def _serve(settings: Any) -> None:
         ).serve()
     finally:
         shutil.rmtree(metrics, ignore_errors=True)
+
+
+def _refuse_taken_address(host: str, port: int) -> None:
+    # The server's processes share one port, and would share it with a stranger, too.
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise click.ClickException(f"Can't listen on {host}, port {port}: {error.strerror or error}") from None
 
 
 def _banner(settings: Any, defences: dict[str, bool], swept: int) -> list[str]:

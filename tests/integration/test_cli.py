@@ -1,0 +1,23 @@
+"""The command line, where it refuses to start."""
+
+import subprocess
+from pathlib import Path
+
+from tests.integration.server import PROGIMAGE, Server
+
+
+def refusal(*arguments: str) -> str:
+    done = subprocess.run([PROGIMAGE, "serve", *arguments], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_serve_refuses_what_it_cannot_use(server: Server, tmp_path: Path) -> None:
+    assert f"port {server.port}" in refusal("--port", str(server.port), "--data-dir", str(tmp_path))
+    assert "PROGIMAGE_WORKERS" in refusal("--workers", "0")
+    assert "data folder" in refusal("--port", "0", "--data-dir", "/proc/nowhere")
+
+
+def test_formats_are_listed() -> None:
+    text = subprocess.run([PROGIMAGE, "formats"], capture_output=True, text=True, check=True).stdout
+    assert "PNG      rw" in text and "SVG      r-" in text
