@@ -1,9 +1,11 @@
 """Delivery as HTTP means it."""
 
+from pathlib import Path
+
 import pytest
 
 from tests import pictures
-from tests.integration.server import Server
+from tests.integration.server import Server, serving
 
 PHOTO = pictures.saved(pictures.colour((320, 240)), "JPEG", quality=90)
 
@@ -105,3 +107,13 @@ def test_etag_does_not_depend_on_the_reference_and_differs_by_format(server: Ser
     other = server.put(PHOTO)
     assert server.get(f"{reference}.png").headers["etag"] == server.get(f"{other}.png").headers["etag"]
     assert len({server.get(f"{reference}{s}").headers["etag"] for s in ("", ".png", ".webp", ".png?page=1")}) == 4
+
+
+def test_a_store_without_files_delivers_the_same(tmp_path: Path) -> None:
+    with serving(tmp_path / "data", blobs_url="memory://", orphan_grace_seconds=1, sweep_seconds=1) as server:
+        reference = server.put(PHOTO)
+        assert server.get(reference).content == PHOTO
+        assert server.get(reference, headers={"range": "bytes=10-19"}).content == PHOTO[10:20]
+        assert server.get(f"{reference}.png").status_code == 200
+        assert server.client.delete(f"/storage/{reference}").status_code == 204
+        assert not list((tmp_path / "data" / "spool").glob("*/*/*"))
