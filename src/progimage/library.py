@@ -162,8 +162,8 @@ class ImageLibrary:
         return await self.records.reclaim(unused_for, self._delete_blob)
 
     async def check(self) -> None:
-        """Raise an exception unless database, store and workers are fit for use."""
-        await self.records.totals()
+        """Raise an exception unless database and store answer."""
+        await self.records.check()
         await self.blobs.check()
 
     def _land(self, name: str, flight: "_Flight") -> None:

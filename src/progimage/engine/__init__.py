@@ -16,7 +16,7 @@ from progimage.engine.errors import (
     LimitExceeded,
     NotAnImage,
 )
-from progimage.engine.formats import FORMATS, Format, by_extension, by_name
+from progimage.engine.formats import FORMATS, Format, by_extension
 from progimage.engine.inspect import ImageInfo, inspect
 from progimage.engine.limits import Limits
 from progimage.engine.pipeline import ENGINE_VERSION, render
@@ -36,7 +36,6 @@ __all__ = [
     "NotAnImage",
     "RenditionSpec",
     "by_extension",
-    "by_name",
     "inspect",
     "render",
 ]

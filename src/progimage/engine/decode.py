@@ -18,7 +18,7 @@ from PIL import AvifImagePlugin, Image, ImageFile, UnidentifiedImageError
 
 from progimage.engine.errors import CorruptImage, EngineError, LimitExceeded, NotAnImage
 from progimage.engine.formats import FORMATS, Format
-from progimage.engine.frame import Frame, from_pillow, normalise
+from progimage.engine.frame import Frame, from_pillow, normalise, with_profile
 from progimage.engine.jxl_header import is_jxl, jxl_size
 from progimage.engine.limits import Limits
 from progimage.engine.modes import mode_of
@@ -199,7 +199,10 @@ def _page_sizes(image: Image.Image, format: Format, limits: Limits) -> list[tupl
     if format.name == "ICO":
         return _ico_sizes(image)
     if format.name == "HEIC":
-        return [part.size for part in _heif_parts(image)]
+        parts = _heif_parts(image._heif_file)  # type: ignore[attr-defined]
+        for width, height in (part.size for part in parts):
+            limits.check(width, height, len(parts))
+        return [part.size for part in parts]
     if not (format.animated or format.pages):
         return [image.size]
     if format.animated and format.name != "GIF":  # these have their frame count in the header
@@ -230,9 +233,8 @@ def _ico_sizes(image: Image.Image) -> list[tuple[int, int]]:
     return sorted(image.info["sizes"], key=lambda size: size[0] * size[1], reverse=True)
 
 
-def _heif_parts(image: Image.Image) -> list[Any]:
+def _heif_parts(heif: Any) -> list[Any]:
     # The primary picture first: it is the one that every viewer shows.
-    heif: Any = image._heif_file  # type: ignore[attr-defined]
     primary = heif.primary_index
     return [heif[primary], *(heif[i] for i in range(len(heif)) if i != primary)]
 
@@ -357,10 +359,7 @@ def _pillow_frame(source: Source, image: Image.Image, index: int, keep_alpha: bo
     source.limits.check(*image.size)
     still = image if keep_alpha else image.convert("RGB")
     frame = from_pillow(still)
-    pixels = frame.pixels.copy()
-    profile = image.info.get("icc_profile")
-    if profile:
-        pixels.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
+    pixels = with_profile(frame.pixels, image.info.get("icc_profile"))
     # libjxl has already turned the picture; what its EXIF says is to be ignored (ISO/IEC 18181-2).
     orientation = 1 if source.format.name == "JXL" else image.getexif().get(ORIENTATION_TAG, 1)
     if orientation in range(2, 9):
@@ -372,10 +371,7 @@ def _pillow_frame(source: Source, image: Image.Image, index: int, keep_alpha: bo
 def _heif_frames(source: Source, first: int, last: int) -> Iterator[Frame]:
     # Not through the Pillow plugin, which cuts 10 and 12 bits a channel down to 8.
     heif = pillow_heif.open_heif(source.path, convert_hdr_to_8bit=False)
-    primary = heif.primary_index
-    order = [primary, *(i for i in range(len(heif)) if i != primary)]
-    for index in order[first:last]:
-        part = heif[index]
+    for part in _heif_parts(heif)[first:last]:
         deep = part.mode.endswith(";16")
         bands = {"L": 1, "I": 1, "LA": 2, "RGB": 3, "RGBA": 4, "RGBa": 4}[part.mode.removesuffix(";16")]
         row = part.stride // (2 if deep else 1) // bands
@@ -385,10 +381,7 @@ def _heif_frames(source: Source, first: int, last: int) -> Iterator[Frame]:
         if part.mode.startswith("RGBa"):
             pixels = pixels.unpremultiply(max_alpha=65535 if deep else 255).cast(kind)
             pixels = pixels.copy(interpretation="rgb16" if deep else "srgb")
-        pixels = pixels.copy()
-        profile = part.info.get("icc_profile")
-        if profile:
-            pixels.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
+        pixels = with_profile(pixels, part.info.get("icc_profile"))
         yield Frame(pixels, mode_of(pixels))
 
 

@@ -11,7 +11,7 @@ import pyvips
 from PIL import Image
 
 from progimage.engine.errors import CannotRepresent, EngineError
-from progimage.engine.frame import Frame, from_pillow
+from progimage.engine.frame import Frame, from_pillow, icc_profile
 from progimage.engine.modes import mode_of
 from progimage.engine.plan import Plan
 
@@ -170,7 +170,7 @@ def _write_deep_heic(first: Frame, rest: Iterator[Frame], plan: Plan, target: Pa
     pixels = first.pixels
     mode = "RGBA;16" if first.mode == "RGBA16" else "RGB;16"
     heif = pillow_heif.from_bytes(mode, (pixels.width, pixels.height), bytes(pixels.write_to_memory()))
-    profile = _profile(first)
+    profile = icc_profile(first.pixels)
     if profile:
         heif[0].info["icc_profile"] = profile
     heif.save(target, quality=_PILLOW_OPTIONS["HEIC"]["quality"])
@@ -204,7 +204,7 @@ def _save(image: Image.Image, plan: Plan, target: Path, **options: Any) -> None:
 
 def _options(frame: Frame, plan: Plan) -> dict[str, Any]:
     options = dict(_PILLOW_OPTIONS.get(plan.format.name, {}))
-    profile = _profile(frame)
+    profile = icc_profile(frame.pixels)
     if profile and plan.format.icc:
         options["icc_profile"] = profile
     if plan.format.pillow == "JPEG2000" and frame.pixels.width * frame.pixels.height > _JPEG2000_UNTILED:
@@ -212,11 +212,6 @@ def _options(frame: Frame, plan: Plan) -> dict[str, Any]:
     if plan.format.name == "PDF" and frame.mode not in ("L", "RGB", "CMYK"):
         del options["quality"]  # the others are not stored as JPEG
     return options
-
-
-def _profile(frame: Frame) -> bytes | None:
-    name = "icc-profile-data"
-    return bytes(frame.pixels.get(name)) if frame.pixels.get_typeof(name) else None
 
 
 def to_pillow(frame: Frame) -> Image.Image:

@@ -142,15 +142,6 @@ FORMATS: dict[str, Format] = {format.name: format for format in _table()}
 _BY_EXTENSION = {extension: format for format in FORMATS.values() for extension in format.extensions}
 
 
-def by_name(name: str) -> Format:
-    """Return the format of that name.
-
-    Raises:
-        KeyError: There is none.
-    """
-    return FORMATS[name]
-
-
 def by_extension(extension: str) -> Format | None:
     """Return the format that a file name extension (without the dot, in any case) stands for, if one does."""
     return _BY_EXTENSION.get(extension.lower())

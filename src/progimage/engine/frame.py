@@ -7,6 +7,9 @@ from PIL import Image
 
 from progimage.engine.errors import CorruptImage
 
+PROFILE = "icc-profile-data"
+"""Under what name libvips keeps an ICC profile."""
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -23,6 +26,19 @@ class Frame:
     pixels: pyvips.Image
     mode: str
     duration: int = 0
+
+
+def icc_profile(pixels: pyvips.Image) -> bytes | None:
+    """Return the ICC profile that goes with some pixels, if one does."""
+    return bytes(pixels.get(PROFILE)) if pixels.get_typeof(PROFILE) else None
+
+
+def with_profile(pixels: pyvips.Image, profile: bytes | None) -> pyvips.Image:
+    """Return the pixels with an ICC profile, if there is one."""
+    pixels = pixels.copy()  # metadata may be set on a copy only
+    if profile:
+        pixels.set_type(pyvips.GValue.blob_type, PROFILE, profile)
+    return pixels
 
 
 def normalise(image: pyvips.Image) -> pyvips.Image:

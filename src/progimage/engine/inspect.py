@@ -11,7 +11,7 @@ from PIL import ExifTags, ImageCms
 
 from progimage.engine.decode import ORIENTATION_TAG, Source, open_pillow, open_source, say
 from progimage.engine.errors import CorruptImage
-from progimage.engine.frame import Frame
+from progimage.engine.frame import Frame, icc_profile
 from progimage.engine.limits import Limits
 from progimage.engine.modes import is_deep
 
@@ -112,11 +112,11 @@ def _decode_all(source: Source) -> tuple[Frame, int]:
 
 
 def _profile_name(frame: Frame) -> str | None:
-    name = "icc-profile-data"
-    if not frame.pixels.get_typeof(name):
+    data = icc_profile(frame.pixels)
+    if data is None:
         return None
     try:
-        profile = ImageCms.ImageCmsProfile(io.BytesIO(bytes(frame.pixels.get(name))))
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
         return _text(profile.profile.profile_description) or "unnamed"
     except (OSError, ValueError):
         return "unreadable"

@@ -240,7 +240,7 @@ def healthz() -> str:
     responses=_problems(503),
 )
 async def readyz(state: State) -> str:
-    """Answer whether database, store and workers can be used."""
+    """Answer whether database and store can be used."""
     await state.library.check()
     return "ready"
 

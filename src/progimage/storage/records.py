@@ -125,6 +125,10 @@ class Records:
         """
         return await asyncio.to_thread(self._reclaim, unused_for, delete)
 
+    async def check(self) -> None:
+        """Raise `RecordsUnavailable` unless the database answers."""
+        await asyncio.to_thread(self._check)
+
     async def totals(self) -> tuple[int, int]:
         """Return how many records there are, and how many bytes their blobs have together."""
         return await asyncio.to_thread(self._totals)
@@ -200,6 +204,10 @@ class Records:
                     connection.execute(sa.delete(blobs).where(blobs.c.sha256 == sha256))
                     removed += 1
         return removed
+
+    def _check(self) -> None:
+        with self._reading() as connection:
+            connection.execute(sa.select(images.c.reference).limit(1))
 
     def _totals(self) -> tuple[int, int]:
         used = sa.exists().where(images.c.sha256 == blobs.c.sha256)

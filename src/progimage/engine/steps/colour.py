@@ -4,11 +4,10 @@ from dataclasses import replace
 
 import pyvips
 
-from progimage.engine.frame import Frame, to_range
+from progimage.engine.frame import PROFILE, Frame, icc_profile, to_range, with_profile
 from progimage.engine.modes import has_alpha, is_deep, is_grey, nearest
 from progimage.engine.plan import Plan
 
-_PROFILE = "icc-profile-data"
 # Bytes 16 to 20 of an ICC profile name the colour space that it describes (ICC.1:2022, table 14).
 _PROFILE_SPACE = slice(16, 20)
 
@@ -16,7 +15,7 @@ _PROFILE_SPACE = slice(16, 20)
 def target_mode(frame: Frame, plan: Plan) -> str:
     """Return the kind of pixels that this frame is to be written with."""
     mode = frame.mode
-    if mode == "CMYK" and _profile(frame.pixels) and not plan.format.icc:
+    if mode == "CMYK" and icc_profile(frame.pixels) and not plan.format.icc:
         mode = "RGB"  # without its profile, CMYK would be other colours
     return nearest(mode, plan.modes)
 
@@ -49,7 +48,7 @@ def _to_space(pixels: pyvips.Image, mode: str, keep_profile: bool) -> pyvips.Ima
     """Convert between grey, RGB and CMYK, through sRGB, and keep or apply the profile."""
     here = "cmyk" if pixels.interpretation == "cmyk" else "grey" if pixels.bands < 3 else "rgb"
     there = "cmyk" if mode == "CMYK" else "grey" if is_grey(mode) else "rgb"
-    profile = _profile(pixels)
+    profile = icc_profile(pixels)
     if here == there and (keep_profile or not profile):
         return pixels
     deep = pixels.format == "ushort"
@@ -70,17 +69,13 @@ def _to_srgb(pixels: pyvips.Image, here: str, deep: bool) -> pyvips.Image:
     if here == "cmyk":  # what to take where no profile is embedded
         options["input_profile"] = "cmyk"
     converted = pixels.icc_transform("srgb", **options).copy()
-    converted.remove(_PROFILE)
+    converted.remove(PROFILE)
     return converted
-
-
-def _profile(pixels: pyvips.Image) -> bytes | None:
-    return bytes(pixels.get(_PROFILE)) if pixels.get_typeof(_PROFILE) else None
 
 
 def _drop_unfit_profile(pixels: pyvips.Image) -> pyvips.Image:
     """Take off a profile that is for another colour space, or that can't be read: it says nothing of these pixels."""
-    profile = _profile(pixels)
+    profile = icc_profile(pixels)
     if profile is None:
         return pixels
     space = {b"RGB ": "rgb", b"GRAY": "grey", b"CMYK": "cmyk"}.get(profile[_PROFILE_SPACE])
@@ -88,7 +83,7 @@ def _drop_unfit_profile(pixels: pyvips.Image) -> pyvips.Image:
     if space == here and _usable(profile, pixels):
         return pixels
     bare = pixels.copy()
-    bare.remove(_PROFILE)
+    bare.remove(PROFILE)
     return bare
 
 
@@ -96,9 +91,8 @@ def _usable(profile: bytes, pixels: pyvips.Image) -> bool:
     swatch = pyvips.Image.black(1, 1, bands=pixels.bands - pixels.hasalpha()).copy(
         interpretation="cmyk" if pixels.interpretation == "cmyk" else "b-w" if pixels.bands < 3 else "srgb"
     )
-    swatch.set_type(pyvips.GValue.blob_type, _PROFILE, profile)
     try:
-        swatch.icc_transform("srgb", embedded=True).avg()
+        with_profile(swatch, profile).icc_transform("srgb", embedded=True).avg()
     except pyvips.Error:
         return False
     return True
