@@ -21,7 +21,7 @@ WRITABLE = sorted(format.name for format in FORMATS.values() if format.can_write
 
 @hypothesis.given(format=st.sampled_from(WRITABLE), page=st.none() | st.integers(1, 100_000))
 def test_a_canonical_string_parses_to_its_spec(format: str, page: int | None) -> None:
-    spec = RenditionSpec(format, page)
+    spec = RenditionSpec(format, page=page)
     name, _, query = spec.canonical().partition("?")
     pairs = [tuple(query.split("="))] if query else []
     assert RenditionSpec.parse(name, pairs) == spec

@@ -6,7 +6,7 @@ ever tried, so that no file can wake a codec that is not one of them (Ghostscrip
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from PIL import AvifImagePlugin, Image, ImageFile, UnidentifiedImageError
 
 from progimage.engine.errors import CorruptImage, EngineError, LimitExceeded, NotAnImage
 from progimage.engine.formats import FORMATS, Format
-from progimage.engine.frame import Frame, from_pillow, normalise, with_profile
+from progimage.engine.frame import METADATA, ORIENTATION, PROFILE, Frame, from_pillow, normalise, with_metadata
 from progimage.engine.jxl_header import is_jxl, jxl_size
 from progimage.engine.limits import Limits
 from progimage.engine.modes import mode_of
@@ -56,6 +56,26 @@ _PATH = re.compile(r"/[^\s\"']*/[^\s\"']+")
 
 
 @dataclass(frozen=True, slots=True)
+class Decoding:
+    """How to decode.
+
+    Attributes:
+        shrink: Into how many parts a side of a JPEG is divided: 1, 2, 4 or 8.
+        draw: By how much a drawing is drawn larger than it says.
+        metadata: Which metadata to take along: exif, xmp.
+    """
+
+    shrink: int = 1
+    draw: float = 1
+    metadata: frozenset[str] = frozenset()
+
+    @property
+    def scaled(self) -> bool:
+        """The pixels are of another size than the image."""
+        return self.shrink > 1 or self.draw != 1
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """An image file whose header was read and kept to the limits.
 
@@ -68,6 +88,8 @@ class Source:
         count: How many frames or pages it has.
         mode: The Pillow mode of the first one, or "SVG".
         plays: How often an animation is played; 0 is without end.
+        orientation: The EXIF orientation that is still to be applied, 1 to 8.
+        dpi: How finely a drawing is drawn.
     """
 
     path: Path
@@ -78,11 +100,18 @@ class Source:
     count: int
     mode: str
     plays: int = 0
+    orientation: int = 1
+    dpi: float = 72
 
     @property
     def animated(self) -> bool:
         """It has frames that are shown one after the other."""
         return self.count > 1 and self.format.animated
+
+    @property
+    def vector(self) -> bool:
+        """It is a drawing, which can be drawn at any size."""
+        return self.format.name == "SVG"
 
     def readers(self) -> list[str]:
         """Return the codecs to decode it with, in the order in which to try them.
@@ -99,27 +128,29 @@ class Source:
             return ["vips", "pillow"]
         return ["pillow"]
 
-    def frames(self, reader: str, first: int, last: int) -> Iterator[Frame]:
+    def frames(self, reader: str, first: int, last: int, how: Decoding = Decoding()) -> Iterator[Frame]:
         """Decode frames or pages, one at a time, as they are asked for.
 
         Args:
             reader: One of `readers`.
             first: The first one, counted from 0.
             last: The one after the last.
+            how: At what size, and with what metadata.
 
         Raises:
             CorruptImage: It can't be decoded. With libvips, which is lazy, pyvips.Error can come later, when the
                 pixels are used.
         """
-        return _vips_frames(self, first, last) if reader == "vips" else _pillow_frames(self, first, last)
+        return (_vips_frames if reader == "vips" else _pillow_frames)(self, first, last, how)
 
 
-def open_source(path: Path, limits: Limits) -> Source:
+def open_source(path: Path, limits: Limits, dpi: float = 72) -> Source:
     """Read the header of an image file.
 
     Args:
         path: The file; what it is called does not matter.
         limits: The largest image to accept.
+        dpi: How finely a drawing is to be drawn; 72 is one pixel for each of its units.
 
     Raises:
         NotAnImage: It is in no format that can be read.
@@ -136,7 +167,7 @@ def open_source(path: Path, limits: Limits) -> Source:
         except ValueError as error:
             raise CorruptImage(f"The JPEG XL header is broken: {error}.") from error
     if _looks_like_svg(head):
-        return _open_svg(path, limits)
+        return _open_svg(path, limits, dpi)
     Image.MAX_IMAGE_PIXELS = None  # `_describe` holds the size against our own limit
     try:
         with open_pillow(path) as image:
@@ -177,7 +208,18 @@ def _describe(path: Path, image: Image.Image, head: bytes, limits: Limits) -> So
     mode = DEEP_AVIF if format.name == "AVIF" and len(sizes) == 1 and _is_deep_avif(path) else image.mode
     plays = _plays(image, format) if len(sizes) > 1 and format.animated else 0
     width, height = sizes[0]
-    return Source(path, format, limits, width, height, len(sizes), mode, plays)
+    return Source(path, format, limits, width, height, len(sizes), mode, plays, _orientation(image, format))
+
+
+def _orientation(image: Image.Image, format: Format) -> int:
+    # libheif and libjxl have already turned the picture; what its EXIF says is to be ignored (ISO/IEC 18181-2).
+    if format.name in ("HEIC", "JXL"):
+        return 1
+    try:
+        orientation = image.getexif().get(ORIENTATION_TAG, 1)
+    except Exception:  # a broken EXIF counts as none, since the image may be whole
+        return 1
+    return orientation if orientation in range(1, 9) else 1
 
 
 def _is_deep_avif(path: Path) -> bool:
@@ -251,18 +293,18 @@ def _looks_like_svg(head: bytes) -> bool:
     return text.startswith(b"<") and b"<svg" in text
 
 
-def _open_svg(path: Path, limits: Limits) -> Source:
+def _open_svg(path: Path, limits: Limits, dpi: float) -> Source:
     try:
-        image = _load_svg(path)
+        image = _load_svg(path, dpi)
     except pyvips.Error as error:
         raise CorruptImage(f"The SVG can't be read: {say(error)}.") from error
     limits.check(image.width, image.height)
-    return Source(path, FORMATS["SVG"], limits, image.width, image.height, 1, "RGBA")
+    return Source(path, FORMATS["SVG"], limits, image.width, image.height, 1, "RGBA", dpi=dpi)
 
 
-def _load_svg(path: Path) -> pyvips.Image:
+def _load_svg(path: Path, dpi: float, scale: float = 1) -> pyvips.Image:
     # From a buffer: so the document has no address, and nothing that it refers to outside of itself is loaded.
-    return pyvips.Image.svgload_buffer(path.read_bytes())
+    return pyvips.Image.svgload_buffer(path.read_bytes(), dpi=dpi, scale=scale)
 
 
 def _open_vips_tiff(path: Path, limits: Limits) -> Source:
@@ -276,13 +318,13 @@ def _open_vips_tiff(path: Path, limits: Limits) -> Source:
     return Source(path, FORMATS["TIFF"], limits, image.width, image.height, count, "VIPS")
 
 
-def _vips_frames(source: Source, first: int, last: int) -> Iterator[Frame]:
+def _vips_frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
     if source.animated:
         yield from _vips_animation(source, first, last)
         return
     for page in range(first, last):
         try:
-            image = _load_vips(source, page)
+            image = _load_vips(source, page, how)
             source.limits.check(image.width, image.height)
             if source.format.name == "TIFF" and source.mode == "RGBX":
                 image = image.extract_band(0, n=3)  # the fourth sample means nothing, least of all alpha
@@ -292,7 +334,12 @@ def _vips_frames(source: Source, first: int, last: int) -> Iterator[Frame]:
         mode = mode_of(pixels)
         if (source.mode, mode) in (("1", "L"), ("P", "L"), ("P", "RGB")):
             mode = source.mode
-        yield Frame(pixels, mode)
+        yield Frame(pixels, mode, stands_for=_full_size(source, pixels) if how.scaled else None)
+
+
+def _full_size(source: Source, pixels: pyvips.Image) -> tuple[int, int]:
+    turned = pixels.get_typeof(ORIENTATION) and pixels.get(ORIENTATION) >= 5
+    return (source.height, source.width) if turned else (source.width, source.height)
 
 
 def _vips_animation(source: Source, first: int, last: int) -> Iterator[Frame]:
@@ -307,21 +354,23 @@ def _vips_animation(source: Source, first: int, last: int) -> Iterator[Frame]:
         raise CorruptImage(f"The image can't be decoded: {say(error)}.") from error
 
 
-def _load_vips(source: Source, page: int) -> pyvips.Image:
+def _load_vips(source: Source, page: int, how: Decoding) -> pyvips.Image:
     if source.format.name == "SVG":
-        return _load_svg(source.path)
+        return _load_svg(source.path, source.dpi, how.draw)
     options: dict[str, Any] = {"access": "sequential", "fail_on": "error"}
     if source.format.name == "TIFF":
         options["page"] = page
+    elif how.shrink > 1:
+        options["shrink"] = how.shrink
     elif page:
         raise CorruptImage("Only Pillow reads the further pictures of this format.")
     return getattr(pyvips.Image, _VIPS_LOADERS[source.format.name])(str(source.path), **options)
 
 
-def _pillow_frames(source: Source, first: int, last: int) -> Iterator[Frame]:
+def _pillow_frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
     try:
         if source.format.name == "HEIC":
-            yield from _heif_frames(source, first, last)
+            yield from _heif_frames(source, first, last, how)
             return
         with open_pillow(source.path) as image:
             # The bound for images inside of images (an ICO's PNG, for one), whose headers only the plugin sees;
@@ -329,7 +378,7 @@ def _pillow_frames(source: Source, first: int, last: int) -> Iterator[Frame]:
             Image.MAX_IMAGE_PIXELS = source.limits.pixels // 2
             keep_alpha = not (source.format.name == "GIF" and source.animated) or _has_transparency(image, last)
             for index in range(first, last):
-                yield _pillow_frame(source, image, index, keep_alpha)
+                yield _pillow_frame(source, image, index, keep_alpha, how)
     except (EngineError, MemoryError, pyvips.Error):
         raise
     except Image.DecompressionBombError as error:
@@ -349,7 +398,7 @@ def _has_transparency(image: Image.Image, count: int) -> bool:
     return False
 
 
-def _pillow_frame(source: Source, image: Image.Image, index: int, keep_alpha: bool) -> Frame:
+def _pillow_frame(source: Source, image: Image.Image, index: int, keep_alpha: bool, how: Decoding) -> Frame:
     if source.format.name == "ICO":
         image.size = _ico_sizes(image)[index]  # type: ignore[misc]
     elif index or source.animated:
@@ -359,16 +408,19 @@ def _pillow_frame(source: Source, image: Image.Image, index: int, keep_alpha: bo
     source.limits.check(*image.size)
     still = image if keep_alpha else image.convert("RGB")
     frame = from_pillow(still)
-    pixels = with_profile(frame.pixels, image.info.get("icc_profile"))
-    # libjxl has already turned the picture; what its EXIF says is to be ignored (ISO/IEC 18181-2).
-    orientation = 1 if source.format.name == "JXL" else image.getexif().get(ORIENTATION_TAG, 1)
-    if orientation in range(2, 9):
-        pixels.set_type(pyvips.GValue.gint_type, "orientation", orientation)
+    pixels = with_metadata(frame.pixels, _metadata(image.info, how) | {PROFILE: image.info.get("icc_profile")})
+    orientation = _orientation(image, source.format)
+    if orientation > 1:
+        pixels.set_type(pyvips.GValue.gint_type, ORIENTATION, orientation)
     duration = round(image.info.get("duration") or 0) if source.animated else 0
     return Frame(pixels, frame.mode, duration)
 
 
-def _heif_frames(source: Source, first: int, last: int) -> Iterator[Frame]:
+def _metadata(info: Mapping[Any, Any], how: Decoding) -> dict[str, bytes | None]:
+    return {METADATA[kind]: info.get(kind) for kind in how.metadata if isinstance(info.get(kind), bytes)}
+
+
+def _heif_frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
     # Not through the Pillow plugin, which cuts 10 and 12 bits a channel down to 8.
     heif = pillow_heif.open_heif(source.path, convert_hdr_to_8bit=False)
     for part in _heif_parts(heif)[first:last]:
@@ -381,7 +433,7 @@ def _heif_frames(source: Source, first: int, last: int) -> Iterator[Frame]:
         if part.mode.startswith("RGBa"):
             pixels = pixels.unpremultiply(max_alpha=65535 if deep else 255).cast(kind)
             pixels = pixels.copy(interpretation="rgb16" if deep else "srgb")
-        pixels = with_profile(pixels, part.info.get("icc_profile"))
+        pixels = with_metadata(pixels, _metadata(part.info, how) | {PROFILE: part.info.get("icc_profile")})
         yield Frame(pixels, mode_of(pixels))
 
 

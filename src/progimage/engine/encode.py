@@ -3,6 +3,8 @@
 import os
 import struct
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -10,36 +12,17 @@ import pillow_heif
 import pyvips
 from PIL import Image
 
+from progimage.engine.encoder_options import USUAL_QUALITY, pillow_options, vips_options, with_kept_metadata
 from progimage.engine.errors import CannotRepresent, EngineError
-from progimage.engine.frame import Frame, from_pillow, icc_profile
+from progimage.engine.frame import Frame, from_pillow
 from progimage.engine.modes import mode_of
 from progimage.engine.plan import Plan
+from progimage.engine.quality import automatic_quality, fitting_quality
 
 _ICO_SIDES = (256, 128, 64, 48, 32, 24, 16)
-_JPEG2000_UNTILED, _JPEG2000_TILE = 16_000_000, (2048, 2048)
-"""From how many pixels on, and into what tiles, JPEG 2000 is cut: one of 99 megapixels was too much for 4 GiB."""
 _OPAQUE_FROM = 128
 """The alpha from which on a pixel counts as opaque where there is only opaque and transparent."""
-
-# What each format is written with; the figures behind it are in docs/decisions/0002-codecs.md.
-_VIPS_OPTIONS: dict[str, dict[str, Any]] = {
-    "JPEG": {"saver": "jpegsave", "Q": 80, "optimize_coding": True},
-    "PNG": {"saver": "pngsave", "compression": 6, "filter": "all"},
-    "TIFF": {"saver": "tiffsave", "compression": "deflate", "predictor": "horizontal"},
-    "WEBP": {"saver": "webpsave", "Q": 80, "effort": 4},
-}
-_PILLOW_OPTIONS: dict[str, dict[str, Any]] = {
-    "AVIF": {"quality": 65, "speed": 7, "max_threads": 1},
-    "GIF": {"optimize": False},
-    "HEIC": {"quality": 65},
-    "JXL": {"quality": 80, "effort": 5, "num_threads": 0},
-    "J2K": {"no_jp2": True},  # lossless, like JP2: OpenJPEG's quality in dB gets even colours wrong
-    "MPO": {"quality": 80},
-    "PDF": {"quality": 85, "creationDate": None, "modDate": None},
-    "PNG": {"compress_level": 6},
-    "TIFF": {"compression": "tiff_adobe_deflate"},
-    "WEBP": {"quality": 80, "method": 4},
-}
+_VIPS_SAVERS = {"JPEG": "jpegsave", "PNG": "pngsave", "TIFF": "tiffsave", "WEBP": "webpsave", "AVIF": "heifsave"}
 
 
 def encode(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) -> None:
@@ -53,13 +36,43 @@ def encode(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) -> Non
 
     Raises:
         CannotRepresent: The codec refuses this image.
+        InvalidParameter: It can't be encoded as is asked for.
     """
     try:
-        _writer(plan, first.mode)(first, rest, plan, target)
+        spec = plan.spec
+        if not isinstance(spec.quality, str) and not spec.max_bytes:
+            _write(first, rest, replace(plan, quality=spec.quality), target)
+            return
+        # It is encoded several times.
+        frames = [_in_memory(frame) for frame in chain([first], rest)]
+        if isinstance(spec.quality, int):
+            quality = spec.quality
+        elif spec.quality == "auto":
+            still = replace(plan, several=False)
+            quality = automatic_quality(
+                frames[0], lambda frame, q: _write(frame, iter(()), replace(still, quality=q), target), target
+            )
+        else:
+            quality = USUAL_QUALITY[plan.format.name]
+        if spec.max_bytes:
+            quality = fitting_quality(lambda q: _write_all(frames, plan, q, target), quality, spec.max_bytes, target)
+        _write_all(frames, plan, quality, target)
     except (EngineError, MemoryError, pyvips.Error):
         raise
     except Exception as error:  # Pillow's plugins raise whatever their writing runs into
         raise CannotRepresent(f"{plan.format.name} can't hold this image: {error}") from error
+
+
+def _in_memory(frame: Frame) -> Frame:
+    return replace(frame, pixels=frame.pixels.copy_memory())
+
+
+def _write_all(frames: list[Frame], plan: Plan, quality: int, target: Path) -> None:
+    _write(frames[0], iter(frames[1:]), replace(plan, quality=quality), target)
+
+
+def _write(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) -> None:
+    _writer(plan, first.mode)(first, rest, plan, target)
 
 
 _Writer = Callable[[Frame, Iterator[Frame], Plan, Path], None]
@@ -73,42 +86,35 @@ def _writer(plan: Plan, mode: str) -> _Writer:
         return _write_ico if name == "ICO" else _write_icns
     if name == "BLP":
         return _write_blp
-    if mode in ("RGB16", "RGBA16") and name in ("AVIF", "HEIC", "PPM", "PNM"):
-        return {"AVIF": _write_deep_avif, "HEIC": _write_deep_heic}.get(name, _write_deep_pnm)
-    if name in _VIPS_OPTIONS and mode not in ("P", "PA"):
+    if mode in ("RGB16", "RGBA16") and name in ("HEIC", "PPM", "PNM"):
+        return _write_deep_heic if name == "HEIC" else _write_deep_pnm
+    # AVIF of 8 bits is written faster by Pillow, which has neither 10 bits nor a lossless way.
+    by_vips = plan.spec.lossless or mode in ("RGB16", "RGBA16") if name == "AVIF" else name in _VIPS_SAVERS
+    if by_vips and mode not in ("P", "PA"):
         return _write_vips
     return _write_pillow
 
 
 def _write_vips(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) -> None:
-    options = dict(_VIPS_OPTIONS[plan.format.name])
-    if first.mode == "1":
-        options |= {"bitdepth": 1}
-        if plan.format.name == "TIFF":
-            options |= {"compression": "ccittfax4", "predictor": "none"}
-        else:
-            options |= {"filter": "none"}
-    elif first.mode == "F":
-        options |= {"predictor": "float"}
-    saver = options.pop("saver")
     # A 1-bit image is dithered by Pillow: libvips would only cut at the middle.
     pixels = from_pillow(to_pillow(first)).pixels if first.mode == "1" else first.pixels
-    getattr(pixels, saver)(str(target), keep="icc", **options)
+    pixels = with_kept_metadata(replace(first, pixels=pixels), plan)
+    getattr(pixels, _VIPS_SAVERS[plan.format.name])(str(target), **vips_options(first, plan))
 
 
 def _write_pillow(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) -> None:
-    _save(to_pillow(first), plan, target, **_options(first, plan))
+    _save(to_pillow(first, plan.spec.palette), plan, target, **pillow_options(first, plan))
 
 
 def _write_animation(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) -> None:
     # The writers look up a frame's duration after they have asked for the frame, so the list may grow with them.
     durations = [first.duration]
-    options = _options(first, plan) | {"save_all": True, "duration": durations}
+    options = pillow_options(first, plan) | {"save_all": True, "duration": durations}
 
     def following() -> Iterator[Image.Image]:
         for frame in rest:
             durations.append(frame.duration)
-            yield to_pillow(frame)
+            yield to_pillow(frame, plan.spec.palette)
 
     if plan.format.name != "GIF":
         options["loop"] = plan.plays
@@ -118,7 +124,7 @@ def _write_animation(first: Frame, rest: Iterator[Frame], plan: Plan, target: Pa
         options["disposal"] = 2  # or the frame before would be seen through this one
     # The PNG writer goes through the frames twice.
     images = list(following()) if plan.format.name == "PNG" else following()
-    _save(to_pillow(first), plan, target, append_images=images, **options)
+    _save(to_pillow(first, plan.spec.palette), plan, target, append_images=images, **options)
     if plan.format.name == "WEBP" and first.mode == "RGBA":
         _flag_webp_alpha(target)
 
@@ -134,8 +140,8 @@ def _flag_webp_alpha(path: Path) -> None:
 
 
 def _write_pages(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) -> None:
-    options = _options(first, plan) | {"save_all": True}
-    _save(to_pillow(first), plan, target, append_images=map(to_pillow, rest), **options)
+    options = pillow_options(first, plan) | {"save_all": True}
+    _save(to_pillow(first, plan.spec.palette), plan, target, append_images=map(to_pillow, rest), **options)
 
 
 def _write_ico(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) -> None:
@@ -161,19 +167,15 @@ def _scaled(image: Image.Image, scale: float) -> Image.Image:
     return image.resize(size, Image.Resampling.LANCZOS)
 
 
-def _write_deep_avif(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) -> None:
-    # 10 bits: the most that AV1's main profile has, so that every decoder reads it. Pillow writes 8.
-    first.pixels.heifsave(str(target), compression="av1", bitdepth=10, Q=65, effort=2, keep="icc")
-
-
 def _write_deep_heic(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) -> None:
     pixels = first.pixels
     mode = "RGBA;16" if first.mode == "RGBA16" else "RGB;16"
     heif = pillow_heif.from_bytes(mode, (pixels.width, pixels.height), bytes(pixels.write_to_memory()))
-    profile = icc_profile(first.pixels)
-    if profile:
-        heif[0].info["icc_profile"] = profile
-    heif.save(target, quality=_PILLOW_OPTIONS["HEIC"]["quality"])
+    options = pillow_options(first, plan)
+    for kind in ("icc_profile", "exif", "xmp"):
+        if kind in options:
+            heif[0].info[kind] = options.pop(kind)
+    heif.save(target, **options)
 
 
 def _write_deep_pnm(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) -> None:
@@ -202,20 +204,13 @@ def _save(image: Image.Image, plan: Plan, target: Path, **options: Any) -> None:
         image.save(file, plan.format.pillow, **options)
 
 
-def _options(frame: Frame, plan: Plan) -> dict[str, Any]:
-    options = dict(_PILLOW_OPTIONS.get(plan.format.name, {}))
-    profile = icc_profile(frame.pixels)
-    if profile and plan.format.icc:
-        options["icc_profile"] = profile
-    if plan.format.pillow == "JPEG2000" and frame.pixels.width * frame.pixels.height > _JPEG2000_UNTILED:
-        options["tile_size"] = _JPEG2000_TILE
-    if plan.format.name == "PDF" and frame.mode not in ("L", "RGB", "CMYK"):
-        del options["quality"]  # the others are not stored as JPEG
-    return options
+def to_pillow(frame: Frame, colours: int | None = None) -> Image.Image:
+    """Make a Pillow image of a frame; `1`, `P` and `PA` are dithered to it if need be.
 
-
-def to_pillow(frame: Frame) -> Image.Image:
-    """Make a Pillow image of a frame; `1`, `P` and `PA` are dithered to it if need be."""
+    Args:
+        frame: The frame.
+        colours: How many colours a palette may have, or None: 256.
+    """
     pixels = frame.pixels
     kind = {"1": "L", "L16": "I;16", "PA": "RGBA"}.get(frame.mode, frame.mode)
     if frame.mode == "P":
@@ -224,28 +219,29 @@ def to_pillow(frame: Frame) -> Image.Image:
     if frame.mode == "1":
         return image.convert("1")
     if frame.mode == "P":
-        return _to_palette(image, 256)
+        return _to_palette(image, colours or 256)
     if frame.mode == "PA":
-        return _to_transparent_palette(image)
+        return _to_transparent_palette(image, colours or 256)
     return image
 
 
 def _to_palette(image: Image.Image, colours: int) -> Image.Image:
     """Reduce to a palette: exactly if there are few enough colours, else with Floyd-Steinberg dithering."""
-    if image.mode == "L":
+    if image.mode == "L" and colours == 256:
         return image.convert("P")
+    image = image.convert("RGB")
     reduced = image.quantize(colours, Image.Quantize.MEDIANCUT)
     if image.getcolors(colours) is not None:
         return reduced
     return image.quantize(palette=reduced, dither=Image.Dither.FLOYDSTEINBERG)
 
 
-def _to_transparent_palette(image: Image.Image) -> Image.Image:
+def _to_transparent_palette(image: Image.Image, count: int) -> Image.Image:
     alpha = image.getchannel("A")
     colours = image.convert("RGB")
     if alpha.histogram()[:_OPAQUE_FROM] == [0] * _OPAQUE_FROM:
-        return _to_palette(colours, 256)
-    transparent = 255
+        return _to_palette(colours, count)
+    transparent = count - 1
     reduced = _to_palette(colours, transparent)
     reduced.paste(transparent, mask=alpha.point(lambda value: 255 if value < _OPAQUE_FROM else 0))
     reduced.info["transparency"] = transparent

@@ -34,6 +34,8 @@ class Format:
         pages: A file of it can hold several pages.
         lossless: It has a way to keep every pixel as it was.
         max_side: The largest width or height that it can be written with, in pixels; 0 is no limit.
+        metadata: Which other metadata can be written into it: exif, xmp.
+        options: Which choices its encoder leaves: quality, effort, progressive, palette, chroma.
     """
 
     name: str
@@ -48,6 +50,8 @@ class Format:
     pages: bool = False
     lossless: bool = True
     max_side: int = 0
+    metadata: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
 
     @property
     def can_read(self) -> bool:
@@ -60,6 +64,22 @@ class Format:
         return bool(self.modes)
 
     @property
+    def keeps(self) -> tuple[str, ...]:
+        """Which metadata can be written into it: exif, icc, xmp."""
+        return (*self.metadata, "icc") if self.icc else self.metadata
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """How many bits a channel it can be written with."""
+        deep = any(mode.endswith("16") for mode in self.modes)
+        # AV1 and HEVC have 10 bits, or 12, which fewer decoders know.
+        return (8, *((10,) if self.name in ("AVIF", "HEIC") else (16,) if deep else ()))
+
+    def has(self, feature: str) -> bool:
+        """Tell whether its encoder leaves a choice; `options` has them, and `lossless` is one, too."""
+        return self.lossless if feature == "lossless" else feature in self.options
+
+    @property
     def alpha(self) -> bool:
         """It can be written with an alpha channel."""
         return any(mode.rstrip("16").endswith("A") for mode in self.modes)
@@ -70,7 +90,8 @@ def _table() -> tuple[Format, ...]:
     f = Format
     return (
         f("AVIF", ("avif", "avifs"), "image/avif", "AV1 Image File Format", "vips", "AVIF",
-          ("L", "RGB", "RGBA", "RGB16", "RGBA16"), icc=True, animated=True, max_side=65_536),
+          ("L", "RGB", "RGBA", "RGB16", "RGBA16"), icc=True, animated=True, max_side=65_536,
+          metadata=("exif", "xmp"), options=("quality", "effort", "chroma")),
         f("BLP", ("blp",), "image/x-blp", "Blizzard texture", "pillow", "BLP", ("P",)),
         f("BMP", ("bmp",), "image/bmp", "Windows bitmap", "pillow", "BMP", ("1", "P", "L", "RGB")),
         f("CUR", ("cur",), "image/x-win-bitmap", "Windows cursor", "pillow", "CUR"),
@@ -84,9 +105,10 @@ def _table() -> tuple[Format, ...]:
         f("FTEX", ("ftc", "ftu"), "image/x-ftex", "Independence War 2 texture", "pillow", "FTEX"),
         f("GBR", ("gbr",), "image/x-gimp-gbr", "GIMP brush", "pillow", "GBR"),
         f("GIF", ("gif",), "image/gif", "Graphics Interchange Format", "pillow", "GIF", ("P", "PA"), animated=True,
-          max_side=65_535),
+          max_side=65_535, options=("palette",)),
         f("HEIC", ("heic", "heif", "heics", "heifs", "hif"), "image/heic", "High Efficiency Image File Format",
-          "pillow", "HEIF", ("L", "RGB", "RGBA", "RGB16", "RGBA16"), icc=True, pages=True, max_side=16_384),
+          "pillow", "HEIF", ("L", "RGB", "RGBA", "RGB16", "RGBA16"), icc=True, pages=True, max_side=16_384,
+          metadata=("exif", "xmp"), options=("quality", "chroma")),
         f("ICNS", ("icns",), "image/x-icns", "macOS icon", "pillow", "ICNS", ("RGBA",)),
         f("ICO", ("ico",), "image/vnd.microsoft.icon", "Windows icon", "pillow", "ICO", _8BIT, pages=True),
         f("IM", ("im",), "image/x-im", "IFUNC image memory", "pillow", "IM",
@@ -98,23 +120,26 @@ def _table() -> tuple[Format, ...]:
         f("JP2", ("jp2", "jpf", "jpx"), "image/jp2", "JPEG 2000", "pillow", "JPEG2000",
           ("L", "LA", "RGB", "RGBA", "L16"), max_side=60_000),
         f("JPEG", ("jpg", "jpeg", "jpe", "jfif"), "image/jpeg", "JPEG", "vips", "JPEG", ("L", "RGB"), icc=True,
-          lossless=False, max_side=65_500),
-        f("JXL", ("jxl",), "image/jxl", "JPEG XL", "pillow", "JXL", ("L", "LA", "RGB", "RGBA", "L16")),
+          lossless=False, max_side=65_500, metadata=("exif", "xmp"),
+          options=("quality", "effort", "progressive", "chroma")),
+        f("JXL", ("jxl",), "image/jxl", "JPEG XL", "pillow", "JXL", ("L", "LA", "RGB", "RGBA", "L16"),
+          metadata=("exif", "xmp"), options=("quality", "effort")),
         f("MCIDAS", (), "image/x-mcidas", "McIdas area", "pillow", "MCIDAS"),
         f("MPO", ("mpo",), "image/jpeg", "Multi-Picture Object", "vips", "MPO", ("L", "RGB"), icc=True,
-          pages=True, lossless=False, max_side=65_500),
+          pages=True, lossless=False, max_side=65_500, options=("quality",)),
         f("MSP", ("msp",), "image/x-msp", "Windows Paint", "pillow", "MSP", ("1",), max_side=65_535),
         f("PALM", ("palm",), "image/x-palm", "Palm pixmap", None, "PALM", ("1", "P"), max_side=65_535),
         f("PBM", ("pbm",), "image/x-portable-bitmap", "Portable bitmap", "pillow", "PPM", ("1",)),
         f("PCD", ("pcd",), "image/x-photo-cd", "Kodak Photo CD", "pillow", "PCD"),
         f("PCX", ("pcx",), "image/x-pcx", "Paintbrush", "pillow", "PCX", ("1", "P", "L", "RGB"), max_side=65_535),
         f("PDF", ("pdf",), "application/pdf", "Portable Document Format", None, "PDF",
-          ("1", "L", "RGB", "CMYK"), pages=True, lossless=False, max_side=60_000),
+          ("1", "L", "RGB", "CMYK"), pages=True, lossless=False, max_side=60_000, options=("quality",)),
         f("PFM", ("pfm",), "image/x-portable-floatmap", "Portable float map", "pillow", "PPM", ("F",)),
         f("PGM", ("pgm",), "image/x-portable-graymap", "Portable grey map", "pillow", "PPM", ("L", "L16")),
         f("PIXAR", ("pxr",), "image/x-pixar", "Pixar raster", "pillow", "PIXAR"),
         f("PNG", ("png", "apng"), "image/png", "Portable Network Graphics", "vips", "PNG",
-          ("1", "P", "PA", *_8BIT, *_16BIT), icc=True, animated=True),
+          ("1", "P", "PA", *_8BIT, *_16BIT), icc=True, animated=True, metadata=("exif", "xmp"),
+          options=("effort", "progressive", "palette")),
         f("PNM", ("pnm",), "image/x-portable-anymap", "Portable any map", "pillow", "PPM",
           ("1", "L", "L16", "RGB", "RGB16")),
         f("PPM", ("ppm",), "image/x-portable-pixmap", "Portable pixel map", "pillow", "PPM", ("RGB", "RGB16")),
@@ -128,9 +153,9 @@ def _table() -> tuple[Format, ...]:
         f("TGA", ("tga", "icb", "vda", "vst"), "image/x-tga", "Truevision TGA", "pillow", "TGA",
           ("1", "P", *_8BIT), max_side=65_535),
         f("TIFF", ("tiff", "tif"), "image/tiff", "Tagged Image File Format", "vips", "TIFF",
-          ("1", *_8BIT, *_16BIT, "F", "CMYK"), icc=True, pages=True),
+          ("1", *_8BIT, *_16BIT, "F", "CMYK"), icc=True, pages=True, metadata=("xmp",)),
         f("WEBP", ("webp",), "image/webp", "WebP", "vips", "WEBP", ("RGB", "RGBA"), icc=True, animated=True,
-          max_side=16_383),
+          max_side=16_383, metadata=("exif", "xmp"), options=("quality", "effort")),
         f("XBM", ("xbm",), "image/x-xbitmap", "X bitmap", "pillow", "XBM", ("1",)),
         f("XPM", ("xpm",), "image/x-xpixmap", "X pixmap", "pillow", "XPM"),
         f("XVTHUMB", (), "image/x-xv-thumbnail", "XV thumbnail", "pillow", "XVTHUMB"),

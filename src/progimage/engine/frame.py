@@ -1,5 +1,6 @@
 """Frames: decoded pixels, brought from what a codec gives to the few kinds that the pipeline works with."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pyvips
@@ -9,6 +10,10 @@ from progimage.engine.errors import CorruptImage
 
 PROFILE = "icc-profile-data"
 """Under what name libvips keeps an ICC profile."""
+ORIENTATION = "orientation"
+"""Under what name libvips keeps the EXIF orientation."""
+METADATA = {"exif": "exif-data", "xmp": "xmp-data"}
+"""Under what names libvips keeps other metadata."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +26,13 @@ class Frame:
         mode: The kind of pixels, one of `formats.MODES`. `1` is kept as grey, and `P` as grey or RGB: the mode tells
             only that there is nothing but black and white, or that there are at most 256 colours.
         duration: How long it is shown, in milliseconds; 0 outside of an animation.
+        stands_for: The width and height, upright, that the image has, where it was decoded at another size.
     """
 
     pixels: pyvips.Image
     mode: str
     duration: int = 0
+    stands_for: tuple[int, int] | None = None
 
 
 def icc_profile(pixels: pyvips.Image) -> bytes | None:
@@ -35,9 +42,15 @@ def icc_profile(pixels: pyvips.Image) -> bytes | None:
 
 def with_profile(pixels: pyvips.Image, profile: bytes | None) -> pyvips.Image:
     """Return the pixels with an ICC profile, if there is one."""
+    return with_metadata(pixels, {PROFILE: profile})
+
+
+def with_metadata(pixels: pyvips.Image, blobs: Mapping[str, bytes | None]) -> pyvips.Image:
+    """Return the pixels with metadata, as libvips names them; those that are None or empty are left out."""
     pixels = pixels.copy()  # metadata may be set on a copy only
-    if profile:
-        pixels.set_type(pyvips.GValue.blob_type, PROFILE, profile)
+    for name, data in blobs.items():
+        if data:
+            pixels.set_type(pyvips.GValue.blob_type, name, data)
     return pixels
 
 

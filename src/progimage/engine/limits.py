@@ -1,4 +1,4 @@
-"""The bounds that an image must keep to before it is decoded."""
+"""The bounds that an image must keep to before it is decoded, and a rendition before it is made."""
 
 from dataclasses import dataclass
 
@@ -13,11 +13,13 @@ class Limits:
         pixels: The most pixels in one frame or page.
         frames: The most frames or pages.
         total_pixels: The most pixels in all frames or pages together.
+        memory: How many bytes of memory there are for the pixels of a rendition; 0 is any number.
     """
 
     pixels: int = 100_000_000
     frames: int = 500
     total_pixels: int = 500_000_000
+    memory: int = 0
 
     def check(self, width: int, height: int, frames: int = 1) -> None:
         """Hold an image's header against the limits.

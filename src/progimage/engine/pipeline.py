@@ -1,7 +1,7 @@
 """Rendering: one ordered list of steps, from a source's frames to a file in the target format."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
@@ -9,25 +9,50 @@ from pathlib import Path
 import pyvips
 
 from progimage.engine.decode import Source, open_source, say
+from progimage.engine.demand import check_demand, decoding
 from progimage.engine.encode import encode
 from progimage.engine.errors import CannotRepresent, CorruptImage, InvalidParameter
-from progimage.engine.formats import FORMATS, Format
+from progimage.engine.formats import FORMATS
 from progimage.engine.frame import Frame
 from progimage.engine.limits import Limits
-from progimage.engine.modes import has_alpha
+from progimage.engine.modes import has_alpha, is_deep
+from progimage.engine.operations import Operations
 from progimage.engine.plan import Plan
 from progimage.engine.spec import RenditionSpec
 from progimage.engine.steps.colour import colour
-from progimage.engine.steps.flatten import flatten
+from progimage.engine.steps.effects import effects
+from progimage.engine.steps.flatten import background, flatten
+from progimage.engine.steps.framing import framing
 from progimage.engine.steps.orient import orient
+from progimage.engine.steps.region import region
+from progimage.engine.steps.size import size
+from progimage.engine.steps.tone import tone
+from progimage.engine.steps.turn import turn
+from progimage.engine.steps.watermark import watermark
+from progimage.engine.steps.working_space import working_space
+
+Step = Callable[[Frame, Operations, Plan], Frame]
+
+STAGE: tuple[Step, ...] = (
+    orient,
+    region,
+    working_space,
+    size,
+    turn,
+    tone,
+    effects,
+    framing,
+    watermark,
+    background,
+)
+"""The steps that every frame goes through, in this order: once, or with `ops` once for each of its stages."""
+
+OUTPUT: tuple[Step, ...] = (flatten, colour)
+"""The steps that make it what the target format can hold."""
 
 _WRITES_PAGES = ("MPO", "PDF", "TIFF")
-
-PIPELINE: tuple[Callable[[Frame, Plan], Frame], ...] = (orient, flatten, colour)
-"""The steps, in the order in which every frame goes through them."""
-
 _CODECS = ("pillow", "pyvips-binary", "pillow-heif", "pillow-jxl-plugin")
-ENGINE_VERSION = "-".join(["1", *(version(codec) for codec in _CODECS)])
+ENGINE_VERSION = "-".join(["2", *(version(codec) for codec in _CODECS)])
 """Changes whenever the same spec could give other bytes; a part of every rendition's ETag."""
 
 
@@ -46,28 +71,38 @@ class Rendered:
     frames: int
 
 
-def render(source: str | Path, spec: RenditionSpec, target: str | Path, limits: Limits) -> Rendered:
+def render(
+    source: str | Path,
+    spec: RenditionSpec,
+    target: str | Path,
+    limits: Limits,
+    images: Mapping[str, Path] | None = None,
+) -> Rendered:
     """Write the rendition of an image file that a spec asks for.
 
     Args:
         source: The image.
         spec: What is asked for.
         target: The file to write; it must not exist, or is written over.
-        limits: The largest image to accept.
+        limits: The largest image to accept, and to make.
+        images: The files of the other images that the spec needs, by their references; see `spec.references()`.
 
     Raises:
         NotAnImage: `source` is in no format that can be read.
         CorruptImage: It is broken.
         LimitExceeded: It is too large.
-        InvalidParameter: It has no such page.
+        InvalidParameter: It has no such page, or a parameter can't be met for this image.
         CannotRepresent: The target format can't hold it.
     """
-    opened = open_source(Path(source), limits)
+    opened = open_source(Path(source), limits, dpi=spec.dpi)
     first, last = _chosen_pages(opened, spec)
+    check_demand(opened, spec, last - first, limits)
+    format = FORMATS[spec.format]
+    plan = Plan(spec, format, limits, images or {}, opened.vector, (), last - first > 1, opened.plays)
     readers = opened.readers()
     for reader in readers:
         try:
-            return _render_with(reader, opened, spec, Path(target), first, last)
+            return _render_with(reader, opened, plan, Path(target), first, last)
         except (CorruptImage, pyvips.Error) as error:
             if reader == readers[-1]:
                 raise error if isinstance(error, CorruptImage) else CorruptImage(say(error)) from error
@@ -85,37 +120,51 @@ def _chosen_pages(source: Source, spec: RenditionSpec) -> tuple[int, int]:
     return 0, source.count if keeps_all else 1
 
 
-def _render_with(reader: str, source: Source, spec: RenditionSpec, target: Path, first: int, last: int) -> Rendered:
-    frames = source.frames(reader, first, last)
-    opening = next(frames)
-    format = FORMATS[spec.format]
-    several = last - first > 1
-    plan = Plan(spec, format, _modes(format, several, opening), several, source.plays)
-    finished = (_run(frame, plan) for frame in chain([opening], frames))
+def _render_with(reader: str, source: Source, plan: Plan, target: Path, first: int, last: int) -> Rendered:
+    plan = plan.afresh()
+    frames = source.frames(reader, first, last, decoding(source, plan.spec, reader))
+    staged = (_staged(frame, plan) for frame in frames)
+    opening = next(staged)
+    plan = replace(plan, modes=_modes(plan, opening))
+    finished = _finished(chain([opening], staged), plan)
     shown = next(finished)
     width, height = shown.pixels.width, shown.pixels.height
-    if format.max_side and max(width, height) > format.max_side:
-        raise CannotRepresent(
-            f"{format.name} holds at most {format.max_side} pixels a side; the image has {width}×{height}."
-        )
+    most = plan.format.max_side
+    if most and max(width, height) > most:
+        raise CannotRepresent(f"{plan.format.name} holds at most {most} pixels a side; the image has {width}×{height}.")
     encode(shown, finished, plan, target)
     return Rendered(width, height, last - first)
 
 
-def _modes(format: Format, several: bool, opening: Frame) -> tuple[str, ...]:
-    """Return the modes to choose from, so that all frames of one file come out in modes that go together."""
-    if not several:
-        return format.modes
+def _staged(frame: Frame, plan: Plan) -> Frame:
+    for operations in plan.spec.stages:
+        for step in STAGE:
+            frame = step(frame, operations, plan)
+    return frame
+
+
+def _finished(frames: Iterator[Frame], plan: Plan) -> Iterator[Frame]:
+    for frame in frames:
+        for step in OUTPUT:
+            frame = step(frame, plan.spec, plan)
+        yield frame
+
+
+def _modes(plan: Plan, opening: Frame) -> tuple[str, ...]:
+    """Return the modes to choose from: of the depth asked for, and such that all frames of one file go together."""
+    modes, format = plan.format.modes, plan.format
+    if plan.spec.depth:
+        deep = plan.spec.depth != "8"
+        modes = tuple(mode for mode in modes if is_deep(mode) == deep)
+    if plan.spec.palette and "P" in modes:
+        modes = ("P", "PA") if "PA" in modes else ("P",)
+    if not plan.several:
+        return modes
     # Several frames are written by Pillow, which has no 16-bit colour.
-    modes = tuple(mode for mode in format.modes if mode not in ("LA16", "RGB16", "RGBA16", "L16", "F"))
+    modes = tuple(mode for mode in modes if mode not in ("LA16", "RGB16", "RGBA16", "L16", "F"))
     if format.animated:
         with_alpha = tuple(mode for mode in modes if has_alpha(mode) and mode != "LA")
         modes = with_alpha if opening.pixels.hasalpha() else tuple(mode for mode in modes if mode in ("P", "RGB"))
-        modes = tuple(mode for mode in modes if format.name == "GIF" or mode not in ("P", "PA"))
+        if format.name != "GIF" and not plan.spec.palette:
+            modes = tuple(mode for mode in modes if mode not in ("P", "PA"))
     return modes
-
-
-def _run(frame: Frame, plan: Plan) -> Frame:
-    for step in PIPELINE:
-        frame = step(frame, plan)
-    return frame

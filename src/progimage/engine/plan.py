@@ -1,9 +1,15 @@
-"""What one rendering has settled before its first pixel: handed to every step, never changed."""
+"""What one rendering has settled: handed to every step."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeVar
 
 from progimage.engine.formats import Format
+from progimage.engine.limits import Limits
 from progimage.engine.spec import RenditionSpec
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,13 +19,39 @@ class Plan:
     Attributes:
         spec: What was asked for.
         format: The row of the format that is written.
+        limits: What every image that takes part is held against.
+        images: The files of the other images that are needed, by their references.
+        vector: The source is a drawing.
         modes: The kinds of pixels that it may be written with, this time.
         several: More than one frame or page is written.
         plays: How often the animation is played; 0 is without end.
+        quality: What to encode with, 1 to 100, or None: what is usual for the format.
     """
 
     spec: RenditionSpec
     format: Format
-    modes: tuple[str, ...]
+    limits: Limits
+    images: Mapping[str, Path] = field(default_factory=dict)
+    vector: bool = False
+    modes: tuple[str, ...] = ()
     several: bool = False
     plays: int = 0
+    quality: int | None = None
+    _settled: dict[object, object] = field(default_factory=dict)
+
+    def afresh(self) -> "Plan":
+        """Return the plan with nothing settled yet, for another attempt."""
+        return replace(self, _settled={})
+
+    def settle(self, key: object, choose: Callable[[], _T]) -> _T:
+        """Choose something that depends on the pixels for the first frame, and take the same for the others.
+
+        Without it the frames of an animation would be cut or toned each in its own way.
+
+        Args:
+            key: What is chosen, and for which stage.
+            choose: Chooses it.
+        """
+        if key not in self._settled:
+            self._settled[key] = choose()
+        return self._settled[key]  # type: ignore[return-value]

@@ -1,58 +1,257 @@
 """The spec of a rendition: what is asked for, as one frozen value with one canonical string."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Self
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Self
+from urllib.parse import parse_qsl
 
 from progimage.engine.errors import InvalidParameter
-from progimage.engine.formats import FORMATS
+from progimage.engine.formats import FORMATS, Format
+from progimage.engine.operations import Operations
+from progimage.engine.parameters import Parameter, declared, parameter, parse, query_string, written
+from progimage.engine.values import Choice, Flag, Number, OrWord, Words, whole
 
-MAX_PAGE = 100_000
+MAX_STAGES = 16
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_ESCAPE = "\\"
 
 
-@dataclass(frozen=True, slots=True)
-class RenditionSpec:
+@dataclass(frozen=True)
+class Stages:
+    """An ordered list of operations, as `ops` has it: `rotate:90|width:300;height:200|blur:2`."""
+
+    allowed = (
+        f"1 to {MAX_STAGES} stages with | between them, each one or more name:value with ; between them, such as"
+        " rotate:90|width:300;height:200|blur:2; a | or ; in a value has a backslash before it"
+    )
+
+    def parse(self, text: str) -> tuple[Operations, ...]:
+        """Return the operations of each stage."""
+        stages = _split(text, "|")
+        if not text or len(stages) > MAX_STAGES:
+            raise ValueError(text)
+        return tuple(self._stage(number, stage) for number, stage in enumerate(stages, 1))
+
+    def _stage(self, number: int, text: str) -> Operations:
+        pairs = []
+        for part in _split(text, ";"):
+            name, _, value = part.partition(":")
+            pairs.append((name, _ESCAPED.sub(r"\1", value)))
+        values = parse(declared(Operations), pairs, f"ops {number}: ")
+        stage = Operations(**values)
+        _check_shape(stage)
+        return stage
+
+    def write(self, value: Sequence[Operations]) -> str:
+        """Write the stages, without what is at its default."""
+        return "|".join(";".join(f"{name}:{_escaped(text)}" for name, text in written(stage)) for stage in value)
+
+    def schema(self) -> dict[str, Any]:
+        """Return the JSON schema."""
+        return {"type": "string", "examples": ["rotate:90|width:300;height:200|blur:2"]}
+
+
+@dataclass(frozen=True)
+class RenditionSpec(Operations):
     """What a rendition is to be.
+
+    The operations are those of `Operations`; each other parameter has its line here.
 
     Attributes:
         format: The name of the format that it is written in.
-        page: The one page or frame to take, counted from 1, or None: an animation or several pages are kept where
-            the format can hold them, and the first is taken where it can't.
     """
 
     format: str
-    page: int | None = None
+
+    # Source
+    page: int | None = parameter(
+        whole(1, 100_000),
+        "The one page or frame to take, counted from 1. Without it, an animation or several pages are kept where the"
+        " format can hold them, and the first is taken where it can't.",
+        "Source", aliases=("frame",),
+    )  # fmt: skip
+    dpi: float = parameter(
+        Number(1, 2400), "How finely a drawing (SVG) is drawn; 72 is one pixel for each of its units.", "Source",
+        unit="dots an inch", default=72,
+    )  # fmt: skip
+    autorotate: bool = parameter(
+        Flag(), "Turn the image upright, as its EXIF orientation says, before all else.", "Source", default=True
+    )
+    # Pipeline
+    ops: tuple[Operations, ...] | None = parameter(
+        Stages(),
+        "Operations in an order of your own: each stage goes through the whole order of this page, then the next"
+        " begins. No other operation on pixels may stand beside it.",
+        "Pipeline",
+    )
+    # Output
+    quality: int | str | None = parameter(
+        OrWord(("auto",), whole(1, 100)),
+        "How true a lossy format is to the picture. `auto` takes the lowest at which hardly anybody sees a difference."
+        " Without it, each format has its own usual value.",
+        "Output", aliases=("q",), feature="quality",
+    )  # fmt: skip
+    lossless: bool = parameter(Flag(), "Keep every pixel as it is.", "Output", default=False, feature="lossless")
+    effort: int | None = parameter(
+        whole(1, 9), "How hard the encoder tries to make the file small: 1 is the fastest.", "Output", feature="effort"
+    )
+    progressive: bool = parameter(
+        Flag(), "Write it so that a coarse picture shows while it loads.", "Output", aliases=("interlace",),
+        default=False, feature="progressive",
+    )  # fmt: skip
+    palette: int | None = parameter(
+        whole(2, 256, 256), "Reduce to so many colours.", "Output", unit="colours", feature="palette"
+    )
+    chroma: str | None = parameter(
+        Choice(("4:2:0", "4:4:4"), (("420", "4:2:0"), ("444", "4:4:4"))),
+        "Whether colour has half the resolution or all of it.", "Output", feature="chroma",
+    )  # fmt: skip
+    depth: str | None = parameter(Choice(("8", "10", "16")), "Bits a channel.", "Output", unit="bits", feature="depth")
+    strip: bool = parameter(
+        Flag(), "Leave out all metadata, the colour profile, too: colours are converted to sRGB.", "Output",
+        default=False,
+    )  # fmt: skip
+    keep: frozenset[str] = parameter(
+        Words(("exif", "icc", "xmp")), "Which metadata to keep.", "Output", default=frozenset({"icc"})
+    )
+    profile: str = parameter(
+        Choice(("keep", "srgb", "p3")),
+        "The colour space: the image's own, sRGB, or Display P3 (with its profile).", "Output", default="keep",
+    )  # fmt: skip
+    max_bytes: int | None = parameter(
+        whole(100, 1_000_000_000), "The largest file to make: takes the highest quality that fits, up to `quality`.",
+        "Output", unit="bytes", feature="quality",
+    )  # fmt: skip
 
     @classmethod
-    def parse(cls, format: str, query: Sequence[tuple[str, str]] = ()) -> Self:
+    def parse(cls, format: str, query: Iterable[tuple[str, str]] = (), *, drop_unfit: bool = False) -> Self:
         """Make the spec that query parameters ask for.
 
         Args:
             format: The name of a format that can be written.
             query: Names and values, in any order.
+            drop_unfit: Leave out parameters of the output that the format does not have, where the format was not the
+                client's choice.
 
         Raises:
-            InvalidParameter: A parameter is unknown, given twice, or out of its range.
+            InvalidParameter: A parameter is unknown, given twice, out of its range, has nothing to say for this
+                format, or contradicts another.
         """
-        given: dict[str, int] = {}
-        for name, value in query:
-            if name != "page":
-                raise InvalidParameter(name, value, "the only parameters here are page and download")
-            if name in given:
-                raise InvalidParameter(name, value, "a parameter is given once")
-            given[name] = _whole_number(name, value, 1, MAX_PAGE)
-        return cls(FORMATS[format].name, **given)
+        row = FORMATS[format]
+        values = parse(declared(cls), query)
+        if drop_unfit:
+            values = {name: value for name, value in values.items() if not _unfit(name, value, row)}
+        for name, value in values.items():
+            allowed = _unfit(name, value, row)
+            if allowed:
+                raise InvalidParameter(name, _parameter(name).kind.write(value), allowed)
+        spec = cls(row.name, **values)
+        _check_shape(spec)
+        _check_together(spec, values)
+        return spec
+
+    @classmethod
+    def from_canonical(cls, text: str) -> Self:
+        """Return the spec that a canonical string stands for."""
+        format, _, query = text.partition("?")
+        return cls.parse(format, parse_qsl(query, keep_blank_values=True))
 
     def canonical(self) -> str:
         """Return the one string that stands for this spec; equal specs have equal strings.
 
-        It reads as an extension and a query: ``PNG?page=2``.
+        It reads as a format and a query: ``PNG?width=300&page=2``.
         """
-        return self.format if self.page is None else f"{self.format}?page={self.page}"
+        query = query_string(written(self))
+        return f"{self.format}?{query}" if query else self.format
+
+    @property
+    def stages(self) -> tuple[Operations, ...]:
+        """The operations in the order in which the pixels go through them; one stage if there is no `ops`."""
+        return self.ops or (self,)
+
+    @property
+    def kept(self) -> frozenset[str]:
+        """Which metadata are kept."""
+        return frozenset() if self.strip else self.keep
+
+    def references(self) -> dict[str, str]:
+        """Return the references of other images that are needed, by the name of the parameter."""
+        if self.ops is None:
+            return super().references()
+        return {
+            f"ops {number}: {name}": reference
+            for number, stage in enumerate(self.ops, 1)
+            for name, reference in stage.references().items()
+        }
 
 
-def _whole_number(name: str, value: str, least: int, most: int) -> int:
-    # Not int(): it also takes "+1", " 1" and "1_0", which would be further spellings of one spec.
-    if value.isascii() and value.isdigit() and len(value) <= 9 and least <= int(value) <= most:
-        return int(value)
-    raise InvalidParameter(name, value, f"a whole number from {least} to {most}")
+def changes_pixels(operations: Operations) -> bool:
+    """Tell whether there is anything to do to the pixels."""
+    return any(getattr(operations, one.name) != one.default for one in declared(Operations))
+
+
+def canonical_name(name: str) -> str:
+    """Return a parameter's own name for any of its names; an unknown one stays as it is."""
+    return next((one.name for one in declared(RenditionSpec) if name in one.aliases), name)
+
+
+def _parameter(name: str) -> Parameter:
+    return next(one for one in declared(RenditionSpec) if one.name == name)
+
+
+def _unfit(name: str, value: Any, format: Format) -> str | None:
+    """Say what would be allowed if a parameter of the output is not for this format; None if it is."""
+    feature = _parameter(name).feature
+    if name == "keep":
+        held = [kind for kind in ("exif", "icc", "xmp") if kind in format.keeps]
+        return None if value <= set(held) else f"what {format.name} can hold: {', '.join(held) or 'nothing'}"
+    if name == "profile" and value == "p3" and not format.icc:
+        return f"keep or srgb, since {format.name} holds no colour profile"
+    if name == "depth":
+        depths = format.depths
+        return None if int(value) in depths else f"{' or '.join(map(str, depths))} for {format.name}"
+    if feature is None or value is False or format.has(feature):
+        return None
+    having = sorted(other.name for other in FORMATS.values() if other.can_write and other.has(feature))
+    return f"not for {format.name}; only for {', '.join(having)}"
+
+
+def _check_shape(operations: Operations) -> None:
+    if operations.aspect and operations.width and operations.height:
+        ratio = f"{operations.aspect.numerator}:{operations.aspect.denominator}"
+        raise InvalidParameter("aspect", ratio, "only with width or height or neither, not with both")
+
+
+def _check_together(spec: RenditionSpec, given: dict[str, Any]) -> None:
+    if spec.strip and "keep" in given:
+        raise InvalidParameter("keep", ",".join(sorted(spec.keep)), "not together with strip")
+    if spec.profile == "p3" and "icc" not in spec.kept:
+        raise InvalidParameter("profile", "p3", "only where the colour profile is kept, without strip")
+    if spec.lossless:
+        for name in ("quality", "max_bytes"):
+            if name in given:
+                raise InvalidParameter(name, str(given[name]), "not together with lossless")
+    if spec.ops:
+        operations = {field.name for field in fields(Operations)}
+        for name in given:
+            if name in operations:
+                text = _parameter(name).kind.write(given[name])
+                raise InvalidParameter(name, text, "not beside ops: make it one of its stages")
+
+
+def _split(text: str, separator: str) -> list[str]:
+    """Split at a separator that has no backslash before it; the backslashes stay."""
+    parts, start, position = [], 0, 0
+    while position < len(text):
+        if text[position] == _ESCAPE:
+            position += 1
+        elif text[position] == separator:
+            parts.append(text[start:position])
+            start = position + 1
+        position += 1
+    return [*parts, text[start:]]
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([|;\\])", r"\\\1", text)

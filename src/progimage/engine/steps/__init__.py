@@ -1,1 +1,4 @@
-"""The steps of the pipeline: each takes a frame and the plan, and returns the frame changed."""
+"""The steps of the pipeline.
+
+Each takes a frame, the operations of the present stage and the plan, and returns the frame changed.
+"""

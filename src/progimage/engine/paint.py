@@ -1,0 +1,103 @@
+"""Painting: colours in an image's own space, transparent pixels done right, one picture over another."""
+
+from collections.abc import Callable
+
+import pyvips
+
+from progimage.engine.colourspace import from_srgb, space_of, to_rgb, white_of
+from progimage.engine.frame import icc_profile
+from progimage.engine.values import Colour
+
+TRANSPARENT = Colour(0, 0, 0, 0)
+
+
+def is_neutral(colour: Colour) -> bool:
+    """Tell whether a colour is a grey."""
+    return colour.red == colour.green == colour.blue
+
+
+def ready_for(pixels: pyvips.Image, colour: Colour) -> pyvips.Image:
+    """Make the pixels able to hold a colour: RGB if it is not a grey, and with alpha if it is not opaque."""
+    if not is_neutral(colour):
+        pixels = to_rgb(pixels)
+    return pixels.addalpha() if colour.alpha < 255 and not pixels.hasalpha() else pixels
+
+
+def ink(colour: Colour, pixels: pyvips.Image) -> list[float]:
+    """Return a colour as one pixel of an image that is `ready_for` it, in that image's space and range."""
+    if is_neutral(colour) and space_of(pixels) == "grey":
+        bands: list[float] = [colour.red]
+    else:
+        dot = pyvips.Image.black(1, 1, bands=3).copy(interpretation="srgb") + list(colour[:3])
+        dot = dot.cast("uchar").copy(interpretation="srgb")
+        bands = from_srgb(dot, icc_profile(pixels)).getpoint(0, 0)
+    if pixels.hasalpha():
+        bands = [*bands, colour.alpha]
+    return [band * white_of(pixels) / 255 for band in bands]
+
+
+def with_alpha(pixels: pyvips.Image) -> pyvips.Image:
+    """Return the pixels with an alpha channel, opaque if they had none."""
+    return pixels if pixels.hasalpha() else pixels.addalpha()
+
+
+def opaque_bands(pixels: pyvips.Image) -> pyvips.Image:
+    """Return the pixels without their alpha channel, where transparent ones show what colour they hide."""
+    return pixels.extract_band(0, n=pixels.bands - 1) if pixels.hasalpha() else pixels
+
+
+def alpha_band(pixels: pyvips.Image) -> pyvips.Image:
+    """Return the alpha channel of pixels that have one."""
+    return pixels.extract_band(pixels.bands - 1)
+
+
+def keeping_alpha(pixels: pyvips.Image, change: Callable[[pyvips.Image], pyvips.Image]) -> pyvips.Image:
+    """Change colours and leave the alpha channel as it is."""
+    if not pixels.hasalpha():
+        return change(pixels)
+    changed = change(opaque_bands(pixels))
+    return changed.bandjoin(alpha_band(pixels))
+
+
+def premultiplied(pixels: pyvips.Image, change: Callable[[pyvips.Image], pyvips.Image]) -> pyvips.Image:
+    """Do what mixes neighbouring pixels, such that transparent ones give nothing of their hidden colour."""
+    if not pixels.hasalpha():
+        return change(pixels)
+    white, kind, interpretation = white_of(pixels), pixels.format, pixels.interpretation
+    mixed = change(pixels.premultiply(max_alpha=white)).unpremultiply(max_alpha=white)
+    return (mixed + 0.5).cast(kind).copy(interpretation=interpretation)
+
+
+def times_alpha(pixels: pyvips.Image, factor: pyvips.Image | float) -> pyvips.Image:
+    """Multiply the alpha channel by a factor from 0 to 1, or by an image of them."""
+    pixels = with_alpha(pixels)
+    alpha = (alpha_band(pixels) * factor + 0.5).cast(pixels.format)
+    return opaque_bands(pixels).bandjoin(alpha).copy(interpretation=pixels.interpretation)
+
+
+def over(base: pyvips.Image, layer: pyvips.Image, left: int = 0, top: int = 0) -> pyvips.Image:
+    """Put a layer over an image ("source over", W3C Compositing and Blending Level 1, section 9.1.4).
+
+    Args:
+        base: Grey or RGB; it keeps its kind, but becomes RGB if it is grey and the layer is not.
+        layer: sRGB or grey, of 8 bits, with alpha. What lies outside of the base is cut off.
+        left: Where its left edge is.
+        top: Where its top edge is.
+    """
+    if space_of(layer) == "rgb":
+        base = to_rgb(base)
+    elif space_of(base) == "rgb":
+        layer = layer.colourspace("srgb")
+    if space_of(base) == "rgb":
+        layer = from_srgb(layer, icc_profile(base))
+    layer = layer.embed(left, top, base.width, base.height, extend="black")
+    above = alpha_band(layer) / 255
+    ink_above = opaque_bands(layer) * (white_of(base) / 255)
+    if not base.hasalpha():
+        mixed = ink_above * above + base * (above * -1 + 1)
+    else:
+        below = alpha_band(base) / white_of(base) * (above * -1 + 1)
+        together = above + below
+        colours = (ink_above * above + opaque_bands(base) * below) / (together + (together == 0) / 255)
+        mixed = colours.bandjoin(together * white_of(base))
+    return (mixed + 0.5).cast(base.format).copy(interpretation=base.interpretation)

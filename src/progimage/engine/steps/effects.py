@@ -1,0 +1,39 @@
+"""Change pixels by their neighbours: `median`, `blur`, `sharpen`, `pixelate`."""
+
+from dataclasses import replace
+
+import pyvips
+
+from progimage.engine.frame import Frame
+from progimage.engine.operations import Operations
+from progimage.engine.paint import keeping_alpha, premultiplied
+from progimage.engine.plan import Plan
+
+
+def effects(frame: Frame, operations: Operations, plan: Plan) -> Frame:
+    """Apply all of them, in the order of their declaration; their lengths are multiplied by `dpr`."""
+    pixels, scale = frame.pixels, operations.dpr
+    if operations.median:
+        side = max(3, round(operations.median * scale) | 1)
+        pixels = keeping_alpha(pixels, lambda image: image.median(side))
+    if operations.blur:
+        sigma = operations.blur * scale
+        pixels = premultiplied(pixels, lambda image: image.gaussblur(sigma, precision="float"))
+    if operations.sharpen:
+        sigma = min(10, operations.sharpen * scale)
+        pixels = keeping_alpha(pixels, lambda image: _sharpened(image, sigma))
+    if operations.pixelate:
+        side = max(1, round(operations.pixelate * scale))
+        pixels = premultiplied(pixels, lambda image: _pixelated(image, side))
+    return frame if pixels is frame.pixels else replace(frame, pixels=pixels)
+
+
+def _sharpened(image: pyvips.Image, sigma: float) -> pyvips.Image:
+    return image.sharpen(sigma=sigma).colourspace(image.interpretation)
+
+
+def _pixelated(image: pyvips.Image, side: int) -> pyvips.Image:
+    # Squares at the right and lower edge may be cut off: their colour is the mean of what there is.
+    across, down = -(-image.width // side) * side, -(-image.height // side) * side
+    whole = image.embed(0, 0, across, down, extend="copy")
+    return whole.shrink(side, side).zoom(side, side).crop(0, 0, image.width, image.height)

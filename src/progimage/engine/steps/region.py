@@ -1,0 +1,42 @@
+"""Cut out the part of the picture that is asked for: `crop`, then `trim`."""
+
+from dataclasses import replace
+
+import pyvips
+
+from progimage.engine.colourspace import white_of
+from progimage.engine.frame import Frame
+from progimage.engine.geometry import Box, crop_box
+from progimage.engine.operations import Operations
+from progimage.engine.paint import alpha_band, opaque_bands
+from progimage.engine.plan import Plan
+from progimage.engine.steps.size import cut
+
+
+def region(frame: Frame, operations: Operations, plan: Plan) -> Frame:
+    """Keep a part only."""
+    pixels = frame.pixels
+    box = crop_box((pixels.width, pixels.height), operations)
+    if isinstance(box, Box):
+        pixels = pixels.crop(box.left, box.top, box.width, box.height)
+    elif box:
+        pixels = cut(pixels, box, operations, plan, "crop")
+    if operations.trim is not None:
+        pixels = pixels.copy_memory()  # it is read twice
+        found = plan.settle((id(operations), "trim"), lambda: _edges(pixels, operations.trim or 0))
+        if found:
+            pixels = pixels.crop(found.left, found.top, found.width, found.height)
+    return replace(frame, pixels=pixels)
+
+
+def _edges(pixels: pyvips.Image, threshold: float) -> Box | None:
+    """Return the box inside of the edges, or None if there is nothing inside."""
+    looked_at = pixels
+    if pixels.hasalpha():
+        transparent = pixels.getpoint(0, 0)[-1] == 0
+        looked_at = alpha_band(pixels) if transparent else opaque_bands(pixels)
+    scale = (looked_at.max() - looked_at.min() or 1) if looked_at.format == "float" else white_of(looked_at)
+    left, top, width, height = looked_at.find_trim(
+        threshold=threshold * scale / 255, background=looked_at.getpoint(0, 0), line_art=True
+    )
+    return Box(left, top, width, height) if width and height else None

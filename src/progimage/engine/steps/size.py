@@ -1,0 +1,82 @@
+"""Bring the picture to the size that is asked for: resample, then cut off what is too much or fill what is missing."""
+
+from dataclasses import replace
+
+import pyvips
+
+from progimage.engine.frame import Frame
+from progimage.engine.geometry import Size, fitting, place
+from progimage.engine.modes import mode_of
+from progimage.engine.operations import Operations
+from progimage.engine.paint import TRANSPARENT, ink, premultiplied, ready_for
+from progimage.engine.plan import Plan
+
+# libvips' names for the two ways to look for the interesting part.
+_INTERESTING = {"smart": "attention", "entropy": "entropy"}
+
+
+def size(frame: Frame, operations: Operations, plan: Plan) -> Frame:
+    """Resample to the fitted size, then make the canvas of it."""
+    pixels = frame.pixels
+    here = pixels.width, pixels.height
+    fitted = fitting(frame.stands_for or here, operations, vector=plan.vector)
+    if fitted.resized == fitted.canvas == here:
+        return replace(frame, stands_for=None)
+    if fitted.resized != here:
+        pixels = resized(pixels, fitted.resized, operations.kernel)
+    cut_to = min(fitted.canvas[0], pixels.width), min(fitted.canvas[1], pixels.height)
+    if cut_to != (pixels.width, pixels.height):
+        pixels = cut(pixels, cut_to, operations, plan, "size")
+    if fitted.canvas != cut_to:
+        gravity = "centre" if operations.gravity in _INTERESTING else operations.gravity
+        left, top = place(gravity, fitted.canvas, cut_to)
+        pixels = on_canvas(pixels, left, top, fitted.canvas, operations)
+    return replace(frame, pixels=pixels, mode=mode_of(pixels), stands_for=None)
+
+
+def resized(pixels: pyvips.Image, target: Size, kernel: str) -> pyvips.Image:
+    """Resample to a size, in the pixels' own colour space.
+
+    Args:
+        pixels: What to resample.
+        target: Width and height.
+        kernel: The name of the kernel.
+    """
+    across, down = target[0] / pixels.width, target[1] / pixels.height
+    return premultiplied(pixels, lambda image: image.resize(across, vscale=down, kernel=kernel))
+
+
+def cut(pixels: pyvips.Image, target: Size, operations: Operations, plan: Plan, what: str) -> pyvips.Image:
+    """Cut a part of a size out of the picture, where gravity says.
+
+    Args:
+        pixels: The picture; at least as large as `target` both ways.
+        target: Width and height of the part.
+        operations: Has the gravity.
+        plan: Keeps the place that was found in the first frame.
+        what: What it is cut for, so that two cuts of one stage are kept apart.
+    """
+    gravity = operations.gravity
+    if isinstance(gravity, str) and gravity in _INTERESTING:
+        pixels = pixels.copy_memory()  # it is read twice
+        place_found = plan.settle(
+            (id(operations), what), lambda: _interesting(pixels, target, _INTERESTING[str(gravity)])
+        )
+        return pixels.crop(*place_found, *target)
+    return pixels.crop(*place(gravity, (pixels.width, pixels.height), target), *target)
+
+
+def _interesting(pixels: pyvips.Image, target: Size, interesting: str) -> Size:
+    found = pixels.smartcrop(*target, interesting=interesting)
+    # libvips notes how far the part was moved, as the negative of where it was.
+    return -found.xoffset, -found.yoffset
+
+
+def on_canvas(pixels: pyvips.Image, left: int, top: int, canvas: Size, operations: Operations) -> pyvips.Image:
+    """Put the picture on a larger canvas, which is filled as `extend_mode` and `background` say."""
+    if operations.extend_mode != "background":
+        # What is seen again has to be read again.
+        return pixels.copy_memory().embed(left, top, *canvas, extend=operations.extend_mode)
+    colour = operations.background or TRANSPARENT
+    pixels = ready_for(pixels, colour)
+    return pixels.embed(left, top, *canvas, extend="background", background=ink(colour, pixels))

@@ -1,0 +1,106 @@
+"""Put another picture, or a text, over this one."""
+
+from dataclasses import replace
+from xml.sax.saxutils import escape
+
+import pyvips
+
+from progimage.engine.errors import InvalidParameter
+from progimage.engine.fonts import font_description, load_fonts
+from progimage.engine.frame import Frame
+from progimage.engine.geometry import Size, place
+from progimage.engine.modes import mode_of
+from progimage.engine.operations import Operations
+from progimage.engine.paint import over, times_alpha, with_alpha
+from progimage.engine.picture import open_picture
+from progimage.engine.plan import Plan
+from progimage.engine.steps.size import resized
+from progimage.engine.values import COMPASS, Length
+
+_TEXT_SHARE, _TEXT_LEAST = 20, 12
+_ALIGN = {0: "low", 0.5: "centre", 1: "high"}
+
+
+def watermark(frame: Frame, operations: Operations, plan: Plan) -> Frame:
+    """Put the watermark, then the text."""
+    pixels = frame.pixels
+    if operations.watermark:
+        layer = plan.settle((id(operations), "watermark"), lambda: _picture(pixels, operations, plan))
+        pixels = _marked(
+            pixels, layer, operations.watermark_gravity, operations.watermark_offset, operations.watermark_tile,
+            operations.dpr,
+        )  # fmt: skip
+    if operations.text:
+        layer = plan.settle((id(operations), "text"), lambda: _text(pixels, operations, plan))
+        pixels = _marked(
+            pixels, layer, operations.text_gravity, operations.text_offset, operations.text_tile, operations.dpr
+        )
+    return frame if pixels is frame.pixels else replace(frame, pixels=pixels, mode=mode_of(pixels))
+
+
+def _marked(
+    pixels: pyvips.Image,
+    layer: pyvips.Image,
+    gravity: str | tuple[float, float],
+    offset: tuple[Length, ...] | None,
+    tile: bool,
+    scale: float,
+) -> pyvips.Image:
+    across, down = offset or (Length(0), Length(0))
+    away = round(across.pixels(pixels.width, scale)), round(down.pixels(pixels.height, scale))
+    if tile:
+        return over(pixels, _tiled(layer, away, (pixels.width, pixels.height)))
+    left, top = place(gravity, (pixels.width, pixels.height), (layer.width, layer.height))
+    east, south = COMPASS[gravity] if isinstance(gravity, str) else (0, 0)
+    left += -away[0] if east == 1 else away[0]
+    top += -away[1] if south == 1 else away[1]
+    return over(pixels, layer, left, top)
+
+
+def _tiled(layer: pyvips.Image, space: Size, size: Size) -> pyvips.Image:
+    width, height = layer.width + max(0, space[0]), layer.height + max(0, space[1])
+    spaced = layer.embed(max(0, space[0]) // 2, max(0, space[1]) // 2, width, height).copy_memory()
+    return spaced.replicate(-(-size[0] // width), -(-size[1] // height)).crop(0, 0, *size)
+
+
+def _picture(pixels: pyvips.Image, operations: Operations, plan: Plan) -> pyvips.Image:
+    layer = with_alpha(open_picture(plan.images[operations.watermark or ""], plan.limits))
+    if operations.watermark_scale is None:
+        scale = min(1, pixels.width / layer.width, pixels.height / layer.height)
+    else:
+        scale = operations.watermark_scale * pixels.width / layer.width
+    target = max(1, round(layer.width * scale)), max(1, round(layer.height * scale))
+    if target[0] * target[1] > plan.limits.pixels:
+        raise InvalidParameter(
+            "watermark_scale", f"{operations.watermark_scale:g}", f"what gives at most {plan.limits.pixels} pixels"
+        )
+    if target != (layer.width, layer.height):
+        layer = resized(layer, target, operations.kernel)
+    return times_alpha(layer, operations.watermark_opacity).copy_memory()
+
+
+def _text(pixels: pyvips.Image, operations: Operations, plan: Plan) -> pyvips.Image:
+    """Set the text, and return it as pixels of one colour whose alpha is its shape."""
+    text = operations.text or ""
+    automatic = max(_TEXT_LEAST, max(pixels.width, pixels.height) / _TEXT_SHARE)
+    size = operations.text_size * operations.dpr if operations.text_size else automatic
+    if size * size * len(text) > plan.limits.pixels:
+        raise InvalidParameter(
+            "text_size", f"{size:g}", f"what gives a text of at most {plan.limits.pixels} pixels, dpr included"
+        )
+    width = pixels.width
+    if operations.text_width:
+        width = max(1, min(width, round(operations.text_width[0].pixels(pixels.width, operations.dpr))))
+    gravity = operations.text_gravity
+    align = _ALIGN[COMPASS[gravity][0]] if isinstance(gravity, str) else "centre"
+    load_fonts()
+    try:
+        shape = pyvips.Image.text(
+            escape(text), font=font_description(operations.text_font, size), dpi=72, width=width, align=align,
+            wrap="word-char",
+        )  # fmt: skip
+    except pyvips.Error:
+        raise InvalidParameter("text", text, "a text that has something to be drawn") from None
+    ink = pyvips.Image.black(shape.width, shape.height, bands=3) + list(operations.text_color[:3])
+    layer = ink.cast("uchar").copy(interpretation="srgb").bandjoin(shape)
+    return times_alpha(layer, operations.text_opacity * operations.text_color.alpha / 255).copy_memory()
