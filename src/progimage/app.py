@@ -16,6 +16,7 @@ from litestar.static_files import create_static_files_router
 from litestar.types import ASGIApp
 
 from progimage import __version__
+from progimage.access import Signer
 from progimage.engine import Limits
 from progimage.http.documentation import complete
 from progimage.http.ingest import Ingest
@@ -83,6 +84,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     )
     complete(app.openapi_schema)
     app.state.settings = settings
+    app.state.signer = Signer([key.get_secret_value() for key in settings.signing_keys])
     return Observed(app)
 
 
@@ -91,7 +93,13 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     data = settings.data_dir.absolute()
     spool = Spool(data / "spool")
-    limits = Limits(settings.max_pixels, settings.max_frames, settings.max_total_pixels)
+    limits = Limits(
+        settings.max_pixels,
+        settings.max_frames,
+        settings.max_total_pixels,
+        # The rest is for the program itself, its codecs, and what they have under way.
+        memory=settings.worker_memory * 3 // 4,
+    )
     sandbox = Sandbox(
         memory=settings.worker_memory,
         task_seconds=settings.task_seconds,

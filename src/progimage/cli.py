@@ -4,8 +4,10 @@ import os
 import shutil
 import socket
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import click
 
@@ -43,6 +45,32 @@ def serve(**options: Any) -> None:
     except ValidationError as error:
         raise click.ClickException(_say(error)) from None
     _serve(settings)
+
+
+@main.command()
+@click.argument("url")
+@click.option("--expires", type=click.IntRange(min=1), help="For how many seconds it is valid.  [default: for ever]")
+@click.option("--method", default="GET", help="The HTTP method.  [default: GET]")
+def sign(url: str, expires: int | None, method: str) -> None:
+    """Sign the path and query of a request, such as '/storage/….webp?width=300'.
+
+    The first of PROGIMAGE_SIGNING_KEYS signs; the server has to know that key, too.
+    """
+    from pydantic import ValidationError
+
+    from progimage.access import Signer
+    from progimage.settings import Settings
+
+    try:
+        keys = [key.get_secret_value() for key in Settings().signing_keys]
+    except ValidationError as error:
+        raise click.ClickException(_say(error)) from None
+    if not keys:
+        raise click.ClickException("There is no key in PROGIMAGE_SIGNING_KEYS, a JSON list.")
+    parts = urlsplit(url)
+    until = int(time.time()) + expires if expires else None
+    signed = Signer(keys).sign(unquote(parts.path), parse_qsl(parts.query, keep_blank_values=True), until, method)
+    click.echo(url[: url.index(parts.path)] + signed if parts.path else signed)
 
 
 @main.command()

@@ -3,13 +3,29 @@
 import asyncio
 import hashlib
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from progimage.engine import ENGINE_VERSION, ImageInfo, Limits, RenditionSpec, inspect, render
+import msgspec
+
+from progimage.engine import (
+    ENGINE_VERSION,
+    ImageInfo,
+    InvalidParameter,
+    Limits,
+    Placeholder,
+    Rendered,
+    RenditionSpec,
+    Swatch,
+    inspect,
+    palette,
+    placeholder,
+    render,
+)
 from progimage.storage import Blob, BlobStore, Record, Records, RenditionCache, Spool
 from progimage.workers import WorkerPool
 
@@ -133,16 +149,48 @@ class ImageLibrary:
         if cached:
             self._watcher.rendition(spec.format, None)
             return cached
-        flight = self._rendering.get(name)
-        if flight is None:
-            flight = _Flight(asyncio.create_task(self._render(record, spec, name)))
-            self._rendering[name] = flight
-            flight.task.add_done_callback(lambda _: self._land(name, flight))
-        try:
-            return await flight.join()
-        finally:
-            if flight.abandoned:
-                self._land(name, flight)
+        return await self._once(name, lambda: self._render(record, spec, name))
+
+    async def transform(self, source: Path, spec: RenditionSpec, target: Path) -> Rendered:
+        """Render a file that is not stored.
+
+        Args:
+            source: A file in the spool's `incoming`.
+            spec: What to make of it.
+            target: Where to, in the spool's `outgoing`.
+
+        Raises:
+            EngineError: It can't be rendered.
+            Busy, TaskTooLong, WorkerCrashed, WorkerKilled, MemoryError: See `WorkerPool.run`.
+        """
+        started = asyncio.get_running_loop().time()
+        with ExitStack() as files:
+            images = await self._other_images(spec, files)
+            rendered = await self.pool.run(render, source, spec, target, self._limits, images)
+        self._watcher.rendition(spec.format, asyncio.get_running_loop().time() - started)
+        return rendered
+
+    async def inspect(self, source: Path) -> ImageInfo:
+        """Tell what an image that is not stored is like.
+
+        Args:
+            source: A file in the spool's `incoming`.
+
+        Raises:
+            EngineError: It is not an image, is corrupt, or too large.
+            Busy, TaskTooLong, WorkerCrashed, WorkerKilled, MemoryError: See `WorkerPool.run`.
+        """
+        return await self.pool.run(inspect, source, self._limits)
+
+    async def placeholder(self, record: Record) -> Placeholder:
+        """Return what to show until the picture is there."""
+        answer = await self._remembered(record, "placeholder", placeholder)
+        return msgspec.json.decode(answer, type=Placeholder)
+
+    async def palette(self, record: Record, colours: int) -> list[Swatch]:
+        """Return the dominant colours, at most so many."""
+        answer = await self._remembered(record, f"palette {colours}", palette, colours)
+        return msgspec.json.decode(answer, type=list[Swatch])
 
     async def remove(self, reference: str) -> None:
         """Remove a reference; the original's bytes go with its last one, after a time of grace.
@@ -166,6 +214,51 @@ class ImageLibrary:
         await self.records.check()
         await self.blobs.check()
 
+    async def _once(self, name: str, work: Callable[[], Awaitable[Path]]) -> Path:
+        """Do some work once, however many ask for it at the same time; when all have given up, it is stopped."""
+        flight = self._rendering.get(name)
+        if flight is None:
+            flight = _Flight(asyncio.ensure_future(work()))
+            self._rendering[name] = flight
+            flight.task.add_done_callback(lambda _: self._land(name, flight))
+        try:
+            return await flight.join()
+        finally:
+            if flight.abandoned:
+                self._land(name, flight)
+
+    async def _remembered(self, record: Record, what: str, function: Callable[..., Any], *options: Any) -> bytes:
+        """Return what a function of the engine says of an original, as JSON; it is kept as a rendition is."""
+        name = result_digest(record, what)
+        path = await asyncio.to_thread(self.renditions.get, record.blob.sha256, name)
+        if path is None:
+            path = await self._once(name, lambda: self._look(record, name, function, *options))
+        return await asyncio.to_thread(path.read_bytes)
+
+    async def _look(self, record: Record, name: str, function: Callable[..., Any], *options: Any) -> Path:
+        with self.spool.file(self.spool.incoming) as source, self.spool.file(self.spool.outgoing) as target:
+            await self.blobs.fetch(record.blob.sha256, source)
+            found = await self.pool.run(function, source, *options, self._limits)
+            await asyncio.to_thread(target.write_bytes, msgspec.json.encode(found))
+            return await asyncio.to_thread(self.renditions.add, record.blob.sha256, name, target)
+
+    async def _other_images(self, spec: RenditionSpec, files: ExitStack) -> dict[str, Path]:
+        """Fetch the other images that a spec refers to.
+
+        Raises:
+            InvalidParameter: There is no such image.
+        """
+        paths: dict[str, Path] = {}
+        for parameter, reference in spec.references().items():
+            if reference in paths:
+                continue
+            record = await self.records.get(reference)
+            if record is None:
+                raise InvalidParameter(parameter, reference, "the reference of a stored image")
+            paths[reference] = files.enter_context(self.spool.file(self.spool.incoming))
+            await self.blobs.fetch(record.blob.sha256, paths[reference])
+        return paths
+
     def _land(self, name: str, flight: "_Flight") -> None:
         if self._rendering.get(name) is flight:
             del self._rendering[name]
@@ -182,9 +275,12 @@ class ImageLibrary:
 
     async def _render(self, record: Record, spec: RenditionSpec, name: str) -> Path:
         started = asyncio.get_running_loop().time()
-        with self.spool.file(self.spool.incoming) as source, self.spool.file(self.spool.outgoing) as target:
+        with ExitStack() as files:
+            source = files.enter_context(self.spool.file(self.spool.incoming))
+            target = files.enter_context(self.spool.file(self.spool.outgoing))
+            images = await self._other_images(spec, files)
             await self.blobs.fetch(record.blob.sha256, source)
-            await self.pool.run(render, source, spec, target, self._limits)
+            await self.pool.run(render, source, spec, target, self._limits, images)
             path = await asyncio.to_thread(self.renditions.add, record.blob.sha256, name, target)
         self._watcher.rendition(spec.format, asyncio.get_running_loop().time() - started)
         return path
@@ -193,7 +289,7 @@ class ImageLibrary:
 class _Flight:
     """One rendering that any number of requests wait for."""
 
-    def __init__(self, task: "asyncio.Task[Path]") -> None:
+    def __init__(self, task: "asyncio.Future[Path]") -> None:
         self.task = task
         self.abandoned = False
         self._waiting = 0
@@ -216,7 +312,12 @@ def is_original(record: Record, spec: RenditionSpec) -> bool:
 
 def rendition_digest(record: Record, spec: RenditionSpec) -> str:
     """Return the name of a rendition, known before it is made: equal for equal bytes, and for no others."""
-    parts = f"{record.blob.sha256} {spec.canonical()} {ENGINE_VERSION}"
+    return result_digest(record, spec.canonical())
+
+
+def result_digest(record: Record, what: str) -> str:
+    """Return the name of what the engine makes of an original, such as "PNG?width=300" or "placeholder"."""
+    parts = f"{record.blob.sha256} {what} {ENGINE_VERSION}"
     return hashlib.sha256(parts.encode()).hexdigest()[:40]
 
 

@@ -1,15 +1,21 @@
 """Every option of the service, in one place; docs/settings.md is made from this class."""
 
 import os
+import re
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from progimage.engine import FORMATS, InvalidParameter, RenditionSpec
 
 MiB = 1024 * 1024
 GiB = 1024 * MiB
+_PRESET_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
+_SHORTEST_KEY = 16
 
 
 class Settings(BaseSettings):
@@ -68,6 +74,37 @@ class Settings(BaseSettings):
     max_total_pixels: Annotated[
         int, Field(ge=1, description="The most pixels in all frames or pages of an image together.")
     ] = 500_000_000
+    max_batch: Annotated[
+        int, Field(ge=1, description="The most renditions in one request for several, `POST /storage/renditions`.")
+    ] = 1000
+    presets: Annotated[
+        dict[str, str],
+        Field(
+            description="Named transformations for `?preset=`, as a JSON object of names and queries, such as"
+            ' `{"avatar": "width=96&height=96&gravity=smart&radius=max"}`.'
+        ),
+    ] = {}
+    transformations: Annotated[
+        Literal["any", "presets"],
+        Field(
+            description="What unsigned requests may ask for: `any` transformation, or no other than `presets`. The"
+            " choice of the format is always free."
+        ),
+    ] = "any"
+    signing_keys: Annotated[
+        list[SecretStr],
+        Field(
+            description="The secret keys of signed requests, as a JSON list. The first one signs (`progimage sign`),"
+            " all of them verify."
+        ),
+    ] = []
+    auto_formats: Annotated[
+        list[str],
+        Field(
+            description="The formats that the extension `auto` prefers, the best first, as a JSON list; each is"
+            " taken if the client says that it accepts it and it can hold the image. Otherwise it is JPEG, PNG or GIF."
+        ),
+    ] = ["AVIF", "WEBP", "JXL"]
     cache_control: Annotated[
         str, Field(description="The Cache-Control of originals and renditions, which never change.")
     ] = "public, max-age=31536000, immutable"
@@ -98,6 +135,38 @@ class Settings(BaseSettings):
         if self.blobs.startswith("memory:") and self.http_processes > 1:
             raise ValueError("blobs_url is memory://, which several http_processes can't share")
         return self
+
+    @field_validator("presets")
+    @classmethod
+    def _presets_are_known(cls, presets: dict[str, str]) -> dict[str, str]:
+        for name, query in presets.items():
+            if not _PRESET_NAME.fullmatch(name):
+                raise ValueError(f"the name {name!r} has other characters than letters, digits, _ and -")
+            try:
+                RenditionSpec.parse("PNG", parse_qsl(query, keep_blank_values=True), drop_unfit=True)
+            except InvalidParameter as error:
+                raise ValueError(f"{name}: {error}") from None
+        return presets
+
+    @field_validator("auto_formats")
+    @classmethod
+    def _formats_can_be_written(cls, names: list[str]) -> list[str]:
+        for name in names:
+            if name not in FORMATS or not FORMATS[name].can_write:
+                raise ValueError(f"{name} is no format that can be written")
+        return names
+
+    @field_validator("signing_keys")
+    @classmethod
+    def _keys_are_long(cls, keys: list[SecretStr]) -> list[SecretStr]:
+        if any(len(key.get_secret_value()) < _SHORTEST_KEY for key in keys):
+            raise ValueError(f"a key has fewer than {_SHORTEST_KEY} characters")
+        return keys
+
+    @cached_property
+    def preset_queries(self) -> dict[str, list[tuple[str, str]]]:
+        """The names and values of each preset's query."""
+        return {name: parse_qsl(query, keep_blank_values=True) for name, query in self.presets.items()}
 
     @property
     def blobs(self) -> str:

@@ -15,11 +15,13 @@ from progimage.engine.errors import (
     InvalidParameter,
     LimitExceeded,
     NotAnImage,
+    UnknownParameter,
 )
 from progimage.engine.formats import FORMATS, Format, by_extension
 from progimage.engine.inspect import ImageInfo, inspect
 from progimage.engine.limits import Limits
-from progimage.engine.pipeline import ENGINE_VERSION, render
+from progimage.engine.look import Placeholder, Swatch, palette, placeholder
+from progimage.engine.pipeline import ENGINE_VERSION, Rendered, render
 from progimage.engine.spec import RenditionSpec
 
 __all__ = [
@@ -34,8 +36,14 @@ __all__ = [
     "LimitExceeded",
     "Limits",
     "NotAnImage",
+    "Placeholder",
+    "Rendered",
     "RenditionSpec",
+    "Swatch",
+    "UnknownParameter",
     "by_extension",
     "inspect",
+    "palette",
+    "placeholder",
     "render",
 ]

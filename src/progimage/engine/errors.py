@@ -3,6 +3,8 @@
 Every error can be pickled, since workers raise them in another process.
 """
 
+import difflib
+
 
 class EngineError(Exception):
     """The base of all errors of the engine."""
@@ -52,6 +54,27 @@ class InvalidParameter(EngineError):
     def __str__(self) -> str:
         """Say it in one sentence."""
         return f"{self.parameter} is {self.given!r}; allowed: {self.allowed}."
+
+
+class UnknownParameter(InvalidParameter):
+    """No parameter has this name.
+
+    Args:
+        parameter: The name that was given.
+        given: Its value.
+        allowed: The names that there are.
+    """
+
+    def __init__(self, parameter: str, given: str, allowed: list[str]) -> None:
+        """Keep the three parts, so that they survive pickling."""
+        super().__init__(parameter, given, ", ".join(allowed))
+        self.args = (parameter, given, allowed)
+        self.names = allowed
+
+    def __str__(self) -> str:
+        """Say it in one sentence, with the name that was probably meant."""
+        near = difflib.get_close_matches(self.parameter, self.names, 1)
+        return f"There is no parameter {self.parameter}" + (f"; did you mean {near[0]}?" if near else ".")
 
 
 class CannotRepresent(EngineError):

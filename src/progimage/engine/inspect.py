@@ -2,7 +2,7 @@
 
 import io
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ from progimage.engine.decode import ORIENTATION_TAG, Source, open_pillow, open_s
 from progimage.engine.errors import CorruptImage
 from progimage.engine.frame import Frame, icc_profile
 from progimage.engine.limits import Limits
+from progimage.engine.look import is_line_art, perceptual_hash
 from progimage.engine.modes import is_deep
+from progimage.engine.picture import as_picture
 
 _EXIF_FIELDS = (
     "Make", "Model", "LensMake", "LensModel", "Software", "Artist", "Copyright", "ImageDescription", "DateTime",
@@ -22,6 +24,7 @@ _EXIF_FIELDS = (
     "ColorSpace",
 )  # fmt: skip
 _LONGEST_TEXT = 1000
+_SMALL_SIDE = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,9 @@ class ImageInfo:
         icc: The name that its ICC profile gives itself, or None: it has none.
         orientation: Its EXIF orientation, 1 to 8.
         exif: The usual EXIF fields that it has, by their standard names.
+        perceptual_hash: 32 hexadecimal digits, of which the fewer bits differ, the more two pictures look alike; None
+            for an image that was stored before there were such hashes.
+        line_art: It is drawn rather than photographed: it has even areas.
     """
 
     format: str
@@ -57,6 +63,8 @@ class ImageInfo:
     icc: str | None
     orientation: int
     exif: dict[str, str | int | float] = field(default_factory=dict)
+    perceptual_hash: str | None = None
+    line_art: bool = False
 
 
 def inspect(path: str | Path, limits: Limits) -> ImageInfo:
@@ -72,7 +80,7 @@ def inspect(path: str | Path, limits: Limits) -> ImageInfo:
         LimitExceeded: It is too large.
     """
     source = open_source(Path(path), limits)
-    first, duration = _decode_all(source)
+    first, small, duration = _decode_all(source)
     orientation, exif = _read_exif(source)
     depth = 1 if first.mode == "1" else 32 if first.mode == "F" else 16 if is_deep(first.mode) else 8
     return ImageInfo(
@@ -89,26 +97,37 @@ def inspect(path: str | Path, limits: Limits) -> ImageInfo:
         icc=_profile_name(first),
         orientation=orientation,
         exif=exif,
+        perceptual_hash=perceptual_hash(small),
+        line_art=first.mode == "1" or is_line_art(small),
     )
 
 
-def _decode_all(source: Source) -> tuple[Frame, int]:
-    """Decode every pixel, and return the first frame with the whole duration."""
+def _decode_all(source: Source) -> tuple[Frame, pyvips.Image, int]:
+    """Decode every pixel, and return the first frame, a small picture of it, and the whole duration."""
     readers = source.readers()
     for reader in readers:
         try:
-            first, duration = None, 0
-            for frame in source.frames(reader, 0, source.count):
+            frames = source.frames(reader, 0, source.count)
+            first = next(frames)
+            # libvips decodes only when pixels are asked for, and these take all of them.
+            small = _small_picture(first)
+            duration = first.duration
+            for frame in frames:
                 if reader == "vips":
-                    frame.pixels.avg()  # libvips decodes only when pixels are asked for
-                first, duration = first or frame, duration + frame.duration
-            if first is None:
-                raise CorruptImage("The image has no frame.")
-            return first, duration
+                    frame.pixels.avg()
+                duration += frame.duration
+            return first, small, duration
         except (CorruptImage, pyvips.Error) as error:
             if reader == readers[-1]:
                 raise error if isinstance(error, CorruptImage) else CorruptImage(say(error)) from error
     raise AssertionError("a source has at least one reader")
+
+
+def _small_picture(frame: Frame) -> pyvips.Image:
+    pixels = frame.pixels
+    factor = -(-max(pixels.width, pixels.height) // _SMALL_SIDE)
+    shrunken = pixels.shrink(min(factor, pixels.width), min(factor, pixels.height), ceil=True)
+    return as_picture(replace(frame, pixels=shrunken))
 
 
 def _profile_name(frame: Frame) -> str | None:

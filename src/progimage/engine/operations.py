@@ -206,7 +206,10 @@ class Operations:
     text_gravity: str | tuple[float, float] = parameter(
         Place(), _MARK_PLACE, "Watermark", default="south", needs="text"
     )
-    text_offset: tuple[Length, ...] | None = parameter(_OFFSET, _OFFSET_DOC, "Watermark", unit="px or %", needs="text")
+    text_offset: tuple[Length, ...] | None = parameter(
+        _OFFSET, f"{_OFFSET_DOC} Without it, half the size of the text from an edge.", "Watermark", unit="px or %",
+        needs="text",
+    )  # fmt: skip
     text_width: tuple[Length, ...] | None = parameter(
         Lengths("a width in pixels, or in percent of the picture with a %", (1,), "80%", positive=True),
         "Where lines are broken. Without it, at the width of the picture.",

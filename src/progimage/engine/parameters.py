@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 from urllib.parse import quote
 
-from progimage.engine.errors import InvalidParameter
+from progimage.engine.errors import InvalidParameter, UnknownParameter
 from progimage.engine.values import Kind
 
 _LONGEST_SHOWN = 200
@@ -79,8 +79,7 @@ def parse(known: Iterable[Parameter], query: Iterable[tuple[str, str]], where: s
         shown = text[:_LONGEST_SHOWN]
         found = by_name.get(name)
         if found is None:
-            names = ", ".join(sorted(by_name))
-            raise InvalidParameter(f"{where}{name}"[:_LONGEST_SHOWN], shown, f"no parameter has this name; {names}")
+            raise UnknownParameter(f"{where}{name}"[:_LONGEST_SHOWN], shown, sorted(by_name))
         if found.name in values:
             raise InvalidParameter(f"{where}{name}", shown, "a parameter is given once")
         try:

@@ -1,25 +1,37 @@
 """A still picture that can be worked with at once, of any image file: its first frame, upright, in sRGB."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyvips
 
 from progimage.engine.colourspace import drop_unfit_profile, space_of, to_grey, to_integers, to_srgb
-from progimage.engine.decode import Source, open_source, say
+from progimage.engine.decode import Decoding, Source, open_source, say
 from progimage.engine.errors import CorruptImage
 from progimage.engine.frame import Frame
 from progimage.engine.limits import Limits
 
 
-def open_picture(path: Path, limits: Limits) -> pyvips.Image:
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A still picture.
+
+    Attributes:
+        pixels: Grey or sRGB of 8 bits, with alpha if it has one, upright, in memory, without metadata.
+        stands_for: The width and height that it has in full.
+    """
+
+    pixels: pyvips.Image
+    stands_for: tuple[int, int]
+
+
+def open_picture(path: Path, limits: Limits, longest: int | None = None) -> Picture:
     """Decode the first frame or page of an image file.
 
     Args:
         path: The file.
         limits: The largest image to accept.
-
-    Returns:
-        Grey or sRGB of 8 bits, with alpha if it has one, upright, in memory.
+        longest: A JPEG may be decoded smaller, if its longer side keeps twice so many pixels.
 
     Raises:
         NotAnImage: It is in no format that can be read.
@@ -30,19 +42,25 @@ def open_picture(path: Path, limits: Limits) -> pyvips.Image:
     readers = source.readers()
     for reader in readers:
         try:
-            return _decoded(source, reader)
+            return _decoded(source, reader, longest)
         except (CorruptImage, pyvips.Error) as error:
             if reader == readers[-1]:
                 raise error if isinstance(error, CorruptImage) else CorruptImage(say(error)) from error
     raise AssertionError("a source has at least one reader")
 
 
-def _decoded(source: Source, reader: str) -> pyvips.Image:
-    return as_picture(next(source.frames(reader, 0, 1)))
+def _decoded(source: Source, reader: str, longest: int | None) -> Picture:
+    shrink = 1
+    if longest and reader == "vips" and source.format.name in ("JPEG", "MPO"):
+        spare = max(source.width, source.height) // (2 * longest)
+        shrink = max(fraction for fraction in (1, 2, 4, 8) if fraction <= max(1, spare))
+    frame = next(source.frames(reader, 0, 1, Decoding(shrink)))
+    pixels = as_picture(frame)
+    return Picture(pixels, frame.stands_for or (pixels.width, pixels.height))
 
 
 def as_picture(frame: Frame) -> pyvips.Image:
-    """Make such a picture of a decoded frame."""
+    """Make the pixels of such a picture of a decoded frame."""
     pixels = drop_unfit_profile(frame.pixels).copy_memory().autorot()
     if pixels.format in ("float", "double"):
         pixels = to_integers(pixels, deep=False)

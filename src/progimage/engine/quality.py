@@ -37,7 +37,7 @@ def automatic_quality(frame: Frame, write: Callable[[Frame, int], None], target:
 
     def looks_the_same(quality: int) -> bool:
         write(sample, quality)
-        return similarity(wanted, _luminance(open_picture(target, Limits()))) >= _SIMILAR
+        return similarity(wanted, _luminance(open_picture(target, Limits()).pixels)) >= _SIMILAR
 
     return _first(_LEAST, _MOST, looks_the_same)
 

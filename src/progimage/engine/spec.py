@@ -255,3 +255,21 @@ def _split(text: str, separator: str) -> list[str]:
 
 def _escaped(text: str) -> str:
     return re.sub(r"([|;\\])", r"\\\1", text)
+
+
+def may_be_transparent(spec: RenditionSpec, transparent: bool) -> bool:
+    """Tell whether a rendition may have transparent pixels.
+
+    Args:
+        spec: What is asked for.
+        transparent: The original has some.
+    """
+    for stage in spec.stages:
+        canvas = stage.fit == "contain" and (stage.aspect or (stage.width and stage.height))
+        space = (canvas or stage.extend) and stage.extend_mode == "background"
+        transparent = bool(transparent or space or stage.rotate % 90 or stage.radius or stage.mask)
+        if stage.background and stage.background.alpha == 255:
+            transparent = False
+        elif stage.border and stage.border_color.alpha < 255:
+            transparent = True
+    return transparent

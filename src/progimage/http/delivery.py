@@ -35,6 +35,7 @@ class Identity:
         media_type: Their media type.
         cache_control: For how long they may be kept.
         filename: What to call them if they are saved, or None: they are to be shown.
+        vary: The request header that they depend on, if they do on one.
     """
 
     etag: str
@@ -42,6 +43,7 @@ class Identity:
     media_type: str
     cache_control: str
     filename: str | None = None
+    vary: str | None = None
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """Return the headers that a response has whether or not the bytes come with it."""
@@ -54,8 +56,10 @@ class Identity:
         ]
         if self.media_type in _ACTIVE_MEDIA_TYPES:
             pairs.append(("content-security-policy", _SANDBOX_POLICY))
+        if self.vary:
+            pairs.append(("vary", self.vary))
         if self.filename:
-            pairs.append(("content-disposition", _disposition(self.filename)))
+            pairs.append(("content-disposition", disposition(self.filename)))
         return [(name.encode(), value.encode("latin-1")) for name, value in pairs]
 
 
@@ -210,7 +214,8 @@ async def _send_unsatisfiable(send: Send, size: int) -> None:
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-def _disposition(filename: str) -> str:
+def disposition(filename: str) -> str:
+    """Return the Content-Disposition that makes a browser save a file under a name (RFC 6266)."""
     plain = re.sub(r'[^ -~]|["\\%]', "_", filename)
     extended = f"; filename*=UTF-8''{quote(filename, safe='')}" if plain != filename else ""
     return f'attachment; filename="{plain}"{extended}'

@@ -1,37 +1,87 @@
 """What the OpenAPI document says beyond what the handlers' signatures tell."""
 
 from copy import deepcopy
+from typing import Any
 
-from litestar.openapi.spec import OpenAPI, Parameter, RequestBody, Schema
+from litestar.openapi.spec import OpenAPI, OpenAPIResponse, Operation, Parameter, PathItem, RequestBody, Schema
 from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
 from litestar.openapi.spec.media_type import OpenAPIMediaType
 
-from progimage.engine import FORMATS
+from progimage.access import EXPIRES, SIGNATURE
+from progimage.engine import FORMATS, RenditionSpec
+from progimage.engine import parameters as engine_parameters
+from progimage.http.batches import NDJSON, ZIP
+from progimage.http.requested import AUTO, PRESET
+
+_ORIGINAL = "/storage/{reference}"
+_UPLOADS = ("/storage", "/storage/{reference}", "/info")
+_RENDITIONS = "/storage/renditions"
+_WORDS = {
+    "minLength": "min_length",
+    "maxLength": "max_length",
+    "oneOf": "one_of",
+}
 
 
 def complete(document: OpenAPI) -> None:
-    """Describe the bodies of uploads, and the path of renditions, which shares its handler with that of originals."""
-    paths = document.paths or {}
-    for item in paths.values():
-        for operation in (item.put, item.post):
+    """Describe bodies, and the paths that share a handler with others: renditions, and `/transform`."""
+    paths = document.paths
+    assert paths is not None
+    for path in _UPLOADS:
+        for operation in (paths[path].put, paths[path].post):
             if operation:
-                operation.request_body = _upload_body()
-    item = paths["/storage/{reference}"]
-    rendition = deepcopy(item)
+                operation.request_body = _image_body()
+    renditions = paths[_RENDITIONS].post
+    assert renditions is not None
+    renditions.request_body = _json_body()
+    renditions.responses = {**(renditions.responses or {}), "200": _stream("The results.")}
+    original = paths[_ORIGINAL]
+    paths[f"{_ORIGINAL}.{{extension}}"] = _rendition_paths(original)
+    problems = {status: answer for status, answer in (original.get.responses or {}).items() if status in ("400", "503")}  # type: ignore[union-attr]
+    for path in ("/transform.{extension}", "/transform"):
+        paths[path] = _transform_path("extension" in path, problems)
+
+
+def _rendition_paths(original: PathItem) -> PathItem:
+    rendition = deepcopy(original)
     rendition.delete = rendition.put = None
     for operation, name in ((rendition.get, "get"), (rendition.head, "head")):
         assert operation is not None
         operation.operation_id = f"{name}_rendition"
-        operation.summary = "Get an image in another format"
+        operation.summary = "Get an image in another format or shape"
         operation.description = (
-            "The image, converted. An animation stays one, and pages stay pages, where the format has them; otherwise"
-            " it is the first. If the original has that format, its own bytes are the answer."
+            "The image, converted and transformed. An animation stays one, and pages stay pages, where the format has"
+            " them; otherwise it is the first. If the original has that format and nothing else is asked for, its own"
+            " bytes are the answer. The extension `auto` takes the format that suits the client and the image best."
         )
-        operation.parameters = [*(operation.parameters or []), *_rendition_parameters()]
-    paths["/storage/{reference}.{extension}"] = rendition
+        operation.parameters = [*(operation.parameters or []), _extension(), *_transformations()]
+    return rendition
 
 
-def _upload_body() -> RequestBody:
+def _transform_path(with_extension: bool, problems: dict[str, Any]) -> PathItem:
+    operation = Operation(
+        operation_id="transform_to" if with_extension else "transform",
+        tags=["transform"],
+        summary="Transform images without storing them",
+        description=(
+            "The body is an image, or a multipart form with one or more fields `data`. The answer to one image is the"
+            " image; several are answered by a stream, a ZIP of the files and `results.ndjson`, or with"
+            f" `Accept: {NDJSON}` lines of JSON with the files in base64. Of several, one that fails harms no other."
+            + ("" if with_extension else " Without an extension each keeps its own format.")
+        ),
+        parameters=[*([_extension()] if with_extension else []), _download(), *_transformations()],
+        request_body=_image_body(),
+        responses={"200": _stream("The image, or the results.", "image/*"), **problems},
+    )
+    return PathItem(post=operation)
+
+
+def _stream(description: str, *more: str) -> OpenAPIResponse:
+    binary = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY))
+    return OpenAPIResponse(description=description, content=dict.fromkeys((*more, NDJSON, ZIP), binary))
+
+
+def _image_body() -> RequestBody:
     binary = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
     form = Schema(
         type=OpenAPIType.OBJECT,
@@ -47,20 +97,70 @@ def _upload_body() -> RequestBody:
     )
 
 
-def _rendition_parameters() -> list[Parameter]:
-    extensions = sorted(e for f in FORMATS.values() if f.can_write for e in f.extensions)
-    return [
+def _json_body() -> RequestBody:
+    texts = Schema(type=OpenAPIType.ARRAY, items=Schema(type=OpenAPIType.STRING))
+    document = Schema(
+        type=OpenAPIType.OBJECT,
+        properties={
+            "references": texts,
+            "extension": Schema(type=OpenAPIType.STRING, enum=_extensions()),
+            "presets": texts,
+            "queries": texts,
+        },
+        required=["references", "extension"],
+    )
+    return RequestBody(required=True, content={"application/json": OpenAPIMediaType(schema=document)})
+
+
+def _extensions() -> list[str]:
+    return [AUTO, *sorted(e for f in FORMATS.values() if f.can_write for e in f.extensions)]
+
+
+def _extension() -> Parameter:
+    return Parameter(
+        name="extension",
+        param_in="path",
+        required=True,
+        description=f"The format to convert to; `{AUTO}` takes the one that suits best.",
+        schema=Schema(type=OpenAPIType.STRING, enum=_extensions()),
+    )
+
+
+def _download() -> Parameter:
+    description = "Ask the browser to save the file, under this name if one is given."
+    return Parameter(name="download", param_in="query", description=description, schema=Schema(type=OpenAPIType.STRING))
+
+
+def _transformations() -> list[Parameter]:
+    """Describe every parameter of a rendition, from its own declaration."""
+    described = [
         Parameter(
-            name="extension",
-            param_in="path",
-            required=True,
-            description="The format to convert to.",
-            schema=Schema(type=OpenAPIType.STRING, enum=extensions),
-        ),
-        Parameter(
-            name="page",
+            name=one.name,
             param_in="query",
-            description="The one page or frame to take, counted from 1.",
-            schema=Schema(type=OpenAPIType.INTEGER, minimum=1, maximum=100000),
-        ),
+            description=f"{one.doc} Allowed: {one.kind.allowed}."
+            + (f" In {one.unit}." if one.unit else "")
+            + (f" Usually {one.default_text}." if one.default_text else "")
+            + (f" Also called {', '.join(one.aliases)}." if one.aliases else ""),
+            schema=_schema(one.kind.schema()),
+        )
+        for one in engine_parameters.declared(RenditionSpec)
     ]
+    ours = (
+        (PRESET, "The name of transformations that the operator has set; the others of the query go before its own."),
+        (EXPIRES, "Until when a signed request is valid, in seconds since 1970."),
+        (SIGNATURE, "The signature of the request; see docs/operations.md."),
+    )
+    return described + [
+        Parameter(name=name, param_in="query", description=text, schema=Schema(type=OpenAPIType.STRING))
+        for name, text in ours
+    ]
+
+
+def _schema(json_schema: dict[str, Any]) -> Schema:
+    """Make Litestar's schema of a JSON schema."""
+    parts = {_WORDS.get(word, word): value for word, value in json_schema.items()}
+    if "type" in parts:
+        parts["type"] = OpenAPIType(parts["type"])
+    if "one_of" in parts:
+        parts["one_of"] = [_schema(part) for part in parts["one_of"]]
+    return Schema(**parts)

@@ -124,6 +124,25 @@ class Ingest:
         )
 
 
+async def read_body(request: Request[Any, Any, Any], most: int) -> bytes:
+    """Read a body that is not an image.
+
+    Args:
+        request: Its body has not been read.
+        most: The most bytes to take.
+
+    Raises:
+        Problem: It is larger.
+        ClientGone: The client left before the body's end.
+    """
+    body = bytearray()
+    async for chunk in _body(request):
+        body += chunk
+        if len(body) > most:
+            raise Problem(413, "body-too-large", "The body is too large.", parameter="body", allowed=most)
+    return bytes(body)
+
+
 class _Arriving:
     """A file that is being received. Writing and hashing are done in a thread, a megabyte at a time."""
 

@@ -125,6 +125,9 @@ def _which(error: BaseException) -> str:
 _PROBLEMS: dict[type[Exception], Callable[[Any], Problem]] = {
     HTTPException: _of_http,
     UnknownReference: lambda e: Problem(404, "unknown-reference", "No image has this reference.", given=str(e)),
+    engine.UnknownParameter: lambda e: Problem(
+        400, "unknown-parameter", str(e), parameter=e.parameter, given=e.given, allowed=e.names
+    ),
     engine.InvalidParameter: lambda e: Problem(
         400, "invalid-parameter", str(e), parameter=e.parameter, given=e.given, allowed=e.allowed
     ),

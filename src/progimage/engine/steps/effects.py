@@ -18,7 +18,7 @@ def effects(frame: Frame, operations: Operations, plan: Plan) -> Frame:
         pixels = keeping_alpha(pixels, lambda image: image.median(side))
     if operations.blur:
         sigma = operations.blur * scale
-        pixels = premultiplied(pixels, lambda image: image.gaussblur(sigma, precision="float"))
+        pixels = premultiplied(pixels, lambda image: image.gaussblur(sigma))
     if operations.sharpen:
         sigma = min(10, operations.sharpen * scale)
         pixels = keeping_alpha(pixels, lambda image: _sharpened(image, sigma))

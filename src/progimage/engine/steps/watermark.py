@@ -33,8 +33,9 @@ def watermark(frame: Frame, operations: Operations, plan: Plan) -> Frame:
     if operations.text:
         layer = plan.settle((id(operations), "text"), lambda: _text(pixels, operations, plan))
         pixels = _marked(
-            pixels, layer, operations.text_gravity, operations.text_offset, operations.text_tile, operations.dpr
-        )
+            pixels, layer, operations.text_gravity, operations.text_offset, operations.text_tile, operations.dpr,
+            round(_text_size(pixels, operations) / 2),
+        )  # fmt: skip
     return frame if pixels is frame.pixels else replace(frame, pixels=pixels, mode=mode_of(pixels))
 
 
@@ -45,16 +46,23 @@ def _marked(
     offset: tuple[Length, ...] | None,
     tile: bool,
     scale: float,
+    margin: int = 0,
 ) -> pyvips.Image:
-    across, down = offset or (Length(0), Length(0))
-    away = round(across.pixels(pixels.width, scale)), round(down.pixels(pixels.height, scale))
+    """Put a layer where gravity and offset say; without an offset, `margin` pixels from the edges that it is at."""
+    size = pixels.width, pixels.height
+    away = (margin, margin)
+    if offset:
+        away = round(offset[0].pixels(size[0], scale)), round(offset[1].pixels(size[1], scale))
     if tile:
-        return over(pixels, _tiled(layer, away, (pixels.width, pixels.height)))
-    left, top = place(gravity, (pixels.width, pixels.height), (layer.width, layer.height))
-    east, south = COMPASS[gravity] if isinstance(gravity, str) else (0, 0)
-    left += -away[0] if east == 1 else away[0]
-    top += -away[1] if south == 1 else away[1]
-    return over(pixels, layer, left, top)
+        return over(pixels, _tiled(layer, away, size))
+    fractions = COMPASS[gravity] if isinstance(gravity, str) else (0.5, 0.5)
+    # From the far edges back, from the near ones and the middle on; only an edge has a margin.
+    moved = [
+        distance * (-1 if fraction == 1 else 0 if fraction == 0.5 and not offset else 1)
+        for fraction, distance in zip(fractions, away, strict=True)
+    ]
+    left, top = place(gravity, size, (layer.width, layer.height))
+    return over(pixels, layer, left + moved[0], top + moved[1])
 
 
 def _tiled(layer: pyvips.Image, space: Size, size: Size) -> pyvips.Image:
@@ -64,7 +72,7 @@ def _tiled(layer: pyvips.Image, space: Size, size: Size) -> pyvips.Image:
 
 
 def _picture(pixels: pyvips.Image, operations: Operations, plan: Plan) -> pyvips.Image:
-    layer = with_alpha(open_picture(plan.images[operations.watermark or ""], plan.limits))
+    layer = with_alpha(open_picture(plan.images[operations.watermark or ""], plan.limits).pixels)
     if operations.watermark_scale is None:
         scale = min(1, pixels.width / layer.width, pixels.height / layer.height)
     else:
@@ -79,26 +87,36 @@ def _picture(pixels: pyvips.Image, operations: Operations, plan: Plan) -> pyvips
     return times_alpha(layer, operations.watermark_opacity).copy_memory()
 
 
+def _text_size(pixels: pyvips.Image, operations: Operations) -> float:
+    if operations.text_size:
+        return operations.text_size * operations.dpr
+    longer: int = max(pixels.width, pixels.height)
+    return max(_TEXT_LEAST, longer / _TEXT_SHARE)
+
+
 def _text(pixels: pyvips.Image, operations: Operations, plan: Plan) -> pyvips.Image:
     """Set the text, and return it as pixels of one colour whose alpha is its shape."""
     text = operations.text or ""
-    automatic = max(_TEXT_LEAST, max(pixels.width, pixels.height) / _TEXT_SHARE)
-    size = operations.text_size * operations.dpr if operations.text_size else automatic
+    size = _text_size(pixels, operations)
     if size * size * len(text) > plan.limits.pixels:
         raise InvalidParameter(
             "text_size", f"{size:g}", f"what gives a text of at most {plan.limits.pixels} pixels, dpr included"
         )
-    width = pixels.width
+    width = pixels.width - 2 * round(size / 2)
     if operations.text_width:
-        width = max(1, min(width, round(operations.text_width[0].pixels(pixels.width, operations.dpr))))
+        width = round(operations.text_width[0].pixels(pixels.width, operations.dpr))
     gravity = operations.text_gravity
     align = _ALIGN[COMPASS[gravity][0]] if isinstance(gravity, str) else "centre"
     load_fonts()
     try:
         shape = pyvips.Image.text(
-            escape(text), font=font_description(operations.text_font, size), dpi=72, width=width, align=align,
+            escape(text),
+            font=font_description(operations.text_font, size),
+            dpi=72,
+            width=max(1, min(width, pixels.width)),
+            align=align,
             wrap="word-char",
-        )  # fmt: skip
+        )
     except pyvips.Error:
         raise InvalidParameter("text", text, "a text that has something to be drawn") from None
     ink = pyvips.Image.black(shape.width, shape.height, bands=3) + list(operations.text_color[:3])

@@ -1,0 +1,57 @@
+"""The paths for operators, and the list of formats."""
+
+import prometheus_client
+from litestar import Response, get
+from litestar.datastructures import State
+from litestar.enums import MediaType
+from litestar.response import Redirect
+
+from progimage.engine import FORMATS
+from progimage.http.documents import FormatRow, problems
+from progimage.http.observability import BYTES_STORED, IMAGES, metrics_text
+
+
+@get("/formats", tags=["formats"], summary="List the formats", sync_to_thread=False)
+def formats() -> list[FormatRow]:
+    """Every format that can be read or written."""
+    return [FormatRow.of(format) for format in FORMATS.values()]
+
+
+@get(
+    "/healthz",
+    tags=["operation"],
+    summary="Is the process alive?",
+    media_type=MediaType.TEXT,
+    sync_to_thread=False,
+)
+def healthz() -> str:
+    """Answer as long as the process can answer at all."""
+    return "ok"
+
+
+@get(
+    "/readyz",
+    tags=["operation"],
+    summary="Can requests be served?",
+    media_type=MediaType.TEXT,
+    responses=problems(503),
+)
+async def readyz(state: State) -> str:
+    """Answer whether database and store can be used."""
+    await state.library.check()
+    return "ready"
+
+
+@get("/metrics", tags=["operation"], summary="Prometheus metrics", media_type=MediaType.TEXT)
+async def metrics(state: State) -> Response[bytes]:
+    """The metrics of all HTTP processes, in Prometheus' text format."""
+    images, stored = await state.library.records.totals()
+    IMAGES.set(images)
+    BYTES_STORED.set(stored)
+    return Response(metrics_text(), headers={"content-type": prometheus_client.CONTENT_TYPE_LATEST})
+
+
+@get("/", include_in_schema=False, sync_to_thread=False)
+def home() -> Redirect:
+    """Show the interactive documentation."""
+    return Redirect("/docs")

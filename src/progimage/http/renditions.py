@@ -1,0 +1,135 @@
+"""Many renditions of stored images with one request: references times transformations."""
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from urllib.parse import parse_qsl, quote
+
+import msgspec
+from litestar import Request, post
+from litestar.datastructures import State
+from litestar.types import ASGIApp
+
+from progimage.engine import FORMATS, RenditionSpec
+from progimage.http.batches import NDJSON, Result, Streamed, as_ndjson, as_zip, preferred, results
+from progimage.http.documents import problems
+from progimage.http.ingest import read_body
+from progimage.http.problems import Problem
+from progimage.http.requested import AUTO, PRESET, Query, preset, query_of, refuse_unsigned, spec_of, writable
+from progimage.library import ImageLibrary, is_original, rendition_digest
+from progimage.settings import Settings
+
+AnyRequest = Request[Any, Any, Any]
+_LARGEST_BODY = 1024 * 1024
+
+
+class RenditionsWanted(msgspec.Struct, forbid_unknown_fields=True):
+    """Which renditions are wanted: each reference in each preset and in each query, in the format of an extension."""
+
+    references: list[str]
+    extension: str
+    presets: list[str] = []
+    queries: list[str] = []
+
+
+@post(
+    "/storage/renditions",
+    tags=["storage"],
+    summary="Make many renditions",
+    description="Every reference in every preset and every query (a string such as `width=300&fit=inside`; neither is"
+    " the plain image), in the format of the extension. They are made a few at a time and cached. The answer is a"
+    " stream with a result for each: lines of JSON with the rendition's `url`, or, with `Accept: application/zip`, the"
+    " files and `results.ndjson`. One that fails has its problem there, and harms no other.",
+    responses=problems(400, 403, 406, 413),
+    status_code=200,
+)
+async def several_renditions(request: AnyRequest, state: State) -> ASGIApp:
+    """Answer a stream of results."""
+    for name, value in query_of(request):
+        raise Problem(400, "invalid-parameter", "There are no parameters here.", parameter=name, given=value)
+    kind = preferred(request, NDJSON)
+    settings: Settings = state.settings
+    library: ImageLibrary = state.library
+    wanted = await _wanted(request)
+    variants = _variants(wanted, settings)
+    count = len(wanted.references) * len(variants)
+    if not 0 < count <= settings.max_batch:
+        raise Problem(
+            413 if count else 400, "too-many-renditions" if count else "invalid-parameter",
+            "There are too many renditions." if count else "There is no reference.", parameter="references",
+            given=count, allowed=f"1 to {settings.max_batch} renditions",
+        )  # fmt: skip
+    accept = request.headers.get("accept", "")
+    works = [
+        (
+            {"reference": reference, **variant.described},
+            partial(_rendered, library, settings, reference, wanted.extension, variant, accept),
+        )
+        for reference in wanted.references
+        for variant in variants
+    ]
+    items = results(works, library.pool.workers)
+    chunks = as_ndjson(items, lambda result: result.document) if kind == NDJSON else as_zip(items)
+    return Streamed(chunks, kind, ExitStack())
+
+
+async def _wanted(request: AnyRequest) -> RenditionsWanted:
+    body = await read_body(request, _LARGEST_BODY)
+    try:
+        wanted = msgspec.json.decode(body, type=RenditionsWanted)
+    except msgspec.DecodeError as error:
+        raise Problem(
+            400, "invalid-body", f"The body is not what it should be: {error}.", parameter="body",
+            allowed='JSON such as {"references": ["…"], "extension": "webp", "presets": ["avatar"]}',
+        ) from None  # fmt: skip
+    if wanted.extension != AUTO:
+        writable(wanted.extension)
+    return wanted
+
+
+@dataclass(frozen=True, slots=True)
+class _Variant:
+    """One of the shapes that each image is wanted in."""
+
+    query: Query
+    described: dict[str, str]
+    suffix: str
+    preset: str | None = None
+
+
+def _variants(wanted: RenditionsWanted, settings: Settings) -> list[_Variant]:
+    if wanted.queries:
+        refuse_unsigned(["queries"], settings)
+    named = [_Variant(preset(name, settings), {PRESET: name}, f"-{name}", name) for name in wanted.presets]
+    texts = wanted.queries or ([] if wanted.presets else [""])
+    plain = [
+        _Variant(parse_qsl(text, keep_blank_values=True), {"query": text}, f"-{number}" if text else "")
+        for number, text in enumerate(texts, 1)
+    ]
+    automatic = wanted.extension == AUTO
+    for variant in (*named, *plain):  # a mistake in one is one in all of its renditions
+        format = "PNG" if automatic else writable(wanted.extension).name
+        RenditionSpec.parse(format, variant.query, drop_unfit=automatic)
+    return [*named, *plain]
+
+
+async def _rendered(
+    library: ImageLibrary, settings: Settings, reference: str, extension: str, variant: _Variant, accept: str
+) -> Result:
+    record = await library.get(reference)
+    spec = spec_of(extension.lower(), variant.query, record.blob.info, accept, settings)
+    format = FORMATS[spec.format]
+    own = format.extensions[0]
+    asked = f"{PRESET}={variant.preset}" if variant.preset else spec.canonical().partition("?")[2]
+    document = {
+        "format": format.name,
+        "media_type": format.media_type,
+        "url": f"/storage/{quote(reference)}.{own}" + (f"?{asked}" if asked else ""),
+    }
+    name = f"{reference}{variant.suffix}.{own}"
+    if is_original(record, spec):
+        path = library.original_path(record)
+        return Result({**document, "bytes": record.blob.bytes, "etag": record.blob.sha256[:40]}, path, name)
+    path = await library.rendition(record, spec)
+    return Result({**document, "bytes": path.stat().st_size, "etag": rendition_digest(record, spec)}, path, name)

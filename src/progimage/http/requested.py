@@ -1,0 +1,132 @@
+"""From a request to a spec: its signature, its preset, what it may ask for, and the format that suits the client."""
+
+from typing import Any
+
+from litestar import Request
+from litestar.datastructures import State
+
+from progimage.access import EXPIRES, SIGNATURE, BadSignature, Signer
+from progimage.engine import FORMATS, Format, ImageInfo, RenditionSpec, by_extension
+from progimage.engine.spec import canonical_name
+from progimage.http.negotiation import suitable_format
+from progimage.http.problems import Problem
+from progimage.settings import Settings
+
+AUTO = "auto"
+"""The extension that leaves the choice of the format to us."""
+PRESET, DOWNLOAD = "preset", "download"
+
+Query = list[tuple[str, str]]
+
+
+def query_of(request: Request[Any, Any, Any]) -> Query:
+    """Return the names and values of a request's query."""
+    return list(request.query_params.multi_items())
+
+
+def transformations_of(request: Request[Any, Any, Any], state: State) -> Query:
+    """Return the transformations that a request asks for, with those of its preset; `download` is left out.
+
+    Raises:
+        Problem: The signature is not valid, the preset unknown, or the request is not allowed without a signature.
+    """
+    query = query_of(request)
+    settings: Settings = state.settings
+    if any(name == SIGNATURE for name, _ in query):
+        signer: Signer = state.signer
+        try:
+            query = signer.verify(request.method, request.scope["path"], query)
+        except BadSignature as error:
+            raise Problem(403, "bad-signature", str(error), parameter=SIGNATURE) from None
+    else:
+        refuse_unsigned([name for name, _ in query], settings)
+    return with_preset([pair for pair in query if pair[0] != DOWNLOAD], settings)
+
+
+def refuse_unsigned(names: list[str], settings: Settings) -> None:
+    """Refuse transformations that only a signed request may ask for.
+
+    Raises:
+        Problem: 403.
+    """
+    for name in names:
+        if settings.transformations == "presets" and name not in (PRESET, DOWNLOAD):
+            raise Problem(
+                403, "not-allowed", "Here only presets can be asked for without a signature.", parameter=name,
+                allowed=[PRESET, DOWNLOAD, SIGNATURE, EXPIRES],
+            )  # fmt: skip
+
+
+def with_preset(query: Query, settings: Settings) -> Query:
+    """Put a preset's transformations in its place; those that the query names itself stay as they are there.
+
+    Raises:
+        Problem: There is no such preset, or there are two.
+    """
+    presets = [value for name, value in query if name == PRESET]
+    if not presets:
+        return query
+    if len(presets) > 1:
+        raise Problem(
+            400, "invalid-parameter", "There are two presets.", parameter=PRESET, given=presets[1], allowed="one preset"
+        )
+    own = [pair for pair in query if pair[0] != PRESET]
+    overridden = {canonical_name(name) for name, _ in own}
+    return [*(pair for pair in preset(presets[0], settings) if canonical_name(pair[0]) not in overridden), *own]
+
+
+def preset(name: str, settings: Settings) -> Query:
+    """Return the transformations of a preset.
+
+    Raises:
+        Problem: There is no such preset.
+    """
+    known = settings.preset_queries
+    if name not in known:
+        raise Problem(
+            400, "invalid-parameter", "There is no such preset.", parameter=PRESET, given=name[:100],
+            allowed=sorted(known),
+        )  # fmt: skip
+    return known[name]
+
+
+def spec_of(extension: str, query: Query, info: ImageInfo, accept: str, settings: Settings) -> RenditionSpec:
+    """Return the spec of an image in the format of an extension, or in the one that suits best for `auto`.
+
+    Args:
+        extension: Without the dot.
+        query: The transformations.
+        info: What the image is like.
+        accept: The request's Accept header.
+        settings: Has the formats that are preferred.
+
+    Raises:
+        Problem: No format that can be written has this extension.
+        InvalidParameter: A parameter is wrong.
+    """
+    if extension != AUTO:
+        return RenditionSpec.parse(writable(extension).name, query)
+    wanted = RenditionSpec.parse("PNG", query, drop_unfit=True)
+    format, lossless = suitable_format(wanted, info, accept, settings.auto_formats)
+    chosen = {canonical_name(name) for name, _ in query}
+    if lossless and not chosen & {"quality", "max_bytes", "lossless"}:
+        query = [*query, ("lossless", "true")]
+    return RenditionSpec.parse(format, query, drop_unfit=True)
+
+
+def writable(extension: str) -> Format:
+    """Return the format that an extension stands for.
+
+    Raises:
+        Problem: There is none, or it can't be written.
+    """
+    format = by_extension(extension)
+    if format and format.can_write:
+        return format
+    allowed = [AUTO, *sorted(e for f in FORMATS.values() if f.can_write for e in f.extensions)]
+    shown = extension[:100]
+    if format:
+        detail = f"{format.name} can be read, but not written."
+        raise Problem(400, "format-not-writable", detail, parameter="extension", given=shown, allowed=allowed)
+    detail = "No format has this extension."
+    raise Problem(400, "unknown-format", detail, parameter="extension", given=shown, allowed=allowed)

@@ -1,0 +1,150 @@
+"""The paths that look at or transform an image without storing it."""
+
+import base64
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from litestar import Request, Response, post, route
+from litestar.datastructures import State
+from litestar.enums import MediaType
+from litestar.types import ASGIApp, Method
+
+from progimage.engine import FORMATS, RenditionSpec
+from progimage.http.batches import ZIP, Result, Streamed, as_ndjson, as_zip, file_chunks, preferred, results
+from progimage.http.delivery import disposition
+from progimage.http.documents import InspectedImage, problems
+from progimage.http.ingest import Ingest, clean_filename, unless_disconnected
+from progimage.http.problems import Problem
+from progimage.http.requested import AUTO, DOWNLOAD, Query, query_of, spec_of, transformations_of, writable
+from progimage.library import ImageLibrary, Upload
+
+AnyRequest = Request[Any, Any, Any]
+TRANSFORM = "transform"
+_FALLBACK = "PNG"
+_METHODS: tuple[Method, ...] = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+
+
+@post(
+    "/info",
+    tags=["transform"],
+    summary="Describe an image that is not stored",
+    description="The body is an image, or a multipart form with one field `data`.",
+    responses=problems(400, 413, 422, 503),
+    status_code=200,
+)
+async def describe(request: AnyRequest, state: State) -> Response[InspectedImage]:
+    """Answer what the image of the body is like."""
+    for name, value in query_of(request):
+        raise Problem(400, "invalid-parameter", "There are no parameters here.", parameter=name, given=value)
+    library: ImageLibrary = state.library
+    with ExitStack() as files:
+        upload = _only(await _received(request, state, files))
+        info = await unless_disconnected(request.receive, library.inspect(upload.path))
+        return Response(InspectedImage.of(info, upload.bytes), media_type=MediaType.JSON)
+
+
+# No part of a path can be a parameter, only all that is between two slashes; so this one takes whatever is not another
+# path of ours.
+@route("/{name:str}", http_method=_METHODS, include_in_schema=False, status_code=200)
+async def transform(request: AnyRequest, state: State, name: str) -> ASGIApp:
+    """Answer the images of the body transformed, at `/transform` and `/transform.{extension}`."""
+    path, dot, extension = name.partition(".")
+    if path != TRANSFORM:
+        raise Problem(404, "not-found", "There is nothing at this path.")
+    if request.method != "POST":
+        raise Problem(405, "method-not-allowed", "This path does not take this method.", headers={"allow": "POST"})
+    query, extension = transformations_of(request, state), extension.lower()
+    if dot and extension != AUTO:
+        RenditionSpec.parse(writable(extension).name, query)  # before the body is waited for
+    files = ExitStack()
+    try:
+        uploads = await _received(request, state, files)
+        wanted = _Wanted(request, state, query, extension if dot else None)
+        if len(uploads) > 1:
+            return _several(wanted, uploads, files)
+        result = await unless_disconnected(request.receive, wanted.transformed(uploads[0], 1))
+        files.enter_context(result.files)
+    except BaseException:
+        files.close()
+        raise
+    return _one(wanted, result, files)
+
+
+class _Wanted:
+    """What a request wants of each of its images."""
+
+    def __init__(self, request: AnyRequest, state: State, query: Query, extension: str | None) -> None:
+        self.request = request
+        self.library: ImageLibrary = state.library
+        self.query = query
+        self.extension = extension
+        self._settings = state.settings
+
+    async def transformed(self, upload: Upload, number: int) -> Result:
+        with ExitStack() as files:
+            spec = await self._spec(upload)
+            target = files.enter_context(self.library.spool.file(self.library.spool.outgoing))
+            rendered = await self.library.transform(upload.path, spec, target)
+            format = FORMATS[spec.format]
+            document = {
+                "format": format.name,
+                "media_type": format.media_type,
+                "width": rendered.width,
+                "height": rendered.height,
+                "frames": rendered.frames,
+                "bytes": target.stat().st_size,
+            }
+            stem = Path(upload.filename).stem if upload.filename else "image"
+            return Result(document, target, f"{number}-{stem}.{format.extensions[0]}", files.pop_all())
+
+    async def _spec(self, upload: Upload) -> RenditionSpec:
+        if self.extension is not None and self.extension != AUTO:
+            return RenditionSpec.parse(writable(self.extension).name, self.query)
+        info = await self.library.inspect(upload.path)
+        if self.extension == AUTO:
+            return spec_of(AUTO, self.query, info, self.request.headers.get("accept", ""), self._settings)
+        own = info.format if FORMATS[info.format].can_write else _FALLBACK
+        return RenditionSpec.parse(own, self.query)
+
+
+def _one(wanted: _Wanted, result: Result, files: ExitStack) -> ASGIApp:
+    assert result.path is not None
+    headers = [(b"content-length", str(result.document["bytes"]).encode())]
+    if wanted.extension == AUTO:
+        headers.append((b"vary", b"Accept"))
+    name = next((value for key, value in query_of(wanted.request) if key == DOWNLOAD), None)
+    if name is not None:
+        name = clean_filename(name) or result.name.partition("-")[2]
+        headers.append((b"content-disposition", disposition(name).encode("latin-1")))
+    return Streamed(file_chunks(result.path), result.document["media_type"], files, tuple(headers))
+
+
+def _several(wanted: _Wanted, uploads: list[Upload], files: ExitStack) -> ASGIApp:
+    kind = preferred(wanted.request, ZIP)
+    works = [
+        ({"number": number, "filename": upload.filename}, lambda u=upload, n=number: wanted.transformed(u, n))
+        for number, upload in enumerate(uploads, 1)
+    ]
+    items = results(works, wanted.library.pool.workers)
+    chunks = as_zip(items) if kind == ZIP else as_ndjson(items, _with_bytes)
+    return Streamed(chunks, kind, files)
+
+
+def _with_bytes(result: Result) -> dict[str, Any]:
+    if result.path is None:
+        return result.document
+    return {**result.document, "data": base64.b64encode(result.path.read_bytes()).decode()}
+
+
+async def _received(request: AnyRequest, state: State, files: ExitStack) -> list[Upload]:
+    ingest: Ingest = state.ingest
+    return await ingest.receive(request, files)
+
+
+def _only(uploads: list[Upload]) -> Upload:
+    if len(uploads) > 1:
+        raise Problem(
+            400, "too-many-images", "There are several images.", parameter="data", given=len(uploads), allowed=1
+        )
+    return uploads[0]
