@@ -28,6 +28,8 @@ pillow_heif.register_heif_opener(decode_threads=1)
 jxl_plugin.DECODE_THREADS = 0
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 ImageFile.LOAD_TRUNCATED_IMAGES = False
+# Nothing is cached from one image to the next: libvips goes by the name of a file, which another may have by now.
+pyvips.cache_set_max(0)
 Image.init()
 
 _PILLOW_READS = sorted({f.pillow for f in FORMATS.values() if f.reader and f.pillow} & set(Image.OPEN))

@@ -14,8 +14,11 @@ from progimage.engine.picture import as_picture, open_picture
 
 _LEAST, _MOST = 30, 95
 """Between what the automatic quality is looked for."""
-_SIMILAR = 0.97
-"""The structural similarity from which on two pictures count as the same to the eye."""
+_SIMILAR = 0.95
+"""The structural similarity from which on two pictures count as the same to the eye. For the usual photographs, it is
+near to what our usual qualities give."""
+_NEAR_BEST = 0.005
+"""By how much less a picture may be similar where the format comes to no such similarity at any quality."""
 _SAMPLE_SIDE = 1024
 """A larger picture is judged by so much of its middle: encoding all of it several times would take too long."""
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
@@ -35,11 +38,12 @@ def automatic_quality(frame: Frame, write: Callable[[Frame, int], None], target:
     sample = Frame(frame.pixels.crop(*place("centre", size, part), *part).copy_memory(), frame.mode, frame.duration)
     wanted = _luminance(as_picture(sample))
 
-    def looks_the_same(quality: int) -> bool:
+    def reached(quality: int) -> float:
         write(sample, quality)
-        return similarity(wanted, _luminance(open_picture(target, Limits()).pixels)) >= _SIMILAR
+        return similarity(wanted, _luminance(open_picture(target, Limits()).pixels))
 
-    return _first(_LEAST, _MOST, looks_the_same)
+    enough = min(_SIMILAR, reached(_MOST) - _NEAR_BEST)
+    return _first(_LEAST, _MOST, lambda quality: reached(quality) >= enough)
 
 
 def fitting_quality(write: Callable[[int], None], most: int, max_bytes: int, target: Path) -> int:

@@ -6,8 +6,6 @@ from typing import Any
 
 os.environ.setdefault("VIPS_CONCURRENCY", "1")  # one worker a core; libvips reads it when it starts
 
-import pyvips
-
 import progimage.engine  # noqa: F401  (every codec is loaded before the sandbox closes)
 from progimage.workers.sandbox import Sandbox
 
@@ -15,9 +13,8 @@ _sandbox: Sandbox | None = None
 
 
 def start_worker(sandbox: Sandbox) -> None:
-    """Prepare a new worker process; nothing is cached from one image to the next."""
+    """Prepare a new worker process."""
     global _sandbox
-    pyvips.cache_set_max(0)
     # Codecs print what they think of an image; a hostile one could fill the log that way.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     sandbox.enter()
