@@ -31,6 +31,7 @@ check: install-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate.py --check
+	$(BIN)/python docs/gallery.py --check
 
 test: check
 	rm -f .coverage .coverage.*
@@ -41,8 +42,9 @@ test: check
 bench: install-dev
 	$(BIN)/python bench/codecs.py
 
-docs: install
+docs: install-dev
 	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/gallery.py
 
 lock: install-dev
 	$(COMPILE) pyproject.toml requirements/build.in -o requirements/runtime.txt

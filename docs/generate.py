@@ -1,15 +1,17 @@
-"""Makes docs/settings.md, docs/formats.md and docs/formats.png from the program itself. Run it with `make docs`.
+"""Makes docs/settings.md, docs/formats.md, docs/transformations.md and docs/formats.png from the program itself. Run it with `make docs`.
 
 With `--check` it writes nothing, and ends with 1 if a page is not what the program says.
 """
 
 import sys
 import tempfile
+from itertools import groupby
 from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from progimage.engine import FORMATS, Limits, RenditionSpec, render
+from progimage.engine import FORMATS, Format, Limits, RenditionSpec, render
+from progimage.engine.parameters import declared
 from progimage.settings import Settings
 
 DOCS = Path(__file__).parent
@@ -46,6 +48,50 @@ def formats_page() -> str:
     return head + "\n".join(rows) + "\n"
 
 
+def transformations_page() -> str:
+    """Describe every parameter of a rendition."""
+    parts = [
+        "# Transformations\n\n"
+        "`GET /storage/{reference}.{extension}?…` takes these parameters for a stored image, and"
+        " `POST /transform.{extension}?…` for one in the body; the pictures that they make are in"
+        " [gallery.md](gallery.md). Their order in a query does not matter. A flag needs no value: `?flip`. Whatever is"
+        " unknown, out of its range, given twice, or has nothing to say for the format is a 400 that names it.\n\n"
+        "The pixels go through the steps in this order, whatever the order of the query: page, orientation, crop and"
+        " trim, decoding at a suitable size, working colour space, size, turn, tone, effects, frame and mask, watermark"
+        " and text, background; at last the format's own needs: transparency, colour space, depth, metadata. Within a"
+        " group the order is that of the table. `ops` makes another order.\n\n"
+        "Animations are transformed frame by frame and keep their timing; what depends on the pixels (`trim`,"
+        " `normalize`, a gravity that looks for something) is settled by the first frame. While pixels are mixed,"
+        " colours are weighted by their alpha. 16 bits a channel stay where the format has them.\n"
+    ]
+    for group, entries in groupby(declared(RenditionSpec), lambda one: one.group):
+        parts.append(f"\n## {group}\n\n| parameter | allowed | default | what it does |\n|---|---|---|---|\n")
+        for one in entries:
+            names = ", ".join(f"`{name}`" for name in (one.name, *one.aliases))
+            allowed = one.kind.allowed.replace("|", "&#124;") + (f" ({one.unit})" if one.unit else "")
+            bare = getattr(one.kind, "bare", None)
+            allowed += f"; `{one.name}` alone is {bare:g}" if bare is not None else ""
+            default = f"`{one.default_text}`" if one.default_text else ""
+            parts.append(f"| {names} | {allowed} | {default} | {one.doc.replace('|', '&#124;')} |\n")
+    rows = [
+        f"| {format.name} | {', '.join(_choices(format))} | {' or '.join(map(str, format.depths))} |"
+        f" {', '.join(format.keeps)} |\n"
+        for format in FORMATS.values()
+        if format.can_write and (format.options or format.keeps)
+    ]
+    parts.append(
+        "\n## What each format has\n\nThe other formats have `depth` and `lossless` at most; a parameter of the output"
+        " that a format does not have is a 400, but for the extension `auto`, which leaves it out.\n\n"
+        "| format | parameters | `depth` | `keep` |\n|---|---|---|---|\n" + "".join(rows)
+    )
+    return "".join(parts)
+
+
+def _choices(format: Format) -> list[str]:
+    features = {one.name: one.feature for one in declared(RenditionSpec) if one.feature not in (None, "depth")}
+    return [f"`{name}`" for name, feature in features.items() if feature and format.has(feature)]
+
+
 def picture() -> Image.Image:
     """Show one transparent picture in several formats, each read back."""
     size = 180
@@ -77,7 +123,7 @@ def picture() -> Image.Image:
 
 def main() -> int:
     """Write the pages, or check them."""
-    pages = {"settings.md": settings_page(), "formats.md": formats_page()}
+    pages = {"settings.md": settings_page(), "formats.md": formats_page(), "transformations.md": transformations_page()}
     if "--check" in sys.argv:
         stale = [name for name, text in pages.items() if (DOCS / name).read_text() != text]
         for name in stale:
