@@ -1,4 +1,4 @@
-"""Makes docs/settings.md, docs/formats.md, docs/transformations.md and docs/formats.png from the program itself. Run it with `make docs`.
+"""Makes the pages of docs that tell what the program is, from the program itself. Run it with `make docs`.
 
 With `--check` it writes nothing, and ends with 1 if a page is not what the program says.
 """

@@ -107,7 +107,7 @@ def test_unknown_and_unwritable_formats(server: Server) -> None:
     assert body["parameter"] == "extension" and body["given"] == "nope" and "png" in body["allowed"]
     assert "SVG can be read, but not written" in problem(server.get(f"{reference}.svg"), 400)["detail"]
     assert server.get(f"{reference}.PNG").headers["content-type"] == "image/png"
-    assert problem(server.get(f"{reference}.png?width=3"), 400)["parameter"] == "width"
+    assert problem(server.get(f"{reference}.png?wide=3"), 400)["parameter"] == "wide"
     for page in ("0", "-1", "2", "x", "1.5", ""):
         body = problem(server.get(f"{reference}.png?page={page}"), 400)
         assert (body["parameter"], body["given"]) == ("page", page)

@@ -6,10 +6,10 @@ ever tried, so that no file can wake a codec that is not one of them (Ghostscrip
 
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pillow_heif
 import pillow_jxl.JpegXLImagePlugin as jxl_plugin
@@ -32,6 +32,7 @@ ImageFile.LOAD_TRUNCATED_IMAGES = False
 pyvips.cache_set_max(0)
 Image.init()
 
+_T = TypeVar("_T")
 _PILLOW_READS = sorted({f.pillow for f in FORMATS.values() if f.reader and f.pillow} & set(Image.OPEN))
 _VIPS_LOADERS = {
     "AVIF": "heifload",
@@ -54,6 +55,8 @@ _SVG_SNIFFED = 64 * 1024
 ORIENTATION_TAG = 0x0112
 DEEP_AVIF = "RGB;16"
 _NUMBER = re.compile(r"\d+")
+# A thread needs address space for its stack.
+_NO_MEMORY = re.compile("out of memory|unable to allocate|creating thread", re.IGNORECASE)
 _PATH = re.compile(r"/[^\s\"']*/[^\s\"']+")
 
 
@@ -144,6 +147,32 @@ class Source:
                 pixels are used.
         """
         return (_vips_frames if reader == "vips" else _pillow_frames)(self, first, last, how)
+
+
+def with_readers(source: Source, attempt: Callable[[str], _T]) -> _T:
+    """Decode with one codec after the other, until one of them succeeds.
+
+    Args:
+        source: The image.
+        attempt: Does all that is to be done with a codec.
+
+    Raises:
+        CorruptImage: None of them can decode it.
+        MemoryError: There is not enough memory for it.
+    """
+    readers = source.readers()
+    for reader in readers:
+        try:
+            return attempt(reader)
+        except CorruptImage:
+            if reader == readers[-1]:
+                raise
+        except pyvips.Error as error:
+            if _NO_MEMORY.search(str(error)):
+                raise MemoryError(say(error)) from None
+            if reader == readers[-1]:
+                raise CorruptImage(say(error)) from error
+    raise AssertionError("a source has at least one reader")
 
 
 def open_source(path: Path, limits: Limits, dpi: float = 72) -> Source:

@@ -9,8 +9,7 @@ from typing import Any
 import pyvips
 from PIL import ExifTags, ImageCms
 
-from progimage.engine.decode import ORIENTATION_TAG, Source, open_pillow, open_source, say
-from progimage.engine.errors import CorruptImage
+from progimage.engine.decode import ORIENTATION_TAG, Source, open_pillow, open_source, with_readers
 from progimage.engine.frame import Frame, icc_profile
 from progimage.engine.limits import Limits
 from progimage.engine.look import is_line_art, perceptual_hash
@@ -104,23 +103,20 @@ def inspect(path: str | Path, limits: Limits) -> ImageInfo:
 
 def _decode_all(source: Source) -> tuple[Frame, pyvips.Image, int]:
     """Decode every pixel, and return the first frame, a small picture of it, and the whole duration."""
-    readers = source.readers()
-    for reader in readers:
-        try:
-            frames = source.frames(reader, 0, source.count)
-            first = next(frames)
-            # libvips decodes only when pixels are asked for, and these take all of them.
-            small = _small_picture(first)
-            duration = first.duration
-            for frame in frames:
-                if reader == "vips":
-                    frame.pixels.avg()
-                duration += frame.duration
-            return first, small, duration
-        except (CorruptImage, pyvips.Error) as error:
-            if reader == readers[-1]:
-                raise error if isinstance(error, CorruptImage) else CorruptImage(say(error)) from error
-    raise AssertionError("a source has at least one reader")
+
+    def attempt(reader: str) -> tuple[Frame, pyvips.Image, int]:
+        frames = source.frames(reader, 0, source.count)
+        first = next(frames)
+        # libvips decodes only when pixels are asked for, and these take all of them.
+        small = _small_picture(first)
+        duration = first.duration
+        for frame in frames:
+            if reader == "vips":
+                frame.pixels.avg()
+            duration += frame.duration
+        return first, small, duration
+
+    return with_readers(source, attempt)
 
 
 def _small_picture(frame: Frame) -> pyvips.Image:

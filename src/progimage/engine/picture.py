@@ -6,8 +6,7 @@ from pathlib import Path
 import pyvips
 
 from progimage.engine.colourspace import drop_unfit_profile, space_of, to_grey, to_integers, to_srgb
-from progimage.engine.decode import Decoding, Source, open_source, say
-from progimage.engine.errors import CorruptImage
+from progimage.engine.decode import Decoding, Source, open_source, with_readers
 from progimage.engine.frame import Frame
 from progimage.engine.limits import Limits
 
@@ -39,14 +38,7 @@ def open_picture(path: Path, limits: Limits, longest: int | None = None) -> Pict
         LimitExceeded: It is too large.
     """
     source = open_source(path, limits)
-    readers = source.readers()
-    for reader in readers:
-        try:
-            return _decoded(source, reader, longest)
-        except (CorruptImage, pyvips.Error) as error:
-            if reader == readers[-1]:
-                raise error if isinstance(error, CorruptImage) else CorruptImage(say(error)) from error
-    raise AssertionError("a source has at least one reader")
+    return with_readers(source, lambda reader: _decoded(source, reader, longest))
 
 
 def _decoded(source: Source, reader: str, longest: int | None) -> Picture:

@@ -6,12 +6,10 @@ from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 
-import pyvips
-
-from progimage.engine.decode import Source, open_source, say
+from progimage.engine.decode import Source, open_source, with_readers
 from progimage.engine.demand import check_demand, decoding
 from progimage.engine.encode import encode
-from progimage.engine.errors import CannotRepresent, CorruptImage, InvalidParameter
+from progimage.engine.errors import CannotRepresent, InvalidParameter
 from progimage.engine.formats import FORMATS
 from progimage.engine.frame import Frame
 from progimage.engine.limits import Limits
@@ -99,14 +97,7 @@ def render(
     check_demand(opened, spec, last - first, limits)
     format = FORMATS[spec.format]
     plan = Plan(spec, format, limits, images or {}, opened.vector, (), last - first > 1, opened.plays)
-    readers = opened.readers()
-    for reader in readers:
-        try:
-            return _render_with(reader, opened, plan, Path(target), first, last)
-        except (CorruptImage, pyvips.Error) as error:
-            if reader == readers[-1]:
-                raise error if isinstance(error, CorruptImage) else CorruptImage(say(error)) from error
-    raise AssertionError("a source has at least one reader")
+    return with_readers(opened, lambda reader: _render_with(reader, opened, plan, Path(target), first, last))
 
 
 def _chosen_pages(source: Source, spec: RenditionSpec) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 from tinycss2 import color4
 
-_DECIMAL = re.compile(r"[+-]?(\d{1,9}(\.\d{0,9})?|\.\d{1,9})")
+_DECIMAL = re.compile(r"[+-]?(\d{1,10}(\.\d{0,9})?|\.\d{1,9})")
 _BARE_HEX = re.compile(r"[0-9a-fA-F]{3,8}")
 _SEPARATOR = re.compile(r"[ ,]+")
 _PLACES = 4

@@ -1,5 +1,6 @@
 """What runs inside a worker. The pool's fork server imports this module once, and every worker begins as its copy."""
 
+import gc
 import os
 from collections.abc import Callable
 from typing import Any
@@ -25,4 +26,10 @@ def run_task(function: Callable[..., Any], *args: Any) -> Any:
     """Run one task within its share of CPU time."""
     if _sandbox is not None:
         _sandbox.begin_task()
-    return function(*args)
+    try:
+        return function(*args)
+    except MemoryError as error:
+        # Anew, since the old one's traceback holds all that had been allocated; the worker lives on.
+        message = str(error)
+    gc.collect()
+    raise MemoryError(message)
