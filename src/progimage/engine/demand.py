@@ -91,9 +91,9 @@ def decoding(source: Source, spec: RenditionSpec, reader: str) -> Decoding:
 
 
 def _may_shrink(side: int, wanted: int, shrink: int) -> bool:
-    # Of a side that is no multiple of the fraction, the last pixel stands for less than a whole one.
-    excess = -(-side // shrink) - side / shrink
-    return side >= wanted * shrink * _SPARE and excess * wanted / (side / shrink) < _SHIFT
+    # Of a side that is no multiple of the fraction, libvips leaves out what does not fill a pixel.
+    missing = side / shrink - side // shrink
+    return side >= wanted * shrink * _SPARE and missing * wanted / (side / shrink) < _SHIFT
 
 
 def _upright(source: Source, spec: RenditionSpec) -> Size:

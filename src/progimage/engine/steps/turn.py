@@ -7,7 +7,7 @@ import pyvips
 from progimage.engine.frame import Frame
 from progimage.engine.modes import mode_of
 from progimage.engine.operations import Operations
-from progimage.engine.paint import premultiplied, with_alpha
+from progimage.engine.paint import with_alpha
 from progimage.engine.plan import Plan
 
 _QUARTERS: dict[float, str] = {90: "d90", 180: "d180", 270: "d270"}
@@ -28,11 +28,9 @@ def turn(frame: Frame, operations: Operations, plan: Plan) -> Frame:
     if degrees in _QUARTERS:
         pixels = pixels.rot(_QUARTERS[degrees])
     elif degrees:
-        pixels = premultiplied(with_alpha(pixels), lambda image: _rotated(image, degrees))
+        # The corners are transparent, and the edge is blended with them; libvips itself weighs colours by alpha here.
+        pixels = with_alpha(pixels)
+        bicubic = pyvips.Interpolate.new("bicubic")
+        pixels = pixels.rotate(degrees, interpolate=bicubic, background=[0] * pixels.bands)
         return replace(frame, pixels=pixels, mode=mode_of(pixels))
     return replace(frame, pixels=pixels)
-
-
-def _rotated(image: pyvips.Image, degrees: float) -> pyvips.Image:
-    # The corners are transparent, and the edge is blended with them.
-    return image.rotate(degrees, interpolate=pyvips.Interpolate.new("bicubic"), background=[0] * image.bands)
