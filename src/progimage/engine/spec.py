@@ -1,7 +1,7 @@
 """The spec of a rendition: what is asked for, as one frozen value with one canonical string."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
 from urllib.parse import parse_qsl
@@ -125,14 +125,16 @@ class RenditionSpec(Operations):
     )  # fmt: skip
 
     @classmethod
-    def parse(cls, format: str, query: Iterable[tuple[str, str]] = (), *, drop_unfit: bool = False) -> Self:
+    def parse(
+        cls, format: str, query: Iterable[tuple[str, str]] = (), *, drop_unfit: bool | Container[str] = False
+    ) -> Self:
         """Make the spec that query parameters ask for.
 
         Args:
             format: The name of a format that can be written.
             query: Names and values, in any order.
-            drop_unfit: Leave out parameters of the output that the format does not have, where the format was not the
-                client's choice.
+            drop_unfit: Leave out parameters of the output that the format does not have: all of them, where the format
+                was not the client's choice, or those of these names, which were not.
 
         Raises:
             InvalidParameter: A parameter is unknown, given twice, out of its range, has nothing to say for this
@@ -140,8 +142,8 @@ class RenditionSpec(Operations):
         """
         row = FORMATS[format]
         values = parse(declared(cls), query)
-        if drop_unfit:
-            values = {name: value for name, value in values.items() if not _unfit(name, value, row)}
+        droppable = drop_unfit if not isinstance(drop_unfit, bool) else values if drop_unfit else ()
+        values = {name: v for name, v in values.items() if name not in droppable or not _unfit(name, v, row)}
         for name, value in values.items():
             allowed = _unfit(name, value, row)
             if allowed:

@@ -87,7 +87,12 @@ def answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
             error=repr(error),
             exc_info=error if write == log.exception else None,
         )
-    return Response(problem.encoded(), status_code=int(problem.status), media_type=MEDIA_TYPE, headers=problem.headers)
+    headers = dict(problem.headers)
+    if request.method in ("POST", "PUT", "PATCH"):
+        # The body may not have been read to its end, and then the server closes the connection; the client has to know,
+        # or its next request could be lost.
+        headers["connection"] = "close"
+    return Response(problem.encoded(), status_code=int(problem.status), media_type=MEDIA_TYPE, headers=headers)
 
 
 def to_problem(error: Exception) -> Problem:

@@ -11,12 +11,22 @@ from litestar import Request, post
 from litestar.datastructures import State
 from litestar.types import ASGIApp
 
-from progimage.engine import FORMATS, RenditionSpec
+from progimage.engine import FORMATS
 from progimage.http.batches import NDJSON, Result, Streamed, as_ndjson, as_zip, preferred, results
 from progimage.http.documents import problems
 from progimage.http.ingest import read_body
 from progimage.http.problems import Problem
-from progimage.http.requested import AUTO, PRESET, Query, preset, query_of, refuse_unsigned, spec_of, writable
+from progimage.http.requested import (
+    AUTO,
+    PRESET,
+    Asked,
+    parsed,
+    preset,
+    query_of,
+    refuse_unsigned,
+    spec_of,
+    writable,
+)
 from progimage.library import ImageLibrary, is_original, rendition_digest
 from progimage.settings import Settings
 
@@ -92,7 +102,7 @@ async def _wanted(request: AnyRequest) -> RenditionsWanted:
 class _Variant:
     """One of the shapes that each image is wanted in."""
 
-    query: Query
+    asked: Asked
     described: dict[str, str]
     suffix: str
     preset: str | None = None
@@ -104,13 +114,11 @@ def _variants(wanted: RenditionsWanted, settings: Settings) -> list[_Variant]:
     named = [_Variant(preset(name, settings), {PRESET: name}, f"-{name}", name) for name in wanted.presets]
     texts = wanted.queries or ([] if wanted.presets else [""])
     plain = [
-        _Variant(parse_qsl(text, keep_blank_values=True), {"query": text}, f"-{number}" if text else "")
+        _Variant(Asked(parse_qsl(text, keep_blank_values=True)), {"query": text}, f"-{number}" if text else "")
         for number, text in enumerate(texts, 1)
     ]
-    automatic = wanted.extension == AUTO
-    for variant in (*named, *plain):  # a mistake in one is one in all of its renditions
-        format = "PNG" if automatic else writable(wanted.extension).name
-        RenditionSpec.parse(format, variant.query, drop_unfit=automatic)
+    for variant in (*named, *plain):
+        parsed(wanted.extension, variant.asked)  # a mistake in one is one in all of its renditions
     return [*named, *plain]
 
 
@@ -118,7 +126,7 @@ async def _rendered(
     library: ImageLibrary, settings: Settings, reference: str, extension: str, variant: _Variant, accept: str
 ) -> Result:
     record = await library.get(reference)
-    spec = spec_of(extension.lower(), variant.query, record.blob.info, accept, settings)
+    spec = spec_of(extension.lower(), variant.asked, record.blob.info, accept, settings)
     format = FORMATS[spec.format]
     own = format.extensions[0]
     asked = f"{PRESET}={variant.preset}" if variant.preset else spec.canonical().partition("?")[2]

@@ -1,5 +1,6 @@
 """From a request to a spec: its signature, its preset, what it may ask for, and the format that suits the client."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from litestar import Request
@@ -19,12 +20,25 @@ PRESET, DOWNLOAD = "preset", "download"
 Query = list[tuple[str, str]]
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The transformations that are asked for.
+
+    Attributes:
+        query: Their names and values.
+        droppable: Which of them came from a preset, so that they are left out for a format that does not have them.
+    """
+
+    query: Query
+    droppable: frozenset[str] = frozenset()
+
+
 def query_of(request: Request[Any, Any, Any]) -> Query:
     """Return the names and values of a request's query."""
     return list(request.query_params.multi_items())
 
 
-def transformations_of(request: Request[Any, Any, Any], state: State) -> Query:
+def transformations_of(request: Request[Any, Any, Any], state: State) -> Asked:
     """Return the transformations that a request asks for, with those of its preset; `download` is left out.
 
     Raises:
@@ -57,7 +71,7 @@ def refuse_unsigned(names: list[str], settings: Settings) -> None:
             )  # fmt: skip
 
 
-def with_preset(query: Query, settings: Settings) -> Query:
+def with_preset(query: Query, settings: Settings) -> Asked:
     """Put a preset's transformations in its place; those that the query names itself stay as they are there.
 
     Raises:
@@ -65,17 +79,19 @@ def with_preset(query: Query, settings: Settings) -> Query:
     """
     presets = [value for name, value in query if name == PRESET]
     if not presets:
-        return query
+        return Asked(query)
     if len(presets) > 1:
         raise Problem(
             400, "invalid-parameter", "There are two presets.", parameter=PRESET, given=presets[1], allowed="one preset"
         )
     own = [pair for pair in query if pair[0] != PRESET]
     overridden = {canonical_name(name) for name, _ in own}
-    return [*(pair for pair in preset(presets[0], settings) if canonical_name(pair[0]) not in overridden), *own]
+    ready = preset(presets[0], settings)
+    kept = [pair for pair in ready.query if canonical_name(pair[0]) not in overridden]
+    return Asked([*kept, *own], ready.droppable - overridden)
 
 
-def preset(name: str, settings: Settings) -> Query:
+def preset(name: str, settings: Settings) -> Asked:
     """Return the transformations of a preset.
 
     Raises:
@@ -87,15 +103,27 @@ def preset(name: str, settings: Settings) -> Query:
             400, "invalid-parameter", "There is no such preset.", parameter=PRESET, given=name[:100],
             allowed=sorted(known),
         )  # fmt: skip
-    return known[name]
+    return Asked(known[name], frozenset(canonical_name(name) for name, _ in known[name]))
 
 
-def spec_of(extension: str, query: Query, info: ImageInfo, accept: str, settings: Settings) -> RenditionSpec:
+def parsed(extension: str, asked: Asked) -> RenditionSpec:
+    """Return the spec of what is asked for in the format of an extension, or for `auto` in any that has alpha.
+
+    Raises:
+        Problem: No format that can be written has this extension.
+        InvalidParameter: A parameter is wrong.
+    """
+    if extension == AUTO:
+        return RenditionSpec.parse("PNG", asked.query, drop_unfit=True)
+    return RenditionSpec.parse(writable(extension).name, asked.query, drop_unfit=asked.droppable)
+
+
+def spec_of(extension: str, asked: Asked, info: ImageInfo, accept: str, settings: Settings) -> RenditionSpec:
     """Return the spec of an image in the format of an extension, or in the one that suits best for `auto`.
 
     Args:
         extension: Without the dot.
-        query: The transformations.
+        asked: The transformations.
         info: What the image is like.
         accept: The request's Accept header.
         settings: Has the formats that are preferred.
@@ -104,9 +132,9 @@ def spec_of(extension: str, query: Query, info: ImageInfo, accept: str, settings
         Problem: No format that can be written has this extension.
         InvalidParameter: A parameter is wrong.
     """
+    wanted, query = parsed(extension, asked), asked.query
     if extension != AUTO:
-        return RenditionSpec.parse(writable(extension).name, query)
-    wanted = RenditionSpec.parse("PNG", query, drop_unfit=True)
+        return wanted
     format, lossless = suitable_format(wanted, info, accept, settings.auto_formats)
     chosen = {canonical_name(name) for name, _ in query}
     if lossless and not chosen & {"quality", "max_bytes", "lossless"}:

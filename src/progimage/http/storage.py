@@ -110,9 +110,9 @@ class Storage(Controller):
                         parameter=name, given=value, allowed=["download"],
                     )  # fmt: skip
             return _original(request, state, record, record.blob.info.media_type, download)
-        query, extension = transformations_of(request, state), extension.lower()
+        asked, extension = transformations_of(request, state), extension.lower()
         accept = request.headers.get("accept", "")
-        spec = spec_of(extension, query, record.blob.info, accept, state.settings)
+        spec = spec_of(extension, asked, record.blob.info, accept, state.settings)
         return await _rendition(request, state, record, spec, extension, download)
 
     @delete(

@@ -16,7 +16,7 @@ from progimage.http.delivery import disposition
 from progimage.http.documents import InspectedImage, problems
 from progimage.http.ingest import Ingest, clean_filename, unless_disconnected
 from progimage.http.problems import Problem
-from progimage.http.requested import AUTO, DOWNLOAD, Query, query_of, spec_of, transformations_of, writable
+from progimage.http.requested import AUTO, DOWNLOAD, Asked, parsed, query_of, spec_of, transformations_of
 from progimage.library import ImageLibrary, Upload
 
 AnyRequest = Request[Any, Any, Any]
@@ -54,13 +54,13 @@ async def transform(request: AnyRequest, state: State, name: str) -> ASGIApp:
         raise Problem(404, "not-found", "There is nothing at this path.")
     if request.method != "POST":
         raise Problem(405, "method-not-allowed", "This path does not take this method.", headers={"allow": "POST"})
-    query, extension = transformations_of(request, state), extension.lower()
-    if dot and extension != AUTO:
-        RenditionSpec.parse(writable(extension).name, query)  # before the body is waited for
+    asked, extension = transformations_of(request, state), extension.lower()
+    if dot:
+        parsed(extension, asked)  # before the body is waited for
     files = ExitStack()
     try:
         uploads = await _received(request, state, files)
-        wanted = _Wanted(request, state, query, extension if dot else None)
+        wanted = _Wanted(request, state, asked, extension if dot else None)
         if len(uploads) > 1:
             return _several(wanted, uploads, files)
         result = await unless_disconnected(request.receive, wanted.transformed(uploads[0], 1))
@@ -74,10 +74,10 @@ async def transform(request: AnyRequest, state: State, name: str) -> ASGIApp:
 class _Wanted:
     """What a request wants of each of its images."""
 
-    def __init__(self, request: AnyRequest, state: State, query: Query, extension: str | None) -> None:
+    def __init__(self, request: AnyRequest, state: State, asked: Asked, extension: str | None) -> None:
         self.request = request
         self.library: ImageLibrary = state.library
-        self.query = query
+        self.asked = asked
         self.extension = extension
         self._settings = state.settings
 
@@ -100,12 +100,12 @@ class _Wanted:
 
     async def _spec(self, upload: Upload) -> RenditionSpec:
         if self.extension is not None and self.extension != AUTO:
-            return RenditionSpec.parse(writable(self.extension).name, self.query)
+            return parsed(self.extension, self.asked)
         info = await self.library.inspect(upload.path)
         if self.extension == AUTO:
-            return spec_of(AUTO, self.query, info, self.request.headers.get("accept", ""), self._settings)
+            return spec_of(AUTO, self.asked, info, self.request.headers.get("accept", ""), self._settings)
         own = info.format if FORMATS[info.format].can_write else _FALLBACK
-        return RenditionSpec.parse(own, self.query)
+        return RenditionSpec.parse(own, self.asked.query, drop_unfit=self.asked.droppable)
 
 
 def _one(wanted: _Wanted, result: Result, files: ExitStack) -> ASGIApp:
