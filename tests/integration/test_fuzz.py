@@ -1,5 +1,7 @@
 """No input makes a 5xx: requests made from the OpenAPI document, and broken files made from whole ones."""
 
+from collections.abc import Iterator
+
 import hypothesis
 import hypothesis.strategies as st
 import pytest
@@ -7,7 +9,8 @@ import schemathesis
 
 from progimage.engine import FORMATS
 from tests import pictures
-from tests.integration.server import Server
+from tests.integration.server import Server, serving
+from tests.specs import queries
 
 SEEDS = [
     *(make() for make in pictures.BY_MODE.values()),
@@ -63,3 +66,27 @@ def test_no_file_makes_a_5xx(server: Server, data: bytes, extension: str) -> Non
         assert server.get(f"{response.text}/info").status_code == 200
         assert server.get(response.text).content == data
         assert server.get(f"{response.text}.{extension}").status_code in (200, 400, 422)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server whose renditions are small, so that many can be tried."""
+    with serving(
+        tmp_path_factory.mktemp("small") / "data", max_pixels=1_100_000, max_total_pixels=3_000_000
+    ) as running:
+        yield running
+
+
+@hypothesis.settings(max_examples=400, deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
+@hypothesis.given(seed=st.sampled_from(SEEDS), query=queries(), extension=st.sampled_from(["auto", *EXTENSIONS]))
+def test_no_transformation_makes_a_5xx(
+    small: Server, seed: bytes, query: list[tuple[str, str]], extension: str
+) -> None:
+    reference = small.put(seed)
+    others = {"mask": small.put(SEEDS[6]), "watermark": small.put(SEEDS[4])}
+    answer = small.client.get(f"/storage/{reference}.{extension}", params=[(n, others.get(n, v)) for n, v in query])
+    assert answer.status_code in (200, 400, 413), (query, answer.text[:500])
+    if answer.status_code == 400:
+        assert answer.json()["parameter"] and answer.json()["type"] != "urn:progimage:problem:corrupt-image", (
+            answer.text
+        )

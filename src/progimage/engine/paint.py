@@ -84,6 +84,8 @@ def over(base: pyvips.Image, layer: pyvips.Image, left: int = 0, top: int = 0) -
         left: Where its left edge is.
         top: Where its top edge is.
     """
+    if left >= base.width or top >= base.height or left + layer.width <= 0 or top + layer.height <= 0:
+        return base  # nothing of it is to be seen
     if space_of(layer) == "rgb":
         base = to_rgb(base)
     elif space_of(base) == "rgb":
