@@ -11,9 +11,9 @@ from PIL import Image
 
 from progimage import engine
 from progimage.engine import FORMATS, Limits, RenditionSpec, by_extension, inspect, render
-from progimage.engine.decode import _row
 from progimage.engine.jxl_header import is_jxl, jxl_size
 from progimage.engine.modes import NEAREST, nearest
+from progimage.engine.source import _row
 from tests import pictures
 
 WRITABLE = sorted(format.name for format in FORMATS.values() if format.can_write)

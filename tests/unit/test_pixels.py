@@ -11,9 +11,10 @@ from docs.gallery import GALLERY, SHOWN, extension
 from PIL import Image, ImageChops, ImageFilter, ImageOps
 
 from progimage.engine import FORMATS, InvalidParameter, Limits, RenditionSpec, by_extension, inspect, render
-from progimage.engine.decode import Decoding, open_source
+from progimage.engine.decode import Decoding
 from progimage.engine.demand import decoding
 from progimage.engine.quality import similarity
+from progimage.engine.source import open_source
 from tests import pictures
 from tests.specs import REFERENCE
 

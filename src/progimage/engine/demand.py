@@ -1,12 +1,13 @@
 """What a rendition will cost, reckoned from sizes alone before any pixel is decoded, and how little need be decoded."""
 
-from progimage.engine.decode import Decoding, Source
+from progimage.engine.decode import Decoding
 from progimage.engine.errors import InvalidParameter
 from progimage.engine.formats import FORMATS
 from progimage.engine.geometry import Size, fitting, sizes_on_the_way
 from progimage.engine.limits import Limits
 from progimage.engine.operations import Operations
 from progimage.engine.parameters import declared
+from progimage.engine.source import Source
 from progimage.engine.spec import RenditionSpec, changes_pixels
 
 # A JPEG can be decoded at these fractions of its size (libjpeg's scaled inverse DCT).

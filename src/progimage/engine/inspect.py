@@ -9,12 +9,13 @@ from typing import Any
 import pyvips
 from PIL import ExifTags, ImageCms
 
-from progimage.engine.decode import ORIENTATION_TAG, Source, open_pillow, open_source, with_readers
+from progimage.engine.decode import decode, with_readers
 from progimage.engine.frame import Frame, icc_profile
 from progimage.engine.limits import Limits
 from progimage.engine.look import is_line_art, perceptual_hash
 from progimage.engine.modes import is_deep
 from progimage.engine.picture import as_picture
+from progimage.engine.source import ORIENTATION_TAG, Source, open_pillow, open_source
 
 _EXIF_FIELDS = (
     "Make", "Model", "LensMake", "LensModel", "Software", "Artist", "Copyright", "ImageDescription", "DateTime",
@@ -105,7 +106,7 @@ def _decode_all(source: Source) -> tuple[Frame, pyvips.Image, int]:
     """Decode every pixel, and return the first frame, a small picture of it, and the whole duration."""
 
     def attempt(reader: str) -> tuple[Frame, pyvips.Image, int]:
-        frames = source.frames(reader, 0, source.count)
+        frames = decode(source, reader, 0, source.count)
         first = next(frames)
         # libvips decodes only when pixels are asked for, and these take all of them.
         small = _small_picture(first)

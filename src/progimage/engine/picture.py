@@ -6,9 +6,10 @@ from pathlib import Path
 import pyvips
 
 from progimage.engine.colourspace import drop_unfit_profile, space_of, to_grey, to_integers, to_srgb
-from progimage.engine.decode import Decoding, Source, open_source, with_readers
+from progimage.engine.decode import Decoding, decode, with_readers
 from progimage.engine.frame import Frame
 from progimage.engine.limits import Limits
+from progimage.engine.source import Source, open_source
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ def _decoded(source: Source, reader: str, longest: int | None) -> Picture:
     if longest and reader == "vips" and source.format.name in ("JPEG", "MPO"):
         spare = max(source.width, source.height) // (2 * longest)
         shrink = max(fraction for fraction in (1, 2, 4, 8) if fraction <= max(1, spare))
-    frame = next(source.frames(reader, 0, 1, Decoding(shrink)))
+    frame = next(decode(source, reader, 0, 1, Decoding(shrink)))
     pixels = as_picture(frame)
     return Picture(pixels, frame.stands_for or (pixels.width, pixels.height))
 

@@ -6,7 +6,7 @@ from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 
-from progimage.engine.decode import Source, open_source, with_readers
+from progimage.engine.decode import decode, with_readers
 from progimage.engine.demand import check_demand, decoding
 from progimage.engine.encode import encode
 from progimage.engine.errors import CannotRepresent, InvalidParameter
@@ -16,6 +16,7 @@ from progimage.engine.limits import Limits
 from progimage.engine.modes import has_alpha, is_deep
 from progimage.engine.operations import Operations
 from progimage.engine.plan import Plan
+from progimage.engine.source import Source, open_source
 from progimage.engine.spec import RenditionSpec
 from progimage.engine.steps.colour import colour
 from progimage.engine.steps.effects import effects
@@ -113,7 +114,7 @@ def _chosen_pages(source: Source, spec: RenditionSpec) -> tuple[int, int]:
 
 def _render_with(reader: str, source: Source, plan: Plan, target: Path, first: int, last: int) -> Rendered:
     plan = plan.afresh()
-    frames = source.frames(reader, first, last, decoding(source, plan.spec, reader))
+    frames = decode(source, reader, first, last, decoding(source, plan.spec, reader))
     staged = (_staged(frame, plan) for frame in frames)
     opening = next(staged)
     plan = replace(plan, modes=_modes(plan, opening))

@@ -15,7 +15,7 @@ def effects(frame: Frame, operations: Operations, plan: Plan) -> Frame:
     pixels, scale = frame.pixels, operations.dpr
     if operations.median:
         side = max(3, round(operations.median * scale) | 1)
-        pixels = keeping_alpha(pixels, lambda image: image.median(side))
+        pixels = keeping_alpha(pixels, lambda image: _median(image, side))
     if operations.blur:
         sigma = operations.blur * scale
         pixels = premultiplied(pixels, lambda image: image.gaussblur(sigma))
@@ -26,6 +26,13 @@ def effects(frame: Frame, operations: Operations, plan: Plan) -> Frame:
         side = max(1, round(operations.pixelate * scale))
         pixels = premultiplied(pixels, lambda image: _pixelated(image, side))
     return frame if pixels is frame.pixels else replace(frame, pixels=pixels)
+
+
+def _median(image: pyvips.Image, side: int) -> pyvips.Image:
+    # Room around it, since libvips refuses a square that is larger than the image.
+    room = side // 2
+    roomy = image.embed(room, room, image.width + 2 * room, image.height + 2 * room, extend="copy")
+    return roomy.median(side).crop(room, room, image.width, image.height)
 
 
 def _sharpened(image: pyvips.Image, sigma: float) -> pyvips.Image:

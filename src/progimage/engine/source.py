@@ -1,0 +1,285 @@
+"""From a file to what its header says: finds out the format, and holds the size against the limits.
+
+Nothing of what a file claims is believed before `Limits.check` has seen it, and only the formats of our table are
+ever tried, so that no file can wake a codec that is not one of them (Ghostscript, for example).
+"""
+
+import re
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pillow_heif
+import pillow_jxl.JpegXLImagePlugin as jxl_plugin
+import pyvips
+from PIL import AvifImagePlugin, Image, ImageFile, UnidentifiedImageError
+
+from progimage.engine.errors import CorruptImage, EngineError, NotAnImage
+from progimage.engine.formats import FORMATS, Format
+from progimage.engine.jxl_header import is_jxl, jxl_size
+from progimage.engine.limits import Limits
+
+# One worker a core: threads inside a codec would only take cores from the other workers.
+pillow_heif.register_heif_opener(decode_threads=1)
+jxl_plugin.DECODE_THREADS = 0
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+ImageFile.LOAD_TRUNCATED_IMAGES = False
+# Nothing is cached from one image to the next: libvips goes by the name of a file, which another may have by now.
+pyvips.cache_set_max(0)
+Image.init()
+
+_PILLOW_READS = sorted({f.pillow for f in FORMATS.values() if f.reader and f.pillow} & set(Image.OPEN))
+_ROW_BY_MAGIC = {
+    b"P1": "PBM",
+    b"P4": "PBM",
+    b"P2": "PGM",
+    b"P5": "PGM",
+    b"P3": "PPM",
+    b"P6": "PPM",
+    b"Pf": "PFM",
+}
+_SVG_SNIFFED = 64 * 1024
+ORIENTATION_TAG = 0x0112
+DEEP_AVIF = "RGB;16"
+_PATH = re.compile(r"/[^\s\"']*/[^\s\"']+")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An image file whose header was read and kept to the limits.
+
+    Attributes:
+        path: Where the file is.
+        format: The row of the table of formats.
+        limits: What it was held against.
+        width: Of the first frame or page as it is stored, in pixels.
+        height: Of the first frame or page as it is stored, in pixels.
+        count: How many frames or pages it has.
+        mode: The Pillow mode of the first one, or "SVG".
+        plays: How often an animation is played; 0 is without end.
+        orientation: The EXIF orientation that is still to be applied, 1 to 8.
+        dpi: How finely a drawing is drawn.
+    """
+
+    path: Path
+    format: Format
+    limits: Limits
+    width: int
+    height: int
+    count: int
+    mode: str
+    plays: int = 0
+    orientation: int = 1
+    dpi: float = 72
+
+    @property
+    def animated(self) -> bool:
+        """It has frames that are shown one after the other."""
+        return self.count > 1 and self.format.animated
+
+    @property
+    def vector(self) -> bool:
+        """It is a drawing, which can be drawn at any size."""
+        return self.format.name == "SVG"
+
+    def readers(self) -> list[str]:
+        """Return the codecs to decode it with, in the order in which to try them.
+
+        An animation is read by Pillow, one frame at a time; but for WebP, where Pillow loses transparency.
+        """
+        if self.format.name == "SVG" or self.mode == "VIPS":
+            return ["vips"]
+        if self.format.name == "TIFF" and self.mode in ("YCbCr", "LAB"):
+            return ["pillow"]  # libvips takes raw YCbCr for RGB, and refuses 8-bit Lab
+        if self.format.name == "AVIF" and self.mode != DEEP_AVIF:
+            return ["pillow"]  # three times as fast, but of 8 bits
+        if self.format.name == "WEBP" or (self.format.reader == "vips" and not self.animated):
+            return ["vips", "pillow"]
+        return ["pillow"]
+
+
+def open_source(path: Path, limits: Limits, dpi: float = 72) -> Source:
+    """Read the header of an image file.
+
+    Args:
+        path: The file; what it is called does not matter.
+        limits: The largest image to accept.
+        dpi: How finely a drawing is to be drawn; 72 is one pixel for each of its units.
+
+    Raises:
+        NotAnImage: It is in no format that can be read.
+        CorruptImage: The header is broken.
+        LimitExceeded: The image is too large.
+    """
+    with path.open("rb") as file:
+        head = file.read(_SVG_SNIFFED)
+    if not head:
+        raise NotAnImage("The file is empty.")
+    if is_jxl(head):
+        try:
+            limits.check(*jxl_size(head))
+        except ValueError as error:
+            raise CorruptImage(f"The JPEG XL header is broken: {error}.") from error
+    if _looks_like_svg(head):
+        return _open_svg(path, limits, dpi)
+    Image.MAX_IMAGE_PIXELS = None  # `_describe` holds the size against our own limit
+    try:
+        with open_pillow(path) as image:
+            return _describe(path, image, head, limits)
+    except NotAnImage:
+        if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+            return _open_vips_tiff(path, limits)
+        raise
+
+
+def open_pillow(path: Path) -> Image.Image:
+    """Open an image file with those of Pillow's plugins that are in the table of formats.
+
+    Raises:
+        NotAnImage: None of them knows it.
+        CorruptImage: One of them does, and fails.
+    """
+    warnings.simplefilter("ignore")
+    try:
+        return Image.open(path, formats=_PILLOW_READS)
+    except UnidentifiedImageError:
+        raise NotAnImage("The file is in no image format that can be read here.") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # plugins raise whatever their parsing runs into
+        raise CorruptImage(f"The header of the image is broken: {say(error)}.") from error
+
+
+def _describe(path: Path, image: Image.Image, head: bytes, limits: Limits) -> Source:
+    format = _row(image.format or "", head)
+    limits.check(*image.size)
+    try:
+        sizes = _page_sizes(image, format, limits)
+    except (EngineError, MemoryError):
+        raise
+    except Exception as error:
+        raise CorruptImage(f"The frames of the image can't be counted: {say(error)}.") from error
+    mode = DEEP_AVIF if format.name == "AVIF" and len(sizes) == 1 and _is_deep_avif(path) else image.mode
+    plays = _plays(image, format) if len(sizes) > 1 and format.animated else 0
+    width, height = sizes[0]
+    return Source(path, format, limits, width, height, len(sizes), mode, plays, orientation_of(image, format))
+
+
+def orientation_of(image: Image.Image, format: Format) -> int:
+    """Return the EXIF orientation that is still to be applied to what the codec gives, 1 to 8."""
+    # libheif and libjxl have already turned the picture; what its EXIF says is to be ignored (ISO/IEC 18181-2).
+    if format.name in ("HEIC", "JXL"):
+        return 1
+    try:
+        orientation = image.getexif().get(ORIENTATION_TAG, 1)
+    except Exception:  # a broken EXIF counts as none, since the image may be whole
+        return 1
+    return orientation if orientation in range(1, 9) else 1
+
+
+def _is_deep_avif(path: Path) -> bool:
+    try:
+        return bool(pyvips.Image.heifload(str(path)).format == "ushort")
+    except pyvips.Error:
+        return False  # then Pillow has to cope with it
+
+
+def _row(pillow_format: str, head: bytes) -> Format:
+    if pillow_format == "PPM":
+        return FORMATS[_ROW_BY_MAGIC.get(head[:2], "PNM")]
+    if pillow_format == "JPEG2000":
+        return FORMATS["J2K" if head.startswith(b"\xff\x4f\xff\x51") else "JP2"]
+    return FORMATS["HEIC" if pillow_format == "HEIF" else pillow_format.upper()]
+
+
+def _page_sizes(image: Image.Image, format: Format, limits: Limits) -> list[tuple[int, int]]:
+    if format.name == "ICO":
+        return ico_sizes(image)
+    if format.name == "HEIC":
+        parts = heif_parts(image._heif_file)  # type: ignore[attr-defined]
+        for width, height in (part.size for part in parts):
+            limits.check(width, height, len(parts))
+        return [part.size for part in parts]
+    if not (format.animated or format.pages):
+        return [image.size]
+    if format.animated and format.name != "GIF":  # these have their frame count in the header
+        count = max(1, getattr(image, "n_frames", 1) - default_image(image))
+        limits.check(*image.size, count)
+        return [image.size] * count
+    sizes = [image.size]
+    try:
+        while True:
+            image.seek(len(sizes))
+            sizes.append(image.size if format.pages else sizes[0])
+            limits.check(*sizes[-1], len(sizes))
+    except EOFError:
+        return sizes
+    except (OSError, SyntaxError, ValueError):
+        # Cameras and editors leave broken indexes of further pictures behind; the photograph itself is whole.
+        if format.name == "MPO":
+            return sizes
+        raise
+
+
+def default_image(image: Image.Image) -> int:
+    """Return how many pictures come before the animation: 0 or 1."""
+    # The picture of an APNG for readers that know no animation, where it is not the animation's first frame.
+    return int(bool(getattr(image, "default_image", False)))
+
+
+def ico_sizes(image: Image.Image) -> list[tuple[int, int]]:
+    """Return the sizes of an icon's pictures, the largest first."""
+    return sorted(image.info["sizes"], key=lambda size: size[0] * size[1], reverse=True)
+
+
+def heif_parts(heif: Any) -> list[Any]:
+    """Return the pictures of a HEIF file, the primary one first."""
+    # The primary picture first: it is the one that every viewer shows.
+    primary = heif.primary_index
+    return [heif[primary], *(heif[i] for i in range(len(heif)) if i != primary)]
+
+
+def _plays(image: Image.Image, format: Format) -> int:
+    loop = image.info.get("loop")
+    if format.name == "GIF":  # its field counts the repeats after the first time, and 0 is without end
+        return 1 if loop is None else 0 if loop == 0 else loop + 1
+    return int(loop or 0)
+
+
+def _looks_like_svg(head: bytes) -> bool:
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    return text.startswith(b"<") and b"<svg" in text
+
+
+def _open_svg(path: Path, limits: Limits, dpi: float) -> Source:
+    try:
+        image = load_svg(path, dpi)
+    except pyvips.Error as error:
+        raise CorruptImage(f"The SVG can't be read: {say(error)}.") from error
+    limits.check(image.width, image.height)
+    return Source(path, FORMATS["SVG"], limits, image.width, image.height, 1, "RGBA", dpi=dpi)
+
+
+def load_svg(path: Path, dpi: float, scale: float = 1) -> pyvips.Image:
+    """Draw an SVG, `scale` times as large as it says."""
+    # From a buffer: so the document has no address, and nothing that it refers to outside of itself is loaded.
+    return pyvips.Image.svgload_buffer(path.read_bytes(), dpi=dpi, scale=scale)
+
+
+def _open_vips_tiff(path: Path, limits: Limits) -> Source:
+    # Some TIFFs (float RGB, for one) are unknown to Pillow but not to libvips.
+    try:
+        image = pyvips.Image.tiffload(str(path))
+    except pyvips.Error:
+        raise NotAnImage("The file is a TIFF of a kind that can't be read here.") from None
+    count = image.get("n-pages") if image.get_typeof("n-pages") else 1
+    limits.check(image.width, image.height, count)
+    return Source(path, FORMATS["TIFF"], limits, image.width, image.height, count, "VIPS")
+
+
+def say(error: Exception) -> str:
+    """Say in one line what a codec said, without the paths that it may name."""
+    text = str(error.detail) if isinstance(error, pyvips.Error) else str(error)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return _PATH.sub("the file", lines[0]).rstrip(".") if lines else type(error).__name__
