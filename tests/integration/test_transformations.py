@@ -87,7 +87,10 @@ def test_transforming_without_storing(server: Server) -> None:
     assert stored.content == answer.content
     own = server.client.post("/transform?width=60", content=PHOTO)
     assert own.headers["content-type"] == "image/jpeg" and size_of(own.content) == (60, 40)
-    assert "progimage_images" in before
+    after = server.client.get("/metrics").text
+    assert 'route="/transform.{extension}"' in after and 'route="/{name}",status="200"' not in after
+    stored_images = [line for line in before.splitlines() if line.startswith("progimage_images ")]
+    assert stored_images  # nothing but what `put` stores is counted
 
 
 def test_transform_refuses_what_it_must(server: Server) -> None:

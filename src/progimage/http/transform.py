@@ -54,6 +54,7 @@ async def transform(request: AnyRequest, state: State, name: str) -> ASGIApp:
         raise Problem(404, "not-found", "There is nothing at this path.")
     if request.method != "POST":
         raise Problem(405, "method-not-allowed", "This path does not take this method.", headers={"allow": "POST"})
+    request.scope["path_template"] = f"/{TRANSFORM}.{{extension}}" if dot else f"/{TRANSFORM}"  # for the metrics
     asked, extension = transformations_of(request, state), extension.lower()
     if dot:
         parsed(extension, asked)  # before the body is waited for
