@@ -10,7 +10,7 @@ import pyvips
 from PIL import ExifTags, ImageCms
 
 from progimage.engine.decode import decode, with_readers
-from progimage.engine.frame import Frame, icc_profile
+from progimage.engine.frame import METADATA, Frame, icc_profile
 from progimage.engine.limits import Limits
 from progimage.engine.look import is_line_art, perceptual_hash
 from progimage.engine.modes import is_deep
@@ -81,7 +81,7 @@ def inspect(path: str | Path, limits: Limits) -> ImageInfo:
     """
     source = open_source(Path(path), limits)
     first, small, duration = _decode_all(source)
-    orientation, exif = _read_exif(source)
+    orientation, exif = _read_exif(source, first)
     depth = 1 if first.mode == "1" else 32 if first.mode == "F" else 16 if is_deep(first.mode) else 8
     return ImageInfo(
         format=source.format.name,
@@ -138,10 +138,13 @@ def _profile_name(frame: Frame) -> str | None:
         return "unreadable"
 
 
-def _read_exif(source: Source) -> tuple[int, dict[str, str | int | float]]:
+def _read_exif(source: Source, first: Frame) -> tuple[int, dict[str, str | int | float]]:
     """Read the EXIF orientation and the usual fields; a broken EXIF counts as none, since the image is whole."""
     if source.mode == "VIPS" or source.format.name == "SVG":
         return 1, {}
+    by_vips, has_exif = first.pixels.get_typeof("vips-loader"), first.pixels.get_typeof(METADATA["exif"])
+    if source.format.name == "PNG" and by_vips and not has_exif:
+        return 1, {}  # Pillow would decode all of it again, to look for an EXIF behind the pixels
     try:
         with open_pillow(source.path) as image:
             top = image.getexif()

@@ -171,6 +171,8 @@ def orientation_of(image: Image.Image, format: Format) -> int:
     # libheif and libjxl have already turned the picture; what its EXIF says is to be ignored (ISO/IEC 18181-2).
     if format.name in ("HEIC", "JXL"):
         return 1
+    if format.name == "PNG" and "exif" not in image.info:
+        return 1  # Pillow would decode all of it, to look for an EXIF behind the pixels
     try:
         orientation = image.getexif().get(ORIENTATION_TAG, 1)
     except Exception:  # a broken EXIF counts as none, since the image may be whole
