@@ -54,6 +54,18 @@ def to_grey(pixels: pyvips.Image) -> pyvips.Image:
     return to_srgb(pixels).colourspace("grey16" if pixels.format == "ushort" else "b-w")
 
 
+def without_profile(pixels: pyvips.Image) -> pyvips.Image:
+    """Apply the profile, if there is one: grey stays grey, and anything else becomes sRGB."""
+    if space_of(pixels) != "grey":
+        return to_srgb(pixels)
+    return to_grey(to_srgb(pixels)) if icc_profile(pixels) else pixels
+
+
+def to_8_bits(pixels: pyvips.Image) -> pyvips.Image:
+    """Bring grey or RGB integers to 8 bits a channel."""
+    return pixels.colourspace("b-w" if pixels.bands < 3 else "srgb") if pixels.format == "ushort" else pixels
+
+
 def to_integers(pixels: pyvips.Image, *, deep: bool) -> pyvips.Image:
     """Bring grey floats of unknown range to 8 or 16 bits; see `frame.to_range`."""
     pixels = to_range(pixels, 65535 if deep else 255)

@@ -6,12 +6,10 @@ from progimage.engine.formats import FORMATS
 from progimage.engine.geometry import Size, fitting, sizes_on_the_way
 from progimage.engine.limits import Limits
 from progimage.engine.operations import Operations
-from progimage.engine.parameters import declared
+from progimage.engine.parameters import by_name
 from progimage.engine.source import Source
 from progimage.engine.spec import RenditionSpec, changes_pixels
 
-# A JPEG can be decoded at these fractions of its size (libjpeg's scaled inverse DCT).
-_JPEG_SHRINKS = (8, 4, 2)
 _SPARE = 2
 """A shrunken picture has at least so many times the pixels a side that are asked for, so that resampling decides."""
 _SHIFT = 0.1
@@ -86,10 +84,9 @@ def decoding(source: Source, spec: RenditionSpec, reader: str) -> Decoding:
     target = fitting(size, first, vector=source.vector).resized
     if source.vector:
         return Decoding(draw=max(target[0] / size[0], target[1] / size[1]), metadata=metadata)
-    if source.format.name in ("JPEG", "MPO"):
-        for shrink in _JPEG_SHRINKS:
-            if all(_may_shrink(side, wanted, shrink) for side, wanted in zip(size, target, strict=True)):
-                return Decoding(shrink, metadata=metadata)
+    for shrink in source.shrinks:
+        if all(_may_shrink(side, wanted, shrink) for side, wanted in zip(size, target, strict=True)):
+            return Decoding(shrink, metadata=metadata)
     return Decoding(metadata=metadata)
 
 
@@ -106,5 +103,4 @@ def _upright(source: Source, spec: RenditionSpec) -> Size:
 
 def _given(operations: Operations, name: str) -> str:
     value = getattr(operations, name)
-    kind = next(one.kind for one in declared(type(operations)) if one.name == name)
-    return "" if value is None else kind.write(value)
+    return "" if value is None else by_name(RenditionSpec)[name].kind.write(value)

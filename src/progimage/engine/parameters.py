@@ -3,8 +3,9 @@
 Parsing, the canonical string, the error messages, the OpenAPI document and docs/transformations.md come from there.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from typing import Any
 from urllib.parse import quote
 
@@ -52,34 +53,38 @@ def parameter(kind: Kind, doc: str, group: str, *, default: Any = None, **more: 
     return field(default=default, kw_only=True, metadata={"parameter": declared})
 
 
-def declared(owner: type | Any) -> Iterator[Parameter]:
-    """Go through the parameters of a dataclass in the order of their declaration."""
-    for entry in fields(owner):
-        if "parameter" in entry.metadata:
-            known: Parameter = entry.metadata["parameter"]
-            yield Parameter(**{**vars(known), "name": entry.name})
+@cache
+def declared(owner: type) -> tuple[Parameter, ...]:
+    """Return the parameters of a dataclass in the order of their declaration."""
+    entries = (entry for entry in fields(owner) if "parameter" in entry.metadata)
+    return tuple(replace(entry.metadata["parameter"], name=entry.name) for entry in entries)
 
 
-def parse(known: Iterable[Parameter], query: Iterable[tuple[str, str]], where: str = "") -> dict[str, Any]:
+@cache
+def by_name(owner: type) -> dict[str, Parameter]:
+    """Return the parameters of a dataclass by each of their names, aliases among them."""
+    return {name: one for one in declared(owner) for name in (one.name, *one.aliases)}
+
+
+def parse(owner: type, query: Iterable[tuple[str, str]], where: str = "") -> dict[str, Any]:
     """Parse names and values.
 
     Args:
-        known: The parameters that there are.
+        owner: The dataclass that declares the parameters.
         query: Names and values, in any order.
         where: What to put before a name in an error message.
 
     Raises:
         InvalidParameter: One is unknown, given twice, out of its range, or means nothing without another.
     """
-    known = list(known)
-    by_name = {name: one for one in known for name in (one.name, *one.aliases)}
+    known = by_name(owner)
     values: dict[str, Any] = {}
     given: dict[str, str] = {}
     for name, text in query:
         shown = text[:_LONGEST_SHOWN]
-        found = by_name.get(name)
+        found = known.get(name)
         if found is None:
-            raise UnknownParameter(f"{where}{name}"[:_LONGEST_SHOWN], shown, sorted(by_name))
+            raise UnknownParameter(f"{where}{name}"[:_LONGEST_SHOWN], shown, sorted(known))
         if found.name in values:
             raise InvalidParameter(f"{where}{name}", shown, "a parameter is given once")
         try:
@@ -87,7 +92,7 @@ def parse(known: Iterable[Parameter], query: Iterable[tuple[str, str]], where: s
         except ValueError:
             raise InvalidParameter(f"{where}{name}", shown, found.kind.allowed) from None
         given[found.name] = shown
-    for one in known:
+    for one in declared(owner):
         if one.name in values and one.needs and one.needs not in values:
             raise InvalidParameter(f"{where}{one.name}", given[one.name], f"only together with {one.needs}")
     return values
@@ -95,7 +100,7 @@ def parse(known: Iterable[Parameter], query: Iterable[tuple[str, str]], where: s
 
 def written(owner: Any) -> list[tuple[str, str]]:
     """Return the names and canonical texts of a dataclass' parameters that are not at their defaults."""
-    values = ((one, getattr(owner, one.name)) for one in declared(owner))
+    values = ((one, getattr(owner, one.name)) for one in declared(type(owner)))  # type: ignore[arg-type]
     return [(one.name, one.kind.write(value)) for one, value in values if value != one.default]
 
 

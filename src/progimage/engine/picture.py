@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pyvips
 
-from progimage.engine.colourspace import drop_unfit_profile, space_of, to_grey, to_integers, to_srgb
+from progimage.engine.colourspace import drop_unfit_profile, to_8_bits, to_integers, without_profile
 from progimage.engine.decode import Decoding, decode, with_readers
 from progimage.engine.frame import Frame
 from progimage.engine.limits import Limits
@@ -44,9 +44,9 @@ def open_picture(path: Path, limits: Limits, longest: int | None = None) -> Pict
 
 def _decoded(source: Source, reader: str, longest: int | None) -> Picture:
     shrink = 1
-    if longest and reader == "vips" and source.format.name in ("JPEG", "MPO"):
+    if longest and reader == "vips":
         spare = max(source.width, source.height) // (2 * longest)
-        shrink = max(fraction for fraction in (1, 2, 4, 8) if fraction <= max(1, spare))
+        shrink = next((fraction for fraction in source.shrinks if fraction <= spare), 1)
     frame = next(decode(source, reader, 0, 1, Decoding(shrink)))
     pixels = as_picture(frame)
     return Picture(pixels, frame.stands_for or (pixels.width, pixels.height))
@@ -57,9 +57,7 @@ def as_picture(frame: Frame) -> pyvips.Image:
     pixels = drop_unfit_profile(frame.pixels).copy_memory().autorot()
     if pixels.format in ("float", "double"):
         pixels = to_integers(pixels, deep=False)
-    pixels = to_grey(to_srgb(pixels)) if space_of(pixels) == "grey" else to_srgb(pixels)
-    if pixels.format == "ushort":
-        pixels = pixels.colourspace("b-w" if pixels.bands < 3 else "srgb")
+    pixels = to_8_bits(without_profile(pixels))
     bands, interpretation = pixels.bands, pixels.interpretation
     # Anew, so that no metadata of its own comes along into another picture.
     bare = pyvips.Image.new_from_memory(pixels.write_to_memory(), pixels.width, pixels.height, bands, "uchar")

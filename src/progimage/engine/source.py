@@ -83,6 +83,11 @@ class Source:
         """It is a drawing, which can be drawn at any size."""
         return self.format.name == "SVG"
 
+    @property
+    def shrinks(self) -> tuple[int, ...]:
+        """Into how many parts a side can be divided while libvips decodes it: libjpeg's scaled inverse DCT."""
+        return (8, 4, 2) if self.format.name in ("JPEG", "MPO") else ()
+
     def readers(self) -> list[str]:
         """Return the codecs to decode it with, in the order in which to try them.
 

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 from progimage.engine.errors import InvalidParameter
 from progimage.engine.formats import FORMATS, Format
 from progimage.engine.operations import Operations
-from progimage.engine.parameters import Parameter, declared, parameter, parse, query_string, written
+from progimage.engine.parameters import by_name, declared, parameter, parse, query_string, written
 from progimage.engine.values import Choice, Flag, Number, OrWord, Words, whole
 
 MAX_STAGES = 16
@@ -38,7 +38,7 @@ class Stages:
         for part in _split(text, ";"):
             name, _, value = part.partition(":")
             pairs.append((name, _ESCAPED.sub(r"\1", value)))
-        values = parse(declared(Operations), pairs, f"ops {number}: ")
+        values = parse(Operations, pairs, f"ops {number}: ")
         stage = Operations(**values)
         _check_shape(stage)
         return stage
@@ -141,13 +141,13 @@ class RenditionSpec(Operations):
                 format, or contradicts another.
         """
         row = FORMATS[format]
-        values = parse(declared(cls), query)
+        values = parse(cls, query)
         droppable = drop_unfit if not isinstance(drop_unfit, bool) else values if drop_unfit else ()
         values = {name: v for name, v in values.items() if name not in droppable or not _unfit(name, v, row)}
         for name, value in values.items():
             allowed = _unfit(name, value, row)
             if allowed:
-                raise InvalidParameter(name, _parameter(name).kind.write(value), allowed)
+                raise InvalidParameter(name, by_name(RenditionSpec)[name].kind.write(value), allowed)
         spec = cls(row.name, **values)
         _check_shape(spec)
         _check_together(spec, values)
@@ -195,16 +195,13 @@ def changes_pixels(operations: Operations) -> bool:
 
 def canonical_name(name: str) -> str:
     """Return a parameter's own name for any of its names; an unknown one stays as it is."""
-    return next((one.name for one in declared(RenditionSpec) if name in one.aliases), name)
-
-
-def _parameter(name: str) -> Parameter:
-    return next(one for one in declared(RenditionSpec) if one.name == name)
+    known = by_name(RenditionSpec).get(name)
+    return known.name if known else name
 
 
 def _unfit(name: str, value: Any, format: Format) -> str | None:
     """Say what would be allowed if a parameter of the output is not for this format; None if it is."""
-    feature = _parameter(name).feature
+    feature = by_name(RenditionSpec)[name].feature
     if name == "keep":
         held = [kind for kind in ("exif", "icc", "xmp") if kind in format.keeps]
         return None if value <= set(held) else f"what {format.name} can hold: {', '.join(held) or 'nothing'}"
@@ -238,7 +235,7 @@ def _check_together(spec: RenditionSpec, given: dict[str, Any]) -> None:
         operations = {field.name for field in fields(Operations)}
         for name in given:
             if name in operations:
-                text = _parameter(name).kind.write(given[name])
+                text = by_name(RenditionSpec)[name].kind.write(given[name])
                 raise InvalidParameter(name, text, "not beside ops: make it one of its stages")
 
 

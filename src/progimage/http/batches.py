@@ -19,7 +19,6 @@ from progimage.http.problems import ClientGone, Problem, to_problem
 NDJSON, ZIP = "application/x-ndjson", "application/zip"
 RESULTS = "results.ndjson"
 """The member of a ZIP that tells what became of each item."""
-_CHUNK = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +122,6 @@ async def as_zip(items: AsyncIterator[Result]) -> AsyncIterator[bytes]:
 async def _in_thread(chunks: Any) -> AsyncIterator[bytes]:
     while chunk := await asyncio.to_thread(next, chunks, None):
         yield chunk
-
-
-async def file_chunks(path: Path) -> AsyncIterator[bytes]:
-    """Read a file."""
-    with path.open("rb") as file:
-        while chunk := await asyncio.to_thread(file.read, _CHUNK):
-            yield chunk
 
 
 @dataclass(frozen=True, slots=True)

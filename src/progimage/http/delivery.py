@@ -104,21 +104,26 @@ class Delivery:
             await self._send_bytes(send, start, end)
 
     async def _send_bytes(self, send: Send, start: int, end: int) -> None:
-        read = self.stream or self._read_file
-        async for chunk in read(start, end):
+        if self.stream:
+            chunks = self.stream(start, end)
+        else:
+            assert self.path is not None
+            chunks = file_chunks(self.path, start, end)
+        async for chunk in chunks:
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _read_file(self, start: int, end: int) -> AsyncIterator[bytes]:
-        assert self.path is not None
-        with self.path.open("rb") as file:
-            file.seek(start)
-            while start < end:
-                chunk = await asyncio.to_thread(file.read, min(_CHUNK, end - start))
-                if not chunk:
-                    return
-                start += len(chunk)
-                yield chunk
+
+async def file_chunks(path: Path, start: int, end: int) -> AsyncIterator[bytes]:
+    """Read a file's bytes from `start` up to, and without, `end`."""
+    with path.open("rb") as file:
+        file.seek(start)
+        while start < end:
+            chunk = await asyncio.to_thread(file.read, min(_CHUNK, end - start))
+            if not chunk:
+                return
+            start += len(chunk)
+            yield chunk
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
 from litestar.openapi.spec.media_type import OpenAPIMediaType
 
 from progimage.access import EXPIRES, SIGNATURE
-from progimage.engine import FORMATS, RenditionSpec
+from progimage.engine import RenditionSpec
 from progimage.engine import parameters as engine_parameters
 from progimage.http.batches import NDJSON, ZIP
-from progimage.http.requested import AUTO, PRESET
+from progimage.http.requested import AUTO, PRESET, extensions
 
 _ORIGINAL = "/storage/{reference}"
 _UPLOADS = ("/storage", "/storage/{reference}", "/info")
@@ -103,7 +103,7 @@ def _json_body() -> RequestBody:
         type=OpenAPIType.OBJECT,
         properties={
             "references": texts,
-            "extension": Schema(type=OpenAPIType.STRING, enum=_extensions()),
+            "extension": Schema(type=OpenAPIType.STRING, enum=extensions()),
             "presets": texts,
             "queries": texts,
         },
@@ -112,17 +112,13 @@ def _json_body() -> RequestBody:
     return RequestBody(required=True, content={"application/json": OpenAPIMediaType(schema=document)})
 
 
-def _extensions() -> list[str]:
-    return [AUTO, *sorted(e for f in FORMATS.values() if f.can_write for e in f.extensions)]
-
-
 def _extension() -> Parameter:
     return Parameter(
         name="extension",
         param_in="path",
         required=True,
         description=f"The format to convert to; `{AUTO}` takes the one that suits best.",
-        schema=Schema(type=OpenAPIType.STRING, enum=_extensions()),
+        schema=Schema(type=OpenAPIType.STRING, enum=extensions()),
     )
 
 

@@ -3,11 +3,10 @@
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 from urllib.parse import parse_qsl, quote
 
 import msgspec
-from litestar import Request, post
+from litestar import post
 from litestar.datastructures import State
 from litestar.types import ASGIApp
 
@@ -19,10 +18,11 @@ from progimage.http.problems import Problem
 from progimage.http.requested import (
     AUTO,
     PRESET,
+    AnyRequest,
     Asked,
     parsed,
     preset,
-    query_of,
+    refuse_query,
     refuse_unsigned,
     spec_of,
     writable,
@@ -30,7 +30,6 @@ from progimage.http.requested import (
 from progimage.library import ImageLibrary, is_original, rendition_digest
 from progimage.settings import Settings
 
-AnyRequest = Request[Any, Any, Any]
 _LARGEST_BODY = 1024 * 1024
 
 
@@ -56,8 +55,7 @@ class RenditionsWanted(msgspec.Struct, forbid_unknown_fields=True):
 )
 async def several_renditions(request: AnyRequest, state: State) -> ASGIApp:
     """Answer a stream of results."""
-    for name, value in query_of(request):
-        raise Problem(400, "invalid-parameter", "There are no parameters here.", parameter=name, given=value)
+    refuse_query(request)
     kind = preferred(request, NDJSON)
     settings: Settings = state.settings
     library: ImageLibrary = state.library

@@ -17,6 +17,7 @@ AUTO = "auto"
 """The extension that leaves the choice of the format to us."""
 PRESET, DOWNLOAD = "preset", "download"
 
+AnyRequest = Request[Any, Any, Any]
 Query = list[tuple[str, str]]
 
 
@@ -33,12 +34,25 @@ class Asked:
     droppable: frozenset[str] = frozenset()
 
 
-def query_of(request: Request[Any, Any, Any]) -> Query:
+def query_of(request: AnyRequest) -> Query:
     """Return the names and values of a request's query."""
     return list(request.query_params.multi_items())
 
 
-def transformations_of(request: Request[Any, Any, Any], state: State) -> Asked:
+def refuse_query(
+    request: AnyRequest, known: tuple[str, ...] = (), detail: str = "There is no such parameter here."
+) -> None:
+    """Refuse what a query has beyond some parameters.
+
+    Raises:
+        Problem: 400.
+    """
+    for name, value in query_of(request):
+        if name not in known:
+            raise Problem(400, "invalid-parameter", detail, parameter=name, given=value, allowed=list(known))
+
+
+def transformations_of(request: AnyRequest, state: State) -> Asked:
     """Return the transformations that a request asks for, with those of its preset; `download` is left out.
 
     Raises:
@@ -142,6 +156,11 @@ def spec_of(extension: str, asked: Asked, info: ImageInfo, accept: str, settings
     return RenditionSpec.parse(format, query, drop_unfit=True)
 
 
+def extensions() -> list[str]:
+    """Return every extension that can be asked for."""
+    return [AUTO, *sorted(e for f in FORMATS.values() if f.can_write for e in f.extensions)]
+
+
 def writable(extension: str) -> Format:
     """Return the format that an extension stands for.
 
@@ -151,8 +170,7 @@ def writable(extension: str) -> Format:
     format = by_extension(extension)
     if format and format.can_write:
         return format
-    allowed = [AUTO, *sorted(e for f in FORMATS.values() if f.can_write for e in f.extensions)]
-    shown = extension[:100]
+    allowed, shown = extensions(), extension[:100]
     if format:
         detail = f"{format.name} can be read, but not written."
         raise Problem(400, "format-not-writable", detail, parameter="extension", given=shown, allowed=allowed)

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from typing import Annotated, Any
 
 import msgspec
-from litestar import Controller, Request, Response, delete, get, post, put, route
+from litestar import Controller, Response, delete, get, post, put, route
 from litestar.datastructures import State
 from litestar.enums import MediaType
 from litestar.openapi.datastructures import ResponseSpec
@@ -25,11 +25,10 @@ from progimage.http.documents import (
 )
 from progimage.http.ingest import Ingest, clean_filename, unless_disconnected
 from progimage.http.problems import Problem
-from progimage.http.requested import AUTO, query_of, spec_of, transformations_of
+from progimage.http.requested import AUTO, AnyRequest, refuse_query, spec_of, transformations_of
 from progimage.library import ImageLibrary, is_original, rendition_digest, result_digest
 from progimage.storage import Record
 
-AnyRequest = Request[Any, Any, Any]
 _COLOURS = whole(1, 32)
 _USUAL_COLOURS = 6
 
@@ -103,12 +102,7 @@ class Storage(Controller):
         reference, dot, extension = reference.partition(".")
         record = await state.library.get(reference)
         if not dot:
-            for name, value in query_of(request):
-                if name != "download":
-                    raise Problem(
-                        400, "invalid-parameter", "An original takes no such parameter; add an extension.",
-                        parameter=name, given=value, allowed=["download"],
-                    )  # fmt: skip
+            refuse_query(request, ("download",), "An original takes no such parameter; add an extension.")
             return _original(request, state, record, record.blob.info.media_type, download)
         asked, extension = transformations_of(request, state), extension.lower()
         accept = request.headers.get("accept", "")
@@ -149,7 +143,7 @@ class Storage(Controller):
     )
     async def placeholder(self, request: AnyRequest, state: State, reference: str) -> ASGIApp:
         """Answer the placeholders of an image."""
-        _refuse_query(request, ())
+        refuse_query(request)
         record = await state.library.get(reference)
         return await _described(request, state, record, "placeholder", lambda: state.library.placeholder(record))
 
@@ -173,7 +167,7 @@ class Storage(Controller):
         ] = None,
     ) -> ASGIApp:
         """Answer the dominant colours of an image."""
-        _refuse_query(request, ("colors",))
+        refuse_query(request, ("colors",))
         record = await state.library.get(reference)
         count = _USUAL_COLOURS
         if colors is not None:
@@ -187,7 +181,7 @@ class Storage(Controller):
 
 
 async def _upload(request: AnyRequest, state: State, filename: str | None) -> Response[Any]:
-    _refuse_query(request, ())
+    refuse_query(request)
     ingest: Ingest = state.ingest
     library: ImageLibrary = state.library
     with ExitStack() as files:
@@ -260,19 +254,6 @@ def _identity(
     state: State, record: Record, etag: str, media_type: str, filename: str | None, vary: str | None = None
 ) -> Identity:
     return Identity(etag, record.uploaded_at, media_type, state.settings.cache_control, filename, vary)
-
-
-def _refuse_query(request: AnyRequest, known: tuple[str, ...]) -> None:
-    for name, value in query_of(request):
-        if name not in known:
-            raise Problem(
-                400,
-                "invalid-parameter",
-                "There is no such parameter here.",
-                parameter=name,
-                given=value,
-                allowed=list(known),
-            )
 
 
 def _download_name(record: Record, download: str | None, extension: str) -> str | None:

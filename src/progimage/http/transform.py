@@ -5,21 +5,30 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from litestar import Request, Response, post, route
+from litestar import Response, post, route
 from litestar.datastructures import State
 from litestar.enums import MediaType
 from litestar.types import ASGIApp, Method
 
 from progimage.engine import FORMATS, RenditionSpec
-from progimage.http.batches import ZIP, Result, Streamed, as_ndjson, as_zip, file_chunks, preferred, results
-from progimage.http.delivery import disposition
+from progimage.http.batches import ZIP, Result, Streamed, as_ndjson, as_zip, preferred, results
+from progimage.http.delivery import disposition, file_chunks
 from progimage.http.documents import InspectedImage, problems
 from progimage.http.ingest import Ingest, clean_filename, unless_disconnected
 from progimage.http.problems import Problem
-from progimage.http.requested import AUTO, DOWNLOAD, Asked, parsed, query_of, spec_of, transformations_of
+from progimage.http.requested import (
+    AUTO,
+    DOWNLOAD,
+    AnyRequest,
+    Asked,
+    parsed,
+    query_of,
+    refuse_query,
+    spec_of,
+    transformations_of,
+)
 from progimage.library import ImageLibrary, Upload
 
-AnyRequest = Request[Any, Any, Any]
 TRANSFORM = "transform"
 _FALLBACK = "PNG"
 _METHODS: tuple[Method, ...] = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
@@ -35,8 +44,7 @@ _METHODS: tuple[Method, ...] = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 )
 async def describe(request: AnyRequest, state: State) -> Response[InspectedImage]:
     """Answer what the image of the body is like."""
-    for name, value in query_of(request):
-        raise Problem(400, "invalid-parameter", "There are no parameters here.", parameter=name, given=value)
+    refuse_query(request)
     library: ImageLibrary = state.library
     with ExitStack() as files:
         upload = _only(await _received(request, state, files))
@@ -56,12 +64,11 @@ async def transform(request: AnyRequest, state: State, name: str) -> ASGIApp:
         raise Problem(405, "method-not-allowed", "This path does not take this method.", headers={"allow": "POST"})
     request.scope["path_template"] = f"/{TRANSFORM}.{{extension}}" if dot else f"/{TRANSFORM}"  # for the metrics
     asked, extension = transformations_of(request, state), extension.lower()
-    if dot:
-        parsed(extension, asked)  # before the body is waited for
+    spec = parsed(extension, asked) if dot else None  # before the body is waited for
     files = ExitStack()
     try:
         uploads = await _received(request, state, files)
-        wanted = _Wanted(request, state, asked, extension if dot else None)
+        wanted = _Wanted(request, state, asked, extension if dot else None, spec)
         if len(uploads) > 1:
             return _several(wanted, uploads, files)
         result = await unless_disconnected(request.receive, wanted.transformed(uploads[0], 1))
@@ -75,11 +82,14 @@ async def transform(request: AnyRequest, state: State, name: str) -> ASGIApp:
 class _Wanted:
     """What a request wants of each of its images."""
 
-    def __init__(self, request: AnyRequest, state: State, asked: Asked, extension: str | None) -> None:
+    def __init__(
+        self, request: AnyRequest, state: State, asked: Asked, extension: str | None, spec: RenditionSpec | None
+    ) -> None:
         self.request = request
         self.library: ImageLibrary = state.library
         self.asked = asked
         self.extension = extension
+        self._fixed = None if extension == AUTO else spec  # without it, the format depends on the image
         self._settings = state.settings
 
     async def transformed(self, upload: Upload, number: int) -> Result:
@@ -100,8 +110,8 @@ class _Wanted:
             return Result(document, target, f"{number}-{stem}.{format.extensions[0]}", files.pop_all())
 
     async def _spec(self, upload: Upload) -> RenditionSpec:
-        if self.extension is not None and self.extension != AUTO:
-            return parsed(self.extension, self.asked)
+        if self._fixed:
+            return self._fixed
         info = await self.library.inspect(upload.path)
         if self.extension == AUTO:
             return spec_of(AUTO, self.asked, info, self.request.headers.get("accept", ""), self._settings)
@@ -118,7 +128,9 @@ def _one(wanted: _Wanted, result: Result, files: ExitStack) -> ASGIApp:
     if name is not None:
         name = clean_filename(name) or result.name.partition("-")[2]
         headers.append((b"content-disposition", disposition(name).encode("latin-1")))
-    return Streamed(file_chunks(result.path), result.document["media_type"], files, tuple(headers))
+    return Streamed(
+        file_chunks(result.path, 0, result.document["bytes"]), result.document["media_type"], files, tuple(headers)
+    )
 
 
 def _several(wanted: _Wanted, uploads: list[Upload], files: ExitStack) -> ASGIApp:

@@ -4,7 +4,15 @@ from dataclasses import replace
 
 import pyvips
 
-from progimage.engine.colourspace import drop_unfit_profile, space_of, to_grey, to_integers, to_srgb
+from progimage.engine.colourspace import (
+    drop_unfit_profile,
+    space_of,
+    to_8_bits,
+    to_grey,
+    to_integers,
+    to_srgb,
+    without_profile,
+)
 from progimage.engine.frame import Frame, icc_profile
 from progimage.engine.modes import has_alpha, is_deep, is_grey, nearest
 from progimage.engine.operations import Operations
@@ -31,8 +39,8 @@ def colour(frame: Frame, operations: Operations, plan: Plan) -> Frame:
             return replace(frame, pixels=pixels.cast("float"), mode=mode)
         pixels = to_integers(pixels, deep=is_deep(mode))
     pixels = _to_space(pixels, mode, _keeps_profile(plan))
-    if pixels.format == "ushort" and not is_deep(mode) and mode != "F":
-        pixels = pixels.colourspace("b-w" if pixels.bands < 3 else "srgb")
+    if not is_deep(mode) and mode != "F":
+        pixels = to_8_bits(pixels)
     if pixels.format == "uchar" and is_deep(mode):
         pixels = _deepened(pixels)
     if mode == "F":
@@ -54,8 +62,8 @@ def _to_space(pixels: pyvips.Image, mode: str, keep_profile: bool) -> pyvips.Ima
     profile = icc_profile(pixels)
     if here == there and (keep_profile or not profile):
         return pixels
-    if there == "grey" and here == "grey":  # only its profile has to go
-        return to_srgb(pixels).colourspace("grey16" if pixels.format == "ushort" else "b-w")
+    if there == here == "grey":
+        return without_profile(pixels)
     return to_grey(pixels) if there == "grey" else to_srgb(pixels)
 
 

@@ -27,10 +27,14 @@ def framing(frame: Frame, operations: Operations, plan: Plan) -> Frame:
     if operations.radius:
         pixels = times_alpha(pixels, _rounded_box(pixels.width, pixels.height, operations))
     if operations.mask:
-        mask = open_picture(plan.images[operations.mask], plan.limits).pixels
-        opacity = alpha_band(mask) if mask.hasalpha() else to_grey(mask)
+        opacity = plan.settle((id(operations), "mask"), lambda: _opacity(operations, plan))
         pixels = times_alpha(pixels, resized(opacity, (pixels.width, pixels.height), operations.kernel) / 255)
     return frame if pixels is frame.pixels else replace(frame, pixels=pixels, mode=mode_of(pixels))
+
+
+def _opacity(operations: Operations, plan: Plan) -> pyvips.Image:
+    mask = open_picture(plan.images[operations.mask or ""], plan.limits).pixels
+    return alpha_band(mask) if mask.hasalpha() else to_grey(mask)
 
 
 def _bordered(pixels: pyvips.Image, operations: Operations) -> pyvips.Image:
