@@ -117,6 +117,7 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
         pool,
         limits,
         LibraryWatcher(),
+        ladder=settings.ladder,
     )
     app.state.library = library
     app.state.ingest = Ingest(spool, settings.max_upload_bytes, settings.max_upload_parts)

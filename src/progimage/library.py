@@ -11,23 +11,29 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
+import structlog
 
 from progimage.engine import (
     ENGINE_VERSION,
+    SIDES,
     ImageInfo,
     InvalidParameter,
     Limits,
     Placeholder,
     Rendered,
     RenditionSpec,
+    Survey,
     Swatch,
     inspect,
     palette,
     placeholder,
     render,
+    survey,
 )
-from progimage.storage import Blob, BlobStore, Record, Records, RenditionCache, Spool
+from progimage.storage import Blob, BlobMissing, BlobStore, Record, Records, RenditionCache, Spool
 from progimage.workers import WorkerPool
+
+log = structlog.get_logger(__name__)
 
 
 class UnknownReference(Exception):
@@ -69,6 +75,7 @@ class ImageLibrary:
         pool: The workers.
         limits: The largest image to accept.
         watcher: Is told of every rendition.
+        ladder: Make smaller copies of what is uploaded.
     """
 
     def __init__(
@@ -80,6 +87,8 @@ class ImageLibrary:
         pool: WorkerPool,
         limits: Limits,
         watcher: Watcher,
+        *,
+        ladder: bool = True,
     ) -> None:
         """Bring the parts together."""
         self.records = records
@@ -89,6 +98,7 @@ class ImageLibrary:
         self.pool = pool
         self._limits = limits
         self._watcher = watcher
+        self._ladder = ladder
         self._rendering: dict[str, _Flight] = {}
 
     async def add(self, uploads: list[Upload]) -> list[Record]:
@@ -97,22 +107,24 @@ class ImageLibrary:
         Raises:
             EngineError: One is not an image, is corrupt, or too large. Of several, a note on the exception says which.
         """
-        infos = []
-        for number, upload in enumerate(uploads, 1):
-            try:
-                infos.append(await self._validated(upload))
-            except Exception as error:
-                if len(uploads) > 1:
-                    error.add_note(f"image {number} of {len(uploads)}")
-                raise
-        now = datetime.now(UTC)
-        records = []
-        for upload, info in zip(uploads, infos, strict=True):
-            blob = Blob(upload.sha256, upload.bytes, info)
-            if not await self.records.claim(blob):
-                await self.blobs.put(blob.sha256, upload.path)
-            records.append(Record(str(uuid.uuid4()), blob, upload.filename, now))
-        await self.records.add(records)
+        with ExitStack() as files:
+            surveys = []
+            for number, upload in enumerate(uploads, 1):
+                try:
+                    surveys.append(await self._surveyed(upload, files))
+                except Exception as error:
+                    if len(uploads) > 1:
+                        error.add_note(f"image {number} of {len(uploads)}")
+                    raise
+            now = datetime.now(UTC)
+            records = []
+            for upload, (survey, steps) in zip(uploads, surveys, strict=True):
+                blob = Blob(upload.sha256, upload.bytes, survey.info, survey.ladder)
+                if not await self.records.claim(blob):
+                    paths = [upload.path, *(steps[step.side] for step in (blob.ladder.steps if blob.ladder else ()))]
+                    await asyncio.gather(*map(self.blobs.put, blob.names, paths))
+                records.append(Record(str(uuid.uuid4()), blob, upload.filename, now))
+            await self.records.add(records)
         return records
 
     async def get(self, reference: str) -> Record:
@@ -263,15 +275,19 @@ class ImageLibrary:
         if self._rendering.get(name) is flight:
             del self._rendering[name]
 
-    def _delete_blob(self, sha256: str) -> None:
-        self.blobs.delete(sha256)
-        self.renditions.remove(sha256)
+    def _delete_blob(self, blob: Blob) -> None:
+        for name in reversed(blob.names):
+            self.blobs.delete(name)
+        self.renditions.remove(blob.sha256)
 
-    async def _validated(self, upload: Upload) -> ImageInfo:
+    async def _surveyed(self, upload: Upload, files: ExitStack) -> tuple[Survey, dict[int, Path]]:
+        """Survey an upload, unless its bytes are known; the steps of its ladder stay as long as `files` is open."""
         known = await self.records.stored_blob(upload.sha256)
         if known:
-            return known.info
-        return await self.pool.run(inspect, upload.path, self._limits)
+            return Survey(known.info, known.ladder), {}
+        sides = SIDES if self._ladder else ()
+        steps = {side: files.enter_context(self.spool.file(self.spool.outgoing)) for side in sides}
+        return await self.pool.run(survey, upload.path, self._limits, steps), steps
 
     async def _render(self, record: Record, spec: RenditionSpec, name: str) -> Path:
         started = asyncio.get_running_loop().time()
@@ -279,11 +295,24 @@ class ImageLibrary:
             source = files.enter_context(self.spool.file(self.spool.incoming))
             target = files.enter_context(self.spool.file(self.spool.outgoing))
             images = await self._other_images(spec, files)
-            await self.blobs.fetch(record.blob.sha256, source)
-            await self.pool.run(render, source, spec, target, self._limits, images)
+            stands_for = await self._fetch_source(record.blob, spec, source)
+            await self.pool.run(render, source, spec, target, self._limits, images, stands_for)
             path = await asyncio.to_thread(self.renditions.add, record.blob.sha256, name, target)
         self._watcher.rendition(spec.format, asyncio.get_running_loop().time() - started)
         return path
+
+    async def _fetch_source(self, blob: Blob, spec: RenditionSpec, source: Path) -> tuple[int, int] | None:
+        """Bring what a rendition is made of: the original, or a step of the ladder, for whose full size it stands."""
+        step = blob.ladder.step_for(spec) if blob.ladder else None
+        if blob.ladder and step:
+            try:
+                await self.blobs.fetch(blob.step_name(step), source)
+            except BlobMissing as error:
+                log.warning("a step of a ladder is missing; the original is taken", name=str(error))
+            else:
+                return blob.ladder.size
+        await self.blobs.fetch(blob.sha256, source)
+        return None
 
 
 class _Flight:

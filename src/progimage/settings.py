@@ -42,6 +42,13 @@ class Settings(BaseSettings):
             " data folder."
         ),
     ] = None
+    ladder: Annotated[
+        bool,
+        Field(
+            description="Keep smaller copies of each image that is uploaded, 1024 and 512 pixels wide or high, from"
+            " which small renditions are made many times faster. They take about a tenth of the original's bytes more."
+        ),
+    ] = True
     cache_bytes: Annotated[
         int, Field(ge=0, description="How much disk the cache of renditions may take, in bytes.")
     ] = 2 * GiB

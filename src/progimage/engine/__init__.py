@@ -18,7 +18,8 @@ from progimage.engine.errors import (
     UnknownParameter,
 )
 from progimage.engine.formats import FORMATS, Format, by_extension
-from progimage.engine.inspect import ImageInfo, inspect
+from progimage.engine.inspect import ImageInfo, Survey, inspect, survey
+from progimage.engine.ladder import SIDES, Ladder, Step
 from progimage.engine.limits import Limits
 from progimage.engine.look import Placeholder, Swatch, palette, placeholder
 from progimage.engine.pipeline import ENGINE_VERSION, Rendered, render
@@ -27,18 +28,22 @@ from progimage.engine.spec import RenditionSpec
 __all__ = [
     "ENGINE_VERSION",
     "FORMATS",
+    "SIDES",
     "CannotRepresent",
     "CorruptImage",
     "EngineError",
     "Format",
     "ImageInfo",
     "InvalidParameter",
+    "Ladder",
     "LimitExceeded",
     "Limits",
     "NotAnImage",
     "Placeholder",
     "Rendered",
     "RenditionSpec",
+    "Step",
+    "Survey",
     "Swatch",
     "UnknownParameter",
     "by_extension",
@@ -46,4 +51,5 @@ __all__ = [
     "palette",
     "placeholder",
     "render",
+    "survey",
 ]

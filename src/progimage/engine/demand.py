@@ -3,15 +3,14 @@
 from progimage.engine.decode import Decoding
 from progimage.engine.errors import InvalidParameter
 from progimage.engine.formats import FORMATS
-from progimage.engine.geometry import Size, fitting, sizes_on_the_way
+from progimage.engine.geometry import Size, sizes_on_the_way
+from progimage.engine.ladder import resampled_to, suffices
 from progimage.engine.limits import Limits
 from progimage.engine.operations import Operations
 from progimage.engine.parameters import by_name
 from progimage.engine.source import Source
 from progimage.engine.spec import RenditionSpec, changes_pixels
 
-_SPARE = 2
-"""A shrunken picture has at least so many times the pixels a side that are asked for, so that resampling decides."""
 _SHIFT = 0.1
 """How far, in pixels of the result, an edge may be off for a size that the fraction does not divide."""
 _MEDIAN_PIXELS = 100_000_000
@@ -76,29 +75,31 @@ def decoding(source: Source, spec: RenditionSpec, reader: str) -> Decoding:
         spec: What is asked for.
         reader: The codec.
     """
-    first = spec.stages[0]
-    size = _upright(source, spec)
     metadata = spec.kept - {"icc"}
-    if first.crop or first.trim is not None or reader != "vips":
+    size = _upright(source, spec)
+    target = resampled_to(size, spec.stages[0], vector=source.vector)
+    if target is None or reader != "vips":
         return Decoding(metadata=metadata)
-    target = fitting(size, first, vector=source.vector).resized
     if source.vector:
         return Decoding(draw=max(target[0] / size[0], target[1] / size[1]), metadata=metadata)
-    for shrink in source.shrinks:
-        if all(_may_shrink(side, wanted, shrink) for side, wanted in zip(size, target, strict=True)):
-            return Decoding(shrink, metadata=metadata)
-    return Decoding(metadata=metadata)
+    here = _turned((source.width, source.height), source, spec)
+    shrink = next((fraction for fraction in source.shrinks if _may_shrink(here, target, fraction)), 1)
+    return Decoding(shrink, metadata=metadata)
 
 
-def _may_shrink(side: int, wanted: int, shrink: int) -> bool:
+def _may_shrink(size: Size, target: Size, shrink: int) -> bool:
     # Of a side that is no multiple of the fraction, libvips leaves out what does not fill a pixel.
-    missing = side / shrink - side // shrink
-    return side >= wanted * shrink * _SPARE and missing * wanted / (side / shrink) < _SHIFT
+    whole = size[0] // shrink, size[1] // shrink
+    shifts = (wanted - wanted * part * shrink / side for side, part, wanted in zip(size, whole, target, strict=True))
+    return suffices(whole, target) and max(shifts) < _SHIFT
 
 
 def _upright(source: Source, spec: RenditionSpec) -> Size:
-    turned = spec.autorotate and source.orientation >= 5
-    return (source.height, source.width) if turned else (source.width, source.height)
+    return source.stands_for or _turned((source.width, source.height), source, spec)
+
+
+def _turned(size: Size, source: Source, spec: RenditionSpec) -> Size:
+    return (size[1], size[0]) if spec.autorotate and source.orientation >= 5 else size
 
 
 def _given(operations: Operations, name: str) -> str:

@@ -2,6 +2,7 @@
 
 import io
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import pyvips
 from PIL import ExifTags, ImageCms
 
-from progimage.engine.decode import decode, with_readers
+from progimage.engine.decode import Decoding, decode, with_readers
 from progimage.engine.frame import METADATA, Frame, icc_profile
+from progimage.engine.ladder import SIDES, SPARE, Ladder, build, top_of
 from progimage.engine.limits import Limits
 from progimage.engine.look import is_line_art, perceptual_hash
 from progimage.engine.modes import is_deep
@@ -67,6 +69,19 @@ class ImageInfo:
     line_art: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """All that is learnt and made of an image when it arrives.
+
+    Attributes:
+        info: What it is like.
+        ladder: Its smaller copies, if it has any.
+    """
+
+    info: ImageInfo
+    ladder: Ladder | None
+
+
 def inspect(path: str | Path, limits: Limits) -> ImageInfo:
     """Decode an image file fully, and tell what it is like.
 
@@ -79,11 +94,27 @@ def inspect(path: str | Path, limits: Limits) -> ImageInfo:
         CorruptImage: It is truncated or corrupt.
         LimitExceeded: It is too large.
     """
+    return survey(path, limits, {}).info
+
+
+def survey(path: str | Path, limits: Limits, steps: Mapping[int, Path]) -> Survey:
+    """Decode an image file fully, once; tell what it is like, and make its ladder.
+
+    Args:
+        path: The file.
+        limits: The largest image to accept, held against the header before anything is decoded.
+        steps: The files for the steps of the ladder, by their sides; without any, there is none.
+
+    Raises:
+        NotAnImage: It is in no format that can be read.
+        CorruptImage: It is truncated or corrupt.
+        LimitExceeded: It is too large.
+    """
     source = open_source(Path(path), limits)
-    first, small, duration = _decode_all(source)
+    first, top, small, duration = _decode_all(source)
     orientation, exif = _read_exif(source, first)
     depth = 1 if first.mode == "1" else 32 if first.mode == "F" else 16 if is_deep(first.mode) else 8
-    return ImageInfo(
+    info = ImageInfo(
         format=source.format.name,
         media_type=source.format.media_type,
         width=source.width,
@@ -100,24 +131,45 @@ def inspect(path: str | Path, limits: Limits) -> ImageInfo:
         perceptual_hash=perceptual_hash(small),
         line_art=first.mode == "1" or is_line_art(small),
     )
+    if top is None or not steps:
+        return Survey(info, None)
+    turned = source.orientation > 1
+    size = (source.height, source.width) if source.orientation >= 5 else (source.width, source.height)
+    return Survey(info, build(top, size, steps, turned=turned, flat=info.line_art))
 
 
-def _decode_all(source: Source) -> tuple[Frame, pyvips.Image, int]:
-    """Decode every pixel, and return the first frame, a small picture of it, and the whole duration."""
+def _decode_all(source: Source) -> tuple[Frame, pyvips.Image | None, pyvips.Image, int]:
+    """Decode every pixel.
 
-    def attempt(reader: str) -> tuple[Frame, pyvips.Image, int]:
-        frames = decode(source, reader, 0, source.count)
+    Returns:
+        The first frame, what the ladder is made of, a small picture, and the whole duration in milliseconds.
+    """
+
+    def attempt(reader: str) -> tuple[Frame, pyvips.Image | None, pyvips.Image, int]:
+        frames = decode(source, reader, 0, source.count, _decoding(source, reader))
         first = next(frames)
         # libvips decodes only when pixels are asked for, and these take all of them.
-        small = _small_picture(first)
+        top = top_of(first, (source.width, source.height)) if source.count == 1 and not source.vector else None
+        small = _small_picture(first if top is None else replace(first, pixels=top))
         duration = first.duration
         for frame in frames:
             if reader == "vips":
                 frame.pixels.avg()
             duration += frame.duration
-        return first, small, duration
+        return first, top, small, duration
 
     return with_readers(source, attempt)
+
+
+def _decoding(source: Source, reader: str) -> Decoding:
+    """Return how to decode: a large JPEG smaller, since all that can be broken about it is read just the same."""
+    if source.count > 1 or reader != "vips":
+        return Decoding()
+    least = SIDES[0] * SPARE
+    for shrink in source.shrinks:
+        if source.width % shrink == source.height % shrink == 0 and max(source.width, source.height) >= least * shrink:
+            return Decoding(shrink)
+    return Decoding()
 
 
 def _small_picture(frame: Frame) -> pyvips.Image:

@@ -12,6 +12,7 @@ from progimage.engine.encode import encode
 from progimage.engine.errors import CannotRepresent, InvalidParameter
 from progimage.engine.formats import FORMATS
 from progimage.engine.frame import Frame
+from progimage.engine.geometry import Size
 from progimage.engine.limits import Limits
 from progimage.engine.modes import has_alpha, is_deep
 from progimage.engine.operations import Operations
@@ -51,7 +52,7 @@ OUTPUT: tuple[Step, ...] = (flatten, colour)
 
 _WRITES_PAGES = ("MPO", "PDF", "TIFF")
 _CODECS = ("pillow", "pyvips-binary", "pillow-heif", "pillow-jxl-plugin")
-ENGINE_VERSION = "-".join(["2", *(version(codec) for codec in _CODECS)])
+ENGINE_VERSION = "-".join(["3", *(version(codec) for codec in _CODECS)])
 """Changes whenever the same spec could give other bytes; a part of every rendition's ETag."""
 
 
@@ -76,6 +77,7 @@ def render(
     target: str | Path,
     limits: Limits,
     images: Mapping[str, Path] | None = None,
+    stands_for: Size | None = None,
 ) -> Rendered:
     """Write the rendition of an image file that a spec asks for.
 
@@ -85,6 +87,7 @@ def render(
         target: The file to write; it must not exist, or is written over.
         limits: The largest image to accept, and to make.
         images: The files of the other images that the spec needs, by their references; see `spec.references()`.
+        stands_for: Where `source` is a step of an image's ladder: the image's width and height, upright.
 
     Raises:
         NotAnImage: `source` is in no format that can be read.
@@ -93,7 +96,7 @@ def render(
         InvalidParameter: It has no such page, or a parameter can't be met for this image.
         CannotRepresent: The target format can't hold it.
     """
-    opened = open_source(Path(source), limits, dpi=spec.dpi)
+    opened = replace(open_source(Path(source), limits, dpi=spec.dpi), stands_for=stands_for)
     first, last = _chosen_pages(opened, spec)
     check_demand(opened, spec, last - first, limits)
     format = FORMATS[spec.format]
@@ -115,6 +118,8 @@ def _chosen_pages(source: Source, spec: RenditionSpec) -> tuple[int, int]:
 def _render_with(reader: str, source: Source, plan: Plan, target: Path, first: int, last: int) -> Rendered:
     plan = plan.afresh()
     frames = decode(source, reader, first, last, decoding(source, plan.spec, reader))
+    if source.stands_for:
+        frames = (replace(frame, stands_for=source.stands_for) for frame in frames)
     staged = (_staged(frame, plan) for frame in frames)
     opening = next(staged)
     plan = replace(plan, modes=_modes(plan, opening))

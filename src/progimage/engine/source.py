@@ -60,6 +60,7 @@ class Source:
         plays: How often an animation is played; 0 is without end.
         orientation: The EXIF orientation that is still to be applied, 1 to 8.
         dpi: How finely a drawing is drawn.
+        stands_for: The width and height, upright, of the image that it is a smaller copy of, if it is one.
     """
 
     path: Path
@@ -72,6 +73,7 @@ class Source:
     plays: int = 0
     orientation: int = 1
     dpi: float = 72
+    stands_for: tuple[int, int] | None = None
 
     @property
     def animated(self) -> bool:

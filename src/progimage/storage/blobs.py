@@ -1,4 +1,4 @@
-"""The store of blobs: an original's bytes, named by their SHA-256.
+"""The store of blobs: an original's bytes, named by their SHA-256, and its smaller copies, named after it.
 
 obstore gives one interface over memory, local disk and the cloud stores. Its local store does not fsync, and would copy
 a file that is already on the same disk, so `LocalBlobStore` moves files in itself.
@@ -33,11 +33,11 @@ class BlobStore:
         """Keep the store."""
         self._store = store
 
-    async def put(self, sha256: str, source: Path) -> None:
+    async def put(self, name: str, source: Path) -> None:
         """Store a file as a blob, durably; `source` stays as it is."""
-        await obstore.put_async(self._store, _key(sha256), source)
+        await obstore.put_async(self._store, _key(name), source)
 
-    async def stream(self, sha256: str, start: int, end: int) -> AsyncIterator[bytes]:
+    async def stream(self, name: str, start: int, end: int) -> AsyncIterator[bytes]:
         """Read the bytes from `start` up to, and without, `end`.
 
         Raises:
@@ -46,33 +46,33 @@ class BlobStore:
         while start < end:
             stop = min(end, start + _CHUNK)
             try:
-                yield bytes(await obstore.get_range_async(self._store, _key(sha256), start=start, end=stop))
+                yield bytes(await obstore.get_range_async(self._store, _key(name), start=start, end=stop))
             except FileNotFoundError:
-                raise BlobMissing(sha256) from None
+                raise BlobMissing(name) from None
             start = stop
 
-    async def fetch(self, sha256: str, target: Path) -> None:
+    async def fetch(self, name: str, target: Path) -> None:
         """Bring a blob to a local file that is only read.
 
         Raises:
             BlobMissing: There is no such blob.
         """
         try:
-            got = await obstore.get_async(self._store, _key(sha256))
+            got = await obstore.get_async(self._store, _key(name))
         except FileNotFoundError:
-            raise BlobMissing(sha256) from None
+            raise BlobMissing(name) from None
         with target.open("wb") as file:
             async for chunk in got.stream(min_chunk_size=_CHUNK):
                 file.write(chunk)
 
-    def delete(self, sha256: str) -> None:
+    def delete(self, name: str) -> None:
         """Remove a blob; it does not matter whether it is there. It blocks."""
         try:
-            obstore.delete(self._store, _key(sha256))
+            obstore.delete(self._store, _key(name))
         except FileNotFoundError:
             return
 
-    def local_path(self, sha256: str) -> Path | None:
+    def local_path(self, name: str) -> Path | None:
         """Return the blob's file, if this store has files that a web server can send."""
         return None
 
@@ -96,12 +96,12 @@ class LocalBlobStore(BlobStore):
         super().__init__(LocalStore(root))
         self._root = root
 
-    async def put(self, sha256: str, source: Path) -> None:
+    async def put(self, name: str, source: Path) -> None:
         """Store a file as a blob, durably: by a second name, so nothing is copied; it is on the same file system."""
-        await asyncio.to_thread(self._put, sha256, source)
+        await asyncio.to_thread(self._put, name, source)
 
-    def _put(self, sha256: str, source: Path) -> None:
-        target = self._root / _key(sha256)
+    def _put(self, name: str, source: Path) -> None:
+        target = self._root / _key(name)
         sync_file(source)
         second_name = source.with_name(f"{source.name}-blob")
         second_name.hardlink_to(source)
@@ -110,16 +110,16 @@ class LocalBlobStore(BlobStore):
         second_name.unlink(missing_ok=True)
         sync_folder(target.parent)
 
-    async def fetch(self, sha256: str, target: Path) -> None:
+    async def fetch(self, name: str, target: Path) -> None:
         """Bring a blob to a local file that is only read: a hard link, so nothing is copied."""
         try:
-            target.hardlink_to(self._root / _key(sha256))
+            target.hardlink_to(self._root / _key(name))
         except FileNotFoundError:
-            raise BlobMissing(sha256) from None
+            raise BlobMissing(name) from None
 
-    def local_path(self, sha256: str) -> Path | None:
+    def local_path(self, name: str) -> Path | None:
         """Return the blob's file."""
-        return self._root / _key(sha256)
+        return self._root / _key(name)
 
 
 def open_blob_store(url: str) -> BlobStore:
@@ -136,5 +136,5 @@ def open_blob_store(url: str) -> BlobStore:
     return BlobStore(from_url(url))
 
 
-def _key(sha256: str) -> str:
-    return f"{sha256[:2]}/{sha256}"
+def _key(name: str) -> str:
+    return f"{name[:2]}/{name}"

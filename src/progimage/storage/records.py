@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from progimage.engine import ImageInfo
+from progimage.engine import ImageInfo, Ladder, Step
 
 metadata = sa.MetaData()
 
@@ -22,6 +22,7 @@ blobs = sa.Table(
     sa.Column("sha256", sa.String(64), primary_key=True),
     sa.Column("bytes", sa.BigInteger, nullable=False),
     sa.Column("info", sa.Text, nullable=False),
+    sa.Column("ladder", sa.Text),
     sa.Column("stored", sa.Boolean, nullable=False),
     sa.Column("touched_at", sa.Float, nullable=False, index=True),
 )
@@ -33,6 +34,8 @@ images = sa.Table(
     sa.Column("filename", sa.Text),
     sa.Column("uploaded_at", sa.Float, nullable=False),
 )
+
+_RECORDS = sa.select(images, blobs.c.bytes, blobs.c.info, blobs.c.ladder).join(blobs)
 
 
 class RecordsUnavailable(Exception):
@@ -47,11 +50,22 @@ class Blob:
         sha256: Their name, in hexadecimal digits.
         bytes: How many there are.
         info: What the image is like.
+        ladder: Its smaller copies, if it has any.
     """
 
     sha256: str
     bytes: int
     info: ImageInfo
+    ladder: Ladder | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """What it and its smaller copies are called in the store."""
+        return [self.sha256, *(self.step_name(step) for step in (self.ladder.steps if self.ladder else ()))]
+
+    def step_name(self, step: Step) -> str:
+        """Return what a step of the ladder is called in the store."""
+        return f"{self.sha256}-{step.side}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +124,7 @@ class Records:
         """
         return await asyncio.to_thread(self._remove, reference)
 
-    async def reclaim(self, unused_for: float, delete: Callable[[str], None]) -> int:
+    async def reclaim(self, unused_for: float, delete: Callable[[Blob], None]) -> int:
         """Remove the blobs that no record refers to.
 
         A row stays locked while its bytes are deleted, so that an upload of the same bytes waits, and then stores
@@ -118,7 +132,7 @@ class Records:
 
         Args:
             unused_for: For how many seconds at least, counted from the last claim or removal.
-            delete: Removes the bytes of a SHA-256; it may find them gone already.
+            delete: Removes the bytes of a blob; it may find them gone already.
 
         Returns:
             How many were removed.
@@ -138,7 +152,7 @@ class Records:
         self._engine.dispose()
 
     def _get(self, reference: str) -> Record | None:
-        query = sa.select(images, blobs.c.bytes, blobs.c.info).join(blobs).where(images.c.reference == reference)
+        query = _RECORDS.where(images.c.reference == reference)
         with self._reading() as connection:
             row = connection.execute(query).first()
         return _record(row) if row else None
@@ -147,7 +161,7 @@ class Records:
         query = sa.select(blobs).where(blobs.c.sha256 == sha256, blobs.c.stored)
         with self._reading() as connection:
             row = connection.execute(query).first()
-        return Blob(row.sha256, row.bytes, _decode_info(row.info)) if row else None
+        return _blob(row) if row else None
 
     def _claim(self, blob: Blob) -> bool:
         now = time.time()
@@ -156,9 +170,12 @@ class Records:
             row = connection.execute(touch).first()
             if row:
                 return bool(row.stored)
-            info = msgspec.json.encode(blob.info).decode()
+            values = {
+                "info": msgspec.json.encode(blob.info).decode(),
+                "ladder": msgspec.json.encode(blob.ladder).decode() if blob.ladder else None,
+            }
             connection.execute(
-                sa.insert(blobs).values(sha256=blob.sha256, bytes=blob.bytes, info=info, stored=False, touched_at=now)
+                sa.insert(blobs).values(sha256=blob.sha256, bytes=blob.bytes, stored=False, touched_at=now, **values)
             )
             return False
 
@@ -178,7 +195,7 @@ class Records:
             connection.execute(sa.update(blobs).where(blobs.c.sha256.in_(used)).values(stored=True))
 
     def _remove(self, reference: str) -> tuple[Record, bool] | None:
-        query = sa.select(images, blobs.c.bytes, blobs.c.info).join(blobs).where(images.c.reference == reference)
+        query = _RECORDS.where(images.c.reference == reference)
         with self._writing() as connection:
             row = connection.execute(query).first()
             if row is None:
@@ -191,16 +208,17 @@ class Records:
                 connection.execute(touch)
         return _record(row), last
 
-    def _reclaim(self, unused_for: float, delete: Callable[[str], None]) -> int:
+    def _reclaim(self, unused_for: float, delete: Callable[[Blob], None]) -> int:
         unused = (blobs.c.touched_at < time.time() - unused_for) & ~sa.exists().where(images.c.sha256 == blobs.c.sha256)
         with self._reading() as connection:
             candidates = connection.execute(sa.select(blobs.c.sha256).where(unused)).scalars().all()
         removed = 0
         for sha256 in candidates:
             with self._writing() as connection:
-                locked = sa.select(blobs.c.sha256).where(blobs.c.sha256 == sha256, unused).with_for_update()
-                if connection.execute(locked).first():
-                    delete(sha256)
+                locked = sa.select(blobs).where(blobs.c.sha256 == sha256, unused).with_for_update()
+                row = connection.execute(locked).first()
+                if row:
+                    delete(_blob(row))
                     connection.execute(sa.delete(blobs).where(blobs.c.sha256 == sha256))
                     removed += 1
         return removed
@@ -263,9 +281,9 @@ def _translated_errors() -> Iterator[None]:
 
 
 def _record(row: Any) -> Record:
-    uploaded_at = datetime.fromtimestamp(row.uploaded_at, UTC)
-    return Record(row.reference, Blob(row.sha256, row.bytes, _decode_info(row.info)), row.filename, uploaded_at)
+    return Record(row.reference, _blob(row), row.filename, datetime.fromtimestamp(row.uploaded_at, UTC))
 
 
-def _decode_info(info: str) -> ImageInfo:
-    return msgspec.json.decode(info, type=ImageInfo)
+def _blob(row: Any) -> Blob:
+    info = msgspec.json.decode(row.info, type=ImageInfo)
+    return Blob(row.sha256, row.bytes, info, msgspec.json.decode(row.ladder, type=Ladder) if row.ladder else None)

@@ -1,0 +1,148 @@
+"""The ladder: smaller copies of an image, made once, when it arrives; small renditions are made from them.
+
+A step is upright, has the image's colour profile and no other metadata. Which steps there are, and what they are
+written as, was settled by measurement: see docs/performance.md.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyvips
+
+from progimage.engine.frame import Frame
+from progimage.engine.geometry import Size, fitting
+from progimage.engine.operations import Operations
+from progimage.engine.spec import RenditionSpec
+from progimage.engine.steps.size import resized
+
+SIDES = (1024, 512)
+"""The longer side of each step, in pixels, the largest first."""
+SPARE = 1.6
+"""A smaller copy has at least so many times the pixels a side that are asked for: then a 300 px JPEG has an SSIM within
+0.002 of the one made from the original."""
+
+_MODES = ("L", "LA", "RGB", "RGBA")
+_JPEG = {"Q": 90, "subsample_mode": "off"}
+_PNG = {"compression": 1, "filter": "sub"}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A smaller copy.
+
+    Attributes:
+        width: Upright, in pixels.
+        height: Likewise.
+        bytes: Of its file.
+    """
+
+    width: int
+    height: int
+    bytes: int
+
+    @property
+    def side(self) -> int:
+        """The longer side."""
+        return max(self.width, self.height)
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """The smaller copies of one image.
+
+    Attributes:
+        width: Of the image in full, upright, in pixels.
+        height: Likewise.
+        turned: Its EXIF orientation was applied.
+        steps: The copies, the largest first.
+    """
+
+    width: int
+    height: int
+    turned: bool
+    steps: tuple[Step, ...]
+
+    @property
+    def size(self) -> Size:
+        """Width and height of the image in full, upright."""
+        return self.width, self.height
+
+    @property
+    def bytes(self) -> int:
+        """Of all steps together."""
+        return sum(step.bytes for step in self.steps)
+
+    def step_for(self, spec: RenditionSpec) -> Step | None:
+        """Return the smallest step that a rendition can be made of, or None: only of the original."""
+        if spec.kept - {"icc"} or (self.turned and not spec.autorotate):
+            return None
+        wanted = resampled_to(self.size, spec.stages[0])
+        enough = (step for step in self.steps if wanted and suffices((step.width, step.height), wanted))
+        return min(enough, key=lambda step: step.side, default=None)
+
+
+def top_of(frame: Frame, size: Size) -> pyvips.Image | None:
+    """Return the pixels that all steps are made of, in memory, or None for an image that has no ladder.
+
+    Only 8-bit grey and RGB have one: anything else would lose what it has more, or is small anyway.
+
+    Args:
+        frame: Of a still picture with one page, decoded at any size.
+        size: The width and height that it has in full.
+    """
+    if frame.mode not in _MODES or not _is_worth(SIDES[-1], size):
+        return None
+    return _of_side(frame.pixels, SIDES[0]) if _is_worth(SIDES[0], size) else frame.pixels.copy_memory()
+
+
+def build(top: pyvips.Image, size: Size, targets: Mapping[int, Path], *, turned: bool, flat: bool) -> Ladder:
+    """Write the steps.
+
+    Args:
+        top: See `top_of`.
+        size: The width and height that the image has in full, upright.
+        targets: A file for each of `SIDES`.
+        turned: The pixels are still to be turned as their orientation says.
+        flat: The picture has even areas, whose edges JPEG would blur.
+    """
+    steps, pixels = [], top.autorot() if turned else top
+    for side in (side for side in SIDES if _is_worth(side, size)):
+        pixels = _of_side(pixels, side)
+        if flat or pixels.hasalpha():
+            pixels.pngsave(str(targets[side]), keep="icc", **_PNG)
+        else:
+            pixels.jpegsave(str(targets[side]), keep="icc", **_JPEG)
+        steps.append(Step(pixels.width, pixels.height, targets[side].stat().st_size))
+    return Ladder(*size, turned, tuple(steps))
+
+
+def _is_worth(side: int, size: Size) -> bool:
+    return max(size) >= side * SPARE
+
+
+def _of_side(pixels: pyvips.Image, side: int) -> pyvips.Image:
+    scale = side / max(pixels.width, pixels.height)
+    if scale == 1:
+        return pixels
+    target = max(1, round(pixels.width * scale)), max(1, round(pixels.height * scale))
+    return resized(pixels, target, "lanczos3").copy_memory()
+
+
+def resampled_to(size: Size, operations: Operations, *, vector: bool = False) -> Size | None:
+    """Return the size that an image is resampled to before anything else is done, if a smaller copy may stand for it.
+
+    Args:
+        size: Its width and height, upright.
+        operations: The first ones.
+        vector: It is a drawing.
+    """
+    # What is cut out is measured in the image's own pixels, and the nearest pixel is one of its own.
+    if operations.crop or operations.trim is not None or operations.kernel == "nearest":
+        return None
+    return fitting(size, operations, vector=vector).resized
+
+
+def suffices(copy: Size, wanted: Size) -> bool:
+    """Tell whether a copy has enough pixels to be resampled to a size."""
+    return all(side >= target * SPARE for side, target in zip(copy, wanted, strict=True))
