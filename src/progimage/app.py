@@ -29,10 +29,11 @@ from progimage.http.observability import (
     set_up_logging,
 )
 from progimage.http.problems import answer
+from progimage.http.ready import ReadyAnswers
 from progimage.http.routes import ROUTES
 from progimage.library import ImageLibrary
 from progimage.settings import Settings
-from progimage.storage import Records, RenditionCache, Spool, open_blob_store
+from progimage.storage import Deletions, Records, RenditionCache, Spool, open_blob_store
 from progimage.workers import Sandbox, WorkerPool
 
 log = structlog.get_logger(__name__)
@@ -46,7 +47,8 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
         settings: The options, or None: they are read from the environment.
     """
     settings = settings or Settings()
-    set_up_logging(settings.log_format, settings.log_level)
+    access_log = set_up_logging(settings.log_format, settings.log_level)
+    cors = _cors(settings.cors_origins)
     app = Litestar(
         route_handlers=[
             *ROUTES,
@@ -58,13 +60,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
         ],
         lifespan=[_lifespan],
         exception_handlers={Exception: answer},
-        cors_config=CORSConfig(
-            allow_origins=settings.cors_origins,
-            allow_methods=["GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"],
-            expose_headers=["ETag", "Content-Range", "Content-Disposition", "X-Request-ID"],
-        )
-        if settings.cors_origins
-        else None,
+        cors_config=cors,
         openapi_config=OpenAPIConfig(
             title="ProgImage",
             version=__version__,
@@ -85,7 +81,21 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     complete(app.openapi_schema)
     app.state.settings = settings
     app.state.signer = Signer([key.get_secret_value() for key in settings.signing_keys])
-    return Observed(app)
+    simple = None if cors and not cors.is_allow_all_origins else cors.simple_headers if cors else {}
+    app.state.ready = ReadyAnswers(app, simple)
+    return Observed(app.state.ready, access_log)
+
+
+def _cors(origins: list[str]) -> CORSConfig | None:
+    return (
+        CORSConfig(
+            allow_origins=origins,
+            allow_methods=["GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"],
+            expose_headers=["ETag", "Content-Range", "Content-Disposition", "X-Request-ID"],
+        )
+        if origins
+        else None
+    )
 
 
 @contextlib.asynccontextmanager
@@ -113,13 +123,14 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
         Records(settings.database),
         open_blob_store(settings.blobs),
         RenditionCache(data / "renditions", settings.cache_bytes),
+        Deletions(data / "deletions"),
         spool,
         pool,
         limits,
         LibraryWatcher(),
         ladder=settings.ladder,
     )
-    app.state.library = library
+    app.state.library = app.state.ready.library = library
     app.state.ingest = Ingest(spool, settings.max_upload_bytes, settings.max_upload_parts)
     sweeper = asyncio.create_task(_sweep_for_ever(library, settings))
     try:
@@ -129,6 +140,7 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
         sweeper.cancel()
         await asyncio.to_thread(pool.close)
         library.records.close()
+        library.deletions.close()
         spool.close()
         forget_process()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack
@@ -12,6 +13,7 @@ from typing import Any, Protocol
 
 import msgspec
 import structlog
+from cachetools import LRUCache
 
 from progimage.engine import (
     ENGINE_VERSION,
@@ -30,10 +32,14 @@ from progimage.engine import (
     render,
     survey,
 )
-from progimage.storage import Blob, BlobMissing, BlobStore, Record, Records, RenditionCache, Spool
+from progimage.storage import Blob, BlobMissing, BlobStore, Deletions, Record, Records, RenditionCache, Spool
 from progimage.workers import WorkerPool
 
 log = structlog.get_logger(__name__)
+
+KNOWN_SECONDS = 5
+"""For how long what was read from the database counts. This node tells itself of deletions; other nodes do not."""
+_KNOWN_RECORDS = 20_000
 
 
 class UnknownReference(Exception):
@@ -71,6 +77,7 @@ class ImageLibrary:
         records: The database.
         blobs: The store of originals.
         renditions: The cache of renditions.
+        deletions: Tells what all processes delete.
         spool: Scratch files.
         pool: The workers.
         limits: The largest image to accept.
@@ -83,6 +90,7 @@ class ImageLibrary:
         records: Records,
         blobs: BlobStore,
         renditions: RenditionCache,
+        deletions: Deletions,
         spool: Spool,
         pool: WorkerPool,
         limits: Limits,
@@ -94,11 +102,13 @@ class ImageLibrary:
         self.records = records
         self.blobs = blobs
         self.renditions = renditions
+        self.deletions = deletions
         self.spool = spool
         self.pool = pool
         self._limits = limits
-        self._watcher = watcher
+        self.watcher = watcher
         self._ladder = ladder
+        self._known: LRUCache[str, _Known] = LRUCache(_KNOWN_RECORDS)
         self._rendering: dict[str, _Flight] = {}
 
     async def add(self, uploads: list[Upload]) -> list[Record]:
@@ -133,9 +143,14 @@ class ImageLibrary:
         Raises:
             UnknownReference: There is none.
         """
+        seen, now = self.deletions.state(reference), time.monotonic()
+        known = self._known.get(reference)
+        if known and known.state == seen and known.until > now:
+            return known.record
         record = await self.records.get(reference) if _is_reference(reference) else None
         if record is None:
             raise UnknownReference(reference)
+        self._known[reference] = _Known(record, seen, now + KNOWN_SECONDS)
         return record
 
     def original_path(self, record: Record) -> Path | None:
@@ -157,9 +172,9 @@ class ImageLibrary:
             Busy, TaskTooLong, WorkerCrashed, WorkerKilled, MemoryError: See `WorkerPool.run`.
         """
         name = rendition_digest(record, spec)
-        cached = await asyncio.to_thread(self.renditions.get, record.blob.sha256, name)
+        cached = self.renditions.get(record.blob.sha256, name)
         if cached:
-            self._watcher.rendition(spec.format, None)
+            self.watcher.rendition(spec.format, None)
             return cached
         return await self._once(name, lambda: self._render(record, spec, name))
 
@@ -179,7 +194,7 @@ class ImageLibrary:
         with ExitStack() as files:
             images = await self._other_images(spec, files)
             rendered = await self.pool.run(render, source, spec, target, self._limits, images)
-        self._watcher.rendition(spec.format, asyncio.get_running_loop().time() - started)
+        self.watcher.rendition(spec.format, asyncio.get_running_loop().time() - started)
         return rendered
 
     async def inspect(self, source: Path) -> ImageInfo:
@@ -213,6 +228,7 @@ class ImageLibrary:
         removed = await self.records.remove(reference) if _is_reference(reference) else None
         if removed is None:
             raise UnknownReference(reference)
+        self.deletions.mark(reference)
         record, last = removed
         if last:
             await asyncio.to_thread(self.renditions.remove, record.blob.sha256)
@@ -242,7 +258,7 @@ class ImageLibrary:
     async def _remembered(self, record: Record, what: str, function: Callable[..., Any], *options: Any) -> bytes:
         """Return what a function of the engine says of an original, as JSON; it is kept as a rendition is."""
         name = result_digest(record, what)
-        path = await asyncio.to_thread(self.renditions.get, record.blob.sha256, name)
+        path = self.renditions.get(record.blob.sha256, name)
         if path is None:
             path = await self._once(name, lambda: self._look(record, name, function, *options))
         return await asyncio.to_thread(path.read_bytes)
@@ -298,7 +314,7 @@ class ImageLibrary:
             stands_for = await self._fetch_source(record.blob, spec, source)
             await self.pool.run(render, source, spec, target, self._limits, images, stands_for)
             path = await asyncio.to_thread(self.renditions.add, record.blob.sha256, name, target)
-        self._watcher.rendition(spec.format, asyncio.get_running_loop().time() - started)
+        self.watcher.rendition(spec.format, asyncio.get_running_loop().time() - started)
         return path
 
     async def _fetch_source(self, blob: Blob, spec: RenditionSpec, source: Path) -> tuple[int, int] | None:
@@ -313,6 +329,21 @@ class ImageLibrary:
                 return blob.ladder.size
         await self.blobs.fetch(blob.sha256, source)
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A record that was read.
+
+    Attributes:
+        record: It.
+        state: Of the deletions, before it was read.
+        until: When it has to be read again, on the monotonic clock.
+    """
+
+    record: Record
+    state: int
+    until: float
 
 
 class _Flight:
@@ -336,7 +367,7 @@ class _Flight:
 
 def is_original(record: Record, spec: RenditionSpec) -> bool:
     """Tell whether a spec asks for nothing but what the original is, so that its own bytes are the answer."""
-    return spec == RenditionSpec(record.blob.info.format)
+    return spec.canonical() == record.blob.info.format
 
 
 def rendition_digest(record: Record, spec: RenditionSpec) -> str:

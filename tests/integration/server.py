@@ -88,5 +88,5 @@ def serving(data_dir: Path, python_path: Path | None = None, **settings: object)
     finally:
         if server.process.poll() is None:
             server.stop()
-        assert '"status": 500' not in server.log()
+        assert '"status":500' not in server.log()
         assert "Traceback" not in server.log(), server.log()

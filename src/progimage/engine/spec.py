@@ -3,6 +3,7 @@
 import re
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, Self
 from urllib.parse import parse_qsl
 
@@ -164,6 +165,10 @@ class RenditionSpec(Operations):
 
         It reads as a format and a query: ``PNG?width=300&page=2``.
         """
+        return self._canonical
+
+    @cached_property
+    def _canonical(self) -> str:
         query = query_string(written(self))
         return f"{self.format}?{query}" if query else self.format
 

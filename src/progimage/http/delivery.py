@@ -1,9 +1,8 @@
-"""Delivering bytes that never change: conditional requests and ranges (RFC 9110), file names (RFC 6266).
-
-A whole file is handed to the server to send (ASGI's `http.response.pathsend`), so its bytes never pass through Python.
-"""
+"""Delivering bytes that never change: conditional requests and ranges (RFC 9110), file names (RFC 6266)."""
 
 import asyncio
+import errno
+import os
 import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -17,7 +16,9 @@ from litestar.types import Receive, Scope, Send
 
 from progimage.http.problems import MEDIA_TYPE, Problem
 
-_CHUNK = 1024 * 1024
+CHUNK = 1024 * 1024
+"""So many bytes of a file are sent at once. Granian takes half as much time again for a file that it is told the path
+of (`http.response.pathsend`)."""
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 # What a browser could run as a page of ours is shown without scripts, without any other resource, in an origin of its
 # own.
@@ -90,40 +91,66 @@ class Delivery:
             return
         else:
             status, (start, end) = 206, wanted
-        headers = self.identity.headers()
-        headers.append((b"content-type", self.identity.media_type.encode()))
-        headers.append((b"content-length", str(end - start).encode()))
+        headers = self.identity.headers() + self.body_headers(end - start)
         if status == 206:
             headers.append((b"content-range", f"bytes {start}-{end - 1}/{self.size}".encode()))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         if method == "HEAD":
             await send({"type": "http.response.body", "body": b"", "more_body": False})
-        elif status == 200 and self.path and "http.response.pathsend" in (scope.get("extensions") or {}):
-            await send({"type": "http.response.pathsend", "path": str(self.path)})  # type: ignore[arg-type]
         else:
-            await self._send_bytes(send, start, end)
+            await send_chunks(send, self._chunks(start, end), end - start)
 
-    async def _send_bytes(self, send: Send, start: int, end: int) -> None:
+    def body_headers(self, length: int) -> list[tuple[bytes, bytes]]:
+        """Return the headers that tell of so many bytes that come with the response."""
+        return [(b"content-type", self.identity.media_type.encode()), (b"content-length", str(length).encode())]
+
+    def _chunks(self, start: int, end: int) -> AsyncIterator[bytes]:
         if self.stream:
-            chunks = self.stream(start, end)
-        else:
-            assert self.path is not None
-            chunks = file_chunks(self.path, start, end)
-        async for chunk in chunks:
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            return self.stream(start, end)
+        assert self.path is not None
+        return file_chunks(self.path, start, end)
+
+
+async def send_chunks(send: Send, chunks: AsyncIterator[bytes], size: int) -> None:
+    """Send a body of so many bytes, piece by piece."""
+    left = size
+    async for chunk in chunks:
+        left -= len(chunk)
+        await send({"type": "http.response.body", "body": chunk, "more_body": left > 0})
+    if left or not size:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def file_chunks(path: Path, start: int, end: int) -> AsyncIterator[bytes]:
-    """Read a file's bytes from `start` up to, and without, `end`."""
-    with path.open("rb") as file:
-        file.seek(start)
+    """Read a file's bytes from `start` up to, and without, `end`; what is not in the kernel's memory in a thread.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
         while start < end:
-            chunk = await asyncio.to_thread(file.read, min(_CHUNK, end - start))
+            size = min(CHUNK, end - start)
+            if _is_at_hand(descriptor, start) and _is_at_hand(descriptor, start + size - 1):
+                chunk = os.pread(descriptor, size, start)
+            else:
+                chunk = await asyncio.to_thread(os.pread, descriptor, size, start)
             if not chunk:
                 return
             start += len(chunk)
             yield chunk
+    finally:
+        os.close(descriptor)
+
+
+def _is_at_hand(descriptor: int, position: int) -> bool:
+    """Tell whether a byte of a file can be read without waiting for a disk."""
+    try:
+        return os.preadv(descriptor, [bytearray(1)], position, os.RWF_NOWAIT) == 1
+    except OSError as error:
+        if error.errno not in (errno.EAGAIN, errno.EOPNOTSUPP):  # it is not there; this file system can't tell
+            raise
+        return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,18 @@
 """Seeing what the service does: a request id, one log line a request, and Prometheus metrics."""
 
+import asyncio
 import logging
 import os
+import random
 import re
 import sys
 import time
-import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
+import msgspec
 import prometheus_client
 import structlog
 from litestar.enums import ScopeType
@@ -17,6 +22,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, mult
 from progimage.http.problems import MEDIA_TYPE, Problem
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+_LOG_SECONDS = 0.2
 _QUIET_PATHS = {"/healthz", "/readyz", "/metrics"}
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -68,22 +74,67 @@ def forget_process() -> None:
         multiprocess.mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
 
 
+class AccessLog:
+    """One line a request, written a few times a second: a write for each would take longer than a ready answer.
+
+    Args:
+        render: Makes the text of a line, or None: nothing is logged.
+    """
+
+    def __init__(self, render: Callable[[dict[str, Any]], str] | None) -> None:
+        """Begin with no lines."""
+        self._render = render
+        self._lines: list[tuple[float, str, str, str, int, float]] = []
+
+    def add(self, request_id: str, method: str, path: str, status: int, seconds: float) -> None:
+        """Log a request that was answered just now."""
+        if self._render is None:
+            return
+        if not self._lines:
+            asyncio.get_running_loop().call_later(_LOG_SECONDS, self.flush)
+        self._lines.append((time.time(), request_id, method, path, status, seconds))
+
+    def flush(self) -> None:
+        """Write the lines."""
+        lines, self._lines = self._lines, []
+        if self._render and lines:
+            sys.stderr.write("".join(f"{self._render(_named(line))}\n" for line in lines))
+
+
+def _named(line: tuple[float, str, str, str, int, float]) -> dict[str, Any]:
+    answered, request_id, method, path, status, seconds = line
+    return {
+        "event": "request",
+        "method": method,
+        "path": path,
+        "status": status,
+        "milliseconds": round(seconds * 1000, 2),
+        "request_id": request_id,
+        "level": "info",
+        "timestamp": datetime.fromtimestamp(answered, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+    }
+
+
 class Observed:
     """The outermost ASGI application: gives each request its id, and counts and logs it.
 
     Args:
         app: The application inside.
+        log: Where requests are logged.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, log: AccessLog) -> None:
         """Wrap the application."""
         self._app = app
-        self._log = structlog.get_logger("progimage.access")
+        self._log = log
+        self._requests = cache(REQUESTS.labels)
+        self._seconds = cache(REQUEST_SECONDS.labels)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
         if scope["type"] != ScopeType.HTTP:
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, send)  # the lifespan, which ends when the service does
+            self._log.flush()
             return
         started = time.perf_counter()
         request_id = _request_id(scope)
@@ -104,33 +155,29 @@ class Observed:
             else:
                 await self._app(scope, receive, send_with_id)
         finally:
-            self._record(scope, status, time.perf_counter() - started)
-            structlog.contextvars.clear_contextvars()
+            self._record(scope, request_id, status, time.perf_counter() - started)
 
-    def _record(self, scope: Any, status: int, seconds: float) -> None:
+    def _record(self, scope: Any, request_id: str, status: int, seconds: float) -> None:
         route = scope.get("path_template") or "none"
         method = scope["method"] if scope["method"] in _METHODS else "other"
-        REQUESTS.labels(method, route, str(status)).inc()
-        REQUEST_SECONDS.labels(route).observe(seconds)
+        self._requests(method, route, str(status)).inc()
+        self._seconds(route).observe(seconds)
         if scope["path"] not in _QUIET_PATHS:
-            self._log.info(
-                "request",
-                method=method,
-                path=scope["path"],
-                status=status,
-                milliseconds=round(seconds * 1000, 2),
-            )
+            self._log.add(request_id, method, scope["path"], status, seconds)
 
 
 _METHODS = {"GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "PATCH"}
 
 
-def set_up_logging(log_format: str, level: str) -> None:
+def set_up_logging(log_format: str, level: str) -> AccessLog:
     """Make structlog and the standard library's loggers write to standard error in one form.
 
     Args:
         log_format: `json`, `console`, or `auto`: console on a terminal, else json.
         level: The least important level to write.
+
+    Returns:
+        Where requests are logged.
     """
     console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
     shared: list[Any] = [
@@ -158,11 +205,18 @@ def set_up_logging(log_format: str, level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    if level not in ("debug", "info"):
+        return AccessLog(None)
+    return AccessLog((lambda line: str(renderer(None, "info", line))) if console else _as_json)
+
+
+def _as_json(line: dict[str, Any]) -> str:
+    return msgspec.json.encode(line).decode()
 
 
 def _request_id(scope: Any) -> str:
     given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"").decode("latin-1")
-    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    return given if given and _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
 
 
 async def _send_problem(send: Send, problem: Problem) -> None:

@@ -100,14 +100,17 @@ class Storage(Controller):
     async def deliver(self, request: AnyRequest, state: State, reference: str, download: DOWNLOAD = None) -> ASGIApp:
         """Answer an original or a rendition."""
         reference, dot, extension = reference.partition(".")
+        seen = state.library.deletions.state(reference)
         record = await state.library.get(reference)
         if not dot:
             refuse_query(request, ("download",), "An original takes no such parameter; add an extension.")
-            return _original(request, state, record, record.blob.info.media_type, download)
+            answer = _original(request, state, record, record.blob.info.media_type, download)
+            return _ready(request, state, record, seen, answer)
         asked, extension = transformations_of(request, state), extension.lower()
         accept = request.headers.get("accept", "")
         spec = spec_of(extension, asked, record.blob.info, accept, state.settings)
-        return await _rendition(request, state, record, spec, extension, download)
+        answer = await _rendition(request, state, record, spec, extension, download)
+        return _ready(request, state, record, seen, answer, None if is_original(record, spec) else spec.format)
 
     @delete(
         "/{reference:str}",
@@ -233,6 +236,15 @@ async def _rendition(
         return NotModified(identity)
     path = await unless_disconnected(request.receive, library.rendition(record, spec))
     return Delivery(identity, path.stat().st_size, path)
+
+
+def _ready(
+    request: AnyRequest, state: State, record: Record, seen: int, answer: ASGIApp, format: str | None = None
+) -> ASGIApp:
+    """Have an answer ready for the next request, if it is one with a body."""
+    if isinstance(answer, Delivery):
+        state.ready.add(request.scope, record.reference, seen, answer, format)
+    return answer
 
 
 async def _described(

@@ -1,6 +1,7 @@
 """Where things are kept: blobs (originals), records, renditions (a cache), and the spool (scratch files)."""
 
 from progimage.storage.blobs import BlobMissing, BlobStore, open_blob_store
+from progimage.storage.deletions import Deletions
 from progimage.storage.records import Blob, Record, Records, RecordsUnavailable
 from progimage.storage.renditions import RenditionCache
 from progimage.storage.spool import Spool, sweep_spools
@@ -9,6 +10,7 @@ __all__ = [
     "Blob",
     "BlobMissing",
     "BlobStore",
+    "Deletions",
     "Record",
     "Records",
     "RecordsUnavailable",

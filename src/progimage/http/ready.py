@@ -1,0 +1,152 @@
+"""Answers that are ready in memory: a request that was just answered is answered again without any of the work.
+
+Originals and renditions never change, so all that can make an answer untrue is a deletion; see `storage.Deletions`.
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cachetools import LRUCache
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from progimage.http.delivery import CHUNK, Delivery, file_chunks
+from progimage.library import KNOWN_SECONDS, ImageLibrary
+
+_ANSWERS = 20_000
+_LARGEST_KEPT = 256 * 1024
+"""A larger body is read from its file each time, which the kernel has in memory."""
+_LARGEST_READ = 8 * CHUNK
+_BODIES_BYTES = 64 * 1024 * 1024
+# What makes an answer another one, or needs care that is taken elsewhere.
+_SPECIAL = frozenset(
+    (b"range", b"if-range", b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"origin")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """A GET's answer.
+
+    Attributes:
+        reference: Of the image.
+        state: Of the deletions, before the image was looked up.
+        until: When it is no longer ready, on the monotonic clock.
+        etag: With its quotes.
+        headers: Those of a 304.
+        more_headers: What else a 200 has.
+        path: The file with the body.
+        size: Of the body, in bytes.
+        template: Of the request's path, for the metrics.
+        format: Of a rendition; None for an original.
+    """
+
+    reference: str
+    state: int
+    until: float
+    etag: bytes
+    headers: list[tuple[bytes, bytes]]
+    more_headers: list[tuple[bytes, bytes]]
+    path: Path
+    size: int
+    template: str
+    format: str | None
+
+
+class ReadyAnswers:
+    """Answers from memory what it can, and leaves the rest to the application inside.
+
+    Args:
+        app: The application inside.
+        cors_headers: What an answer to a page of any other origin has, or None: that depends on the origin.
+
+    Attributes:
+        library: Where the images are from; it is there once the application has started.
+    """
+
+    def __init__(self, app: ASGIApp, cors_headers: dict[str, str] | None) -> None:
+        """Begin with none."""
+        self._app = app
+        self._cors_headers = (
+            None if cors_headers is None else [(n.lower().encode(), v.encode()) for n, v in cors_headers.items()]
+        )
+        self.library: ImageLibrary
+        self._answers: LRUCache[tuple[bytes, bytes], _Answer] = LRUCache(_ANSWERS)
+        self._bodies: LRUCache[bytes, bytes] = LRUCache(_BODIES_BYTES, getsizeof=len)
+
+    def add(self, scope: Any, reference: str, state: int, delivery: Delivery, format: str | None) -> None:
+        """Have the answer to a GET ready for the next one.
+
+        Args:
+            scope: Of the request.
+            reference: Of the image.
+            state: Of the deletions, before the image was looked up.
+            delivery: The answer.
+            format: Of a rendition; None for an original.
+        """
+        identity = delivery.identity
+        if delivery.path is None or delivery.size > _LARGEST_READ or identity.vary:
+            return
+        self._answers[scope["raw_path"], scope["query_string"]] = _Answer(
+            reference, state, time.monotonic() + KNOWN_SECONDS, f'"{identity.etag}"'.encode(), identity.headers(),
+            delivery.body_headers(delivery.size), delivery.path, delivery.size, scope["path_template"], format,
+        )  # fmt: skip
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or pass the request on."""
+        answer = self._find(scope)
+        if answer is None or not await self._answered(answer, scope, send):
+            await self._app(scope, receive, send)
+
+    def _find(self, scope: Any) -> _Answer | None:
+        if scope["type"] != "http" or scope["method"] != "GET":
+            return None
+        key = scope["raw_path"], scope["query_string"]
+        answer: _Answer | None = self._answers.get(key)
+        if answer is None:
+            return None
+        if answer.until < time.monotonic() or answer.state != self.library.deletions.state(answer.reference):
+            self._answers.pop(key, None)
+            return None
+        return answer
+
+    async def _answered(self, answer: _Answer, scope: Any, send: Send) -> bool:
+        same = dated = crossing = False
+        for name, value in scope["headers"]:
+            if name in _SPECIAL:
+                if name == b"if-none-match" and value == answer.etag:
+                    same = True
+                elif name == b"if-modified-since":
+                    dated = True  # the entity tag, if there is one, goes before it: RFC 9110, section 13.2.2
+                elif name == b"origin" and self._cors_headers is not None:
+                    crossing = True
+                else:
+                    return False
+        if dated and not same:
+            return False
+        if same:
+            status, headers, body = 304, answer.headers, b""
+        else:
+            status, headers = 200, answer.headers + answer.more_headers
+            found = self._bodies.get(answer.etag) or await self._read(answer)
+            if found is None:
+                return False
+            body = found
+        if crossing and self._cors_headers:
+            headers = headers + self._cors_headers
+        scope["path_template"] = answer.template
+        if answer.format:
+            self.library.watcher.rendition(answer.format, None)
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+        return True
+
+    async def _read(self, answer: _Answer) -> bytes | None:
+        try:
+            body = b"".join([chunk async for chunk in file_chunks(answer.path, 0, answer.size)])
+        except FileNotFoundError:
+            return None
+        if len(body) <= _LARGEST_KEPT:
+            self._bodies[answer.etag] = body
+        return body
