@@ -52,7 +52,7 @@ class Upload:
 
     Attributes:
         path: Where it is.
-        sha256: Of its bytes, in hexadecimal digits.
+        sha256: Of its bytes, in hexadecimal digits; empty if it is not to be stored.
         bytes: How many it has.
         filename: What the client called it, if it said.
     """

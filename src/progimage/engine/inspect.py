@@ -12,7 +12,7 @@ from PIL import ExifTags, ImageCms
 
 from progimage.engine.decode import Decoding, decode, with_readers
 from progimage.engine.frame import METADATA, Frame, icc_profile
-from progimage.engine.ladder import SIDES, SPARE, Ladder, build, top_of
+from progimage.engine.ladder import JUST_UNDER, SIDES, SPARE, Ladder, build, top_of
 from progimage.engine.limits import Limits
 from progimage.engine.look import is_line_art, perceptual_hash
 from progimage.engine.modes import is_deep
@@ -165,9 +165,12 @@ def _decoding(source: Source, reader: str) -> Decoding:
     """Return how to decode: a large JPEG smaller, since all that can be broken about it is read just the same."""
     if source.count > 1 or reader != "vips":
         return Decoding()
-    least = SIDES[0] * SPARE
+    longest = max(source.width, source.height)
     for shrink in source.shrinks:
-        if source.width % shrink == source.height % shrink == 0 and max(source.width, source.height) >= least * shrink:
+        just_under = SIDES[0] * JUST_UNDER <= longest / shrink <= SIDES[0]
+        if source.width % shrink == source.height % shrink == 0 and (
+            just_under or longest / shrink >= SIDES[0] * SPARE
+        ):
             return Decoding(shrink)
     return Decoding()
 

@@ -17,7 +17,9 @@ from progimage.engine.spec import RenditionSpec
 from progimage.engine.steps.size import resized
 
 SIDES = (1024, 512)
-"""The longer side of each step, in pixels, the largest first."""
+"""The longer side of each step, in pixels, the largest first; a step may be a little smaller, see `JUST_UNDER`."""
+JUST_UNDER = 0.9
+"""A JPEG that is decoded to this share of a side, or more, is not decoded larger to be resampled to all of it."""
 SPARE = 1.6
 """A smaller copy has at least so many times the pixels a side that are asked for: then a 300 px JPEG has an SSIM within
 0.002 of the one made from the original."""
@@ -32,19 +34,16 @@ class Step:
     """A smaller copy.
 
     Attributes:
+        side: Which one of `SIDES` it is for.
         width: Upright, in pixels.
         height: Likewise.
         bytes: Of its file.
     """
 
+    side: int
     width: int
     height: int
     bytes: int
-
-    @property
-    def side(self) -> int:
-        """The longer side."""
-        return max(self.width, self.height)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +112,7 @@ def build(top: pyvips.Image, size: Size, targets: Mapping[int, Path], *, turned:
             pixels.pngsave(str(targets[side]), keep="icc", **_PNG)
         else:
             pixels.jpegsave(str(targets[side]), keep="icc", **_JPEG)
-        steps.append(Step(pixels.width, pixels.height, targets[side].stat().st_size))
+        steps.append(Step(side, pixels.width, pixels.height, targets[side].stat().st_size))
     return Ladder(*size, turned, tuple(steps))
 
 
@@ -123,8 +122,8 @@ def _is_worth(side: int, size: Size) -> bool:
 
 def _of_side(pixels: pyvips.Image, side: int) -> pyvips.Image:
     scale = side / max(pixels.width, pixels.height)
-    if scale == 1:
-        return pixels
+    if scale >= 1:
+        return pixels.copy_memory()
     target = max(1, round(pixels.width * scale)), max(1, round(pixels.height * scale))
     return resized(pixels, target, "lanczos3").copy_memory()
 

@@ -43,7 +43,7 @@ class Ingest:
         self._max_parts = max_parts
 
     async def receive(
-        self, request: Request[Any, Any, Any], files: ExitStack, filename: str | None = None
+        self, request: Request[Any, Any, Any], files: ExitStack, filename: str | None = None, *, hashed: bool = True
     ) -> list[Upload]:
         """Receive the images of a request.
 
@@ -51,6 +51,7 @@ class Ingest:
             request: Its body has not been read.
             files: Removes the files when it is closed.
             filename: What a raw body is called, if that is known.
+            hashed: They are to be stored, so their SHA-256 is needed.
 
         Raises:
             Problem: There is no image, or one is too large.
@@ -58,7 +59,7 @@ class Ingest:
         """
         kind, options = parse_options_header(request.headers.get("content-type", ""))
         if kind == "multipart/form-data":
-            return await self._receive_multipart(request, files, options.get("boundary", ""))
+            return await self._receive_multipart(request, files, options.get("boundary", ""), hashed)
         if kind.startswith("multipart/"):
             raise Problem(
                 400, "invalid-body", "The body is multipart, but no form.", parameter="Content-Type", given=kind,
@@ -67,7 +68,7 @@ class Ingest:
         length = request.headers.get("content-length", "")
         if length.isdigit() and int(length) > self._max_bytes:
             raise self._too_large(int(length))
-        arriving = self._new_file(files, filename)
+        arriving = self._new_file(files, filename, hashed)
         async for chunk in _body(request):
             await arriving.write(chunk)
         upload = await arriving.finish()
@@ -76,7 +77,7 @@ class Ingest:
         return [upload]
 
     async def _receive_multipart(
-        self, request: Request[Any, Any, Any], files: ExitStack, boundary: str
+        self, request: Request[Any, Any, Any], files: ExitStack, boundary: str, hashed: bool
     ) -> list[Upload]:
         uploads: list[Upload] = []
         arriving: _Arriving | None = None
@@ -86,7 +87,7 @@ class Ingest:
                     for event in parser.parse(chunk):
                         if isinstance(event, MultipartSegment):
                             _check_field(event)
-                            arriving = self._new_file(files, event.filename)
+                            arriving = self._new_file(files, event.filename, hashed)
                         elif arriving and event is not None:
                             await arriving.write(bytes(event))
                         elif arriving:
@@ -109,9 +110,9 @@ class Ingest:
             raise _no_data("A part with this name is empty.")
         return uploads
 
-    def _new_file(self, files: ExitStack, filename: str | None) -> "_Arriving":
+    def _new_file(self, files: ExitStack, filename: str | None, hashed: bool) -> "_Arriving":
         path = files.enter_context(self._spool.file(self._spool.incoming))
-        return _Arriving(path, clean_filename(filename), self._max_bytes, self._too_large, files)
+        return _Arriving(path, clean_filename(filename), self._max_bytes, self._too_large, files, hashed)
 
     def _too_large(self, size: int) -> Problem:
         return Problem(
@@ -153,13 +154,14 @@ class _Arriving:
         max_bytes: int,
         too_large: Callable[[int], Problem],
         files: ExitStack,
+        hashed: bool,
     ) -> None:
         self._path = path
         self._filename = filename
         self._max_bytes = max_bytes
         self._too_large = too_large
         self._file = files.enter_context(path.open("wb"))
-        self._hash = hashlib.sha256()
+        self._hash = hashlib.sha256() if hashed else None
         self._buffer = bytearray()
         self._size = 0
 
@@ -174,14 +176,15 @@ class _Arriving:
     async def finish(self) -> Upload:
         await self._flush()
         await asyncio.to_thread(self._file.close)
-        return Upload(self._path, self._hash.hexdigest(), self._size, self._filename)
+        return Upload(self._path, self._hash.hexdigest() if self._hash else "", self._size, self._filename)
 
     async def _flush(self) -> None:
         data, self._buffer = self._buffer, bytearray()
         await asyncio.to_thread(self._store, data)
 
     def _store(self, data: bytearray) -> None:
-        self._hash.update(data)
+        if self._hash:
+            self._hash.update(data)
         self._file.write(data)
 
 

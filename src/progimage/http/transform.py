@@ -152,7 +152,7 @@ def _with_bytes(result: Result) -> dict[str, Any]:
 
 async def _received(request: AnyRequest, state: State, files: ExitStack) -> list[Upload]:
     ingest: Ingest = state.ingest
-    return await ingest.receive(request, files)
+    return await ingest.receive(request, files, hashed=False)
 
 
 def _only(uploads: list[Upload]) -> Upload:
