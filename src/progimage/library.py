@@ -6,10 +6,10 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 import structlog
@@ -20,6 +20,7 @@ from progimage.engine import (
     SIDES,
     ImageInfo,
     InvalidParameter,
+    LimitExceeded,
     Limits,
     Placeholder,
     Rendered,
@@ -35,11 +36,14 @@ from progimage.engine import (
 from progimage.storage import Blob, BlobMissing, BlobStore, Deletions, Record, Records, RenditionCache, Spool
 from progimage.workers import WorkerPool
 
+_T = TypeVar("_T")
 log = structlog.get_logger(__name__)
 
 KNOWN_SECONDS = 5
 """For how long what was read from the database counts. This node tells itself of deletions; other nodes do not."""
 _KNOWN_RECORDS = 20_000
+_LIGHT_WORK = 40_000_000
+"""A task with no more work than that is light: it takes a few tenths of a second at most."""
 
 
 class UnknownReference(Exception):
@@ -106,6 +110,7 @@ class ImageLibrary:
         self.spool = spool
         self.pool = pool
         self._limits = limits
+        self._light = replace(limits, work=_LIGHT_WORK)
         self.watcher = watcher
         self._ladder = ladder
         self._known: LRUCache[str, _Known] = LRUCache(_KNOWN_RECORDS)
@@ -193,7 +198,7 @@ class ImageLibrary:
         started = asyncio.get_running_loop().time()
         with ExitStack() as files:
             images = await self._other_images(spec, files)
-            rendered = await self.pool.run(render, source, spec, target, self._limits, images)
+            rendered = await self._run(render, lambda limits: (source, spec, target, limits, images))
         self.watcher.rendition(spec.format, asyncio.get_running_loop().time() - started)
         return rendered
 
@@ -207,7 +212,7 @@ class ImageLibrary:
             EngineError: It is not an image, is corrupt, or too large.
             Busy, TaskTooLong, WorkerCrashed, WorkerKilled, MemoryError: See `WorkerPool.run`.
         """
-        return await self.pool.run(inspect, source, self._limits)
+        return await self._run(inspect, lambda limits: (source, limits))
 
     async def placeholder(self, record: Record) -> Placeholder:
         """Return what to show until the picture is there."""
@@ -266,7 +271,7 @@ class ImageLibrary:
     async def _look(self, record: Record, name: str, function: Callable[..., Any], *options: Any) -> Path:
         with self.spool.file(self.spool.incoming) as source, self.spool.file(self.spool.outgoing) as target:
             await self.blobs.fetch(record.blob.sha256, source)
-            found = await self.pool.run(function, source, *options, self._limits)
+            found = await self._run(function, lambda limits: (source, *options, limits))
             await asyncio.to_thread(target.write_bytes, msgspec.json.encode(found))
             return await asyncio.to_thread(self.renditions.add, record.blob.sha256, name, target)
 
@@ -303,7 +308,7 @@ class ImageLibrary:
             return Survey(known.info, known.ladder), {}
         sides = SIDES if self._ladder else ()
         steps = {side: files.enter_context(self.spool.file(self.spool.outgoing)) for side in sides}
-        return await self.pool.run(survey, upload.path, self._limits, steps), steps
+        return await self._run(survey, lambda limits: (upload.path, limits, steps)), steps
 
     async def _render(self, record: Record, spec: RenditionSpec, name: str) -> Path:
         started = asyncio.get_running_loop().time()
@@ -312,10 +317,22 @@ class ImageLibrary:
             target = files.enter_context(self.spool.file(self.spool.outgoing))
             images = await self._other_images(spec, files)
             stands_for = await self._fetch_source(record.blob, spec, source)
-            await self.pool.run(render, source, spec, target, self._limits, images, stands_for)
+            await self._run(render, lambda limits: (source, spec, target, limits, images, stands_for))
             path = await asyncio.to_thread(self.renditions.add, record.blob.sha256, name, target)
         self.watcher.rendition(spec.format, asyncio.get_running_loop().time() - started)
         return path
+
+    async def _run(self, function: Callable[..., _T], arguments: Callable[[Limits], tuple[Any, ...]]) -> _T:
+        """Run a task on an image, as a light one unless its header says that it is not.
+
+        Args:
+            function: What to run.
+            arguments: Makes its arguments with the limits to keep to.
+        """
+        try:
+            return await self.pool.run(function, *arguments(self._light))
+        except LimitExceeded:
+            return await self.pool.run(function, *arguments(self._limits), heavy=True)
 
     async def _fetch_source(self, blob: Blob, spec: RenditionSpec, source: Path) -> tuple[int, int] | None:
         """Bring what a rendition is made of: the original, or a step of the ladder, for whose full size it stands."""

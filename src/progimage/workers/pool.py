@@ -1,7 +1,12 @@
-"""The pool of workers: bounded queue, bounded time, and a pool that heals when a worker dies."""
+"""The pool of workers: bounded queue, bounded time, and a pool that heals when a worker dies.
+
+Of two workers or more, one is kept for light tasks: a heavy task takes seconds, and those that take milliseconds would
+wait for it. Heavy ones may also take no more than half of the queue.
+"""
 
 import asyncio
 import concurrent.futures
+import contextlib
 import multiprocessing
 import signal
 from collections.abc import Callable
@@ -76,7 +81,9 @@ class WorkerPool:
         self.workers = workers
         self.queue = queue
         self.task_seconds = task_seconds
-        self._pending = 0
+        self._pending = self._heavy = 0
+        self._heavy_workers = max(1, workers - 1)
+        self._heavy_turn = asyncio.Semaphore(self._heavy_workers)
         self._observe = observe
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["progimage.workers.tasks"])
@@ -93,12 +100,13 @@ class WorkerPool:
         """How many tasks are running or waiting."""
         return self._pending
 
-    async def run(self, function: Callable[..., _T], *args: Any) -> _T:
+    async def run(self, function: Callable[..., _T], *args: Any, heavy: bool = False) -> _T:
         """Run a function in a worker and return its result. Cancelling this stops the worker.
 
         Args:
             function: A function at the top level of a module.
             args: Its arguments; they, the result and any exception must be picklable.
+            heavy: It will take a worker for long.
 
         Raises:
             Busy: The queue is full.
@@ -108,12 +116,14 @@ class WorkerPool:
             MemoryError: It needed more memory than a worker may have.
             Exception: Whatever the function raises.
         """
-        if self._pending >= self.workers + self.queue:
+        heavy_room = self._heavy_workers + self.queue // 2
+        if self._pending >= self.workers + self.queue or (heavy and self._heavy >= heavy_room):
             raise Busy(retry_after=max(1, round(self.queue / self.workers / 10)))
-        self._count(1)
+        self._count(1, heavy)
         try:
-            future = self._pool.schedule(run_task, args=(function, *args), timeout=self.task_seconds)
-            result: _T = await asyncio.wrap_future(future)
+            async with self._heavy_turn if heavy else contextlib.nullcontext():
+                future = self._pool.schedule(run_task, args=(function, *args), timeout=self.task_seconds)
+                result: _T = await asyncio.wrap_future(future)
         except concurrent.futures.TimeoutError:
             raise TaskTooLong(f"It took longer than {self.task_seconds:g} seconds.") from None
         except pebble.ProcessExpired as death:
@@ -124,11 +134,13 @@ class WorkerPool:
                 raise WorkerCrashed(f"The codec crashed ({signal.Signals(number).name}).") from death
             raise WorkerKilled(f"The worker ended with exit code {death.exitcode}.") from death
         finally:
-            self._count(-1)
+            self._count(-1, heavy)
         return result
 
-    def _count(self, change: int) -> None:
+    def _count(self, change: int, heavy: bool) -> None:
         self._pending += change
+        if heavy:
+            self._heavy += change
         self._observe(self._pending)
 
     async def warm_up(self) -> None:
