@@ -6,10 +6,13 @@ says what is compared and how; docs/performance.md says what came out.
 
 import argparse
 import io
+import platform
 import random
+import re
 import statistics
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
@@ -17,9 +20,11 @@ from pathlib import Path
 
 import bare
 import numpy
-from load import CORES, Load, Request, ask, closed_loop, quantile, wrk
-from peers import CONVERTERS, Absent, Conversion, Service, nginx_static, progimage
+import PIL
+from load import CORES, Load, Request, ask, closed_loop, memory_of, quantile, wrk
+from peers import CONVERTERS, QUALITY, Absent, Conversion, Service, nginx_static, progimage
 from PIL import Image
+from report import write
 from skimage.metrics import structural_similarity
 
 from pictures import Pictures, distinct
@@ -36,7 +41,8 @@ CONVERSIONS = {
 SMALL = CONVERSIONS["12 MP JPEG to 300 px JPEG"]
 MIX = [*[SMALL] * 5, *[CONVERSIONS["2 MP PNG to JPEG"]] * 2, *[CONVERSIONS["2 MP WebP to JPEG"]] * 2,
        CONVERSIONS["12 MP JPEG to 1200 px WebP"]]  # fmt: skip
-GROUPS = ("cold", "first", "bare", "delivery", "upload", "clients", "memory", "fairness", "start")
+STEADY_REQUESTS = 10_000
+GROUPS = ("cold", "first", "bare", "delivery", "upload", "clients", "fairness", "memory", "steady", "start")
 
 
 @dataclass(slots=True)
@@ -59,7 +65,12 @@ class Row:
 
     def figures(self) -> dict[str, object]:
         """Return what the report shows."""
-        figures: dict[str, object] = {"group": self.group, "case": self.case, "service": self.service, "note": self.note}
+        figures: dict[str, object] = {
+            "group": self.group,
+            "case": self.case,
+            "service": self.service,
+            "note": self.note,
+        }
         if self.loads:
             latencies = [latency for load in self.loads for latency in load.latencies]
             figures |= {
@@ -84,6 +95,7 @@ class Comparison:
     """
 
     def __init__(self, arguments: argparse.Namespace, work: Path) -> None:
+        """Make the pictures."""
         self.seconds, self.rounds = arguments.seconds, arguments.rounds
         self.peers, self.work = arguments.peers, work
         self.pictures = Pictures.made_in(arguments.pictures)
@@ -94,7 +106,7 @@ class Comparison:
         self._numbers = count()
         self._stored: dict[tuple[str, str], str] = {}
 
-    def start(self) -> None:
+    def start_services(self) -> None:
         """Start everyone."""
         self.own = progimage(self.pictures, self.peers, self.work)
         self.without_ladder = progimage(self.pictures, self.peers, self.work, "ProgImage-without-ladder", ladder=False)
@@ -106,10 +118,23 @@ class Comparison:
                 self.absent[peer.__name__] = str(error)
                 print(f"{peer.__name__} is absent: {error}", file=sys.stderr)
 
-    def stop(self) -> None:
+    def stop_services(self) -> None:
         """Stop everyone."""
         for service in [*self.services, self.without_ladder]:
             service.process.terminate()
+
+    def about(self) -> dict[str, object]:
+        """Return what is to be known of the run."""
+        versions = ", ".join(f"{service.name} {service.version}" for service in self.services)
+        return {
+            "services": versions,
+            "absent": ", ".join(f"{name}: {why}" for name, why in self.absent.items()) or "none",
+            "machine": f"{_processor()}, {CORES} cores, Linux {platform.release()}",
+            "libraries": f"{platform.python_implementation()} {platform.python_version()}, pyvips' libvips"
+            f" {bare.pyvips.version(0)}.{bare.pyvips.version(1)}, Pillow {PIL.__version__}",
+            "qualities": ", ".join(f"{extension} {quality}" for extension, quality in QUALITY.items()),
+            "rounds": f"{self.rounds} of {self.seconds:g} s each, in turns; rates are the median round's",
+        }
 
     def run(self, group: str) -> None:
         """Run one group of cases."""
@@ -118,9 +143,20 @@ class Comparison:
     # Each group of cases.
 
     def cold(self) -> None:
-        """Conversions of an image that the service has never seen; whoever has no upload reads it from a folder."""
+        """Conversions of an image that the service has never seen.
+
+        ProgImage and imaginary get it posted; the others read it from a folder, which is compared with what ProgImage
+        does with an image in its own store, without a ladder.
+        """
         for case, wanted in self.conversions.items():
-            asking = {service.name: (service, service.convert(wanted, 0)) for service in self.services}
+            asking = {service.name: (service, service.convert(wanted)) for service in self.services}
+            asking["ProgImage, from its store"] = (
+                self.without_ladder,
+                self._stored_requests(self.without_ladder, wanted),
+            )
+            for service in self.services[1:]:
+                if service.posted:
+                    asking[f"{service.name}, posted"] = (service, service.posted(wanted))
             self._interleaved("cold", case, asking, wanted, clients=2 * CORES)
 
     def first(self) -> None:
@@ -129,7 +165,7 @@ class Comparison:
             asking = {
                 "ProgImage": (self.own, self._stored_requests(self.own, wanted)),
                 "ProgImage without ladder": (self.without_ladder, self._stored_requests(self.without_ladder, wanted)),
-                **{service.name: (service, service.convert(wanted, 0)) for service in self.services[1:]},
+                **{service.name: (service, service.convert(wanted)) for service in self.services[1:]},
             }
             self._interleaved("first", case, asking, wanted, clients=2 * CORES)
 
@@ -140,7 +176,7 @@ class Comparison:
                 row = Row("cold", case, f"bare {name}")
                 for _ in range(self.rounds):
                     rate = bare.rate(function, self.pictures[wanted.source], wanted, self.seconds)
-                    row.loads.append(Load(1, [CORES / rate], [], CORES, round(rate * 1000) / 1000))  # type: ignore[arg-type]
+                    row.loads.append(_bare_load(rate))
                 self._add(row)
 
     def delivery(self) -> None:
@@ -180,18 +216,19 @@ class Comparison:
         headers = {"content-type": "application/octet-stream"}
         for _ in range(self.rounds):
             for row, service in zip(rows, (self.own, self.without_ladder), strict=False):
+
                 def request(_: int) -> Request:
                     return Request("/storage/", "PUT", distinct(data, next(self._numbers)), headers)
 
                 row.loads.append(closed_loop(service.process, service.port, request, 2 * CORES, self.seconds))
             rate = bare.rate(bare.decode_fully, self.pictures["photo12.jpg"], SMALL, self.seconds)
-            rows[2].loads.append(Load(1, [CORES / rate], [], CORES, rate))  # type: ignore[arg-type]
+            rows[2].loads.append(_bare_load(rate))
         for row in rows:
             self._add(row)
 
     def clients(self) -> None:
         """A mix of conversions, each asked for the first time, at 1, 8 and 64 clients."""
-        able = [service for service in self.services[1:] if all(service.convert(wanted, 0) for wanted in MIX)]
+        able = [service for service in self.services[1:] if all(service.convert(wanted) for wanted in MIX)]
         for clients in (1, 8, 64):
             stored = [self._stored_requests(self.own, wanted) for wanted in MIX]
             asking: dict[str, tuple[Service, Callable[[int], Request]]] = {
@@ -200,27 +237,32 @@ class Comparison:
             for service in able:
                 asking[service.name] = (
                     service,
-                    lambda number, service=service: service.convert(random.Random(number).choice(MIX), number),
+                    lambda number, service=service: service.convert(random.Random(number).choice(MIX)),
                 )
             self._interleaved("clients", f"mix, {clients} clients", asking, None, clients)
 
     def memory(self) -> None:
-        """The most memory of all processes while 8 conversions of 12 MP are under way, and after many requests."""
+        """The most memory of all processes while 8 conversions of 12 MP are under way, each service freshly started."""
         for case in ("12 MP JPEG to 300 px JPEG", "12 MP JPEG to 1200 px WebP"):
-            wanted = CONVERSIONS[case]
-            for service in self.services:
-                request = service.convert(wanted, 0)
-                if request is None:
+            for make in (progimage, *CONVERTERS):
+                try:
+                    service = make(self.pictures, self.peers, self.work)
+                except Absent:
                     continue
-                row = Row("memory", f"8 clients, {case}", service.name)
-                row.loads.append(closed_loop(service.process, service.port, _same(request), 8, self.seconds, memory=True))
-                self._add(row)
+                request = service.convert(CONVERSIONS[case])
+                if request:
+                    row = Row("memory", f"8 clients, {case}", service.name)
+                    same = _same(request)
+                    row.loads.append(closed_loop(service.process, service.port, same, 8, 2 * self.seconds, memory=True))
+                    self._add(row)
+                service.process.terminate()
+                service.process.wait()
 
     def fairness(self) -> None:
         """Small renditions while others ask for conversions of 100 MP all the time."""
         huge = Conversion("huge.jpg", "webp", 3000)
         for service in self.services:
-            small, large = service.convert(SMALL, 0), service.convert(huge, 0)
+            small, large = service.convert(SMALL), service.convert(huge)
             if small is None or large is None:
                 continue
             alone = Row("fairness", "300 px JPEG alone, 2 clients", service.name)
@@ -232,8 +274,26 @@ class Comparison:
             self._add(alone)
             self._add(beside)
 
-    def start_up(self) -> None:
-        """How long it takes from the command to the first answer."""
+    def steady(self) -> None:
+        """Memory after many first conversions, on a freshly started service."""
+        service = progimage(self.pictures, self.peers, self.work, "ProgImage-steady")
+        makes = self._stored_requests(service, SMALL)
+        done = 0
+        while done < STEADY_REQUESTS:
+            load = closed_loop(service.process, service.port, makes, 2 * CORES, 2 * self.seconds)
+            done += load.count
+            load.peak_memory = memory_of(service.process)
+            row = Row("steady", f"after {done}", "ProgImage", [load])
+            self._add(row)
+        service.process.terminate()
+
+    def start(self) -> None:
+        """How long it takes from the command to the first answer; the first time there is a database to make."""
+        for case in ("first start", "later start", "later start"):
+            service = progimage(self.pictures, self.peers, self.work, "ProgImage-start")
+            self._add(Row("start", case, "ProgImage", note=f"{service.start_seconds:.2f} s"))
+            service.process.terminate()
+            service.process.wait()
 
     # What they have in common.
 
@@ -284,7 +344,10 @@ class Comparison:
                 return f"not the same: {image.format}, {image.size}, {getattr(image, 'n_frames', 1)} frames", False
             reference = original.convert("RGB").resize(size, Image.Resampling.LANCZOS)
             similarity = structural_similarity(
-                numpy.asarray(reference.convert("L")), numpy.asarray(image.convert("L")), gaussian_weights=True, sigma=1.5
+                numpy.asarray(reference.convert("L")),
+                numpy.asarray(image.convert("L")),
+                gaussian_weights=True,
+                sigma=1.5,
             )
         return f"{len(body)} bytes, SSIM {similarity:.4f}", True
 
@@ -321,8 +384,6 @@ class _Background:
     """Clients that ask for the same all the time."""
 
     def __init__(self, service: Service, request: Request, clients: int) -> None:
-        import threading
-
         self.answered = 0
         self._stopped = threading.Event()
         self._threads = [threading.Thread(target=self._ask, args=(service, request)) for _ in range(clients)]
@@ -342,31 +403,42 @@ class _Background:
             thread.join()
 
 
+def _processor() -> str:
+    found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    return found[1] if found else platform.machine()
+
+
+def _bare_load(rate: float) -> Load:
+    return Load(seconds=1000, latencies=[CORES / rate], failures=[], cpu=1000 * CORES, count=round(1000 * rate))
+
+
 def _same(request: Request) -> Callable[[int], Request]:
     return lambda _: request
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compare ProgImage with its peers.")
-    parser.add_argument("--only", nargs="*", choices=GROUPS, default=[group for group in GROUPS if group != "start"])
+    parser.add_argument("--only", nargs="*", choices=GROUPS, default=GROUPS)
     parser.add_argument("--case", default="", help="only the cases with this in their name")
     parser.add_argument("--seconds", type=float, default=4, help="of each load")
     parser.add_argument("--rounds", type=int, default=3, help="of each case; the services take turns")
     parser.add_argument("--peers", type=Path, default=Path("build/peers").absolute(), help="where the peers are")
-    parser.add_argument("--pictures", type=Path, default=Path("build/pictures").absolute(), help="where images are made")
+    parser.add_argument(
+        "--pictures", type=Path, default=Path("build/pictures").absolute(), help="where images are made"
+    )
     parser.add_argument("--write", type=Path, help="a folder for benchmark.md, benchmark.json and benchmark.png")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-") as work:
         Path(work).chmod(0o755)  # nginx' processes run as somebody else
         comparison = Comparison(arguments, Path(work))
         try:
-            comparison.start()
+            comparison.start_services()
             for group in arguments.only:
                 comparison.run(group)
         finally:
-            comparison.stop()
+            comparison.stop_services()
     if arguments.write:
-        pass
+        write([row.figures() for row in comparison.rows], comparison.about(), arguments.write)
 
 
 if __name__ == "__main__":

@@ -11,11 +11,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 from load import CORES, Request, ask
+from PIL import Image
 
 from pictures import Pictures
 
@@ -47,14 +48,18 @@ class Service:
         version: Of it, and of its codecs' library where that says more.
         process: It.
         port: Where it listens.
+        convert: Makes the request for a conversion, or None: it can't do it.
+        posted: Makes the same request with the image as its body, where that is another one.
+        start_seconds: How long it took until it answered.
     """
 
     name: str
     version: str
     process: psutil.Process
     port: int
-    convert: Callable[[Conversion, int], Request | None]
-    other: dict[str, object] = field(default_factory=dict)
+    convert: Callable[[Conversion], Request | None]
+    posted: Callable[[Conversion], Request | None] | None = None
+    start_seconds: float = 0
 
 
 class Absent(Exception):
@@ -115,13 +120,13 @@ def progimage(pictures: Pictures, folder: Path, work: Path, name: str = "ProgIma
     took = time.perf_counter() - started
     bodies = {path.name: path.read_bytes() for path in pictures.folder.iterdir()}
 
-    def convert(wanted: Conversion, _: int) -> Request:
+    def convert(wanted: Conversion) -> Request:
         query = f"?width={wanted.width}" if wanted.width else ""
         path = f"/transform.{wanted.extension}{query}"
         return Request(path, "POST", bodies[wanted.source], {"content-type": "application/octet-stream"})
 
     version = _said(str(Path(sys.executable).with_name("progimage")), "--version").rpartition(" ")[2]
-    return Service(name, version, process, port, convert, {"start": took})
+    return Service(name, version, process, port, convert, start_seconds=took)
 
 
 def imgproxy(pictures: Pictures, folder: Path, work: Path) -> Service:
@@ -140,7 +145,7 @@ def imgproxy(pictures: Pictures, folder: Path, work: Path) -> Service:
         IMGPROXY_TIMEOUT=120,
     )
 
-    def convert(wanted: Conversion, _: int) -> Request:
+    def convert(wanted: Conversion) -> Request:
         size = f"rs:fit:{wanted.width}:0/" if wanted.width else ""
         quality = f"q:{QUALITY[wanted.extension]}/" if wanted.extension in QUALITY else ""
         return Request(f"/unsafe/{size}{quality}plain/local:///{wanted.source}@{wanted.extension}")
@@ -157,7 +162,7 @@ def imaginary(pictures: Pictures, folder: Path, work: Path) -> Service:
         port, "/health", work / "imaginary.log",
     )  # fmt: skip
 
-    def convert(wanted: Conversion, _: int) -> Request | None:
+    def convert(wanted: Conversion) -> Request | None:
         if wanted.source.endswith(".gif"):
             return None  # it has no animations
         action = f"resize?width={wanted.width}&" if wanted.width else "convert?"
@@ -165,7 +170,15 @@ def imaginary(pictures: Pictures, folder: Path, work: Path) -> Service:
         quality = f"&quality={QUALITY[wanted.extension]}" if wanted.extension in QUALITY else ""
         return Request(f"/{action}type={kind}&file={wanted.source}&stripmeta=true{quality}")
 
-    return Service("imaginary", _said(program, "-v"), process, port, convert)
+    def posted(wanted: Conversion) -> Request | None:
+        request = convert(wanted)
+        if request is None:
+            return None
+        body = pictures[wanted.source].read_bytes()
+        path = request.path.replace(f"file={wanted.source}&", "")
+        return Request(path, "POST", body, {"content-type": Image.MIME[Image.open(pictures[wanted.source]).format]})
+
+    return Service("imaginary", _said(program, "-v"), process, port, convert, posted)
 
 
 def thumbor(pictures: Pictures, folder: Path, work: Path) -> Service:
@@ -187,7 +200,7 @@ def thumbor(pictures: Pictures, folder: Path, work: Path) -> Service:
         port, "/healthcheck", work / "thumbor.log",
     )  # fmt: skip
 
-    def convert(wanted: Conversion, _: int) -> Request:
+    def convert(wanted: Conversion) -> Request:
         size = f"{wanted.width}x0/" if wanted.width else ""
         quality = f":quality({QUALITY[wanted.extension]})" if wanted.extension in QUALITY else ""
         kind = {"jpg": "jpeg"}.get(wanted.extension, wanted.extension)
@@ -209,7 +222,7 @@ def ipx(pictures: Pictures, folder: Path, work: Path) -> Service:
         port, "/", work / "ipx.log",
     )  # fmt: skip
 
-    def convert(wanted: Conversion, _: int) -> Request:
+    def convert(wanted: Conversion) -> Request:
         kind = {"jpg": "jpeg"}.get(wanted.extension, wanted.extension)
         parts = [f"f_{kind}", *([f"w_{wanted.width}"] if wanted.width else [])]
         if wanted.extension in QUALITY:
@@ -249,7 +262,7 @@ def _nginx(name: str, root: Path, folder: Path, work: Path, rules: str, modules:
     )
     process = start([program, "-p", work, "-c", configuration], port, "/", work / f"{name.replace(' ', '-')}.out")
 
-    def convert(wanted: Conversion, _: int) -> Request | None:
+    def convert(wanted: Conversion) -> Request | None:
         if not rules or (wanted.source, wanted.extension, wanted.width) != ("photo12.jpg", "jpg", 300):
             return None
         return Request(f"/{wanted.source}")

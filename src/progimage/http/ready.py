@@ -11,7 +11,7 @@ from typing import Any
 from cachetools import LRUCache
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from progimage.http.delivery import CHUNK, Delivery, file_chunks
+from progimage.http.delivery import CHUNK, Delivery, NotModified, file_chunks
 from progimage.library import KNOWN_SECONDS, ImageLibrary
 
 _ANSWERS = 20_000
@@ -36,7 +36,7 @@ class _Answer:
         etag: With its quotes.
         headers: Those of a 304.
         more_headers: What else a 200 has.
-        path: The file with the body.
+        path: The file with the body, or None: only that it is not modified is ready to be said.
         size: Of the body, in bytes.
         template: Of the request's path, for the metrics.
         format: Of a rendition; None for an original.
@@ -48,7 +48,7 @@ class _Answer:
     etag: bytes
     headers: list[tuple[bytes, bytes]]
     more_headers: list[tuple[bytes, bytes]]
-    path: Path
+    path: Path | None
     size: int
     template: str
     format: str | None
@@ -75,23 +75,24 @@ class ReadyAnswers:
         self._answers: LRUCache[tuple[bytes, bytes], _Answer] = LRUCache(_ANSWERS)
         self._bodies: LRUCache[bytes, bytes] = LRUCache(_BODIES_BYTES, getsizeof=len)
 
-    def add(self, scope: Any, reference: str, state: int, delivery: Delivery, format: str | None) -> None:
+    def add(self, scope: Any, reference: str, state: int, answer: Delivery | NotModified, format: str | None) -> None:
         """Have the answer to a GET ready for the next one.
 
         Args:
             scope: Of the request.
             reference: Of the image.
             state: Of the deletions, before the image was looked up.
-            delivery: The answer.
+            answer: The answer.
             format: Of a rendition; None for an original.
         """
-        identity = delivery.identity
-        if delivery.path is None or delivery.size > _LARGEST_READ or identity.vary:
-            return
-        self._answers[scope["raw_path"], scope["query_string"]] = _Answer(
-            reference, state, time.monotonic() + KNOWN_SECONDS, f'"{identity.etag}"'.encode(), identity.headers(),
-            delivery.body_headers(delivery.size), delivery.path, delivery.size, scope["path_template"], format,
-        )  # fmt: skip
+        identity, path, size, more_headers = answer.identity, None, 0, []
+        if isinstance(answer, Delivery) and answer.path and answer.size <= _LARGEST_READ:
+            path, size, more_headers = answer.path, answer.size, answer.body_headers(answer.size)
+        if not identity.vary:
+            self._answers[scope["raw_path"], scope["query_string"]] = _Answer(
+                reference, state, time.monotonic() + KNOWN_SECONDS, f'"{identity.etag}"'.encode(), identity.headers(),
+                more_headers, path, size, scope["path_template"], format,
+            )  # fmt: skip
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or pass the request on."""
@@ -143,6 +144,8 @@ class ReadyAnswers:
         return True
 
     async def _read(self, answer: _Answer) -> bytes | None:
+        if answer.path is None:
+            return None
         try:
             body = b"".join([chunk async for chunk in file_chunks(answer.path, 0, answer.size)])
         except FileNotFoundError:

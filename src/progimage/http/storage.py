@@ -241,8 +241,8 @@ async def _rendition(
 def _ready(
     request: AnyRequest, state: State, record: Record, seen: int, answer: ASGIApp, format: str | None = None
 ) -> ASGIApp:
-    """Have an answer ready for the next request, if it is one with a body."""
-    if isinstance(answer, Delivery):
+    """Have an answer ready for the next request."""
+    if isinstance(answer, Delivery | NotModified):
         state.ready.add(request.scope, record.reference, seen, answer, format)
     return answer
 
