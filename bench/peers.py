@@ -20,7 +20,7 @@ from PIL import Image
 
 from pictures import Pictures
 
-QUALITY = {"jpg": 80, "webp": 80, "avif": 65}
+QUALITY = {"jpg": 80, "webp": 80, "avif": 60}
 """What everyone is told to encode with."""
 
 
@@ -32,11 +32,18 @@ class Conversion:
         source: The name of the file.
         extension: Of the format to make.
         width: To make it as wide, in pixels, or None: as it is.
+        asked_quality: What to encode with, or None: see `QUALITY`.
     """
 
     source: str
     extension: str
     width: int | None = None
+    asked_quality: int | None = None
+
+    @property
+    def quality(self) -> int | None:
+        """What to encode with, or None for a format that has no such thing."""
+        return self.asked_quality or QUALITY.get(self.extension)
 
 
 @dataclass(slots=True)
@@ -121,8 +128,9 @@ def progimage(pictures: Pictures, folder: Path, work: Path, name: str = "ProgIma
     bodies = {path.name: path.read_bytes() for path in pictures.folder.iterdir()}
 
     def convert(wanted: Conversion) -> Request:
-        query = f"?width={wanted.width}" if wanted.width else ""
-        path = f"/transform.{wanted.extension}{query}"
+        size = f"width={wanted.width}&" if wanted.width else ""
+        quality = f"quality={wanted.asked_quality}" if wanted.asked_quality else ""  # else its own, which is the same
+        path = f"/transform.{wanted.extension}?{size}{quality}"
         return Request(path, "POST", bodies[wanted.source], {"content-type": "application/octet-stream"})
 
     version = _said(str(Path(sys.executable).with_name("progimage")), "--version").rpartition(" ")[2]
@@ -147,7 +155,7 @@ def imgproxy(pictures: Pictures, folder: Path, work: Path) -> Service:
 
     def convert(wanted: Conversion) -> Request:
         size = f"rs:fit:{wanted.width}:0/" if wanted.width else ""
-        quality = f"q:{QUALITY[wanted.extension]}/" if wanted.extension in QUALITY else ""
+        quality = f"q:{wanted.quality}/" if wanted.quality else ""
         return Request(f"/unsafe/{size}{quality}plain/local:///{wanted.source}@{wanted.extension}")
 
     return Service("imgproxy", _said(program, "version") or "?", process, port, convert)
@@ -167,7 +175,7 @@ def imaginary(pictures: Pictures, folder: Path, work: Path) -> Service:
             return None  # it has no animations
         action = f"resize?width={wanted.width}&" if wanted.width else "convert?"
         kind = {"jpg": "jpeg"}.get(wanted.extension, wanted.extension)
-        quality = f"&quality={QUALITY[wanted.extension]}" if wanted.extension in QUALITY else ""
+        quality = f"&quality={wanted.quality}" if wanted.quality else ""
         return Request(f"/{action}type={kind}&file={wanted.source}&stripmeta=true{quality}")
 
     def posted(wanted: Conversion) -> Request | None:
@@ -202,7 +210,7 @@ def thumbor(pictures: Pictures, folder: Path, work: Path) -> Service:
 
     def convert(wanted: Conversion) -> Request:
         size = f"{wanted.width}x0/" if wanted.width else ""
-        quality = f":quality({QUALITY[wanted.extension]})" if wanted.extension in QUALITY else ""
+        quality = f":quality({wanted.quality})" if wanted.quality else ""
         kind = {"jpg": "jpeg"}.get(wanted.extension, wanted.extension)
         return Request(f"/unsafe/{size}filters:format({kind}){quality}/{wanted.source}")
 
@@ -225,8 +233,8 @@ def ipx(pictures: Pictures, folder: Path, work: Path) -> Service:
     def convert(wanted: Conversion) -> Request:
         kind = {"jpg": "jpeg"}.get(wanted.extension, wanted.extension)
         parts = [f"f_{kind}", *([f"w_{wanted.width}"] if wanted.width else [])]
-        if wanted.extension in QUALITY:
-            parts.append(f"q_{QUALITY[wanted.extension]}")
+        if wanted.quality:
+            parts.append(f"q_{wanted.quality}")
         if wanted.source.endswith(".gif"):
             parts.append("animated")
         return Request(f"/{','.join(parts)}/{wanted.source}")

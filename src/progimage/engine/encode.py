@@ -12,7 +12,14 @@ import pillow_heif
 import pyvips
 from PIL import Image
 
-from progimage.engine.encoder_options import USUAL_QUALITY, pillow_options, vips_options, with_kept_metadata
+from progimage.engine.encoder_options import (
+    TRELLIS_EFFORT,
+    USUAL_QUALITY,
+    is_small,
+    pillow_options,
+    vips_options,
+    with_kept_metadata,
+)
 from progimage.engine.errors import CannotRepresent, EngineError
 from progimage.engine.frame import Frame, from_pillow
 from progimage.engine.modes import mode_of
@@ -72,14 +79,14 @@ def _write_all(frames: list[Frame], plan: Plan, quality: int, target: Path) -> N
 
 
 def _write(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) -> None:
-    _writer(plan, first.mode)(first, rest, plan, target)
+    _writer(plan, first)(first, rest, plan, target)
 
 
 _Writer = Callable[[Frame, Iterator[Frame], Plan, Path], None]
 
 
-def _writer(plan: Plan, mode: str) -> _Writer:
-    name = plan.format.name
+def _writer(plan: Plan, first: Frame) -> _Writer:
+    name, mode = plan.format.name, first.mode
     if plan.several:
         return _write_animation if plan.format.animated else _write_pages
     if name in ("ICO", "ICNS"):
@@ -88,11 +95,16 @@ def _writer(plan: Plan, mode: str) -> _Writer:
         return _write_blp
     if mode in ("RGB16", "RGBA16") and name in ("HEIC", "PPM", "PNM"):
         return _write_deep_heic if name == "HEIC" else _write_deep_pnm
-    # AVIF of 8 bits is written faster by Pillow, which has neither 10 bits nor a lossless way.
-    by_vips = plan.spec.lossless or mode in ("RGB16", "RGBA16") if name == "AVIF" else name in _VIPS_SAVERS
-    if by_vips and mode not in ("P", "PA"):
+    if name in _VIPS_SAVERS and mode not in ("P", "PA") and not _better_by_pillow(name, first, plan):
         return _write_vips
     return _write_pillow
+
+
+def _better_by_pillow(name: str, frame: Frame, plan: Plan) -> bool:
+    if name == "AVIF":  # it is faster, but has neither 10 bits nor a lossless way
+        return not plan.spec.lossless and frame.mode not in ("RGB16", "RGBA16")
+    # It is faster, but needs all pixels at once, and has not what libvips does with more effort.
+    return name == "JPEG" and is_small(frame) and (plan.spec.effort or 0) < TRELLIS_EFFORT
 
 
 def _write_vips(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) -> None:

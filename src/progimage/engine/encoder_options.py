@@ -20,12 +20,13 @@ _VIPS: dict[str, dict[str, Any]] = {
     "PNG": {"compression": 6, "filter": "all"},
     "TIFF": {"compression": "deflate", "predictor": "horizontal"},
     "WEBP": {"Q": 80, "effort": 4},
-    "AVIF": {"compression": "av1", "Q": 65, "effort": 2},
+    "AVIF": {"compression": "av1", "Q": 60, "effort": 2},
 }
 _PILLOW: dict[str, dict[str, Any]] = {
-    "AVIF": {"quality": 65, "speed": 7, "max_threads": 1},
+    "AVIF": {"quality": 60, "speed": 7, "max_threads": 1, "autotiling": False, "advanced": {"tune": "ssim"}},
     "GIF": {"optimize": False},
     "HEIC": {"quality": 65},
+    "JPEG": {"quality": 80},
     "JXL": {"quality": 80, "effort": 5, "num_threads": 0},
     "J2K": {"no_jp2": True},  # lossless, like JP2: OpenJPEG's quality in dB gets even colours wrong
     "MPO": {"quality": 80},
@@ -35,6 +36,13 @@ _PILLOW: dict[str, dict[str, Any]] = {
     # Without key frames, each of which would be encoded in two ways: a quarter less time for as many bytes.
     "WEBP": {"quality": 80, "method": 4, "kmin": 0, "kmax": 0},
 }
+TRELLIS_EFFORT = 7
+"""From this effort on a JPEG gets what only mozjpeg has, which libvips is built with."""
+_FAST_EFFORT = 2
+"""Up to this effort a JPEG has the standard's Huffman tables, rather than its own."""
+_FULL_CHROMA_QUALITY = 90
+"""From this quality on a JPEG keeps all of its colour, as libvips has it."""
+_SMALL_PIXELS = 1_000_000
 USUAL_QUALITY: dict[str, int] = {
     name: table.get("quality") or table["Q"]
     for name, table in (_VIPS | _PILLOW).items()
@@ -80,8 +88,12 @@ def vips_options(frame: Frame, plan: Plan) -> dict[str, Any]:
 def _vips_effort(name: str, effort: int) -> dict[str, Any]:
     if name == "JPEG":
         # Huffman tables of its own, then what mozjpeg adds: quantisation that looks ahead, and the best of many scans.
-        hard = {"trellis_quant": effort >= 7, "overshoot_deringing": effort >= 7, "optimize_scans": effort == 9}
-        return {"optimize_coding": effort > 2} | {option: True for option, on in hard.items() if on}
+        hard = {
+            "trellis_quant": effort >= TRELLIS_EFFORT,
+            "overshoot_deringing": effort >= TRELLIS_EFFORT,
+            "optimize_scans": effort == 9,
+        }
+        return {"optimize_coding": effort > _FAST_EFFORT} | {option: True for option, on in hard.items() if on}
     if name == "WEBP":
         return {"effort": _of_six(effort)}
     return {"compression": effort} if name == "PNG" else {"effort": effort}
@@ -123,11 +135,29 @@ def pillow_options(frame: Frame, plan: Plan) -> dict[str, Any]:
         }
         if name in words:
             options.update([words[name]])
+    if name == "JPEG":
+        return options | _pillow_jpeg(frame, plan, options["quality"]) | metadata_of(frame, plan)
     if spec.progressive:
         raise InvalidParameter("progressive", "true", "not for an animation")
     if spec.chroma:
         options |= {"subsampling": spec.chroma} if name == "AVIF" else {"chroma": int(spec.chroma.replace(":", ""))}
     return options | metadata_of(frame, plan)
+
+
+def _pillow_jpeg(frame: Frame, plan: Plan, quality: int) -> dict[str, Any]:
+    spec = plan.spec
+    thorough = (spec.effort or 5) > _FAST_EFFORT
+    full = spec.chroma == "4:4:4" or (not spec.chroma and quality >= _FULL_CHROMA_QUALITY)
+    return {
+        "optimize": thorough,
+        "progressive": thorough and is_small(frame) if spec.progressive is None else spec.progressive,
+        "subsampling": "4:4:4" if full else "4:2:0",
+    }
+
+
+def is_small(frame: Frame) -> bool:
+    """Tell whether a picture has up to a megapixel."""
+    return bool(frame.pixels.width * frame.pixels.height <= _SMALL_PIXELS)
 
 
 def _pillow_lossless(name: str) -> dict[str, Any]:

@@ -97,9 +97,11 @@ class RenditionSpec(Operations):
     effort: int | None = parameter(
         whole(1, 9), "How hard the encoder tries to make the file small: 1 is the fastest.", "Output", feature="effort"
     )
-    progressive: bool = parameter(
-        Flag(), "Write it so that a coarse picture shows while it loads.", "Output", aliases=("interlace",),
-        default=False, feature="progressive",
+    progressive: bool | None = parameter(
+        Flag(),
+        "Write it so that a coarse picture shows while it loads. Without it, a JPEG of up to a megapixel is, since that"
+        " saves 3 % of its bytes.",
+        "Output", aliases=("interlace",), feature="progressive",
     )  # fmt: skip
     palette: int | None = parameter(
         whole(2, 256, 256), "Reduce to so many colours.", "Output", unit="colours", feature="palette"
