@@ -27,6 +27,17 @@ def transparent(size: tuple[int, int] = SIZE) -> Image.Image:
     return picture
 
 
+def detailed(width: int, height: int) -> pyvips.Image:
+    """A picture with structure of every size, as a photograph has: clouds, edges and grain."""
+    clouds = pyvips.Image.perlin(width, height, cell_size=max(width, height) // 8, seed=1) * 60
+    fine = pyvips.Image.perlin(width, height, cell_size=12, seed=2) * 40
+    grain = pyvips.Image.gaussnoise(width, height, mean=128, sigma=4, seed=3)
+    grey = clouds + fine + grain
+    disc = pyvips.Image.black(width, height).draw_circle(255, width // 3, height // 2, height // 4, fill=True) > 0
+    bands = disc.ifthenelse(255 - grey, grey).bandjoin([grey * 0.8 + 20, grey * 0.6 + 60])
+    return bands.cast("uchar").copy(interpretation="srgb")
+
+
 def saved(picture: Image.Image, format: str, **options: object) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, format, **options)
@@ -61,7 +72,7 @@ def pages(count: int = 3) -> bytes:
     return saved(pictures[0], "TIFF", save_all=True, append_images=pictures[1:])
 
 
-def oriented(orientation: int) -> bytes:
+def oriented(orientation: int, size: tuple[int, int] = SIZE) -> bytes:
     """A JPEG that looks like `colour()` to a viewer that heeds its EXIF orientation."""
     undo = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -72,7 +83,7 @@ def oriented(orientation: int) -> bytes:
         7: Image.Transpose.TRANSVERSE,
         8: Image.Transpose.ROTATE_270,
     }
-    picture = colour()
+    picture = colour(size)
     stored = picture.transpose(undo[orientation]) if orientation in undo else picture
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -80,13 +91,13 @@ def oriented(orientation: int) -> bytes:
     return saved(stored, "JPEG", exif=exif, quality=95, subsampling=0)
 
 
-def with_swapped_profile(format: str = "JPEG") -> bytes:
+def with_swapped_profile(format: str = "JPEG", size: tuple[int, int] = SIZE) -> bytes:
     """A picture in a colour space whose red and green primaries are exchanged: stored red is green to a viewer."""
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     red, green = srgb.index(b"rXYZ"), srgb.index(b"gXYZ")
     swapped = bytearray(srgb)
     swapped[red : red + 4], swapped[green : green + 4] = b"gXYZ", b"rXYZ"
-    return saved(Image.new("RGB", SIZE, (255, 0, 0)), format, icc_profile=bytes(swapped), quality=95)
+    return saved(Image.new("RGB", size, (255, 0, 0)), format, icc_profile=bytes(swapped), quality=95)
 
 
 SVG = (

@@ -92,7 +92,7 @@ def top_of(frame: Frame, size: Size) -> pyvips.Image | None:
     """
     if frame.mode not in _MODES or not _is_worth(SIDES[-1], size):
         return None
-    return _of_side(frame.pixels, SIDES[0]) if _is_worth(SIDES[0], size) else frame.pixels.copy_memory()
+    return _of_side(frame.pixels, SIDES[0], size) if _is_worth(SIDES[0], size) else frame.pixels.copy_memory()
 
 
 def build(top: pyvips.Image, size: Size, targets: Mapping[int, Path], *, turned: bool, flat: bool) -> Ladder:
@@ -107,7 +107,7 @@ def build(top: pyvips.Image, size: Size, targets: Mapping[int, Path], *, turned:
     """
     steps, pixels = [], top.autorot() if turned else top
     for side in (side for side in SIDES if _is_worth(side, size)):
-        pixels = _of_side(pixels, side)
+        pixels = _of_side(pixels, side, size)
         if flat or pixels.hasalpha():
             pixels.pngsave(str(targets[side]), keep="icc", **_PNG)
         else:
@@ -120,12 +120,11 @@ def _is_worth(side: int, size: Size) -> bool:
     return max(size) >= side * SPARE
 
 
-def _of_side(pixels: pyvips.Image, side: int) -> pyvips.Image:
-    scale = side / max(pixels.width, pixels.height)
-    if scale >= 1:
+def _of_side(pixels: pyvips.Image, side: int, size: Size) -> pyvips.Image:
+    if max(pixels.width, pixels.height) <= side:
         return pixels.copy_memory()
-    target = max(1, round(pixels.width * scale)), max(1, round(pixels.height * scale))
-    return resized(pixels, target, "lanczos3").copy_memory()
+    scale = side / max(size)
+    return resized(pixels, (max(1, round(size[0] * scale)), max(1, round(size[1] * scale))), "lanczos3").copy_memory()
 
 
 def resampled_to(size: Size, operations: Operations, *, vector: bool = False) -> Size | None:

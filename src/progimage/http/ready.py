@@ -129,8 +129,10 @@ class ReadyAnswers:
         if same:
             status, headers, body = 304, answer.headers, b""
         else:
+            if answer.path is None:
+                return False
             status, headers = 200, answer.headers + answer.more_headers
-            found = self._bodies.get(answer.etag) or await self._read(answer)
+            found = self._bodies.get(answer.etag) or await self._read(answer.etag, answer.path, answer.size)
             if found is None:
                 return False
             body = found
@@ -143,13 +145,11 @@ class ReadyAnswers:
         await send({"type": "http.response.body", "body": body, "more_body": False})
         return True
 
-    async def _read(self, answer: _Answer) -> bytes | None:
-        if answer.path is None:
-            return None
+    async def _read(self, etag: bytes, path: Path, size: int) -> bytes | None:
         try:
-            body = b"".join([chunk async for chunk in file_chunks(answer.path, 0, answer.size)])
+            body = b"".join([chunk async for chunk in file_chunks(path, 0, size)])
         except FileNotFoundError:
             return None
         if len(body) <= _LARGEST_KEPT:
-            self._bodies[answer.etag] = body
+            self._bodies[etag] = body
         return body

@@ -1,0 +1,217 @@
+"""What makes the service fast must not be seen in its answers: the ladder, answers in memory, light tasks first."""
+
+import asyncio
+import json
+import os
+import sqlite3
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from progimage.workers import Busy, Sandbox, WorkerPool
+from tests.integration.server import Server, serving
+from tests.pictures import colour, open_bytes, saved
+
+PHOTOGRAPH = saved(colour((2400, 1600)), "JPEG", quality=95)
+
+
+def blobs(data_dir: Path) -> list[Path]:
+    return sorted(path for path in (data_dir / "blobs").glob("*/*") if path.is_file())
+
+
+def test_small_renditions_need_no_original(data_dir: Path) -> None:
+    with serving(data_dir) as server:
+        reference = server.put(PHOTOGRAPH)
+        original, *steps = blobs(data_dir)
+        assert [path.name for path in steps] == [f"{original.name}-1024", f"{original.name}-512"]
+        assert sum(path.stat().st_size for path in steps) < original.stat().st_size
+        away = original.rename(data_dir / "away")
+        for width in (40, 300, 600):
+            assert open_bytes(server.get(f"{reference}.webp?width={width}").content).width == width
+        away.rename(original)
+        assert open_bytes(server.get(f"{reference}.webp?width=1500").content).width == 1500
+        assert "progimage_bytes_stored" in server.client.get("/metrics").text
+
+
+def test_a_missing_step_is_no_loss(data_dir: Path) -> None:
+    with serving(data_dir) as server:
+        reference = server.put(PHOTOGRAPH)
+        for step in blobs(data_dir)[1:]:
+            step.unlink()
+        assert open_bytes(server.get(f"{reference}.webp?width=300").content).width == 300
+        assert "a step of a ladder is missing" in server.log()
+
+
+def test_the_ladder_goes_with_its_original(data_dir: Path) -> None:
+    with serving(data_dir, orphan_grace_seconds=1, sweep_seconds=1) as server:
+        reference = server.put(PHOTOGRAPH)
+        assert len(blobs(data_dir)) == 3
+        assert server.client.delete(f"/storage/{reference}").status_code == 204
+        end = time.monotonic() + 20
+        while blobs(data_dir) and time.monotonic() < end:
+            time.sleep(0.1)
+        assert not blobs(data_dir)
+
+
+def test_without_ladder(data_dir: Path) -> None:
+    with serving(data_dir, ladder=False) as server:
+        reference = server.put(PHOTOGRAPH)
+        assert len(blobs(data_dir)) == 1
+        assert open_bytes(server.get(f"{reference}.webp?width=300").content).width == 300
+
+
+def test_images_of_an_earlier_version_have_no_ladder_and_stay(data_dir: Path) -> None:
+    with serving(data_dir, ladder=False) as server:
+        reference = server.put(PHOTOGRAPH)
+    with sqlite3.connect(data_dir / "progimage.sqlite") as database:  # as the first version left it
+        database.execute("ALTER TABLE blobs DROP COLUMN ladder")
+        database.execute("UPDATE alembic_version SET version_num = '0001'")
+    with serving(data_dir) as server:
+        assert server.get(reference).content == PHOTOGRAPH
+        assert open_bytes(server.get(f"{reference}.webp?width=300").content).width == 300
+        assert server.get(f"{server.put(PHOTOGRAPH)}.webp?width=200").status_code == 200
+
+
+CHANGING = {"date", "x-request-id"}
+
+
+def seen(response: httpx.Response) -> tuple[int, dict[str, str], bytes]:
+    headers = {name: value for name, value in response.headers.items() if name not in CHANGING}
+    return response.status_code, headers, response.content
+
+
+@pytest.mark.parametrize("path", ["", ".webp?width=100", "?download=photo", ".jpg?width=200&download="])
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"if-none-match": "ETAG"}, {"if-none-match": '"other", ETAG'}, {"if-none-match": "W/ETAG"},
+     {"if-none-match": '"other"'}, {"range": "bytes=5-20"}, {"range": "bytes=5-20", "if-range": '"other"'},
+     {"if-match": '"other"'}, {"if-match": '"other"', "if-none-match": "ETAG"}, {"origin": "https://a.example"},
+     {"origin": "https://a.example", "if-none-match": "ETAG"}, {"if-modified-since": "Wed, 01 Jan 2020 00:00:00 GMT"},
+     {"if-none-match": "ETAG", "if-modified-since": "Wed, 01 Jan 2020 00:00:00 GMT"}],
+)  # fmt: skip
+def test_a_repeated_answer_is_the_same(server: Server, path: str, headers: dict[str, str]) -> None:
+    url = server.put(PHOTOGRAPH) + path
+    etag = server.client.head(f"/storage/{url}").headers["etag"]
+    headers = {name: value.replace("ETAG", etag) for name, value in headers.items()}
+    first = server.get(url, headers=headers)  # nothing is ready yet, except what a HEAD makes ready: nothing
+    plain = [server.get(url) for _ in range(3)]
+    assert len({str(seen(response)) for response in plain}) == 1
+    again = server.get(url, headers=headers)
+    assert seen(again) == seen(first)
+    assert again.headers["x-request-id"] != first.headers["x-request-id"]
+    head = server.client.head(f"/storage/{url}")
+    assert {**seen(head)[1]} == {**seen(plain[0])[1]} and not head.content
+
+
+def test_the_format_is_negotiated_anew_each_time(server: Server) -> None:
+    url = server.put(PHOTOGRAPH) + ".auto?width=100"
+    for _ in range(2):
+        for accept, kind in (("image/avif,*/*", "image/avif"), ("image/webp", "image/webp"), ("*/*", "image/jpeg")):
+            assert server.get(url, headers={"accept": accept}).headers["content-type"] == kind
+
+
+def test_a_large_original_is_delivered_whole_each_time(server: Server) -> None:
+    data = saved(colour((2000, 1500)), "BMP")
+    assert len(data) > 8 * 1024 * 1024
+    reference = server.put(data)
+    for _ in range(3):
+        assert server.get(reference).content == data
+
+
+def test_what_is_deleted_is_gone_from_every_process_at_once(data_dir: Path) -> None:
+    with serving(data_dir, http_processes=3, workers=3) as server:
+        for _ in range(5):
+            reference = server.put(PHOTOGRAPH)
+            paths = [f"{server.url}/storage/{reference}", f"{server.url}/storage/{reference}.webp?width=90"]
+            for _ in range(20):  # each on a connection of its own, so that all processes have them ready
+                for path in paths:
+                    assert httpx.get(path).status_code == 200
+            assert server.client.delete(f"/storage/{reference}").status_code == 204
+            statuses = {httpx.get(path).status_code for _ in range(20) for path in paths}
+            assert statuses == {404}
+
+
+def test_answers_outlive_the_cache_on_disk(data_dir: Path) -> None:
+    with serving(data_dir) as server:
+        url = server.put(PHOTOGRAPH) + ".webp?width=90"
+        first = server.get(url)
+        for _ in range(2):
+            for path in (data_dir / "renditions").glob("*/*"):
+                if path.is_file() and path.name != "lock":
+                    path.unlink()
+            assert seen(server.get(url)) == seen(first)
+            time.sleep(5.2)  # nothing is ready any more: it is rendered again
+
+
+def test_every_request_is_logged_and_counted(data_dir: Path) -> None:
+    with serving(data_dir, log_format="json") as server:
+        url = server.put(PHOTOGRAPH) + ".webp?width=90"
+        for _ in range(50):
+            server.get(url)
+        metrics = server.client.get("/metrics").text
+        assert 'progimage_rendition_cache_hits_total{format="WEBP"} 49.0' in metrics
+        route = 'method="GET",route="/storage/{reference}",status="200"'
+        assert f"progimage_requests_total{{{route}}} 50.0" in metrics
+        server.stop()
+        lines = [json.loads(line) for line in server.log().splitlines() if line.startswith("{")]
+        requests = [line for line in lines if line.get("event") == "request" and line["method"] == "GET"]
+        assert len(requests) == 50 + len([line for line in requests if not line["path"].endswith(".webp")])
+        assert len({line["request_id"] for line in requests}) == len(requests)
+
+
+def wait_for(path: str) -> str:
+    end = time.monotonic() + 30
+    while not os.path.exists(path) and time.monotonic() < end:
+        time.sleep(0.01)
+    return path
+
+
+def test_heavy_tasks_leave_a_worker_to_light_ones(tmp_path: Path) -> None:
+    readable, gate = tmp_path / "in", tmp_path / "in" / "gate"
+    readable.mkdir()
+    sandbox = Sandbox(1 << 30, 40, 1 << 20, (readable, Path(__file__).parents[1]), (tmp_path,))
+    pool = WorkerPool(2, 4, 40, sandbox)
+
+    async def scenario() -> None:
+        heavy = [asyncio.ensure_future(pool.run(wait_for, str(gate), heavy=True)) for _ in range(3)]
+        await asyncio.sleep(0.2)
+        with pytest.raises(Busy):  # one runs, and two wait: half of the queue
+            await pool.run(wait_for, str(gate), heavy=True)
+        for _ in range(5):  # these come later, and are done while the heavy ones are not
+            await pool.run(wait_for, str(readable))
+        assert not any(task.done() for task in heavy)
+        gate.touch()
+        assert await asyncio.gather(*heavy) == [str(gate)] * 3
+        assert pool.pending == 0
+
+    asyncio.run(scenario())
+    pool.close()
+
+
+def test_thumbnails_are_made_beside_huge_conversions(data_dir: Path) -> None:
+    huge = saved(colour((9000, 7000)), "JPEG", quality=60)
+    with serving(data_dir, workers=2) as server:
+        reference = server.put(PHOTOGRAPH)
+        stop, converted = threading.Event(), []
+
+        def convert() -> None:
+            while not stop.is_set():
+                answer = httpx.post(f"{server.url}/transform.webp?width=2500", content=huge, timeout=120)
+                converted.append(answer.status_code)
+
+        threads = [threading.Thread(target=convert) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.5)
+        begun = len(converted)
+        for width in range(100, 140):
+            assert server.get(f"{reference}.webp?width={width}").status_code == 200
+        # Had each thumbnail waited for a huge one, forty of those would be done.
+        assert len(converted) - begun < 30
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert set(converted) == {200}
