@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from progimage.access import Signer
 from progimage.workers import Busy, Sandbox, WorkerPool
 from tests.integration.server import Server, serving
 from tests.pictures import colour, open_bytes, saved
@@ -111,6 +112,18 @@ def test_the_format_is_negotiated_anew_each_time(server: Server) -> None:
     for _ in range(2):
         for accept, kind in (("image/avif,*/*", "image/avif"), ("image/webp", "image/webp"), ("*/*", "image/jpeg")):
             assert server.get(url, headers={"accept": accept}).headers["content-type"] == kind
+
+
+def test_a_signature_ends_when_it_says(data_dir: Path) -> None:
+    key = "a secret of some length"
+    with serving(data_dir, signing_keys=json.dumps([key]), transformations="presets") as server:
+        path = f"/storage/{server.put(PHOTOGRAPH)}.webp"
+        until = int(time.time()) + 3
+        url = Signer([key]).sign(path, [("width", "90")], until, "GET")
+        while time.time() < until - 0.5:
+            assert server.client.get(url).status_code == 200
+        time.sleep(max(0, until + 1 - time.time()))
+        assert server.client.get(url).status_code == 403
 
 
 def test_a_large_original_is_delivered_whole_each_time(server: Server) -> None:

@@ -75,7 +75,15 @@ class ReadyAnswers:
         self._answers: LRUCache[tuple[bytes, bytes], _Answer] = LRUCache(_ANSWERS)
         self._bodies: LRUCache[bytes, bytes] = LRUCache(_BODIES_BYTES, getsizeof=len)
 
-    def add(self, scope: Any, reference: str, state: int, answer: Delivery | NotModified, format: str | None) -> None:
+    def add(
+        self,
+        scope: Any,
+        reference: str,
+        state: int,
+        answer: Delivery | NotModified,
+        format: str | None,
+        allowed_until: int | None,
+    ) -> None:
         """Have the answer to a GET ready for the next one.
 
         Args:
@@ -84,13 +92,15 @@ class ReadyAnswers:
             state: Of the deletions, before the image was looked up.
             answer: The answer.
             format: Of a rendition; None for an original.
+            allowed_until: When the request's signature ends, in seconds since 1970; None: it does not.
         """
+        seconds = KNOWN_SECONDS if allowed_until is None else min(KNOWN_SECONDS, allowed_until - time.time())
         identity, path, size, more_headers = answer.identity, None, 0, []
         if isinstance(answer, Delivery) and answer.path and answer.size <= _LARGEST_READ:
             path, size, more_headers = answer.path, answer.size, answer.body_headers(answer.size)
         if not identity.vary:
             self._answers[scope["raw_path"], scope["query_string"]] = _Answer(
-                reference, state, time.monotonic() + KNOWN_SECONDS, f'"{identity.etag}"'.encode(), identity.headers(),
+                reference, state, time.monotonic() + seconds, f'"{identity.etag}"'.encode(), identity.headers(),
                 more_headers, path, size, scope["path_template"], format,
             )  # fmt: skip
 

@@ -13,6 +13,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import Parameter
 from litestar.types import ASGIApp
 
+from progimage.access import EXPIRES
 from progimage.engine import FORMATS, InvalidParameter, RenditionSpec
 from progimage.engine.values import whole
 from progimage.http.delivery import Delivery, Identity, NotModified, is_not_modified
@@ -243,7 +244,10 @@ def _ready(
 ) -> ASGIApp:
     """Have an answer ready for the next request."""
     if isinstance(answer, Delivery | NotModified):
-        state.ready.add(request.scope, record.reference, seen, answer, format)
+        expires = request.query_params.get(EXPIRES)
+        state.ready.add(
+            request.scope, record.reference, seen, answer, format, allowed_until=int(expires) if expires else None
+        )
     return answer
 
 
