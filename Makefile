@@ -5,11 +5,13 @@ BIN := $(VENV)/bin
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-emit-index-url --no-annotate --quiet
 
-.PHONY: install install-dev serve test check bench docs lock clean
+.PHONY: install install-dev install-bench serve test check bench curves codecs docs lock clean
 
 install: $(VENV)/.installed
 
 install-dev: $(VENV)/.installed-dev
+
+install-bench: $(VENV)/.installed-bench
 
 $(VENV)/.installed: requirements/runtime.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ProgImage needs Python 3.11 or newer")'
@@ -20,6 +22,10 @@ $(VENV)/.installed: requirements/runtime.txt pyproject.toml
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed requirements/bench.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
 	touch $@
 
 serve: install
@@ -39,7 +45,14 @@ test: check
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 
-bench: install-dev
+# What the benchmarks compare with is named in bench/README.md.
+bench: install-bench
+	$(BIN)/python bench/compare.py --write docs
+
+curves: install-bench
+	$(BIN)/python bench/curves.py --write docs
+
+codecs: install
 	$(BIN)/python bench/codecs.py
 
 docs: install-dev
@@ -49,6 +62,7 @@ docs: install-dev
 lock: install-dev
 	$(COMPILE) pyproject.toml requirements/build.in -o requirements/runtime.txt
 	$(COMPILE) --group dev -c requirements/runtime.txt -o requirements/dev.txt
+	$(COMPILE) --group bench -c requirements/runtime.txt -o requirements/bench.txt
 
 clean:
 	rm -rf $(VENV) build dist .coverage* htmlcov

@@ -34,7 +34,8 @@ def test_small_renditions_need_no_original(data_dir: Path) -> None:
             assert open_bytes(server.get(f"{reference}.webp?width={width}").content).width == width
         away.rename(original)
         assert open_bytes(server.get(f"{reference}.webp?width=1500").content).width == 1500
-        assert "progimage_bytes_stored" in server.client.get("/metrics").text
+        kept = sum(path.stat().st_size for path in steps)
+        assert f"progimage_ladder_bytes {float(kept)}" in server.client.get("/metrics").text
 
 
 def test_a_missing_step_is_no_loss(data_dir: Path) -> None:
@@ -69,6 +70,7 @@ def test_images_of_an_earlier_version_have_no_ladder_and_stay(data_dir: Path) ->
         reference = server.put(PHOTOGRAPH)
     with sqlite3.connect(data_dir / "progimage.sqlite") as database:  # as the first version left it
         database.execute("ALTER TABLE blobs DROP COLUMN ladder")
+        database.execute("ALTER TABLE blobs DROP COLUMN ladder_bytes")
         database.execute("UPDATE alembic_version SET version_num = '0001'")
     with serving(data_dir) as server:
         assert server.get(reference).content == PHOTOGRAPH
@@ -185,7 +187,7 @@ def wait_for(path: str) -> str:
 def test_heavy_tasks_leave_a_worker_to_light_ones(tmp_path: Path) -> None:
     readable, gate = tmp_path / "in", tmp_path / "in" / "gate"
     readable.mkdir()
-    sandbox = Sandbox(1 << 30, 40, 1 << 20, (readable, Path(__file__).parents[1]), (tmp_path,))
+    sandbox = Sandbox(1 << 30, 40, 1 << 20, (readable, Path(__file__).parents[2]), (tmp_path,))  # it imports this file
     pool = WorkerPool(2, 4, 40, sandbox)
 
     async def scenario() -> None:

@@ -51,7 +51,7 @@ def ask(tmp_path: Path):
     readable.mkdir()
     writable.mkdir()
     (readable / "file").write_bytes(b"12345")
-    sandbox = Sandbox(1 << 30, 5, 1 << 20, (readable, Path(__file__).parents[1]), (writable,))  # it imports this file
+    sandbox = Sandbox(1 << 30, 5, 1 << 20, (readable, Path(__file__).parents[2]), (writable,))  # it imports this file
     pool = WorkerPool(1, 1, 5, sandbox)
 
     def run(function: Callable, *arguments: object) -> object:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import pillow_heif
@@ -32,6 +32,8 @@ _VIPS_LOADERS = {
     "TIFF": "tiffload",
     "WEBP": "webpload",
 }
+_GIF_AT_ONCE = 25_000_000
+"""Up to so many pixels in all frames, an animated GIF is decoded only once."""
 _NUMBER = re.compile(r"\d+")
 # A thread needs address space for its stack.
 _NO_MEMORY = re.compile("out of memory|unable to allocate|creating thread", re.IGNORECASE)
@@ -158,9 +160,11 @@ def _pillow_frames(source: Source, first: int, last: int, how: Decoding) -> Iter
             # The bound for images inside of images (an ICO's PNG, for one), whose headers only the plugin sees;
             # Pillow refuses what is beyond twice this.
             Image.MAX_IMAGE_PIXELS = source.limits.pixels // 2
-            keep_alpha = not (source.format.name == "GIF" and source.animated) or _has_transparency(image, last)
+            if source.format.name == "GIF" and source.animated:
+                yield from _gif_frames(source, image, first, last, how)
+                return
             for index in range(first, last):
-                yield _pillow_frame(source, image, index, keep_alpha, how)
+                yield _pillow_frame(source, image, index, how)
     except (EngineError, MemoryError, pyvips.Error):
         raise
     except Image.DecompressionBombError as error:
@@ -170,17 +174,27 @@ def _pillow_frames(source: Source, first: int, last: int, how: Decoding) -> Iter
         raise CorruptImage(f"The image can't be decoded: {say(error)}.") from error
 
 
-def _has_transparency(image: Image.Image, count: int) -> bool:
-    # A GIF's frames use a transparent colour for "as before", so only the composed frames tell.
-    for index in range(count):
-        image.seek(index)
-        image.load()
-        if image.has_transparency_data and image.convert("RGBA").getextrema()[3][0] < 255:  # type: ignore[misc]
-            return True
-    return False
+def _gif_frames(source: Source, image: Image.Image, first: int, last: int, how: Decoding) -> Iterator[Frame]:
+    # A GIF's frames use a transparent colour for "as before", so only the composed frames tell whether it has alpha.
+    few = source.width * source.height * last <= _GIF_AT_ONCE
+    kept, transparent = [], False
+    for index in range(last):
+        frame = _pillow_frame(source, image, index, how)
+        if frame.pixels.hasalpha() and frame.pixels[-1].min() < 255:
+            transparent = True
+            break
+        if few:
+            kept.append(frame)
+    frames = (
+        kept[first:] if few and not transparent else (_pillow_frame(source, image, i, how) for i in range(first, last))
+    )
+    for frame in frames:
+        opaque = not transparent and frame.pixels.hasalpha()
+        pixels = frame.pixels.extract_band(0, n=frame.pixels.bands - 1) if opaque else frame.pixels
+        yield replace(frame, pixels=pixels, mode=mode_of(pixels))
 
 
-def _pillow_frame(source: Source, image: Image.Image, index: int, keep_alpha: bool, how: Decoding) -> Frame:
+def _pillow_frame(source: Source, image: Image.Image, index: int, how: Decoding) -> Frame:
     if source.format.name == "ICO":
         image.size = ico_sizes(image)[index]  # type: ignore[misc]
     elif index or source.animated:
@@ -188,8 +202,7 @@ def _pillow_frame(source: Source, image: Image.Image, index: int, keep_alpha: bo
     source.limits.check(*image.size)
     image.load()
     source.limits.check(*image.size)
-    still = image if keep_alpha else image.convert("RGB")
-    frame = from_pillow(still)
+    frame = from_pillow(image)
     pixels = with_metadata(frame.pixels, _metadata(image.info, how) | {PROFILE: image.info.get("icc_profile")})
     orientation = orientation_of(image, source.format)
     if orientation > 1:

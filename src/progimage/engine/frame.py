@@ -112,7 +112,8 @@ def from_pillow(image: Image.Image) -> Frame:
         return Frame(_memory(image, image.tobytes(), "uchar", "cmyk"), "CMYK")
     grey = mode in ("1", "L", "LA", "La")
     transparent = image.has_transparency_data or mode in ("La", "RGBa")
-    plain = image.convert(("LA" if grey else "RGBA") if transparent else ("L" if grey else "RGB"))
+    wanted = ("LA" if grey else "RGBA") if transparent else ("L" if grey else "RGB")
+    plain = image if mode == wanted else image.convert(wanted)  # which would copy
     pixels = _memory(plain, plain.tobytes(), "uchar", "b-w" if grey else "srgb")
     return Frame(pixels, mode if mode in ("1", "P") and not transparent else plain.mode)
 

@@ -162,15 +162,17 @@ class _Arriving:
         self._too_large = too_large
         self._file = files.enter_context(path.open("wb"))
         self._hash = hashlib.sha256() if hashed else None
-        self._buffer = bytearray()
+        self._chunks: list[bytes] = []
+        self._waiting = 0  # bytes in them
         self._size = 0
 
     async def write(self, data: bytes) -> None:
         self._size += len(data)
         if self._size > self._max_bytes:
             raise self._too_large(self._size)
-        self._buffer += data
-        if len(self._buffer) >= _WRITE_SIZE:
+        self._chunks.append(data)
+        self._waiting += len(data)
+        if self._waiting >= _WRITE_SIZE:
             await self._flush()
 
     async def finish(self) -> Upload:
@@ -179,13 +181,14 @@ class _Arriving:
         return Upload(self._path, self._hash.hexdigest() if self._hash else "", self._size, self._filename)
 
     async def _flush(self) -> None:
-        data, self._buffer = self._buffer, bytearray()
-        await asyncio.to_thread(self._store, data)
+        chunks, self._chunks, self._waiting = self._chunks, [], 0
+        await asyncio.to_thread(self._store, chunks)
 
-    def _store(self, data: bytearray) -> None:
-        if self._hash:
-            self._hash.update(data)
-        self._file.write(data)
+    def _store(self, chunks: list[bytes]) -> None:
+        for chunk in chunks:
+            if self._hash:
+                self._hash.update(chunk)
+            self._file.write(chunk)
 
 
 async def unless_disconnected(receive: Callable[[], Awaitable[Any]], work: Coroutine[Any, Any, _T]) -> _T:

@@ -45,6 +45,7 @@ POOL_TASKS = Gauge("progimage_pool_tasks", "Tasks running in a worker or waiting
 POOL_WORKERS = Gauge("progimage_pool_workers", "Worker processes.", multiprocess_mode="livesum")
 IMAGES = Gauge("progimage_images", "References that there are.", multiprocess_mode="mostrecent")
 BYTES_STORED = Gauge("progimage_bytes_stored", "Bytes of originals.", multiprocess_mode="mostrecent")
+LADDER_BYTES = Gauge("progimage_ladder_bytes", "Bytes of their smaller copies.", multiprocess_mode="mostrecent")
 
 
 class LibraryWatcher:

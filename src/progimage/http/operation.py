@@ -8,7 +8,7 @@ from litestar.response import Redirect
 
 from progimage.engine import FORMATS
 from progimage.http.documents import FormatRow, problems
-from progimage.http.observability import BYTES_STORED, IMAGES, metrics_text
+from progimage.http.observability import BYTES_STORED, IMAGES, LADDER_BYTES, metrics_text
 
 
 @get("/formats", tags=["formats"], summary="List the formats", sync_to_thread=False)
@@ -45,9 +45,10 @@ async def readyz(state: State) -> str:
 @get("/metrics", tags=["operation"], summary="Prometheus metrics", media_type=MediaType.TEXT)
 async def metrics(state: State) -> Response[bytes]:
     """The metrics of all HTTP processes, in Prometheus' text format."""
-    images, stored = await state.library.records.totals()
-    IMAGES.set(images)
-    BYTES_STORED.set(stored)
+    totals = await state.library.records.totals()
+    IMAGES.set(totals.images)
+    BYTES_STORED.set(totals.bytes)
+    LADDER_BYTES.set(totals.ladder_bytes)
     return Response(metrics_text(), headers={"content-type": prometheus_client.CONTENT_TYPE_LATEST})
 
 

@@ -23,6 +23,7 @@ blobs = sa.Table(
     sa.Column("bytes", sa.BigInteger, nullable=False),
     sa.Column("info", sa.Text, nullable=False),
     sa.Column("ladder", sa.Text),
+    sa.Column("ladder_bytes", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("stored", sa.Boolean, nullable=False),
     sa.Column("touched_at", sa.Float, nullable=False, index=True),
 )
@@ -85,6 +86,21 @@ class Record:
     uploaded_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """How much is kept.
+
+    Attributes:
+        images: How many references there are.
+        bytes: Of their originals; those that several refer to count once.
+        ladder_bytes: Of the smaller copies.
+    """
+
+    images: int
+    bytes: int
+    ladder_bytes: int
+
+
 class Records:
     """The database.
 
@@ -143,8 +159,8 @@ class Records:
         """Raise `RecordsUnavailable` unless the database answers."""
         await asyncio.to_thread(self._check)
 
-    async def totals(self) -> tuple[int, int]:
-        """Return how many records there are, and how many bytes their blobs have together."""
+    async def totals(self) -> Totals:
+        """Return how much is kept."""
         return await asyncio.to_thread(self._totals)
 
     def close(self) -> None:
@@ -173,6 +189,7 @@ class Records:
             values = {
                 "info": msgspec.json.encode(blob.info).decode(),
                 "ladder": msgspec.json.encode(blob.ladder).decode() if blob.ladder else None,
+                "ladder_bytes": blob.ladder.bytes if blob.ladder else 0,
             }
             connection.execute(
                 sa.insert(blobs).values(sha256=blob.sha256, bytes=blob.bytes, stored=False, touched_at=now, **values)
@@ -227,14 +244,13 @@ class Records:
         with self._reading() as connection:
             connection.execute(sa.select(images.c.reference).limit(1))
 
-    def _totals(self) -> tuple[int, int]:
+    def _totals(self) -> Totals:
         used = sa.exists().where(images.c.sha256 == blobs.c.sha256)
+        sums = [sa.func.coalesce(sa.func.sum(column), 0) for column in (blobs.c.bytes, blobs.c.ladder_bytes)]
         with self._reading() as connection:
             count = connection.execute(sa.select(sa.func.count()).select_from(images)).scalar_one()
-            size = connection.execute(
-                sa.select(sa.func.coalesce(sa.func.sum(blobs.c.bytes), 0)).where(used)
-            ).scalar_one()
-        return int(count), int(size)
+            originals, ladders = connection.execute(sa.select(*sums).where(used)).one()
+        return Totals(int(count), int(originals), int(ladders))
 
     @contextmanager
     def _reading(self) -> Iterator[sa.Connection]:
