@@ -136,8 +136,14 @@ class ImageLibrary:
             for upload, (survey, steps) in zip(uploads, surveys, strict=True):
                 blob = Blob(upload.sha256, upload.bytes, survey.info, survey.ladder)
                 if not await self.records.claim(blob):
+                    if blob.ladder and not steps:  # it was known, and has been swept away since
+                        _, steps = await self._surveyed(upload, files, anew=True)
                     paths = [upload.path, *(steps[step.side] for step in (blob.ladder.steps if blob.ladder else ()))]
-                    await asyncio.gather(*map(self.blobs.put, blob.names, paths))
+                    # All of them end before their files go, whatever becomes of one.
+                    ends = await asyncio.gather(*map(self.blobs.put, blob.names, paths), return_exceptions=True)
+                    for end in ends:
+                        if isinstance(end, BaseException):
+                            raise end
                 records.append(Record(str(uuid.uuid4()), blob, upload.filename, now))
             await self.records.add(records)
         return records
@@ -301,12 +307,14 @@ class ImageLibrary:
             self.blobs.delete(name)
         self.renditions.remove(blob.sha256)
 
-    async def _surveyed(self, upload: Upload, files: ExitStack) -> tuple[Survey, dict[int, Path]]:
+    async def _surveyed(
+        self, upload: Upload, files: ExitStack, *, anew: bool = False
+    ) -> tuple[Survey, dict[int, Path]]:
         """Survey an upload, unless its bytes are known; the steps of its ladder stay as long as `files` is open."""
-        known = await self.records.stored_blob(upload.sha256)
+        known = None if anew else await self.records.stored_blob(upload.sha256)
         if known:
             return Survey(known.info, known.ladder), {}
-        sides = SIDES if self._ladder else ()
+        sides = SIDES if self._ladder or anew else ()
         steps = {side: files.enter_context(self.spool.file(self.spool.outgoing)) for side in sides}
         return await self._run(survey, lambda limits: (upload.path, limits, steps)), steps
 

@@ -1,6 +1,7 @@
 """What makes the service fast must not be seen in its answers: the ladder, answers in memory, light tasks first."""
 
 import asyncio
+import hashlib
 import json
 import os
 import sqlite3
@@ -12,6 +13,10 @@ import httpx
 import pytest
 
 from progimage.access import Signer
+from progimage.engine import Limits
+from progimage.library import ImageLibrary, Upload
+from progimage.storage import Blob, Deletions, Records, RenditionCache, Spool, open_blob_store
+from progimage.storage.migrations import migrate
 from progimage.workers import Busy, Sandbox, WorkerPool
 from tests.integration.server import Server, serving
 from tests.pictures import colour, open_bytes, saved
@@ -230,3 +235,44 @@ def test_thumbnails_are_made_beside_huge_conversions(data_dir: Path) -> None:
         for thread in threads:
             thread.join()
         assert set(converted) == {200}
+
+
+class Unwatched:
+    def rendition(self, format: str, seconds: float | None) -> None:
+        pass
+
+
+def test_what_is_swept_while_it_is_uploaded_again_is_whole(tmp_path: Path) -> None:
+    (tmp_path / "blobs").mkdir()
+    url = f"sqlite:///{tmp_path / 'records.sqlite'}"
+    migrate(url, tmp_path / "lock")
+    spool = Spool(tmp_path / "spool")
+    sandbox = Sandbox(4 << 30, 30, 1 << 30, (spool.incoming,), (spool.outgoing,))
+    pool = WorkerPool(1, 4, 30, sandbox)
+    library = ImageLibrary(
+        Records(url), open_blob_store((tmp_path / "blobs").as_uri()), RenditionCache(tmp_path / "renditions", 1 << 20),
+        Deletions(tmp_path / "deletions"), spool, pool, Limits(), Unwatched(),
+    )  # fmt: skip
+    known_blob = library.records.stored_blob
+
+    async def known_and_swept(sha256: str) -> Blob | None:
+        blob = await known_blob(sha256)
+        assert await library.sweep(0) == (1 if blob else 0)
+        return blob
+
+    async def scenario() -> None:
+        def upload() -> Upload:
+            path = spool.incoming / "upload"
+            path.write_bytes(PHOTOGRAPH)
+            return Upload(path, hashlib.sha256(PHOTOGRAPH).hexdigest(), len(PHOTOGRAPH))
+
+        [record] = await library.add([upload()])
+        await library.remove(record.reference)
+        library.records.stored_blob = known_and_swept
+        [record] = await library.add([upload()])
+        assert record.blob.ladder
+        assert sorted(path.name for path in blobs(tmp_path)) == sorted(record.blob.names)
+
+    asyncio.run(scenario())
+    pool.close()
+    spool.close()
