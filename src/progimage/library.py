@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack
@@ -13,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 import structlog
-from cachetools import LRUCache
+from cachetools import TTLCache
 
 from progimage.engine import (
     ENGINE_VERSION,
@@ -113,7 +112,7 @@ class ImageLibrary:
         self._light = replace(limits, work=_LIGHT_WORK)
         self.watcher = watcher
         self._ladder = ladder
-        self._known: LRUCache[str, _Known] = LRUCache(_KNOWN_RECORDS)
+        self._known: TTLCache[str, _Known] = TTLCache(_KNOWN_RECORDS, KNOWN_SECONDS)
         self._rendering: dict[str, _Flight] = {}
 
     async def add(self, uploads: list[Upload]) -> list[Record]:
@@ -154,14 +153,14 @@ class ImageLibrary:
         Raises:
             UnknownReference: There is none.
         """
-        seen, now = self.deletions.state(reference), time.monotonic()
-        known = self._known.get(reference)
-        if known and known.state == seen and known.until > now:
+        seen = self.deletions.state(reference)
+        known: _Known | None = self._known.get(reference)
+        if known and known.state == seen:
             return known.record
         record = await self.records.get(reference) if _is_reference(reference) else None
         if record is None:
             raise UnknownReference(reference)
-        self._known[reference] = _Known(record, seen, now + KNOWN_SECONDS)
+        self._known[reference] = _Known(record, seen)
         return record
 
     def original_path(self, record: Record) -> Path | None:
@@ -363,12 +362,10 @@ class _Known:
     Attributes:
         record: It.
         state: Of the deletions, before it was read.
-        until: When it has to be read again, on the monotonic clock.
     """
 
     record: Record
     state: int
-    until: float
 
 
 class _Flight:

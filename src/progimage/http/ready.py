@@ -3,12 +3,13 @@
 Originals and renditions never change, so all that can make an answer untrue is a deletion; see `storage.Deletions`.
 """
 
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cachetools import LRUCache
+from cachetools import LRUCache, TTLCache
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from progimage.http.delivery import CHUNK, Delivery, NotModified, file_chunks
@@ -32,7 +33,7 @@ class _Answer:
     Attributes:
         reference: Of the image.
         state: Of the deletions, before the image was looked up.
-        until: When it is no longer ready, on the monotonic clock.
+        allowed_until: When the request's signature ends, in seconds since 1970.
         etag: With its quotes.
         headers: Those of a 304.
         more_headers: What else a 200 has.
@@ -44,7 +45,7 @@ class _Answer:
 
     reference: str
     state: int
-    until: float
+    allowed_until: float
     etag: bytes
     headers: list[tuple[bytes, bytes]]
     more_headers: list[tuple[bytes, bytes]]
@@ -72,7 +73,7 @@ class ReadyAnswers:
             None if cors_headers is None else [(n.lower().encode(), v.encode()) for n, v in cors_headers.items()]
         )
         self.library: ImageLibrary
-        self._answers: LRUCache[tuple[bytes, bytes], _Answer] = LRUCache(_ANSWERS)
+        self._answers: TTLCache[tuple[bytes, bytes], _Answer] = TTLCache(_ANSWERS, KNOWN_SECONDS)
         self._bodies: LRUCache[bytes, bytes] = LRUCache(_BODIES_BYTES, getsizeof=len)
 
     def add(
@@ -94,13 +95,13 @@ class ReadyAnswers:
             format: Of a rendition; None for an original.
             allowed_until: When the request's signature ends, in seconds since 1970; None: it does not.
         """
-        seconds = KNOWN_SECONDS if allowed_until is None else min(KNOWN_SECONDS, allowed_until - time.time())
+        until = math.inf if allowed_until is None else allowed_until
         identity, path, size, more_headers = answer.identity, None, 0, []
         if isinstance(answer, Delivery) and answer.path and answer.size <= _LARGEST_READ:
             path, size, more_headers = answer.path, answer.size, answer.body_headers(answer.size)
         if not identity.vary:
             self._answers[scope["raw_path"], scope["query_string"]] = _Answer(
-                reference, state, time.monotonic() + seconds, f'"{identity.etag}"'.encode(), identity.headers(),
+                reference, state, until, f'"{identity.etag}"'.encode(), identity.headers(),
                 more_headers, path, size, scope["path_template"], format,
             )  # fmt: skip
 
@@ -117,7 +118,7 @@ class ReadyAnswers:
         answer: _Answer | None = self._answers.get(key)
         if answer is None:
             return None
-        if answer.until < time.monotonic() or answer.state != self.library.deletions.state(answer.reference):
+        if answer.allowed_until < time.time() or answer.state != self.library.deletions.state(answer.reference):
             self._answers.pop(key, None)
             return None
         return answer
