@@ -6,6 +6,7 @@ core; what is fastest of libvips and Pillow counts.
 
 import multiprocessing
 import os
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -78,7 +79,7 @@ def _warm(_: int) -> None:
 def _repeat(
     function: Callable[[Path, Conversion, Path], None], source: Path, wanted: Conversion, seconds: float, number: int
 ) -> float:
-    target = Path(f"/tmp/bare-{os.getpid()}-{number}.{wanted.extension}")
+    target = Path(tempfile.gettempdir()) / f"bare-{os.getpid()}-{number}.{wanted.extension}"
     count, started = 0, time.perf_counter()
     while time.perf_counter() - started < seconds:
         function(source, wanted, target)

@@ -22,7 +22,7 @@ import bare
 import numpy
 import PIL
 from load import CORES, Load, Request, ask, closed_loop, memory_of, quantile, wrk
-from peers import CONVERTERS, QUALITY, Absent, Conversion, Service, nginx_static, progimage
+from peers import CONVERTERS, QUALITY, Absent, Conversion, Service, empty_application, nginx_static, progimage
 from PIL import Image
 from report import write
 from skimage.metrics import structural_similarity
@@ -129,7 +129,7 @@ class Comparison:
         return {
             "services": versions,
             "absent": ", ".join(f"{name}: {why}" for name, why in self.absent.items()) or "none",
-            "machine": f"{_processor()}, {CORES} cores, Linux {platform.release()}",
+            "machine": f"{_processor()}, {CORES} cores, Linux {platform.release().partition('-')[0]}",
             "libraries": f"{platform.python_implementation()} {platform.python_version()}, pyvips' libvips"
             f" {bare.pyvips.version(0)}.{bare.pyvips.version(1)}, Pillow {PIL.__version__}",
             "qualities": ", ".join(f"{extension} {quality}" for extension, quality in QUALITY.items()),
@@ -196,13 +196,19 @@ class Comparison:
                 _, headers, body = ask(self.own.port, Request(path))
                 (root / "file.jpg").write_bytes(body)
                 _, theirs, _ = ask(nginx.port, Request("/file.jpg"))
-                asking = {"ProgImage": (self.own, path, headers), "nginx static": (nginx, "/file.jpg", theirs)}
+                empty = empty_application(root / "file.jpg", self.work)
+                asking = {
+                    "ProgImage": (self.own, path, headers),
+                    "Granian, empty application": (empty, "/", {"etag": "known"}),
+                    "nginx static": (nginx, "/file.jpg", theirs),
+                }
                 rows = [Row("delivery", case, name, note=f"{len(body)} bytes") for name in asking]
                 for _ in range(self.rounds):
                     for row, (service, at, sent) in zip(rows, asking.values(), strict=True):
                         known = {"If-None-Match": sent["etag"]} if case.startswith("304") else {}
                         request = Request(at, headers=known)
                         row.loads.append(wrk(service.process, service.port, request, 16, max(1, round(self.seconds))))
+                empty.process.terminate()
                 for row in rows:
                     self._add(row)
         finally:

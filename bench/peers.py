@@ -292,4 +292,13 @@ def nginx_static(root: Path, folder: Path, work: Path) -> Service:
     return _nginx("nginx static", root, folder, work, "")
 
 
+def empty_application(file: Path, work: Path) -> Service:
+    """Start the server that ProgImage runs on, with an application that only sends one file's bytes."""
+    port = free_port()
+    command = [Path(sys.executable).with_name("granian"), "--interface", "asgi", "--http", "1", "--port", str(port)]
+    folder = ["--working-dir", Path(__file__).parent, "--no-access-log", "empty:app"]
+    process = start([*command, *folder], port, "/", work / "empty.log", BENCH_FILE=file)
+    return Service("Granian, empty application", "", process, port, lambda _: None)
+
+
 CONVERTERS = (imgproxy, imaginary, thumbor, ipx, nginx_image_filter)
