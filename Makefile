@@ -13,10 +13,12 @@ install-dev: $(VENV)/.installed-dev
 
 install-bench: $(VENV)/.installed-bench
 
+# Where the system has headers of libvips, pyvips would be built for that one, instead of the one of pyvips-binary.
 $(VENV)/.installed: requirements/runtime.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ProgImage needs Python 3.11 or newer")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/runtime.txt
+	PKG_CONFIG_PATH= PKG_CONFIG_LIBDIR=/nowhere $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--require-hashes --no-binary pyvips -r requirements/runtime.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 

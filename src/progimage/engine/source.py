@@ -20,6 +20,11 @@ from progimage.engine.formats import FORMATS, Format
 from progimage.engine.jxl_header import is_jxl, jxl_size
 from progimage.engine.limits import Limits
 
+if not pyvips.at_least_libvips(8, 18):
+    raise ImportError(
+        f"pyvips has found libvips {pyvips.version(0)}.{pyvips.version(1)} of this system instead of the one of"
+        " pyvips-binary. Install again with `make clean install`."
+    )
 # One worker a core: threads inside a codec would only take cores from the other workers.
 pillow_heif.register_heif_opener(decode_threads=1)
 jxl_plugin.DECODE_THREADS = 0
