@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -33,7 +33,7 @@ from progimage.engine import (
     survey,
 )
 from progimage.storage import Blob, BlobMissing, BlobStore, Deletions, Record, Records, RenditionCache, Spool
-from progimage.workers import WorkerPool
+from progimage.workers import SingleFlight, WorkerPool
 
 _T = TypeVar("_T")
 log = structlog.get_logger(__name__)
@@ -113,7 +113,7 @@ class ImageLibrary:
         self.watcher = watcher
         self._ladder = ladder
         self._known: TTLCache[str, _Known] = TTLCache(_KNOWN_RECORDS, KNOWN_SECONDS)
-        self._rendering: dict[str, _Flight] = {}
+        self._rendering = SingleFlight()
 
     async def add(self, uploads: list[Upload]) -> list[Record]:
         """Validate images and keep them, all or none. They are safe on disk when it returns.
@@ -186,7 +186,7 @@ class ImageLibrary:
         if cached:
             self.watcher.rendition(spec.format, None)
             return cached
-        return await self._once(name, lambda: self._render(record, spec, name))
+        return await self._rendering.once(name, lambda: self._render(record, spec, name))
 
     async def transform(self, source: Path, spec: RenditionSpec, target: Path) -> Rendered:
         """Render a file that is not stored.
@@ -252,25 +252,12 @@ class ImageLibrary:
         await self.records.check()
         await self.blobs.check()
 
-    async def _once(self, name: str, work: Callable[[], Awaitable[Path]]) -> Path:
-        """Do some work once, however many ask for it at the same time; when all have given up, it is stopped."""
-        flight = self._rendering.get(name)
-        if flight is None:
-            flight = _Flight(asyncio.ensure_future(work()))
-            self._rendering[name] = flight
-            flight.task.add_done_callback(lambda _: self._land(name, flight))
-        try:
-            return await flight.join()
-        finally:
-            if flight.abandoned:
-                self._land(name, flight)
-
     async def _remembered(self, record: Record, what: str, function: Callable[..., Any], *options: Any) -> bytes:
         """Return what a function of the engine says of an original, as JSON; it is kept as a rendition is."""
         name = result_digest(record, what)
         path = self.renditions.get(record.blob.sha256, name)
         if path is None:
-            path = await self._once(name, lambda: self._look(record, name, function, *options))
+            path = await self._rendering.once(name, lambda: self._look(record, name, function, *options))
         return await asyncio.to_thread(path.read_bytes)
 
     async def _look(self, record: Record, name: str, function: Callable[..., Any], *options: Any) -> Path:
@@ -296,10 +283,6 @@ class ImageLibrary:
             paths[reference] = files.enter_context(self.spool.file(self.spool.incoming))
             await self.blobs.fetch(record.blob.sha256, paths[reference])
         return paths
-
-    def _land(self, name: str, flight: "_Flight") -> None:
-        if self._rendering.get(name) is flight:
-            del self._rendering[name]
 
     def _delete_blob(self, blob: Blob) -> None:
         for name in reversed(blob.names):
@@ -366,25 +349,6 @@ class _Known:
 
     record: Record
     state: int
-
-
-class _Flight:
-    """One rendering that any number of requests wait for."""
-
-    def __init__(self, task: "asyncio.Future[Path]") -> None:
-        self.task = task
-        self.abandoned = False
-        self._waiting = 0
-
-    async def join(self) -> Path:
-        self._waiting += 1
-        try:
-            return await asyncio.shield(self.task)
-        finally:
-            self._waiting -= 1
-            if not self._waiting and not self.task.done():
-                self.abandoned = True
-                self.task.cancel()
 
 
 def is_original(record: Record, spec: RenditionSpec) -> bool:

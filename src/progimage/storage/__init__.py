@@ -1,4 +1,4 @@
-"""Where things are kept: blobs (originals), records, renditions (a cache), and the spool (scratch files)."""
+"""Where things are kept: blobs (originals and ladders), records, renditions (a cache), the spool (scratch files)."""
 
 from progimage.storage.blobs import BlobMissing, BlobStore, open_blob_store
 from progimage.storage.deletions import Deletions

@@ -1,0 +1,54 @@
+"""Doing some work once, however many ask for it at the same time."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+
+class SingleFlight:
+    """Work under way, by name."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._flights: dict[str, _Flight] = {}
+
+    async def once(self, name: str, work: Callable[[], Awaitable[Path]]) -> Path:
+        """Do some work, or wait for whoever does it already; when all who wait have given up, it is stopped.
+
+        Args:
+            name: Equal for equal work.
+            work: Makes a file.
+        """
+        flight = self._flights.get(name)
+        if flight is None:
+            flight = _Flight(asyncio.ensure_future(work()))
+            self._flights[name] = flight
+            flight.task.add_done_callback(lambda _: self._land(name, flight))
+        try:
+            return await flight.join()
+        finally:
+            if flight.abandoned:
+                self._land(name, flight)
+
+    def _land(self, name: str, flight: "_Flight") -> None:
+        if self._flights.get(name) is flight:
+            del self._flights[name]
+
+
+class _Flight:
+    """One piece of work that any number wait for."""
+
+    def __init__(self, task: "asyncio.Future[Path]") -> None:
+        self.task = task
+        self.abandoned = False
+        self._waiting = 0
+
+    async def join(self) -> Path:
+        self._waiting += 1
+        try:
+            return await asyncio.shield(self.task)
+        finally:
+            self._waiting -= 1
+            if not self._waiting and not self.task.done():
+                self.abandoned = True
+                self.task.cancel()
