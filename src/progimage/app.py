@@ -81,21 +81,25 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     complete(app.openapi_schema)
     app.state.settings = settings
     app.state.signer = Signer([key.get_secret_value() for key in settings.signing_keys])
-    simple = None if cors and not cors.is_allow_all_origins else cors.simple_headers if cors else {}
-    app.state.ready = ReadyAnswers(app, simple)
+    app.state.ready = ReadyAnswers(app, _cors_headers(cors))
     return Observed(app.state.ready, access_log)
 
 
 def _cors(origins: list[str]) -> CORSConfig | None:
-    return (
-        CORSConfig(
-            allow_origins=origins,
-            allow_methods=["GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"],
-            expose_headers=["ETag", "Content-Range", "Content-Disposition", "X-Request-ID"],
-        )
-        if origins
-        else None
+    if not origins:
+        return None
+    return CORSConfig(
+        allow_origins=origins,
+        allow_methods=["GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"],
+        expose_headers=["ETag", "Content-Range", "Content-Disposition", "X-Request-ID"],
     )
+
+
+def _cors_headers(cors: CORSConfig | None) -> dict[str, str] | None:
+    """Return what every answer to another origin has, or None: that depends on the origin."""
+    if cors is None:
+        return {}
+    return cors.simple_headers if cors.is_allow_all_origins else None
 
 
 @contextlib.asynccontextmanager

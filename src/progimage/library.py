@@ -135,9 +135,9 @@ class ImageLibrary:
             for upload, (survey, steps) in zip(uploads, surveys, strict=True):
                 blob = Blob(upload.sha256, upload.bytes, survey.info, survey.ladder)
                 if not await self.records.claim(blob):
-                    if blob.ladder and not steps:  # it was known, and has been swept away since
+                    if blob.steps and not steps:  # it was known, and has been swept away since
                         _, steps = await self._surveyed(upload, files, anew=True)
-                    paths = [upload.path, *(steps[step.side] for step in (blob.ladder.steps if blob.ladder else ()))]
+                    paths = [upload.path, *(steps[step.side] for step in blob.steps)]
                     # All of them end before their files go, whatever becomes of one.
                     ends = await asyncio.gather(*map(self.blobs.put, blob.names, paths), return_exceptions=True)
                     for end in ends:

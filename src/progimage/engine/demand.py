@@ -103,7 +103,7 @@ def decoding(source: Source, spec: RenditionSpec, reader: str) -> Decoding:
         return Decoding(metadata=metadata)
     if source.vector:
         return Decoding(draw=max(target[0] / size[0], target[1] / size[1]), metadata=metadata)
-    here = _turned((source.width, source.height), source, spec)
+    here = _turned(source, spec)
     shrink = next((fraction for fraction in source.shrinks if _may_shrink(here, target, fraction)), 1)
     return Decoding(shrink, metadata=metadata)
 
@@ -116,11 +116,11 @@ def _may_shrink(size: Size, target: Size, shrink: int) -> bool:
 
 
 def _upright(source: Source, spec: RenditionSpec) -> Size:
-    return source.stands_for or _turned((source.width, source.height), source, spec)
+    return source.stands_for or _turned(source, spec)
 
 
-def _turned(size: Size, source: Source, spec: RenditionSpec) -> Size:
-    return (size[1], size[0]) if spec.autorotate and source.orientation >= 5 else size
+def _turned(source: Source, spec: RenditionSpec) -> Size:
+    return source.upright if spec.autorotate else (source.width, source.height)
 
 
 def _given(operations: Operations, name: str) -> str:

@@ -15,7 +15,6 @@ from PIL import Image
 from progimage.engine.encoder_options import (
     TRELLIS_EFFORT,
     USUAL_QUALITY,
-    is_small,
     pillow_options,
     vips_options,
     with_kept_metadata,
@@ -29,6 +28,7 @@ from progimage.engine.quality import automatic_quality, fitting_quality
 _ICO_SIDES = (256, 128, 64, 48, 32, 24, 16)
 _OPAQUE_FROM = 128
 """The alpha from which on a pixel counts as opaque where there is only opaque and transparent."""
+_SMALL_PIXELS = 1_000_000
 _VIPS_SAVERS = {"JPEG": "jpegsave", "PNG": "pngsave", "TIFF": "tiffsave", "WEBP": "webpsave", "AVIF": "heifsave"}
 
 
@@ -104,7 +104,8 @@ def _better_by_pillow(name: str, frame: Frame, plan: Plan) -> bool:
     if name == "AVIF":  # it is faster, but has neither 10 bits nor a lossless way
         return not plan.spec.lossless and frame.mode not in ("RGB16", "RGBA16")
     # It is faster, but needs all pixels at once, and has not what libvips does with more effort.
-    return name == "JPEG" and is_small(frame) and (plan.spec.effort or 0) < TRELLIS_EFFORT
+    small = frame.pixels.width * frame.pixels.height <= _SMALL_PIXELS
+    return name == "JPEG" and small and (plan.spec.effort or 0) < TRELLIS_EFFORT
 
 
 def _write_vips(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) -> None:

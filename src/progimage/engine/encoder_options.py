@@ -42,7 +42,6 @@ _FAST_EFFORT = 2
 """Up to this effort a JPEG has the standard's Huffman tables, rather than its own."""
 _FULL_CHROMA_QUALITY = 90
 """From this quality on a JPEG keeps all of its colour, as libvips has it."""
-_SMALL_PIXELS = 1_000_000
 USUAL_QUALITY: dict[str, int] = {
     name: table.get("quality") or table["Q"]
     for name, table in (_VIPS | _PILLOW).items()
@@ -136,7 +135,7 @@ def pillow_options(frame: Frame, plan: Plan) -> dict[str, Any]:
         if name in words:
             options.update([words[name]])
     if name == "JPEG":
-        return options | _pillow_jpeg(frame, plan, options["quality"]) | metadata_of(frame, plan)
+        return options | _pillow_jpeg(plan, options["quality"]) | metadata_of(frame, plan)
     if spec.progressive:
         raise InvalidParameter("progressive", "true", "not for an animation")
     if spec.chroma:
@@ -144,20 +143,16 @@ def pillow_options(frame: Frame, plan: Plan) -> dict[str, Any]:
     return options | metadata_of(frame, plan)
 
 
-def _pillow_jpeg(frame: Frame, plan: Plan, quality: int) -> dict[str, Any]:
+def _pillow_jpeg(plan: Plan, quality: int) -> dict[str, Any]:
+    # Only small ones come here; libvips writes the others, which are not progressive unless that is asked for.
     spec = plan.spec
     thorough = (spec.effort or 5) > _FAST_EFFORT
     full = spec.chroma == "4:4:4" or (not spec.chroma and quality >= _FULL_CHROMA_QUALITY)
     return {
         "optimize": thorough,
-        "progressive": thorough and is_small(frame) if spec.progressive is None else spec.progressive,
+        "progressive": thorough if spec.progressive is None else spec.progressive,
         "subsampling": "4:4:4" if full else "4:2:0",
     }
-
-
-def is_small(frame: Frame) -> bool:
-    """Tell whether a picture has up to a megapixel."""
-    return bool(frame.pixels.width * frame.pixels.height <= _SMALL_PIXELS)
 
 
 def _pillow_lossless(name: str) -> dict[str, Any]:

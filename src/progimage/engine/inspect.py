@@ -133,9 +133,8 @@ def survey(path: str | Path, limits: Limits, steps: Mapping[int, Path]) -> Surve
     )
     if top is None or not steps:
         return Survey(info, None)
-    turned = source.orientation > 1
-    size = (source.height, source.width) if source.orientation >= 5 else (source.width, source.height)
-    return Survey(info, build(top, size, steps, turned=turned, flat=info.line_art))
+    ladder = build(top, source.upright, steps, turned=source.orientation > 1, flat=info.line_art)
+    return Survey(info, ladder)
 
 
 def _decode_all(source: Source) -> tuple[Frame, pyvips.Image | None, pyvips.Image, int]:

@@ -93,6 +93,11 @@ class Source:
         return self.format.name == "SVG"
 
     @property
+    def upright(self) -> tuple[int, int]:
+        """Width and height once the orientation is applied."""
+        return (self.height, self.width) if self.orientation >= 5 else (self.width, self.height)
+
+    @property
     def shrinks(self) -> tuple[int, ...]:
         """Into how many parts a side can be divided while libvips decodes it: libjpeg's scaled inverse DCT."""
         return (8, 4, 2) if self.format.name in ("JPEG", "MPO") else ()

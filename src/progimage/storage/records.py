@@ -60,9 +60,14 @@ class Blob:
     ladder: Ladder | None = None
 
     @property
+    def steps(self) -> tuple[Step, ...]:
+        """Its smaller copies, the largest first."""
+        return self.ladder.steps if self.ladder else ()
+
+    @property
     def names(self) -> list[str]:
         """What it and its smaller copies are called in the store."""
-        return [self.sha256, *(self.step_name(step) for step in (self.ladder.steps if self.ladder else ()))]
+        return [self.sha256, *map(self.step_name, self.steps)]
 
     def step_name(self, step: Step) -> str:
         """Return what a step of the ladder is called in the store."""
