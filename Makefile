@@ -65,6 +65,8 @@ lock: install-dev
 	$(COMPILE) pyproject.toml requirements/build.in -o requirements/runtime.txt
 	$(COMPILE) --group dev -c requirements/runtime.txt -o requirements/dev.txt
 	$(COMPILE) --group bench -c requirements/runtime.txt -o requirements/bench.txt
+	$(COMPILE) --group audit -c requirements/runtime.txt -o requirements/audit.txt
+	$(COMPILE) --group fuzz -c requirements/runtime.txt -o requirements/fuzz.txt
 
 clean:
 	rm -rf $(VENV) build dist .coverage* htmlcov

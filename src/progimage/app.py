@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import fcntl
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import litestar_offline_docs
-import structlog
+from granian.utils.proxies import wrap_asgi_with_proxy_headers
 from litestar import Litestar
 from litestar.config.cors import CORSConfig
 from litestar.openapi import OpenAPIConfig
@@ -16,9 +18,12 @@ from litestar.static_files import create_static_files_router
 from litestar.types import ASGIApp
 
 from progimage import __version__
-from progimage.access import Signer
+from progimage.access import Client, Fetcher, RateLimits, Signer
+from progimage.access.principal import OPERATOR
 from progimage.engine import Limits
+from progimage.housekeeping import Scrubber, repeat
 from progimage.http.documentation import complete
+from progimage.http.guard import Guard
 from progimage.http.ingest import Ingest
 from progimage.http.observability import (
     POOL_TASKS,
@@ -33,11 +38,13 @@ from progimage.http.ready import ReadyAnswers
 from progimage.http.routes import ROUTES
 from progimage.library import ImageLibrary
 from progimage.settings import Settings
-from progimage.storage import Deletions, Records, RenditionCache, Spool, open_blob_store
+from progimage.storage import Catalogue, Changes, Quota, RenditionCache, Spool, open_blob_store
 from progimage.workers import Sandbox, WorkerPool
 
-log = structlog.get_logger(__name__)
 _ASSETS = "/docs/assets"
+_DAY = 24 * 3600
+_SCRUB_PAUSE = 60
+"""How long to wait when all that is stored was checked, in seconds."""
 
 
 def create_app(settings: Settings | None = None) -> ASGIApp:
@@ -82,7 +89,17 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     app.state.settings = settings
     app.state.signer = Signer([key.get_secret_value() for key in settings.signing_keys])
     app.state.ready = ReadyAnswers(app, _cors_headers(cors))
-    return Observed(app.state.ready, access_log)
+    app.state.guard = Guard(
+        app.state.ready,
+        cors,
+        needs_keys=settings.needs_keys,
+        idle_seconds=settings.idle_seconds,
+        upload_seconds=settings.upload_seconds,
+    )
+    served: ASGIApp = Observed(app.state.guard, access_log)
+    if settings.trusted_proxies:
+        served = wrap_asgi_with_proxy_headers(served, settings.trusted_proxies)
+    return served
 
 
 def _cors(origins: list[str]) -> CORSConfig | None:
@@ -90,7 +107,8 @@ def _cors(origins: list[str]) -> CORSConfig | None:
         return None
     return CORSConfig(
         allow_origins=origins,
-        allow_methods=["GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"],
+        allow_methods=["GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS"],
+        allow_headers=["*", "Authorization"],
         expose_headers=["ETag", "Content-Range", "Content-Disposition", "X-Request-ID"],
     )
 
@@ -124,40 +142,92 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
     pool = WorkerPool(settings.workers_per_process, settings.queue, settings.task_seconds, sandbox, POOL_TASKS.set)
     POOL_WORKERS.set(settings.workers_per_process)
     library = ImageLibrary(
-        Records(settings.database),
+        open_catalogue(settings),
         open_blob_store(settings.blobs),
-        RenditionCache(data / "renditions", settings.cache_bytes),
-        Deletions(data / "deletions"),
+        RenditionCache(data / "renditions", settings.cache_bytes, settings.max_renditions),
+        Changes(data / "changes"),
         spool,
         pool,
         limits,
         LibraryWatcher(),
         ladder=settings.ladder,
+        undelete_seconds=settings.undelete_seconds,
     )
     app.state.library = app.state.ready.library = library
-    app.state.ingest = Ingest(spool, settings.max_upload_bytes, settings.max_upload_parts)
-    sweeper = asyncio.create_task(_sweep_for_ever(library, settings))
+    app.state.ingest = Ingest(spool, settings.max_upload_bytes, settings.max_upload_parts, _fetcher(settings))
+    app.state.rates = RateLimits(
+        settings.rate_limits_url,
+        settings.requests_per_key,
+        settings.requests_per_address,
+        settings.renders_per_key,
+        settings.renders_per_address,
+        lease_seconds=4 * settings.task_seconds,
+    )
+    app.state.guard.open(library.catalogue, library.changes, app.state.rates)
+    background = [asyncio.create_task(repeat("sweeping", settings.sweep_seconds, lambda: _sweep(library, settings)))]
+    if settings.scrub_rate:
+        background.append(asyncio.create_task(_scrub_for_ever(library, settings)))
     try:
         await pool.warm_up()
         yield
     finally:
-        sweeper.cancel()
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
         await asyncio.to_thread(pool.close)
-        library.records.close()
-        library.deletions.close()
+        library.catalogue.close()
+        library.changes.close()
         spool.close()
         forget_process()
 
 
-async def _sweep_for_ever(library: ImageLibrary, settings: Settings) -> None:
-    while True:
-        try:
-            removed = await library.sweep(settings.orphan_grace_seconds)
-            if removed:
-                log.info("swept", blobs=removed)
-        except Exception as error:
-            log.warning("sweep failed; it is tried again", error=repr(error))
-        await asyncio.sleep(settings.sweep_seconds)
+def open_catalogue(settings: Settings) -> Catalogue:
+    """Open the database."""
+    return Catalogue(settings.database, Quota(settings.max_images_per_owner, settings.max_bytes_per_owner))
+
+
+def open_scrubber(settings: Settings, catalogue: Catalogue, spool: Spool, rate: int) -> Scrubber:
+    """Make what checks the stored bytes."""
+    second = open_blob_store(settings.second_blobs_url) if settings.second_blobs_url else None
+    return Scrubber(catalogue, open_blob_store(settings.blobs), second, spool, rate)
+
+
+def _fetcher(settings: Settings) -> Fetcher | None:
+    if not settings.upload_by_url:
+        return None
+    return Fetcher(
+        settings.fetch_allow,
+        settings.fetch_deny,
+        settings.fetch_private_networks,
+        settings.fetch_ports,
+        settings.fetch_redirects,
+        settings.fetch_seconds,
+    )
+
+
+async def _sweep(library: ImageLibrary, settings: Settings) -> None:
+    """End what is over."""
+    await library.expire()
+    await library.purge_deleted(Client(OPERATOR))
+    await library.sweep(settings.orphan_grace_seconds)
+    await library.records.forget_tickets()
+    await library.catalogue.audit.trim(time.time() - settings.audit_seconds)
+
+
+async def _scrub_for_ever(library: ImageLibrary, settings: Settings) -> None:
+    """Check the stored bytes, as long as this is the one process of the node that does."""
+    scrubber = open_scrubber(settings, library.catalogue, library.spool, settings.scrub_rate)
+
+    async def scrub() -> None:
+        with (
+            (settings.data_dir / "scrub.lock").open("a") as lock,
+            contextlib.suppress(BlockingIOError),  # another process does it
+        ):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            async for _ in scrubber.scrub(time.time() - settings.scrub_days * _DAY):
+                pass
+
+    await repeat("scrubbing", _SCRUB_PAUSE, scrub)
 
 
 def _largest_file(limits: Limits) -> int:

@@ -2,10 +2,11 @@
 
 import asyncio
 import hashlib
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -14,6 +15,7 @@ import msgspec
 import structlog
 from cachetools import TTLCache
 
+from progimage.access import Client, Ticket, Visibility
 from progimage.engine import (
     ENGINE_VERSION,
     SIDES,
@@ -32,14 +34,14 @@ from progimage.engine import (
     render,
     survey,
 )
-from progimage.storage import Blob, BlobMissing, BlobStore, Deletions, Record, Records, RenditionCache, Spool
+from progimage.storage import Blob, BlobMissing, BlobStore, Catalogue, Changes, Record, RenditionCache, Spool
 from progimage.workers import SingleFlight, WorkerPool
 
 _T = TypeVar("_T")
 log = structlog.get_logger(__name__)
 
 KNOWN_SECONDS = 5
-"""For how long what was read from the database counts. This node tells itself of deletions; other nodes do not."""
+"""For how long what was read from the database counts. This node tells itself of changes; other nodes do not."""
 _KNOWN_RECORDS = 20_000
 _LIGHT_WORK = 40_000_000
 """A task with no more work than that is light: it takes a few tenths of a second at most."""
@@ -66,6 +68,23 @@ class Upload:
     filename: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What an upload says of its images.
+
+    Attributes:
+        visibility: Who may read them; None: what the deployment says.
+        expires_at: Until when they are there, in seconds since 1970; None: as long as their owner's images are.
+        labels: To find them by.
+        metadata: Names and values.
+    """
+
+    visibility: Visibility | None = None
+    expires_at: float | None = None
+    labels: tuple[str, ...] = ()
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
 class Watcher(Protocol):
     """Is told what happens, to count it."""
 
@@ -77,74 +96,91 @@ class ImageLibrary:
     """Keeps originals, and renders any of them in any format.
 
     Args:
-        records: The database.
+        catalogue: The database.
         blobs: The store of originals.
         renditions: The cache of renditions.
-        deletions: Tells what all processes delete.
+        changes: Tells what all processes change.
         spool: Scratch files.
         pool: The workers.
         limits: The largest image to accept.
         watcher: Is told of every rendition.
         ladder: Make smaller copies of what is uploaded.
+        undelete_seconds: For how long a deleted image can be brought back.
     """
 
     def __init__(
         self,
-        records: Records,
+        catalogue: Catalogue,
         blobs: BlobStore,
         renditions: RenditionCache,
-        deletions: Deletions,
+        changes: Changes,
         spool: Spool,
         pool: WorkerPool,
         limits: Limits,
         watcher: Watcher,
         *,
         ladder: bool = True,
+        undelete_seconds: int = 0,
     ) -> None:
         """Bring the parts together."""
-        self.records = records
+        self.catalogue = catalogue
+        self.records = catalogue.records
         self.blobs = blobs
         self.renditions = renditions
-        self.deletions = deletions
+        self.changes = changes
         self.spool = spool
         self.pool = pool
         self._limits = limits
         self._light = replace(limits, work=_LIGHT_WORK)
         self.watcher = watcher
         self._ladder = ladder
+        self._undelete_seconds = undelete_seconds
         self._known: TTLCache[str, _Known] = TTLCache(_KNOWN_RECORDS, KNOWN_SECONDS)
         self._rendering = SingleFlight()
 
-    async def add(self, uploads: list[Upload]) -> list[Record]:
+    async def add(
+        self, client: Client, uploads: list[Upload], options: Options = Options(), ticket: Ticket | None = None
+    ) -> list[Record]:
         """Validate images and keep them, all or none. They are safe on disk when it returns.
+
+        Args:
+            client: Who uploads them.
+            uploads: At least one.
+            options: What is said of them.
+            ticket: What allows it, if it is not the client's key; they are then of the ticket's owner.
 
         Raises:
             EngineError: One is not an image, is corrupt, or too large. Of several, a note on the exception says which.
+            QuotaExceeded: The owner may not have so many.
+            TicketUsed: The ticket was used.
         """
+        owners = self.catalogue.owners
+        owner = await owners.get(ticket.owner if ticket else client.principal.owner)
+        owners.admit(owner, len(uploads), sum(upload.bytes for upload in uploads))  # before any work; it counts later
         with ExitStack() as files:
             surveys = []
             for number, upload in enumerate(uploads, 1):
                 try:
-                    surveys.append(await self._surveyed(upload, files))
+                    surveys.append(await self._surveyed(upload, owner.name, files))
                 except Exception as error:
                     if len(uploads) > 1:
                         error.add_note(f"image {number} of {len(uploads)}")
                     raise
             now = datetime.now(UTC)
+            expires_at = options.expires_at
+            if expires_at is None and owner.retention_seconds is not None:
+                expires_at = now.timestamp() + owner.retention_seconds
             records = []
             for upload, (survey, steps) in zip(uploads, surveys, strict=True):
                 blob = Blob(upload.sha256, upload.bytes, survey.info, survey.ladder)
-                if not await self.records.claim(blob):
-                    if blob.steps and not steps:  # it was known, and has been swept away since
-                        _, steps = await self._surveyed(upload, files, anew=True)
-                    paths = [upload.path, *(steps[step.side] for step in blob.steps)]
-                    # All of them end before their files go, whatever becomes of one.
-                    ends = await asyncio.gather(*map(self.blobs.put, blob.names, paths), return_exceptions=True)
-                    for end in ends:
-                        if isinstance(end, BaseException):
-                            raise end
-                records.append(Record(str(uuid.uuid4()), blob, upload.filename, now))
-            await self.records.add(records)
+                await self._keep(blob, upload, steps, files)
+                records.append(
+                    Record(
+                        str(uuid.uuid4()), blob, upload.filename, now, owner.name, options.visibility, expires_at,
+                        labels=options.labels, metadata=options.metadata,
+                    )
+                )  # fmt: skip
+            await self.records.add(client, records, (ticket.id, ticket.until) if ticket else None)
         return records
 
     async def get(self, reference: str) -> Record:
@@ -153,9 +189,9 @@ class ImageLibrary:
         Raises:
             UnknownReference: There is none.
         """
-        seen = self.deletions.state(reference)
+        seen = self.changes.state(reference)
         known: _Known | None = self._known.get(reference)
-        if known and known.state == seen:
+        if known and known.state == seen and known.record.is_live:
             return known.record
         record = await self.records.get(reference) if _is_reference(reference) else None
         if record is None:
@@ -171,6 +207,13 @@ class ImageLibrary:
         """Read an original's bytes from `start` up to, and without, `end`."""
         return self.blobs.stream(record.blob.sha256, start, end)
 
+    def cached(self, record: Record, spec: RenditionSpec) -> Path | None:
+        """Return the file of a rendition if it is in the cache."""
+        path = self.renditions.get(record.blob.sha256, _tag(record.owner), rendition_digest(record, spec))
+        if path:
+            self.watcher.rendition(spec.format, None)
+        return path
+
     async def rendition(self, record: Record, spec: RenditionSpec) -> Path:
         """Return the file of a rendition, from the cache or freshly rendered.
 
@@ -181,11 +224,10 @@ class ImageLibrary:
             EngineError: It can't be rendered.
             Busy, TaskTooLong, WorkerCrashed, WorkerKilled, MemoryError: See `WorkerPool.run`.
         """
-        name = rendition_digest(record, spec)
-        cached = self.renditions.get(record.blob.sha256, name)
+        cached = self.cached(record, spec)
         if cached:
-            self.watcher.rendition(spec.format, None)
             return cached
+        name = rendition_digest(record, spec)
         return await self._rendering.once(name, lambda: self._render(record, spec, name))
 
     async def transform(self, source: Path, spec: RenditionSpec, target: Path) -> Rendered:
@@ -229,23 +271,89 @@ class ImageLibrary:
         answer = await self._remembered(record, f"palette {colours}", palette, colours)
         return msgspec.json.decode(answer, type=list[Swatch])
 
-    async def remove(self, reference: str) -> None:
-        """Remove a reference; the original's bytes go with its last one, after a time of grace.
+    async def change(self, client: Client, reference: str, values: dict[str, Any]) -> Record:
+        """Change what is known of an image: values of the record's attributes, by their names.
 
         Raises:
             UnknownReference: There is none.
         """
-        removed = await self.records.remove(reference) if _is_reference(reference) else None
-        if removed is None:
+        record = await self.records.change(client, reference, values)
+        self.changes.mark(reference)
+        if record is None:
             raise UnknownReference(reference)
-        self.deletions.mark(reference)
-        record, last = removed
-        if last:
-            await asyncio.to_thread(self.renditions.remove, record.blob.sha256)
+        return record
+
+    async def remove(self, client: Client, reference: str, *, for_good: bool = False) -> None:
+        """Delete an image; it can be brought back for a while, unless it is for good.
+
+        Raises:
+            UnknownReference: There is none.
+            Held: It must not be deleted.
+        """
+        record = await self.records.delete(client, reference) if _is_reference(reference) else None
+        if record:
+            self.changes.mark(reference)
+            await self._drop_renditions(record)
+        if for_good or (record and not self._undelete_seconds):
+            await self.purge(client, reference)
+        elif record is None:
+            raise UnknownReference(reference)
+
+    async def deleted(self, reference: str) -> Record:
+        """Return the record of an image that was deleted and can be brought back.
+
+        Raises:
+            UnknownReference: There is none.
+        """
+        record = await self.records.get(reference, deleted=True) if _is_reference(reference) else None
+        if record is None:
+            raise UnknownReference(reference)
+        return record
+
+    async def undelete(self, client: Client, reference: str) -> Record:
+        """Bring an image back that was deleted.
+
+        Raises:
+            UnknownReference: There is none.
+        """
+        record = await self.records.undelete(client, reference)
+        self.changes.mark(reference)
+        if record is None:
+            raise UnknownReference(reference)
+        return record
+
+    async def purge(self, client: Client, reference: str) -> None:
+        """Remove a deleted image for good; the original's bytes go with their last reference, after a time of grace.
+
+        Raises:
+            UnknownReference: There is none.
+        """
+        record = await self.records.purge(client, reference)
+        if record is None:
+            raise UnknownReference(reference)
+        await self._drop_renditions(record)
+
+    async def expire(self) -> int:
+        """Delete the images whose time is over, and return how many there were."""
+        records = await self.records.expire()
+        for record in records:
+            self.changes.mark(record.reference)
+            await self._drop_renditions(record)
+        return len(records)
+
+    async def purge_deleted(self, client: Client, most: int = 1000) -> int:
+        """Remove the images that can't be brought back any more, and return how many there were."""
+        references = await self.records.deleted_before(time.time() - self._undelete_seconds, most)
+        for reference in references:
+            try:
+                await self.purge(client, reference)
+            except UnknownReference:
+                continue  # another process was faster
+        return len(references)
 
     async def sweep(self, unused_for: float) -> int:
         """Remove the bytes that no record has referred to for so many seconds, and return how many there were."""
-        return await self.records.reclaim(unused_for, self._delete_blob)
+        return await self.catalogue.inventory.reclaim(unused_for, self._delete_blob)
 
     async def check(self) -> None:
         """Raise an exception unless database and store answer."""
@@ -255,7 +363,7 @@ class ImageLibrary:
     async def _remembered(self, record: Record, what: str, function: Callable[..., Any], *options: Any) -> bytes:
         """Return what a function of the engine says of an original, as JSON; it is kept as a rendition is."""
         name = result_digest(record, what)
-        path = self.renditions.get(record.blob.sha256, name)
+        path = self.renditions.get(record.blob.sha256, _tag(record.owner), name)
         if path is None:
             path = await self._rendering.once(name, lambda: self._look(record, name, function, *options))
         return await asyncio.to_thread(path.read_bytes)
@@ -265,7 +373,7 @@ class ImageLibrary:
             await self.blobs.fetch(record.blob.sha256, source)
             found = await self._run(function, lambda limits: (source, *options, limits))
             await asyncio.to_thread(target.write_bytes, msgspec.json.encode(found))
-            return await asyncio.to_thread(self.renditions.add, record.blob.sha256, name, target)
+            return await self._cache(record, name, target)
 
     async def _other_images(self, spec: RenditionSpec, files: ExitStack) -> dict[str, Path]:
         """Fetch the other images that a spec refers to.
@@ -277,9 +385,10 @@ class ImageLibrary:
         for parameter, reference in spec.references().items():
             if reference in paths:
                 continue
-            record = await self.records.get(reference)
-            if record is None:
-                raise InvalidParameter(parameter, reference, "the reference of a stored image")
+            try:
+                record = await self.get(reference)
+            except UnknownReference:
+                raise InvalidParameter(parameter, reference, "the reference of a stored image") from None
             paths[reference] = files.enter_context(self.spool.file(self.spool.incoming))
             await self.blobs.fetch(record.blob.sha256, paths[reference])
         return paths
@@ -289,13 +398,44 @@ class ImageLibrary:
             self.blobs.delete(name)
         self.renditions.remove(blob.sha256)
 
+    async def _cache(self, record: Record, name: str, file: Path) -> Path:
+        return await asyncio.to_thread(self.renditions.add, record.blob.sha256, _tag(record.owner), name, file)
+
+    async def _drop_renditions(self, record: Record) -> None:
+        """Remove what is cached of an image, unless another of its owner has the same bytes."""
+        sha256 = record.blob.sha256
+        if not await self.records.has_live(record.owner, sha256):
+            await asyncio.to_thread(self.renditions.remove, sha256, _tag(record.owner))
+
+    async def _keep(self, blob: Blob, upload: Upload, steps: dict[int, Path] | None, files: ExitStack) -> None:
+        """Store a blob durably; steps that another owner's upload of the same bytes has stored are left as they are.
+
+        Args:
+            blob: It.
+            upload: Its file.
+            steps: The files of its smaller copies, or None: its owner has it already.
+            files: Removes further files when it is closed.
+        """
+        if await self.catalogue.inventory.claim(blob):
+            if steps is not None:
+                await self.blobs.put(blob.sha256, upload.path)  # though it is there: see `Inventory.stored`
+            return
+        if steps is None:  # it has been swept away since
+            _, steps = await self._surveyed(upload, "", files, anew=True)
+        paths = [upload.path, *((steps or {})[step.side] for step in blob.steps)]
+        # All of them end before their files go, whatever becomes of one.
+        ends = await asyncio.gather(*map(self.blobs.put, blob.names, paths), return_exceptions=True)
+        for end in ends:
+            if isinstance(end, BaseException):
+                raise end
+
     async def _surveyed(
-        self, upload: Upload, files: ExitStack, *, anew: bool = False
-    ) -> tuple[Survey, dict[int, Path]]:
-        """Survey an upload, unless its bytes are known; the steps of its ladder stay as long as `files` is open."""
-        known = None if anew else await self.records.stored_blob(upload.sha256)
+        self, upload: Upload, owner: str, files: ExitStack, *, anew: bool = False
+    ) -> tuple[Survey, dict[int, Path] | None]:
+        """Survey an upload, unless its owner has it; the steps of its ladder stay as long as `files` is open."""
+        known = None if anew else await self.catalogue.inventory.stored(upload.sha256, owner)
         if known:
-            return Survey(known.info, known.ladder), {}
+            return Survey(known.info, known.ladder), None
         sides = SIDES if self._ladder or anew else ()
         steps = {side: files.enter_context(self.spool.file(self.spool.outgoing)) for side in sides}
         return await self._run(survey, lambda limits: (upload.path, limits, steps)), steps
@@ -308,7 +448,7 @@ class ImageLibrary:
             images = await self._other_images(spec, files)
             stands_for = await self._fetch_source(record.blob, spec, source)
             await self._run(render, lambda limits: (source, spec, target, limits, images, stands_for))
-            path = await asyncio.to_thread(self.renditions.add, record.blob.sha256, name, target)
+            path = await self._cache(record, name, target)
         self.watcher.rendition(spec.format, asyncio.get_running_loop().time() - started)
         return path
 
@@ -344,7 +484,7 @@ class _Known:
 
     Attributes:
         record: It.
-        state: Of the deletions, before it was read.
+        state: Of the changes, before it was read.
     """
 
     record: Record
@@ -357,14 +497,22 @@ def is_original(record: Record, spec: RenditionSpec) -> bool:
 
 
 def rendition_digest(record: Record, spec: RenditionSpec) -> str:
-    """Return the name of a rendition, known before it is made: equal for equal bytes, and for no others."""
+    """Return the name of a rendition, known before it is made: equal for equal bytes, and for no others.
+
+    Each owner has its own, since from a rendition that is there already one could learn what others have.
+    """
     return result_digest(record, spec.canonical())
 
 
 def result_digest(record: Record, what: str) -> str:
     """Return the name of what the engine makes of an original, such as "PNG?width=300" or "placeholder"."""
-    parts = f"{record.blob.sha256} {what} {ENGINE_VERSION}"
+    parts = f"{record.blob.sha256} {record.owner} {what} {ENGINE_VERSION}"
     return hashlib.sha256(parts.encode()).hexdigest()[:40]
+
+
+def _tag(owner: str) -> str:
+    """Return what an owner is called in names of files."""
+    return hashlib.sha256(owner.encode()).hexdigest()[:16]
 
 
 def _is_reference(text: str) -> bool:

@@ -2,7 +2,9 @@
 
 import os
 import re
+from collections.abc import Iterable
 from functools import cached_property
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import parse_qsl, urlsplit
@@ -10,12 +12,15 @@ from urllib.parse import parse_qsl, urlsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from progimage.access import Visibility
+from progimage.access.rates import check_rates
 from progimage.engine import FORMATS, InvalidParameter, RenditionSpec
 
 MiB = 1024 * 1024
 GiB = 1024 * MiB
 _PRESET_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _SHORTEST_KEY = 16
+_DAY = 24 * 3600
 
 
 class Settings(BaseSettings):
@@ -52,6 +57,64 @@ class Settings(BaseSettings):
     cache_bytes: Annotated[
         int, Field(ge=0, description="How much disk the cache of renditions may take, in bytes.")
     ] = 2 * GiB
+    max_renditions: Annotated[
+        int,
+        Field(
+            ge=8,
+            description="How many renditions of one image are cached; whoever asks for more has the oldest of that"
+            " image go, and no other's.",
+        ),
+    ] = 1000
+    access: Annotated[
+        Literal["open", "keys"] | None,
+        Field(
+            description="Who may use the service: `open` is everybody, `keys` whoever has an API key (`progimage keys"
+            " create`). It has to be said for any address that is not loopback, and is `open` there by default."
+        ),
+    ] = None
+    visibility: Annotated[
+        Visibility,
+        Field(
+            description="Who may read an image whose upload does not say: `public` is whoever knows its reference,"
+            " `signed` its owner's keys and signed requests, `key` its owner's keys alone."
+        ),
+    ] = Visibility.PUBLIC
+    trusted_proxies: Annotated[
+        list[str],
+        Field(description="The addresses or networks of proxies whose `X-Forwarded-For` is believed, as a JSON list."),
+    ] = []
+    requests_per_key: Annotated[
+        str,
+        Field(description="How many requests are answered for one API key, such as `100/second;5000/hour`."),
+    ] = ""
+    requests_per_address: Annotated[
+        str,
+        Field(
+            description="The same for one network address, for requests without a key; of IPv6, for a network of 64"
+            " bits."
+        ),
+    ] = ""
+    renders_per_key: Annotated[
+        int | None,
+        Field(ge=1, description="How many uploads and renditions for one API key may use the workers at once."),
+    ] = None
+    renders_per_address: Annotated[
+        int | None, Field(ge=1, description="The same for one network address, for requests without a key.")
+    ] = None
+    rate_limits_url: Annotated[
+        str,
+        Field(
+            description="Where requests are counted: `memory://`, for each HTTP process, or `redis://…`, for all nodes"
+            " together."
+        ),
+    ] = "memory://"
+    max_images_per_owner: Annotated[
+        int | None, Field(ge=0, description="How many images an owner may have, unless its own quota says otherwise.")
+    ] = None
+    max_bytes_per_owner: Annotated[
+        int | None,
+        Field(ge=0, description="How many bytes of originals an owner may have, unless its own quota says otherwise."),
+    ] = None
     http_processes: Annotated[int, Field(ge=1, description="How many processes speak HTTP.")] = 1
     workers: Annotated[
         int,
@@ -76,6 +139,42 @@ class Settings(BaseSettings):
     ] = 4 * GiB
     max_upload_bytes: Annotated[int, Field(ge=1, description="The largest image to take, in bytes.")] = 100 * MiB
     max_upload_parts: Annotated[int, Field(ge=1, description="The most images in one request.")] = 100
+    header_seconds: Annotated[
+        int, Field(ge=1, description="How long a client may take to send a request's header, in seconds.")
+    ] = 15
+    idle_seconds: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="How long a client may send nothing of a body, or take nothing of an answer, in seconds.",
+        ),
+    ] = 30
+    upload_seconds: Annotated[
+        int, Field(ge=1, description="How long a client may take to send a whole body, in seconds.")
+    ] = 600
+    upload_by_url: Annotated[
+        bool,
+        Field(description="Let clients upload by naming a URL from which the image is fetched (`?url=`)."),
+    ] = False
+    fetch_allow: Annotated[
+        list[str],
+        Field(
+            description="Patterns of the hosts from which images may be fetched, as a JSON list, such as"
+            ' `["*.example.org"]`; an empty list is all.'
+        ),
+    ] = []
+    fetch_deny: Annotated[
+        list[str], Field(description="Patterns of hosts that are refused even if `fetch_allow` has them.")
+    ] = []
+    fetch_ports: Annotated[
+        list[int], Field(description="The TCP ports from which images may be fetched, as a JSON list.")
+    ] = [80, 443]
+    fetch_private_networks: Annotated[
+        list[str],
+        Field(description="Networks from which images may be fetched though they are not public, as a JSON list."),
+    ] = []
+    fetch_redirects: Annotated[int, Field(ge=0, description="How many redirects are followed.")] = 3
+    fetch_seconds: Annotated[int, Field(ge=1, description="How long fetching an image may take, in seconds.")] = 30
     max_pixels: Annotated[int, Field(ge=1, description="The most pixels in one frame or page.")] = 100_000_000
     max_frames: Annotated[int, Field(ge=1, description="The most frames or pages of an image.")] = 500
     max_total_pixels: Annotated[
@@ -122,13 +221,52 @@ class Settings(BaseSettings):
     drain_seconds: Annotated[
         int, Field(ge=1, description="How long requests under way may take to end after SIGTERM, in seconds.")
     ] = 30
+    undelete_seconds: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="For how long a deleted image can be brought back, in seconds; it counts as its owner's until"
+            " then.",
+        ),
+    ] = _DAY
     orphan_grace_seconds: Annotated[
         int,
         Field(ge=1, description="How long the bytes of an original stay after its last reference was deleted."),
     ] = 3600
     sweep_seconds: Annotated[
-        int, Field(ge=1, description="How often bytes without a reference are looked for, in seconds.")
+        int,
+        Field(
+            ge=1,
+            description="How often images that have expired, deleted ones, and bytes without a reference are looked"
+            " for, in seconds.",
+        ),
     ] = 600
+    scrub_rate: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="How many bytes a second are read again in the background and held against their hash; 0 is"
+            " none.",
+        ),
+    ] = MiB
+    scrub_days: Annotated[
+        int, Field(ge=1, description="After how many days the bytes of an original are read again.")
+    ] = 30
+    second_blobs_url: Annotated[
+        str | None,
+        Field(
+            description="A second store with copies of the originals, from which damaged ones are restored; a URL like"
+            " `blobs_url`."
+        ),
+    ] = None
+    audit_seconds: Annotated[
+        int,
+        Field(ge=_DAY, description="For how long the audit log is kept, in seconds, a day at least."),
+    ] = 90 * _DAY
+    metrics_token: Annotated[
+        SecretStr | None,
+        Field(description="What `/metrics` asks for as a bearer token; by default anybody may read it."),
+    ] = None
     log_format: Annotated[
         Literal["auto", "json", "console"],
         Field(description="How log lines are written; `auto` is `console` on a terminal and else `json`."),
@@ -163,6 +301,25 @@ class Settings(BaseSettings):
                 raise ValueError(f"{name} is no format that can be written")
         return names
 
+    @field_validator("requests_per_key", "requests_per_address")
+    @classmethod
+    def _rates_are_known(cls, text: str) -> str:
+        check_rates([text])
+        return text
+
+    @field_validator("trusted_proxies", "fetch_private_networks")
+    @classmethod
+    def _networks_are_networks(cls, networks: list[str]) -> list[str]:
+        _check_networks(networks)
+        return networks
+
+    @field_validator("rate_limits_url")
+    @classmethod
+    def _limits_can_be_counted(cls, url: str) -> str:
+        if url != "memory://" and urlsplit(url).scheme not in ("redis", "rediss", "unix"):
+            raise ValueError("it is neither memory:// nor the URL of a Redis server")
+        return url
+
     @field_validator("signing_keys")
     @classmethod
     def _keys_are_long(cls, keys: list[SecretStr]) -> list[SecretStr]:
@@ -192,6 +349,24 @@ class Settings(BaseSettings):
         return self.database.replace(f":{parts.password}@", ":***@") if parts.password else self.database
 
     @property
+    def needs_keys(self) -> bool:
+        """Whether nobody may upload without an API key."""
+        return self.access == "keys"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only programs on this machine can reach the service."""
+        try:
+            return self.host == "localhost" or ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @property
     def workers_per_process(self) -> int:
         """How many workers each HTTP process has."""
         return max(1, self.workers // self.http_processes)
+
+
+def _check_networks(texts: Iterable[str]) -> None:
+    for text in texts:
+        ip_network(text)

@@ -88,7 +88,7 @@ def test_refuses_what_is_no_whole_image(server: Server, data: bytes, kind: str) 
 
 def test_refuses_forms_without_data(server: Server) -> None:
     body = problem(server.client.put("/storage/", files={"date": ("x.jpg", PHOTO)}), 400)
-    assert body["parameter"] == "date" and body["allowed"] == ["data"]
+    assert body["parameter"] == "date" and "data" in body["allowed"]
     empty = server.client.put(
         "/storage/", content=b"--b--\r\n", headers={"content-type": "multipart/form-data; boundary=b"}
     )

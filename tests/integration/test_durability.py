@@ -73,7 +73,7 @@ def _quietly(upload, first: int) -> None:
 
 def test_identical_uploads_share_one_blob(data_dir: Path) -> None:
     data = noise(1)
-    with serving(data_dir, orphan_grace_seconds=1, sweep_seconds=1) as server:
+    with serving(data_dir, orphan_grace_seconds=1, sweep_seconds=1, undelete_seconds=0) as server:
         one, other = server.put(data), server.put(data)
         blobs = data_dir / "blobs"
         assert one != other and len(list(blobs.glob("*/*"))) == 1
@@ -85,7 +85,7 @@ def test_identical_uploads_share_one_blob(data_dir: Path) -> None:
         end = time.monotonic() + 20
         while list(blobs.glob("*/*")) and time.monotonic() < end:
             time.sleep(0.2)
-        assert not list(blobs.glob("*/*")) and not list((data_dir / "renditions").glob("*/*"))
+        assert not list(blobs.glob("*/*")) and not list((data_dir / "renditions").glob("*/*/*"))
         again = server.put(data)
         assert server.get(again).content == data
 
@@ -129,11 +129,11 @@ def test_the_cache_keeps_to_its_size(data_dir: Path) -> None:
             assert server.get(f"{reference}.qoi").status_code == 200
         import os
 
-        for file in (data_dir / "renditions").glob("*/*-*"):
+        for file in (data_dir / "renditions").glob("*/*/*"):
             os.utime(file, (1, 1))
         last = server.put(noise(99))
         first = server.get(f"{last}.bmp")
         assert first.status_code == 200
-        held = sum(file.stat().st_size for file in (data_dir / "renditions").glob("*/*-*"))
+        held = sum(file.stat().st_size for file in (data_dir / "renditions").glob("*/*/*"))
         assert held <= max(300_000, len(first.content))
         assert server.get(f"{reference}.qoi").status_code == 200

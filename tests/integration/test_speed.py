@@ -12,10 +12,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from progimage.access import Signer
+from progimage.access import Client, Signer
+from progimage.access.principal import EVERYBODY
 from progimage.engine import Limits
 from progimage.library import ImageLibrary, Upload
-from progimage.storage import Blob, Deletions, Records, RenditionCache, Spool, open_blob_store
+from progimage.storage import Blob, Catalogue, Changes, RenditionCache, Spool, open_blob_store
 from progimage.storage.migrations import migrate
 from progimage.workers import Busy, Sandbox, WorkerPool
 from tests.integration.server import Server, serving
@@ -250,15 +251,13 @@ def test_what_is_swept_while_it_is_uploaded_again_is_whole(tmp_path: Path) -> No
     sandbox = Sandbox(4 << 30, 30, 1 << 30, (spool.incoming,), (spool.outgoing,))
     pool = WorkerPool(1, 4, 30, sandbox)
     library = ImageLibrary(
-        Records(url), open_blob_store((tmp_path / "blobs").as_uri()), RenditionCache(tmp_path / "renditions", 1 << 20),
-        Deletions(tmp_path / "deletions"), spool, pool, Limits(), Unwatched(),
+        Catalogue(url), open_blob_store((tmp_path / "blobs").as_uri()),
+        RenditionCache(tmp_path / "renditions", 1 << 20, 100), Changes(tmp_path / "changes"), spool, pool, Limits(),
+        Unwatched(),
     )  # fmt: skip
-    known_blob = library.records.stored_blob
-
-    async def known_and_swept(sha256: str) -> Blob | None:
-        blob = await known_blob(sha256)
-        assert await library.sweep(0) == (1 if blob else 0)
-        return blob
+    client = Client(EVERYBODY)
+    inventory = library.catalogue.inventory
+    stored = inventory.stored
 
     async def scenario() -> None:
         def upload() -> Upload:
@@ -266,10 +265,17 @@ def test_what_is_swept_while_it_is_uploaded_again_is_whole(tmp_path: Path) -> No
             path.write_bytes(PHOTOGRAPH)
             return Upload(path, hashlib.sha256(PHOTOGRAPH).hexdigest(), len(PHOTOGRAPH))
 
-        [record] = await library.add([upload()])
-        await library.remove(record.reference)
-        library.records.stored_blob = known_and_swept
-        [record] = await library.add([upload()])
+        [first] = await library.add(client, [upload()])
+
+        async def stored_and_swept(sha256: str, owner: str) -> Blob | None:
+            blob = await stored(sha256, owner)
+            assert blob
+            await library.remove(client, first.reference)
+            assert await library.sweep(0) == 1
+            return blob
+
+        inventory.stored = stored_and_swept
+        [record] = await library.add(client, [upload()])
         assert record.blob.ladder
         assert sorted(path.name for path in blobs(tmp_path)) == sorted(record.blob.names)
 

@@ -64,6 +64,32 @@ class Identity:
         return [(name.encode(), value.encode("latin-1")) for name, value in pairs]
 
 
+def cache_control(usual: str, *, private: bool, seconds: int | None) -> str:
+    """Return the Cache-Control of an answer that not everybody may have, or not for ever.
+
+    Args:
+        usual: That of an answer that everybody may have for ever.
+        private: Only whoever asked for it may keep it.
+        seconds: For how long at most; None: as long as is usual.
+    """
+    if not private and seconds is None:
+        return usual
+    directives = [directive.strip() for directive in usual.split(",")]
+    if private:
+        kept = [one for one in directives if one.partition("=")[0].lower() not in ("public", "s-maxage")]
+        directives = ["private", *kept]
+    if seconds is None:
+        return ", ".join(directives)
+    return ", ".join(_no_longer(one, seconds) for one in directives if one.lower() != "immutable")
+
+
+def _no_longer(directive: str, seconds: int) -> str:
+    name, _, value = directive.partition("=")
+    if name.lower() in ("max-age", "s-maxage") and value.isdigit():
+        return f"{name}={min(int(value), seconds)}"
+    return directive
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """An ASGI application that answers a GET or HEAD with some bytes, or the part of them that is asked for.

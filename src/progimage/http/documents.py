@@ -1,10 +1,14 @@
 """The JSON documents that requests are answered with, and how the OpenAPI document describes the answers."""
 
+from datetime import UTC, datetime
+from typing import Any
+
 import msgspec
 from litestar.openapi.datastructures import ResponseSpec
 
+from progimage.access import ApiKey, Scope, Visibility
 from progimage.engine import Format, ImageInfo
-from progimage.storage import Record
+from progimage.storage import Event, Owner, Quota, Record
 
 
 class ProblemDocument(msgspec.Struct, omit_defaults=True):
@@ -46,16 +50,230 @@ class ImageRecord(msgspec.Struct):
     @classmethod
     def of(cls, record: Record) -> "ImageRecord":
         """Make it of a record."""
-        info = {name: getattr(record.blob.info, name) for name in ImageInfo.__dataclass_fields__}
-        uploaded_at = record.uploaded_at.isoformat(timespec="microseconds")
+        return cls(**_described(record))
+
+
+class OwnImageRecord(ImageRecord, kw_only=True):
+    """What is known of a stored image, for whoever may act for its owner."""
+
+    owner: str
+    visibility: Visibility
+    expires_at: str | None
+    deleted_at: str | None
+    held: bool
+    labels: list[str]
+    metadata: dict[str, str]
+
+    @classmethod
+    def of_own(cls, record: Record, usual: Visibility) -> "OwnImageRecord":
+        """Make it of a record.
+
+        Args:
+            record: It.
+            usual: Who may read an image that says nothing of that.
+        """
         return cls(
-            reference=record.reference,
-            filename=record.filename,
-            uploaded_at=uploaded_at,
-            bytes=record.blob.bytes,
-            sha256=record.blob.sha256,
-            **info,
+            **_described(record),
+            owner=record.owner,
+            visibility=record.visibility or usual,
+            expires_at=date_text(record.expires_at),
+            deleted_at=date_text(record.deleted_at),
+            held=record.held,
+            labels=list(record.labels),
+            metadata=record.metadata,
         )
+
+
+def _described(record: Record) -> dict[str, Any]:
+    info = {name: getattr(record.blob.info, name) for name in ImageInfo.__dataclass_fields__}
+    return {
+        "reference": record.reference,
+        "filename": record.filename,
+        "uploaded_at": record.uploaded_at.isoformat(timespec="microseconds"),
+        "bytes": record.blob.bytes,
+        "sha256": record.blob.sha256,
+        **info,
+    }
+
+
+class ImagePage(msgspec.Struct):
+    """A page of a list of images, the newest first."""
+
+    images: list[OwnImageRecord]
+    next: str | None
+    """The `cursor` of the next page."""
+
+
+class ImageChange(msgspec.Struct, forbid_unknown_fields=True):
+    """What is to be changed of an image (RFC 7396): what is left out stays as it is, null removes."""
+
+    visibility: Visibility | msgspec.UnsetType | None = msgspec.UNSET
+    expires: str | msgspec.UnsetType | None = msgspec.UNSET
+    labels: list[str] | msgspec.UnsetType | None = msgspec.UNSET
+    metadata: dict[str, str | None] | msgspec.UnsetType | None = msgspec.UNSET
+    held: bool | msgspec.UnsetType = msgspec.UNSET
+
+
+class KeyDocument(msgspec.Struct):
+    """What is known of an API key."""
+
+    id: str
+    owner: str
+    name: str
+    scopes: list[Scope]
+    created_at: str
+    expires_at: str | None
+    revoked_at: str | None
+    active: bool
+
+    @classmethod
+    def of(cls, key: ApiKey) -> "KeyDocument":
+        """Make it of a key."""
+        return cls(**_key(key))
+
+
+class NewKeyDocument(KeyDocument, kw_only=True):
+    """A key that was made just now."""
+
+    key: str
+    """The whole key; it is not shown again."""
+
+    @classmethod
+    def of_new(cls, key: ApiKey, text: str) -> "NewKeyDocument":
+        """Make it of a key, and its text."""
+        return cls(**_key(key), key=text)
+
+
+def _key(key: ApiKey) -> dict[str, Any]:
+    dates = {name: date_text(getattr(key, name)) for name in ("expires_at", "revoked_at")}
+    return {
+        "id": key.id,
+        "owner": key.owner,
+        "name": key.name,
+        "scopes": sorted(key.scopes),
+        "created_at": date_text(key.created_at),
+        "active": key.is_active,
+        **dates,
+    }
+
+
+class KeyWanted(msgspec.Struct, forbid_unknown_fields=True):
+    """Which key is to be made."""
+
+    owner: str
+    scopes: list[Scope]
+    name: str = ""
+    expires: str | None = None
+
+
+class KeyRotation(msgspec.Struct, forbid_unknown_fields=True):
+    """How a key is to be replaced."""
+
+    grace_seconds: int = 86400
+
+
+class OwnerDocument(msgspec.Struct):
+    """What an owner has, and what it may have; null is no bound."""
+
+    owner: str
+    images: int
+    bytes: int
+    max_images: int | None
+    max_bytes: int | None
+    retention_seconds: int | None
+
+    @classmethod
+    def of(cls, owner: Owner, quota: Quota) -> "OwnerDocument":
+        """Make it of an owner, and its quota in effect."""
+        return cls(owner.name, owner.images, owner.bytes, quota.images, quota.bytes, owner.retention_seconds)
+
+
+class OwnerWanted(msgspec.Struct, forbid_unknown_fields=True):
+    """What an owner may have; null is what the deployment allows everybody."""
+
+    max_images: int | None = None
+    max_bytes: int | None = None
+    retention_seconds: int | None = None
+
+
+class TicketWanted(msgspec.Struct, forbid_unknown_fields=True):
+    """What a ticket is to allow, and what is to be said of its images."""
+
+    max_bytes: int
+    expires_in: int = 600
+    visibility: Visibility | None = None
+    expires: str | None = None
+    labels: list[str] = []
+    metadata: dict[str, str] = {}
+
+
+class TicketDocument(msgspec.Struct):
+    """A ticket."""
+
+    url: str
+    """Where to PUT or POST the image, once."""
+    expires_at: str
+    max_bytes: int
+
+
+class SignatureWanted(msgspec.Struct, forbid_unknown_fields=True):
+    """Which request is to be signed."""
+
+    url: str
+    """The path and query."""
+    expires_in: int | None = 3600
+    method: str = "GET"
+
+
+class SignedDocument(msgspec.Struct):
+    """A signed request."""
+
+    url: str
+    expires_at: str | None
+
+
+class EventDocument(msgspec.Struct):
+    """Something that happened."""
+
+    id: int
+    at: str
+    action: str
+    owner: str | None
+    key_id: str | None
+    address: str | None
+    reference: str | None
+    detail: dict[str, Any]
+
+    @classmethod
+    def of(cls, event: Event) -> "EventDocument":
+        """Make it of an event."""
+        return cls(
+            event.id, date_text(event.at) or "", event.action, event.owner, event.key_id, event.address,
+            event.reference, event.detail,
+        )  # fmt: skip
+
+
+class EventPage(msgspec.Struct):
+    """A page of the audit log, the newest first."""
+
+    events: list[EventDocument]
+    next: str | None
+    """The `cursor` of the next page."""
+
+
+class ImportWanted(msgspec.Struct, forbid_unknown_fields=True):
+    """Which images are to be fetched and stored."""
+
+    urls: list[str]
+    visibility: Visibility | None = None
+    expires: str | None = None
+    labels: list[str] = []
+    metadata: dict[str, str] = {}
+
+
+def date_text(seconds: float | None) -> str | None:
+    """Return a time in seconds since 1970 as text (RFC 3339)."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")
 
 
 class InspectedImage(msgspec.Struct):

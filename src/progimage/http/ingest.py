@@ -4,8 +4,10 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
 
 from litestar import Request
 from multipart import (
@@ -16,15 +18,31 @@ from multipart import (
     parse_options_header,
 )
 
+from progimage.access import Fetcher
 from progimage.http.problems import ClientGone, Problem
 from progimage.library import Upload
 from progimage.storage import Spool
 
 _T = TypeVar("_T")
 
-FIELD = "data"
+FIELD, URL = "data", "url"
 _WRITE_SIZE = 1024 * 1024
 _LONGEST_FILENAME = 200
+_LARGEST_TEXT = 8192
+_MOST_TEXTS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What a request had in its body.
+
+    Attributes:
+        uploads: The images.
+        texts: The names and values of the form's other fields.
+    """
+
+    uploads: list[Upload] = field(default_factory=list)
+    texts: list[tuple[str, str]] = field(default_factory=list)
 
 
 class Ingest:
@@ -34,17 +52,26 @@ class Ingest:
         spool: Where the files go.
         max_bytes: The largest image.
         max_parts: The most images in one request.
+        fetcher: Fetches images by their URLs, or None: that is not allowed.
     """
 
-    def __init__(self, spool: Spool, max_bytes: int, max_parts: int) -> None:
+    def __init__(self, spool: Spool, max_bytes: int, max_parts: int, fetcher: Fetcher | None = None) -> None:
         """Keep the bounds."""
         self._spool = spool
         self._max_bytes = max_bytes
         self._max_parts = max_parts
+        self._fetcher = fetcher
 
     async def receive(
-        self, request: Request[Any, Any, Any], files: ExitStack, filename: str | None = None, *, hashed: bool = True
-    ) -> list[Upload]:
+        self,
+        request: Request[Any, Any, Any],
+        files: ExitStack,
+        filename: str | None = None,
+        *,
+        hashed: bool = True,
+        texts: tuple[str, ...] = (),
+        most: int | None = None,
+    ) -> Received:
         """Receive the images of a request.
 
         Args:
@@ -52,6 +79,8 @@ class Ingest:
             files: Removes the files when it is closed.
             filename: What a raw body is called, if that is known.
             hashed: They are to be stored, so their SHA-256 is needed.
+            texts: Other fields that a form may have; with `url` among them, it needs no image.
+            most: The most bytes that the body may have.
 
         Raises:
             Problem: There is no image, or one is too large.
@@ -59,7 +88,9 @@ class Ingest:
         """
         kind, options = parse_options_header(request.headers.get("content-type", ""))
         if kind == "multipart/form-data":
-            return await self._receive_multipart(request, files, options.get("boundary", ""), hashed)
+            form = _Form(self, files, hashed, texts)
+            await form.read(_body(request, most), options.get("boundary", ""), self._max_parts)
+            return form.received
         if kind.startswith("multipart/"):
             raise Problem(
                 400, "invalid-body", "The body is multipart, but no form.", parameter="Content-Type", given=kind,
@@ -67,54 +98,44 @@ class Ingest:
             )  # fmt: skip
         length = request.headers.get("content-length", "")
         if length.isdigit() and int(length) > self._max_bytes:
-            raise self._too_large(int(length))
-        arriving = self._new_file(files, filename, hashed)
-        async for chunk in _body(request):
+            raise self.too_large(int(length))
+        arriving = self.new_file(files, filename, hashed)
+        async for chunk in _body(request, most):
             await arriving.write(chunk)
         upload = await arriving.finish()
         if not upload.bytes:
             raise _no_data("The body is empty.")
-        return [upload]
+        return Received([upload])
 
-    async def _receive_multipart(
-        self, request: Request[Any, Any, Any], files: ExitStack, boundary: str, hashed: bool
-    ) -> list[Upload]:
-        uploads: list[Upload] = []
-        arriving: _Arriving | None = None
-        try:
-            with PushMultipartParser(boundary, max_segment_count=self._max_parts) as parser:
-                async for chunk in _body(request):
-                    for event in parser.parse(chunk):
-                        if isinstance(event, MultipartSegment):
-                            _check_field(event)
-                            arriving = self._new_file(files, event.filename, hashed)
-                        elif arriving and event is not None:
-                            await arriving.write(bytes(event))
-                        elif arriving:
-                            uploads.append(await arriving.finish())
-                            arriving = None
-        except ParserLimitReached as error:
-            raise Problem(
-                413,
-                "too-many-parts",
-                f"The form goes beyond a limit: {error}.",
-                allowed=f"{self._max_parts} parts",
-            ) from error
-        except MultipartError as error:
-            raise Problem(
-                400, "invalid-body", f"The body is no whole multipart form: {error}.", parameter=FIELD
-            ) from error
-        if not uploads:
-            raise _no_data("The form has no part with this name.")
-        if not all(upload.bytes for upload in uploads):
-            raise _no_data("A part with this name is empty.")
-        return uploads
+    async def fetch(self, url: str, files: ExitStack) -> Upload:
+        """Fetch an image by its URL, to be stored.
 
-    def _new_file(self, files: ExitStack, filename: str | None, hashed: bool) -> "_Arriving":
+        Raises:
+            Problem: It is too large, or nothing is fetched here.
+            UrlRefused: The URL is not allowed.
+            FetchFailed: The image can't be had.
+        """
+        if self._fetcher is None:
+            raise Problem(
+                403, "url-not-allowed", "Images are not fetched by their URL here.", parameter=URL, given=url[:200],
+                allowed="the image itself",
+            )  # fmt: skip
+        arriving = self.new_file(files, unquote(urlsplit(url).path) if url.isprintable() else None, hashed=True)
+        async with self._fetcher.open(url) as chunks:
+            async for chunk in chunks:
+                await arriving.write(chunk)
+        upload = await arriving.finish()
+        if not upload.bytes:
+            raise Problem(422, "fetch-failed", "The server's answer is empty.", parameter=URL, given=url[:200])
+        return upload
+
+    def new_file(self, files: ExitStack, filename: str | None, hashed: bool) -> "_Arriving":
+        """Begin a file."""
         path = files.enter_context(self._spool.file(self._spool.incoming))
-        return _Arriving(path, clean_filename(filename), self._max_bytes, self._too_large, files, hashed)
+        return _Arriving(path, clean_filename(filename), self._max_bytes, self.too_large, files, hashed)
 
-    def _too_large(self, size: int) -> Problem:
+    def too_large(self, size: int) -> Problem:
+        """Return the problem of an image that has at least so many bytes."""
         return Problem(
             413,
             "upload-too-large",
@@ -123,6 +144,82 @@ class Ingest:
             given=size,
             allowed=self._max_bytes,
         )
+
+
+class _Form:
+    """A multipart form that is being received.
+
+    Attributes:
+        received: What there was in it so far.
+    """
+
+    def __init__(self, ingest: Ingest, files: ExitStack, hashed: bool, texts: tuple[str, ...]) -> None:
+        self._ingest, self._files, self._hashed = ingest, files, hashed
+        self._known = texts
+        self._arriving: _Arriving | None = None
+        self._text: tuple[str, bytearray] | None = None
+        self.received = Received()
+
+    async def read(self, body: AsyncIterator[bytes], boundary: str, max_parts: int) -> None:
+        """Read the form to its end.
+
+        Raises:
+            Problem: It is no form, or has no image where it needs one.
+        """
+        most = max_parts + (_MOST_TEXTS if self._known else 0)
+        try:
+            with PushMultipartParser(boundary, max_segment_count=most) as parser:
+                async for chunk in body:
+                    for event in parser.parse(chunk):
+                        await self._take(event)
+        except ParserLimitReached as error:
+            raise Problem(
+                413, "too-many-parts", f"The form goes beyond a limit: {error}.", allowed=f"{most} parts"
+            ) from error
+        except MultipartError as error:
+            raise Problem(
+                400, "invalid-body", f"The body is no whole multipart form: {error}.", parameter=FIELD
+            ) from error
+        uploads = self.received.uploads
+        if len(uploads) > max_parts:
+            raise Problem(413, "too-many-parts", "There are too many images.", given=len(uploads), allowed=max_parts)
+        if not uploads and not any(name == URL for name, _ in self.received.texts):
+            raise _no_data("The form has no part with this name.")
+        if not all(upload.bytes for upload in uploads):
+            raise _no_data("A part with this name is empty.")
+
+    async def _take(self, event: Any) -> None:
+        if isinstance(event, MultipartSegment):
+            if event.name == FIELD:
+                self._arriving = self._ingest.new_file(self._files, event.filename, self._hashed)
+            elif event.name in self._known:
+                self._text = event.name, bytearray()
+            else:
+                raise Problem(
+                    400, "unknown-field", "The form has a field that is not known here.", parameter=event.name,
+                    allowed=[FIELD, *self._known],
+                )  # fmt: skip
+        elif event is None:
+            await self._finish()
+        elif self._arriving:
+            await self._arriving.write(bytes(event))
+        elif self._text:
+            self._text[1].extend(event)
+            if len(self._text[1]) > _LARGEST_TEXT:
+                raise Problem(
+                    413, "field-too-large", "A field is too large.", parameter=self._text[0], allowed=_LARGEST_TEXT
+                )
+
+    async def _finish(self) -> None:
+        if self._arriving:
+            self.received.uploads.append(await self._arriving.finish())
+        elif self._text:
+            name, value = self._text
+            try:
+                self.received.texts.append((name, value.decode()))
+            except UnicodeDecodeError:
+                raise Problem(400, "invalid-parameter", "It is no UTF-8.", parameter=name, allowed="text") from None
+        self._arriving = self._text = None
 
 
 async def read_body(request: Request[Any, Any, Any], most: int) -> bytes:
@@ -136,12 +233,7 @@ async def read_body(request: Request[Any, Any, Any], most: int) -> bytes:
         Problem: It is larger.
         ClientGone: The client left before the body's end.
     """
-    body = bytearray()
-    async for chunk in _body(request):
-        body += chunk
-        if len(body) > most:
-            raise Problem(413, "body-too-large", "The body is too large.", parameter="body", allowed=most)
-    return bytes(body)
+    return b"".join([chunk async for chunk in _body(request, most)])
 
 
 class _Arriving:
@@ -214,26 +306,19 @@ async def _disconnect(receive: Callable[[], Awaitable[Any]]) -> None:
         pass
 
 
-async def _body(request: Request[Any, Any, Any]) -> AsyncIterator[bytes]:
+async def _body(request: Request[Any, Any, Any], most: int | None = None) -> AsyncIterator[bytes]:
+    size = 0
     while True:
         message: Any = await request.receive()
         if message["type"] == "http.disconnect":
             raise ClientGone
         if message["body"]:
+            size += len(message["body"])
+            if most is not None and size > most:
+                raise Problem(413, "body-too-large", "The body is too large.", parameter="body", allowed=most)
             yield message["body"]
         if not message.get("more_body", False):
             return
-
-
-def _check_field(segment: MultipartSegment) -> None:
-    if segment.name != FIELD:
-        raise Problem(
-            400,
-            "unknown-field",
-            "The form has a field that is not known here.",
-            parameter=segment.name,
-            allowed=[FIELD],
-        )
 
 
 def _no_data(detail: str) -> Problem:

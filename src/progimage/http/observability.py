@@ -19,7 +19,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, multiprocess
 
-from progimage.http.problems import MEDIA_TYPE, Problem
+from progimage.http.problems import Problem, send_problem
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 _LOG_SECONDS = 0.2
@@ -45,6 +45,9 @@ POOL_TASKS = Gauge("progimage_pool_tasks", "Tasks running in a worker or waiting
 POOL_WORKERS = Gauge("progimage_pool_workers", "Worker processes.", multiprocess_mode="livesum")
 IMAGES = Gauge("progimage_images", "References that there are.", multiprocess_mode="mostrecent")
 BYTES_STORED = Gauge("progimage_bytes_stored", "Bytes of originals.", multiprocess_mode="mostrecent")
+BLOBS_DAMAGED = Gauge(
+    "progimage_blobs_damaged", "Originals that were found damaged and not restored.", multiprocess_mode="mostrecent"
+)
 LADDER_BYTES = Gauge("progimage_ladder_bytes", "Bytes of their smaller copies.", multiprocess_mode="mostrecent")
 
 
@@ -152,7 +155,7 @@ class Observed:
         try:
             if b"%2f" in scope["raw_path"].lower():
                 # An encoded slash is no separator, so no path of ours has one.
-                await _send_problem(send_with_id, Problem(404, "not-found", "There is nothing at this path."))
+                await send_problem(scope, send_with_id, Problem(404, "not-found", "There is nothing at this path."))
             else:
                 await self._app(scope, receive, send_with_id)
         finally:
@@ -218,10 +221,3 @@ def _as_json(line: dict[str, Any]) -> str:
 def _request_id(scope: Any) -> str:
     given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"").decode("latin-1")
     return given if given and _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
-
-
-async def _send_problem(send: Send, problem: Problem) -> None:
-    body = problem.encoded()
-    headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": False})

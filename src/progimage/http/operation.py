@@ -1,5 +1,7 @@
 """The paths for operators, and the list of formats."""
 
+import hmac
+
 import prometheus_client
 from litestar import Response, get
 from litestar.datastructures import State
@@ -8,7 +10,11 @@ from litestar.response import Redirect
 
 from progimage.engine import FORMATS
 from progimage.http.documents import FormatRow, problems
-from progimage.http.observability import BYTES_STORED, IMAGES, LADDER_BYTES, metrics_text
+from progimage.http.guard import CHALLENGE
+from progimage.http.observability import BLOBS_DAMAGED, BYTES_STORED, IMAGES, LADDER_BYTES, metrics_text
+from progimage.http.permission import AnyRequest
+from progimage.http.problems import Problem
+from progimage.settings import Settings
 
 
 @get("/formats", tags=["formats"], summary="List the formats", sync_to_thread=False)
@@ -42,14 +48,33 @@ async def readyz(state: State) -> str:
     return "ready"
 
 
-@get("/metrics", tags=["operation"], summary="Prometheus metrics", media_type=MediaType.TEXT)
-async def metrics(state: State) -> Response[bytes]:
+@get(
+    "/metrics",
+    tags=["operation"],
+    summary="Prometheus metrics",
+    media_type=MediaType.TEXT,
+    responses=problems(401, 503),
+)
+async def metrics(request: AnyRequest, state: State) -> Response[bytes]:
     """The metrics of all HTTP processes, in Prometheus' text format."""
-    totals = await state.library.records.totals()
+    _check_token(request, state.settings)
+    totals = await state.library.catalogue.inventory.totals()
+    BLOBS_DAMAGED.set(totals.damaged)
     IMAGES.set(totals.images)
     BYTES_STORED.set(totals.bytes)
     LADDER_BYTES.set(totals.ladder_bytes)
     return Response(metrics_text(), headers={"content-type": prometheus_client.CONTENT_TYPE_LATEST})
+
+
+def _check_token(request: AnyRequest, settings: Settings) -> None:
+    if settings.metrics_token is None:
+        return
+    given = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
+    if not hmac.compare_digest(given, settings.metrics_token.get_secret_value().encode()):
+        raise Problem(
+            401, "key-needed", "The metrics need a token.", parameter="Authorization",
+            allowed="the bearer token of PROGIMAGE_METRICS_TOKEN", headers={"www-authenticate": CHALLENGE},
+        )  # fmt: skip
 
 
 @get("/", include_in_schema=False, sync_to_thread=False)

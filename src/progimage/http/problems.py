@@ -8,17 +8,21 @@ from typing import Any
 import msgspec
 import structlog
 from litestar import Request
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, ValidationException
 from litestar.response import Response
+from litestar.types import Send
 from obstore.exceptions import BaseError as StoreError
 
 from progimage import engine
+from progimage.access import BadKey, FetchFailed, TooManyRequests, UrlRefused
 from progimage.library import UnknownReference
-from progimage.storage import BlobMissing, RecordsUnavailable
+from progimage.storage import BlobMissing, DatabaseUnavailable, Held, QuotaExceeded, TicketUsed, UnknownKey
 from progimage.workers import Busy, TaskTooLong, WorkerCrashed, WorkerKilled
 
 log = structlog.get_logger(__name__)
 MEDIA_TYPE = "application/problem+json"
+WITH_BODY = frozenset(("PUT", "POST", "PATCH"))
+"""The methods whose requests have a body."""
 
 
 class Problem(Exception):
@@ -87,12 +91,23 @@ def answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
             error=repr(error),
             exc_info=error if write == log.exception else None,
         )
-    headers = dict(problem.headers)
-    if request.method in ("POST", "PUT", "PATCH"):
-        # The body may not have been read to its end, and then the server closes the connection; the client has to know,
-        # or its next request could be lost.
-        headers["connection"] = "close"
+    headers = {**problem.headers, **_closing(request.method)}
     return Response(problem.encoded(), status_code=int(problem.status), media_type=MEDIA_TYPE, headers=headers)
+
+
+async def send_problem(scope: Any, send: Send, problem: Problem, headers: dict[str, str] | None = None) -> None:
+    """Answer with a problem, where no framework does."""
+    body = problem.encoded()
+    pairs = {
+        "content-type": MEDIA_TYPE,
+        "content-length": str(len(body)),
+        **_closing(scope["method"]),
+        **problem.headers,
+        **(headers or {}),
+    }
+    encoded = [(name.lower().encode(), value.encode("latin-1")) for name, value in pairs.items()]
+    await send({"type": "http.response.start", "status": problem.status, "headers": encoded})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 def to_problem(error: Exception) -> Problem:
@@ -114,6 +129,20 @@ def _of_http(error: HTTPException) -> Problem:
     return Problem(status, status.phrase.lower().replace(" ", "-"), detail.get(status, error.detail), headers=headers)
 
 
+def _closing(method: str) -> dict[str, str]:
+    # The body may not have been read to its end, and then the server closes the connection; the client has to know, or
+    # its next request could be lost.
+    return {"connection": "close"} if method in WITH_BODY else {}
+
+
+def _of_validation(error: ValidationException) -> Problem:
+    """Say which field of a JSON body, or which parameter, is at fault."""
+    faults: Any = error.extra if isinstance(error.extra, list) else []
+    first = faults[0] if faults else {}
+    detail = "; ".join(fault.get("message", "") for fault in faults) or error.detail
+    return Problem(400, "invalid-parameter", detail, parameter=first.get("key") or "body")
+
+
 def _unavailable(kind: str, detail: str, retry_after: int = 1) -> Problem:
     return Problem(503, kind, detail, headers={"retry-after": str(retry_after)})
 
@@ -128,8 +157,24 @@ def _which(error: BaseException) -> str:
 
 
 _PROBLEMS: dict[type[Exception], Callable[[Any], Problem]] = {
+    ValidationException: _of_validation,
     HTTPException: _of_http,
-    UnknownReference: lambda e: Problem(404, "unknown-reference", "No image has this reference.", given=str(e)),
+    # The same whether there is none, or one that the client may not know of.
+    UnknownReference: lambda e: Problem(
+        404, "unknown-reference", "No image has this reference, or none that this request may see.", given=str(e)
+    ),
+    BadKey: lambda e: Problem(401, "invalid-key", str(e), parameter="Authorization", allowed="an active API key"),
+    TooManyRequests: lambda e: Problem(
+        429, "too-many-requests", str(e), allowed=e.allowed, headers={"retry-after": str(e.retry_after)}
+    ),
+    QuotaExceeded: lambda e: Problem(
+        403, "quota-exceeded", str(e), parameter=e.what, given=e.wanted, allowed=e.allowed
+    ),
+    TicketUsed: lambda e: Problem(403, "ticket-used", "The ticket has been used.", parameter="ticket"),
+    Held: lambda e: Problem(409, "held", "A legal hold keeps the image from being deleted."),
+    UnknownKey: lambda e: Problem(404, "unknown-key", "No active key has this id.", given=str(e)),
+    UrlRefused: lambda e: Problem(400, "url-refused", str(e), parameter="url", allowed=e.allowed),
+    FetchFailed: lambda e: Problem(422, "fetch-failed", str(e), parameter="url"),
     engine.UnknownParameter: lambda e: Problem(
         400, "unknown-parameter", str(e), parameter=e.parameter, given=e.given, allowed=e.names
     ),
@@ -149,7 +194,7 @@ _PROBLEMS: dict[type[Exception], Callable[[Any], Problem]] = {
         422, "too-much-memory", f"It needs more memory than one worker may use.{_which(e)}", parameter="data"
     ),
     WorkerKilled: lambda e: _unavailable("worker-killed", "The worker was killed; try again."),
-    RecordsUnavailable: lambda e: _unavailable("database-unavailable", "The database can't be used now."),
+    DatabaseUnavailable: lambda e: _unavailable("database-unavailable", "The database can't be used now."),
     BlobMissing: lambda e: _unavailable("original-unavailable", "The original can't be read now."),
     StoreError: lambda e: _unavailable("store-unavailable", "The store of originals can't be used now."),
     ClientGone: lambda e: Problem(CLIENT_GONE, "client-gone", "The client closed the connection."),

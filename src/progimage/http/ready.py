@@ -1,9 +1,9 @@
 """Answers that are ready in memory: a request that was just answered is answered again without any of the work.
 
-Originals and renditions never change, so all that can make an answer untrue is a deletion; see `storage.Deletions`.
+Originals and renditions never change, so all that can make an answer untrue is a deletion, or that the
+image is made private; see `storage.Changes`. Only what anybody may have is kept: see `storage._ready`.
 """
 
-import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,8 +32,8 @@ class _Answer:
 
     Attributes:
         reference: Of the image.
-        state: Of the deletions, before the image was looked up.
-        allowed_until: When the request's signature ends, in seconds since 1970.
+        state: Of the changes, before the image was looked up.
+        allowed_until: When the request's signature or the image's time ends, in seconds since 1970.
         etag: With its quotes.
         headers: Those of a 304.
         more_headers: What else a 200 has.
@@ -83,25 +83,24 @@ class ReadyAnswers:
         state: int,
         answer: Delivery | NotModified,
         format: str | None,
-        allowed_until: int | None,
+        allowed_until: float,
     ) -> None:
         """Have the answer to a GET ready for the next one.
 
         Args:
             scope: Of the request.
             reference: Of the image.
-            state: Of the deletions, before the image was looked up.
+            state: Of the changes, before the image was looked up.
             answer: The answer.
             format: Of a rendition; None for an original.
-            allowed_until: When the request's signature ends, in seconds since 1970; None: it does not.
+            allowed_until: When the request's signature or the image's time ends, in seconds since 1970.
         """
-        until = math.inf if allowed_until is None else allowed_until
         identity, path, size, more_headers = answer.identity, None, 0, []
         if isinstance(answer, Delivery) and answer.path and answer.size <= _LARGEST_READ:
             path, size, more_headers = answer.path, answer.size, answer.body_headers(answer.size)
         if not identity.vary:
             self._answers[scope["raw_path"], scope["query_string"]] = _Answer(
-                reference, state, until, f'"{identity.etag}"'.encode(), identity.headers(),
+                reference, state, allowed_until, f'"{identity.etag}"'.encode(), identity.headers(),
                 more_headers, path, size, scope["path_template"], format,
             )  # fmt: skip
 
@@ -118,7 +117,7 @@ class ReadyAnswers:
         answer: _Answer | None = self._answers.get(key)
         if answer is None:
             return None
-        if answer.allowed_until < time.time() or answer.state != self.library.deletions.state(answer.reference):
+        if answer.allowed_until < time.time() or answer.state != self.library.changes.state(answer.reference):
             self._answers.pop(key, None)
             return None
         return answer

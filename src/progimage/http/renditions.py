@@ -10,18 +10,20 @@ from litestar import post
 from litestar.datastructures import State
 from litestar.types import ASGIApp
 
+from progimage.access import Scope
 from progimage.engine import FORMATS
 from progimage.http.batches import NDJSON, Result, Streamed, as_ndjson, as_zip, preferred, results
 from progimage.http.documents import problems
 from progimage.http.ingest import read_body
+from progimage.http.permission import AnyRequest, client_of, readable, refuse_hidden, require
 from progimage.http.problems import Problem
 from progimage.http.requested import (
     AUTO,
     PRESET,
-    AnyRequest,
     Asked,
     parsed,
     preset,
+    query_of,
     refuse_query,
     refuse_unsigned,
     spec_of,
@@ -50,17 +52,18 @@ class RenditionsWanted(msgspec.Struct, forbid_unknown_fields=True):
     " the plain image), in the format of the extension. They are made a few at a time and cached. The answer is a"
     " stream with a result for each: lines of JSON with the rendition's `url`, or, with `Accept: application/zip`, the"
     " files and `results.ndjson`. One that fails has its problem there, and harms no other.",
-    responses=problems(400, 403, 406, 413),
+    responses=problems(400, 401, 403, 406, 408, 413, 429),
     status_code=200,
 )
 async def several_renditions(request: AnyRequest, state: State) -> ASGIApp:
     """Answer a stream of results."""
-    refuse_query(request)
+    require(request, Scope.TRANSFORM)
+    refuse_query(query_of(request))
     kind = preferred(request, NDJSON)
     settings: Settings = state.settings
     library: ImageLibrary = state.library
     wanted = await _wanted(request)
-    variants = _variants(wanted, settings)
+    variants = _variants(request, wanted, settings)
     count = len(wanted.references) * len(variants)
     if not 0 < count <= settings.max_batch:
         raise Problem(
@@ -72,7 +75,7 @@ async def several_renditions(request: AnyRequest, state: State) -> ASGIApp:
     works = [
         (
             {"reference": reference, **variant.described},
-            partial(_rendered, library, settings, reference, wanted.extension, variant, accept),
+            partial(_rendered, request, state, reference, wanted.extension, variant, accept),
         )
         for reference in wanted.references
         for variant in variants
@@ -106,9 +109,9 @@ class _Variant:
     preset: str | None = None
 
 
-def _variants(wanted: RenditionsWanted, settings: Settings) -> list[_Variant]:
+def _variants(request: AnyRequest, wanted: RenditionsWanted, settings: Settings) -> list[_Variant]:
     if wanted.queries:
-        refuse_unsigned(["queries"], settings)
+        refuse_unsigned(request, ["queries"], settings)
     named = [_Variant(preset(name, settings), {PRESET: name}, f"-{name}", name) for name in wanted.presets]
     texts = wanted.queries or ([] if wanted.presets else [""])
     plain = [
@@ -121,10 +124,12 @@ def _variants(wanted: RenditionsWanted, settings: Settings) -> list[_Variant]:
 
 
 async def _rendered(
-    library: ImageLibrary, settings: Settings, reference: str, extension: str, variant: _Variant, accept: str
+    request: AnyRequest, state: State, reference: str, extension: str, variant: _Variant, accept: str
 ) -> Result:
-    record = await library.get(reference)
-    spec = spec_of(extension.lower(), variant.asked, record.blob.info, accept, settings)
+    library: ImageLibrary = state.library
+    record = await readable(request, state, reference)
+    spec = spec_of(extension.lower(), variant.asked, record.blob.info, accept, state.settings)
+    await refuse_hidden(request, state, spec, variant.asked.droppable, signed=False)
     format = FORMATS[spec.format]
     own = format.extensions[0]
     asked = f"{PRESET}={variant.preset}" if variant.preset else spec.canonical().partition("?")[2]
@@ -137,5 +142,6 @@ async def _rendered(
     if is_original(record, spec):
         path = library.original_path(record)
         return Result({**document, "bytes": record.blob.bytes, "etag": record.blob.sha256[:40]}, path, name)
-    path = await library.rendition(record, spec)
+    async with state.rates.rendering(client_of(request)):
+        path = await library.rendition(record, spec)
     return Result({**document, "bytes": path.stat().st_size, "etag": rendition_digest(record, spec)}, path, name)

@@ -1,15 +1,14 @@
 """From a request to a spec: its signature, its preset, what it may ask for, and the format that suits the client."""
 
 from dataclasses import dataclass
-from typing import Any
 
-from litestar import Request
 from litestar.datastructures import State
 
-from progimage.access import EXPIRES, SIGNATURE, BadSignature, Signer
+from progimage.access import EXPIRES, SIGNATURE, BadSignature, Scope, Signer
 from progimage.engine import FORMATS, Format, ImageInfo, RenditionSpec, by_extension
 from progimage.engine.spec import canonical_name
 from progimage.http.negotiation import suitable_format
+from progimage.http.permission import AnyRequest, client_of
 from progimage.http.problems import Problem
 from progimage.settings import Settings
 
@@ -17,7 +16,6 @@ AUTO = "auto"
 """The extension that leaves the choice of the format to us."""
 PRESET, DOWNLOAD = "preset", "download"
 
-AnyRequest = Request[Any, Any, Any]
 Query = list[tuple[str, str]]
 
 
@@ -39,46 +37,61 @@ def query_of(request: AnyRequest) -> Query:
     return list(request.query_params.multi_items())
 
 
-def refuse_query(
-    request: AnyRequest, known: tuple[str, ...] = (), detail: str = "There is no such parameter here."
-) -> None:
+def verified_query(request: AnyRequest, state: State) -> tuple[Query, bool]:
+    """Return a request's query without what belongs to its signature, and whether it has one.
+
+    Raises:
+        Problem: 403, the signature is not valid.
+    """
+    query = query_of(request)
+    if not any(name == SIGNATURE for name, _ in query):
+        return query, False
+    signer: Signer = state.signer
+    try:
+        return signer.verify(request.method, request.scope["path"], query), True
+    except BadSignature as error:
+        raise Problem(403, "bad-signature", str(error), parameter=SIGNATURE) from None
+
+
+def refuse_query(query: Query, known: tuple[str, ...] = (), detail: str = "There is no such parameter here.") -> None:
     """Refuse what a query has beyond some parameters.
 
     Raises:
         Problem: 400.
     """
-    for name, value in query_of(request):
+    for name, value in query:
         if name not in known:
             raise Problem(400, "invalid-parameter", detail, parameter=name, given=value, allowed=list(known))
 
 
-def transformations_of(request: AnyRequest, state: State) -> Asked:
+def transformations_of(request: AnyRequest, state: State, query: Query, *, signed: bool) -> Asked:
     """Return the transformations that a request asks for, with those of its preset; `download` is left out.
 
+    Args:
+        request: It.
+        state: Of the application.
+        query: The request's, see `verified_query`.
+        signed: It has a signature.
+
     Raises:
-        Problem: The signature is not valid, the preset unknown, or the request is not allowed without a signature.
+        Problem: The preset is unknown, or the request is not allowed without a signature.
     """
-    query = query_of(request)
-    settings: Settings = state.settings
-    if any(name == SIGNATURE for name, _ in query):
-        signer: Signer = state.signer
-        try:
-            query = signer.verify(request.method, request.scope["path"], query)
-        except BadSignature as error:
-            raise Problem(403, "bad-signature", str(error), parameter=SIGNATURE) from None
-    else:
-        refuse_unsigned([name for name, _ in query], settings)
-    return with_preset([pair for pair in query if pair[0] != DOWNLOAD], settings)
+    if not signed:
+        refuse_unsigned(request, [name for name, _ in query], state.settings)
+    return with_preset([pair for pair in query if pair[0] != DOWNLOAD], state.settings)
 
 
-def refuse_unsigned(names: list[str], settings: Settings) -> None:
-    """Refuse transformations that only a signed request may ask for.
+def refuse_unsigned(request: AnyRequest, names: list[str], settings: Settings) -> None:
+    """Refuse transformations that only a signed request may ask for, or one with a key that allows them.
 
     Raises:
         Problem: 403.
     """
+    principal = client_of(request).principal
+    if settings.transformations == "any" or (principal.key_id and principal.may(Scope.TRANSFORM)):
+        return
     for name in names:
-        if settings.transformations == "presets" and name not in (PRESET, DOWNLOAD):
+        if name not in (PRESET, DOWNLOAD):
             raise Problem(
                 403, "not-allowed", "Here only presets can be asked for without a signature.", parameter=name,
                 allowed=[PRESET, DOWNLOAD, SIGNATURE, EXPIRES],

@@ -10,22 +10,24 @@ from litestar.datastructures import State
 from litestar.enums import MediaType
 from litestar.types import ASGIApp, Method
 
+from progimage.access import Scope
 from progimage.engine import FORMATS, RenditionSpec
 from progimage.http.batches import ZIP, Result, Streamed, as_ndjson, as_zip, preferred, results
 from progimage.http.delivery import disposition, file_chunks
 from progimage.http.documents import InspectedImage, problems
 from progimage.http.ingest import Ingest, clean_filename, unless_disconnected
+from progimage.http.permission import AnyRequest, client_of, refuse_hidden, require
 from progimage.http.problems import Problem
 from progimage.http.requested import (
     AUTO,
     DOWNLOAD,
-    AnyRequest,
     Asked,
     parsed,
     query_of,
     refuse_query,
     spec_of,
     transformations_of,
+    verified_query,
 )
 from progimage.library import ImageLibrary, Upload
 
@@ -39,16 +41,18 @@ _METHODS: tuple[Method, ...] = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
     tags=["transform"],
     summary="Describe an image that is not stored",
     description="The body is an image, or a multipart form with one field `data`.",
-    responses=problems(400, 413, 422, 503),
+    responses=problems(400, 401, 403, 408, 413, 422, 429, 503),
     status_code=200,
 )
 async def describe(request: AnyRequest, state: State) -> Response[InspectedImage]:
     """Answer what the image of the body is like."""
-    refuse_query(request)
+    client = require(request, Scope.TRANSFORM)
+    refuse_query(query_of(request))
     library: ImageLibrary = state.library
     with ExitStack() as files:
         upload = _only(await _received(request, state, files))
-        info = await unless_disconnected(request.receive, library.inspect(upload.path))
+        async with state.rates.rendering(client):
+            info = await unless_disconnected(request.receive, library.inspect(upload.path))
         return Response(InspectedImage.of(info, upload.bytes), media_type=MediaType.JSON)
 
 
@@ -63,12 +67,15 @@ async def transform(request: AnyRequest, state: State, name: str) -> ASGIApp:
     if request.method != "POST":
         raise Problem(405, "method-not-allowed", "This path does not take this method.", headers={"allow": "POST"})
     request.scope["path_template"] = f"/{TRANSFORM}.{{extension}}" if dot else f"/{TRANSFORM}"  # for the metrics
-    asked, extension = transformations_of(request, state), extension.lower()
+    query, signed = verified_query(request, state)
+    if not signed:
+        require(request, Scope.TRANSFORM)
+    asked, extension = transformations_of(request, state, query, signed=signed), extension.lower()
     spec = parsed(extension, asked) if dot else None  # before the body is waited for
     files = ExitStack()
     try:
         uploads = await _received(request, state, files)
-        wanted = _Wanted(request, state, asked, extension if dot else None, spec)
+        wanted = _Wanted(request, state, asked, extension if dot else None, spec, signed=signed)
         if len(uploads) > 1:
             return _several(wanted, uploads, files)
         result = await unless_disconnected(request.receive, wanted.transformed(uploads[0], 1))
@@ -83,9 +90,18 @@ class _Wanted:
     """What a request wants of each of its images."""
 
     def __init__(
-        self, request: AnyRequest, state: State, asked: Asked, extension: str | None, spec: RenditionSpec | None
+        self,
+        request: AnyRequest,
+        state: State,
+        asked: Asked,
+        extension: str | None,
+        spec: RenditionSpec | None,
+        *,
+        signed: bool,
     ) -> None:
         self.request = request
+        self._state = state
+        self._signed = signed
         self.library: ImageLibrary = state.library
         self.asked = asked
         self.extension = extension
@@ -95,8 +111,10 @@ class _Wanted:
     async def transformed(self, upload: Upload, number: int) -> Result:
         with ExitStack() as files:
             spec = await self._spec(upload)
+            await refuse_hidden(self.request, self._state, spec, self.asked.droppable, signed=self._signed)
             target = files.enter_context(self.library.spool.file(self.library.spool.outgoing))
-            rendered = await self.library.transform(upload.path, spec, target)
+            async with self._state.rates.rendering(client_of(self.request)):
+                rendered = await self.library.transform(upload.path, spec, target)
             format = FORMATS[spec.format]
             document = {
                 "format": format.name,
@@ -152,7 +170,7 @@ def _with_bytes(result: Result) -> dict[str, Any]:
 
 async def _received(request: AnyRequest, state: State, files: ExitStack) -> list[Upload]:
     ingest: Ingest = state.ingest
-    return await ingest.receive(request, files, hashed=False)
+    return (await ingest.receive(request, files, hashed=False)).uploads
 
 
 def _only(uploads: list[Upload]) -> Upload:

@@ -1,21 +1,42 @@
-"""Where things are kept: blobs (originals and ladders), records, renditions (a cache), the spool (scratch files)."""
+"""Where things are kept: blobs, the catalogue (all that is in the database), renditions (a cache), the spool."""
 
+from progimage.storage.audit import AuditLog, Event, EventFilter
 from progimage.storage.blobs import BlobMissing, BlobStore, open_blob_store
-from progimage.storage.deletions import Deletions
-from progimage.storage.records import Blob, Record, Records, RecordsUnavailable
+from progimage.storage.catalogue import Catalogue
+from progimage.storage.changes import Changes
+from progimage.storage.database import Database, DatabaseUnavailable
+from progimage.storage.inventory import Blob, Inventory
+from progimage.storage.keys import Keys, UnknownKey
+from progimage.storage.owners import Owner, Owners, Quota, QuotaExceeded
+from progimage.storage.records import Held, ImageFilter, Record, Records, TicketUsed
 from progimage.storage.renditions import RenditionCache
 from progimage.storage.spool import Spool, sweep_spools
 
 __all__ = [
+    "AuditLog",
     "Blob",
     "BlobMissing",
     "BlobStore",
-    "Deletions",
+    "Catalogue",
+    "Changes",
+    "Database",
+    "DatabaseUnavailable",
+    "Event",
+    "EventFilter",
+    "Held",
+    "ImageFilter",
+    "Inventory",
+    "Keys",
+    "Owner",
+    "Owners",
+    "Quota",
+    "QuotaExceeded",
     "Record",
     "Records",
-    "RecordsUnavailable",
     "RenditionCache",
     "Spool",
+    "TicketUsed",
+    "UnknownKey",
     "open_blob_store",
     "sweep_spools",
 ]

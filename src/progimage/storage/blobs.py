@@ -65,6 +65,17 @@ class BlobStore:
             async for chunk in got.stream(min_chunk_size=_CHUNK):
                 file.write(chunk)
 
+    async def size(self, name: str) -> int:
+        """Return how many bytes a blob has.
+
+        Raises:
+            BlobMissing: There is no such blob.
+        """
+        try:
+            return int((await obstore.head_async(self._store, _key(name)))["size"])
+        except FileNotFoundError:
+            raise BlobMissing(name) from None
+
     def delete(self, name: str) -> None:
         """Remove a blob; it does not matter whether it is there. It blocks."""
         try:

@@ -1,77 +1,33 @@
-"""The records: which references there are, and what is known of each."""
+"""The records: which references there are, whose they are, and what is known of each."""
 
 import asyncio
-import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
-from progimage.engine import ImageInfo, Ladder, Step
-
-metadata = sa.MetaData()
-
-blobs = sa.Table(
-    "blobs",
-    metadata,
-    sa.Column("sha256", sa.String(64), primary_key=True),
-    sa.Column("bytes", sa.BigInteger, nullable=False),
-    sa.Column("info", sa.Text, nullable=False),
-    sa.Column("ladder", sa.Text),
-    sa.Column("ladder_bytes", sa.BigInteger, nullable=False, server_default="0"),
-    sa.Column("stored", sa.Boolean, nullable=False),
-    sa.Column("touched_at", sa.Float, nullable=False, index=True),
-)
-images = sa.Table(
-    "images",
-    metadata,
-    sa.Column("reference", sa.String(36), primary_key=True),
-    sa.Column("sha256", sa.String(64), sa.ForeignKey("blobs.sha256"), nullable=False, index=True),
-    sa.Column("filename", sa.Text),
-    sa.Column("uploaded_at", sa.Float, nullable=False),
-)
+from progimage.access import DEFAULT_OWNER, Client, Visibility
+from progimage.access.principal import OPERATOR
+from progimage.storage.audit import Event, write_events
+from progimage.storage.database import Database, insert_new
+from progimage.storage.inventory import Blob, blob_of
+from progimage.storage.owners import Owners
+from progimage.storage.schema import blobs, images, labels, used_tickets
 
 _RECORDS = sa.select(images, blobs.c.bytes, blobs.c.info, blobs.c.ladder).join(blobs)
+_SERVICE = Client(OPERATOR)
 
 
-class RecordsUnavailable(Exception):
-    """The database is locked, unreachable or failing; trying again later may work."""
+class TicketUsed(Exception):
+    """The ticket has let somebody upload already."""
 
 
-@dataclass(frozen=True, slots=True)
-class Blob:
-    """An original's bytes.
-
-    Attributes:
-        sha256: Their name, in hexadecimal digits.
-        bytes: How many there are.
-        info: What the image is like.
-        ladder: Its smaller copies, if it has any.
-    """
-
-    sha256: str
-    bytes: int
-    info: ImageInfo
-    ladder: Ladder | None = None
-
-    @property
-    def steps(self) -> tuple[Step, ...]:
-        """Its smaller copies, the largest first."""
-        return self.ladder.steps if self.ladder else ()
-
-    @property
-    def names(self) -> list[str]:
-        """What it and its smaller copies are called in the store."""
-        return [self.sha256, *map(self.step_name, self.steps)]
-
-    def step_name(self, step: Step) -> str:
-        """Return what a step of the ladder is called in the store."""
-        return f"{self.sha256}-{step.side}"
+class Held(Exception):
+    """A legal hold keeps the image from being deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,228 +39,353 @@ class Record:
         blob: The original.
         filename: What the file was called by the client that uploaded it, if it said.
         uploaded_at: When, in UTC.
+        owner: Whose it is.
+        visibility: Who may read it; None: what the deployment says.
+        expires_at: Until when it is there, in seconds since 1970; None: for ever.
+        deleted_at: When it was deleted, in seconds since 1970, if it can still be brought back.
+        held: A legal hold keeps it from being deleted, and from expiring.
+        labels: In the order of their letters.
+        metadata: Names and values that the uploader set.
     """
 
     reference: str
     blob: Blob
     filename: str | None
     uploaded_at: datetime
+    owner: str = DEFAULT_OWNER
+    visibility: Visibility | None = None
+    expires_at: float | None = None
+    deleted_at: float | None = None
+    held: bool = False
+    labels: tuple[str, ...] = ()
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it is there: neither deleted nor expired."""
+        return self.deleted_at is None and (self.held or self.expires_at is None or self.expires_at > time.time())
 
 
 @dataclass(frozen=True, slots=True)
-class Totals:
-    """How much is kept.
+class ImageFilter:
+    """Which images are asked for; None is any.
 
     Attributes:
-        images: How many references there are.
-        bytes: Of their originals; those that several refer to count once.
-        ladder_bytes: Of the smaller copies.
+        owner: Whose.
+        format: Their container format.
+        min_bytes: The smallest originals.
+        max_bytes: The largest.
+        after: Uploaded since, in seconds since 1970.
+        before: Uploaded up to, and without.
+        labels: All of which they have.
+        deleted: Those that were deleted and can be brought back, instead of those that are there.
+        below: Where the last page ended: when its last image was uploaded, and its reference.
     """
 
-    images: int
-    bytes: int
-    ladder_bytes: int
+    owner: str | None = None
+    format: str | None = None
+    min_bytes: int | None = None
+    max_bytes: int | None = None
+    after: float | None = None
+    before: float | None = None
+    labels: tuple[str, ...] = ()
+    deleted: bool = False
+    below: tuple[float, str] | None = None
 
 
 class Records:
-    """The database.
+    """The records.
 
     Args:
-        url: SQLAlchemy's URL of it.
+        database: Where they are.
+        owners: Count what each has.
     """
 
-    def __init__(self, url: str) -> None:
-        """Prepare the engine; the first connection is made when it is needed."""
-        self._engine = make_engine(url)
+    def __init__(self, database: Database, owners: Owners) -> None:
+        """Keep the parts."""
+        self._database = database
+        self._owners = owners
 
-    async def get(self, reference: str) -> Record | None:
-        """Return the record of a reference, if there is one."""
-        return await asyncio.to_thread(self._get, reference)
+    async def get(self, reference: str, *, deleted: bool = False) -> Record | None:
+        """Return the record of a reference, if there is one; with `deleted`, only one that was deleted."""
+        record = await asyncio.to_thread(self._get, reference)
+        return record if record and (record.deleted_at is not None if deleted else record.is_live) else None
 
-    async def stored_blob(self, sha256: str) -> Blob | None:
-        """Return what is known of a blob that is already stored durably, if it is."""
-        return await asyncio.to_thread(self._stored_blob, sha256)
+    async def find(self, wanted: ImageFilter, most: int) -> list[Record]:
+        """Return records, the newest first."""
+        return await asyncio.to_thread(self._search, wanted, most)
 
-    async def claim(self, blob: Blob) -> bool:
-        """Announce that a blob is about to be used, so that it is not swept away.
-
-        Returns:
-            Whether it is already stored durably.
-        """
-        return await asyncio.to_thread(self._claim, blob)
-
-    async def add(self, records: list[Record]) -> None:
-        """Commit records, all or none; their blobs were claimed and are stored. Durable when it returns."""
-        await asyncio.to_thread(self._add, records)
-
-    async def remove(self, reference: str) -> tuple[Record, bool] | None:
-        """Remove a record.
-
-        Returns:
-            The record and whether it was the last of its blob, or None: there was none.
-        """
-        return await asyncio.to_thread(self._remove, reference)
-
-    async def reclaim(self, unused_for: float, delete: Callable[[Blob], None]) -> int:
-        """Remove the blobs that no record refers to.
-
-        A row stays locked while its bytes are deleted, so that an upload of the same bytes waits, and then stores
-        them again.
+    async def add(self, client: Client, records: list[Record], ticket: tuple[str, float] | None = None) -> None:
+        """Commit records of one owner, all or none; their blobs were claimed and are stored. Durable when it returns.
 
         Args:
-            unused_for: For how many seconds at least, counted from the last claim or removal.
-            delete: Removes the bytes of a blob; it may find them gone already.
+            client: Who uploaded them.
+            records: At least one.
+            ticket: The id of the ticket that allowed it, and when it ends, in seconds since 1970.
+
+        Raises:
+            QuotaExceeded: The owner may not have so many.
+            TicketUsed: The ticket was used.
+        """
+        await asyncio.to_thread(self._add, client, records, ticket)
+
+    async def is_used(self, ticket: str) -> bool:
+        """Tell whether a ticket has let somebody upload."""
+        return await asyncio.to_thread(self._is_used, ticket)
+
+    async def change(self, client: Client, reference: str, values: dict[str, Any]) -> Record | None:
+        """Change what is known of an image.
+
+        Args:
+            client: Who does.
+            reference: Of an image that is there.
+            values: New values of the record's attributes, by their names.
 
         Returns:
-            How many were removed.
+            The record as it is then, or None: there is none.
         """
-        return await asyncio.to_thread(self._reclaim, unused_for, delete)
+        return await asyncio.to_thread(self._change, client, reference, values)
+
+    async def delete(self, client: Client, reference: str) -> Record | None:
+        """Delete an image, which can be brought back until it is purged.
+
+        Returns:
+            The record, or None: there is none.
+
+        Raises:
+            Held: It must not be deleted.
+        """
+        return await asyncio.to_thread(self._delete, client, reference)
+
+    async def undelete(self, client: Client, reference: str) -> Record | None:
+        """Bring an image back that was deleted.
+
+        Returns:
+            The record, or None: there is none.
+        """
+        return await asyncio.to_thread(self._undelete, client, reference)
+
+    async def purge(self, client: Client, reference: str) -> Record | None:
+        """Remove the record of an image that was deleted, for good.
+
+        Returns:
+            What it was, or None: there is none.
+        """
+        return await asyncio.to_thread(self._purge, client, reference)
+
+    async def expire(self) -> list[Record]:
+        """Delete the images whose time is over, and return them."""
+        return await asyncio.to_thread(self._expire)
+
+    async def deleted_before(self, before: float, most: int) -> list[str]:
+        """Return references of images that were deleted before a time, in seconds since 1970."""
+        return await asyncio.to_thread(self._deleted_before, before, most)
+
+    async def has_live(self, owner: str, sha256: str) -> bool:
+        """Tell whether an owner has an image with these bytes that is not deleted."""
+        return await asyncio.to_thread(self._has_live, owner, sha256)
+
+    async def forget_tickets(self) -> None:
+        """Forget the used tickets that have expired."""
+        await asyncio.to_thread(self._forget_tickets)
 
     async def check(self) -> None:
-        """Raise `RecordsUnavailable` unless the database answers."""
+        """Raise `DatabaseUnavailable` unless the database answers."""
         await asyncio.to_thread(self._check)
 
-    async def totals(self) -> Totals:
-        """Return how much is kept."""
-        return await asyncio.to_thread(self._totals)
-
-    def close(self) -> None:
-        """Close all connections."""
-        self._engine.dispose()
-
     def _get(self, reference: str) -> Record | None:
-        query = _RECORDS.where(images.c.reference == reference)
-        with self._reading() as connection:
-            row = connection.execute(query).first()
-        return _record(row) if row else None
+        with self._database.reading() as connection:
+            return _find(connection, reference)
 
-    def _stored_blob(self, sha256: str) -> Blob | None:
-        query = sa.select(blobs).where(blobs.c.sha256 == sha256, blobs.c.stored)
-        with self._reading() as connection:
-            row = connection.execute(query).first()
-        return _blob(row) if row else None
+    def _search(self, wanted: ImageFilter, most: int) -> list[Record]:
+        query = _RECORDS.where(*_conditions(wanted))
+        query = query.order_by(images.c.uploaded_at.desc(), images.c.reference.desc()).limit(most)
+        with self._database.reading() as connection:
+            return _records(connection, connection.execute(query).all())
 
-    def _claim(self, blob: Blob) -> bool:
-        now = time.time()
-        touch = sa.update(blobs).where(blobs.c.sha256 == blob.sha256).values(touched_at=now).returning(blobs.c.stored)
-        with self._writing() as connection:
-            row = connection.execute(touch).first()
-            if row:
-                return bool(row.stored)
-            values = {
-                "info": msgspec.json.encode(blob.info).decode(),
-                "ladder": msgspec.json.encode(blob.ladder).decode() if blob.ladder else None,
-                "ladder_bytes": blob.ladder.bytes if blob.ladder else 0,
-            }
-            connection.execute(
-                sa.insert(blobs).values(sha256=blob.sha256, bytes=blob.bytes, stored=False, touched_at=now, **values)
-            )
-            return False
-
-    def _add(self, records: list[Record]) -> None:
+    def _add(self, client: Client, records: Sequence[Record], ticket: tuple[str, float] | None) -> None:
+        owner, size = records[0].owner, sum(record.blob.bytes for record in records)
         rows = [
             {
                 "reference": record.reference,
                 "sha256": record.blob.sha256,
+                "owner": record.owner,
                 "filename": record.filename,
                 "uploaded_at": record.uploaded_at.timestamp(),
+                **_stored({name: getattr(record, name) for name in ("visibility", "expires_at", "metadata")}),
             }
             for record in records
         ]
         used = {record.blob.sha256 for record in records}
-        with self._writing() as connection:
+        with self._database.writing() as connection:
+            if ticket and not insert_new(connection, used_tickets, id=ticket[0], expires_at=ticket[1]):
+                raise TicketUsed
+            self._owners.take(connection, owner, len(records), size)
             connection.execute(sa.insert(images), rows)
+            for record in records:
+                _set_labels(connection, record.reference, record.labels)
             connection.execute(sa.update(blobs).where(blobs.c.sha256.in_(used)).values(stored=True))
+            write_events(connection, (_upload_event(client, record, ticket) for record in records))
 
-    def _remove(self, reference: str) -> tuple[Record, bool] | None:
-        query = _RECORDS.where(images.c.reference == reference)
-        with self._writing() as connection:
-            row = connection.execute(query).first()
-            if row is None:
+    def _is_used(self, ticket: str) -> bool:
+        with self._database.reading() as connection:
+            return connection.execute(sa.select(used_tickets).where(used_tickets.c.id == ticket)).first() is not None
+
+    def _change(self, client: Client, reference: str, values: dict[str, Any]) -> Record | None:
+        with self._database.writing() as connection:
+            record = _find(connection, reference, lock=True)
+            if record is None or not record.is_live:
+                return None
+            columns = _stored({name: value for name, value in values.items() if name != "labels"})
+            if columns:
+                connection.execute(sa.update(images).where(images.c.reference == reference).values(**columns))
+            if "labels" in values:
+                connection.execute(sa.delete(labels).where(labels.c.reference == reference))
+                _set_labels(connection, reference, values["labels"])
+            action = "hold" if values.keys() == {"held"} else "change"
+            write_events(connection, [Event.by(client, action, record.owner, reference, values)])
+            return _find(connection, reference)
+
+    def _delete(self, client: Client, reference: str) -> Record | None:
+        with self._database.writing() as connection:
+            record = _find(connection, reference, lock=True)
+            if record is None or not record.is_live:
+                return None
+            if record.held:
+                raise Held
+            _mark_deleted(connection, [reference], time.time())
+            write_events(connection, [Event.by(client, "delete", record.owner, reference)])
+        return record
+
+    def _undelete(self, client: Client, reference: str) -> Record | None:
+        with self._database.writing() as connection:
+            record = _find(connection, reference, lock=True)
+            if record is None or record.deleted_at is None:
+                return None
+            values: dict[str, Any] = {"deleted_at": None}
+            if record.expires_at is not None and record.expires_at <= time.time():
+                values["expires_at"] = None  # it would be gone again at once
+            connection.execute(sa.update(images).where(images.c.reference == reference).values(**values))
+            write_events(connection, [Event.by(client, "undelete", record.owner, reference)])
+            return _find(connection, reference)
+
+    def _purge(self, client: Client, reference: str) -> Record | None:
+        with self._database.writing() as connection:
+            record = _find(connection, reference, lock=True)
+            if record is None or record.deleted_at is None:
                 return None
             connection.execute(sa.delete(images).where(images.c.reference == reference))
-            others = sa.select(sa.exists().where(images.c.sha256 == row.sha256))
-            last = not connection.execute(others).scalar_one()
-            if last:
-                touch = sa.update(blobs).where(blobs.c.sha256 == row.sha256).values(touched_at=time.time())
-                connection.execute(touch)
-        return _record(row), last
+            self._owners.give_back(connection, record.owner, 1, record.blob.bytes)
+            touch = sa.update(blobs).where(blobs.c.sha256 == record.blob.sha256).values(touched_at=time.time())
+            connection.execute(touch)
+            write_events(connection, [Event.by(client, "purge", record.owner, reference)])
+        return record
 
-    def _reclaim(self, unused_for: float, delete: Callable[[Blob], None]) -> int:
-        unused = (blobs.c.touched_at < time.time() - unused_for) & ~sa.exists().where(images.c.sha256 == blobs.c.sha256)
-        with self._reading() as connection:
-            candidates = connection.execute(sa.select(blobs.c.sha256).where(unused)).scalars().all()
-        removed = 0
-        for sha256 in candidates:
-            with self._writing() as connection:
-                locked = sa.select(blobs).where(blobs.c.sha256 == sha256, unused).with_for_update()
-                row = connection.execute(locked).first()
-                if row:
-                    delete(_blob(row))
-                    connection.execute(sa.delete(blobs).where(blobs.c.sha256 == sha256))
-                    removed += 1
-        return removed
+    def _expire(self) -> list[Record]:
+        due = (images.c.expires_at <= time.time()) & images.c.deleted_at.is_(None) & ~images.c.held
+        with self._database.reading() as connection:
+            if connection.execute(sa.select(images.c.reference).where(due).limit(1)).first() is None:
+                return []  # mostly so; then nobody has to wait for the lock
+        with self._database.writing() as connection:
+            records = _records(connection, connection.execute(_RECORDS.where(due).with_for_update(of=images)).all())
+            for record in records:
+                _mark_deleted(connection, [record.reference], record.expires_at or time.time())
+            write_events(connection, (Event.by(_SERVICE, "expire", r.owner, r.reference) for r in records))
+        return records
+
+    def _deleted_before(self, before: float, most: int) -> list[str]:
+        query = sa.select(images.c.reference).where(images.c.deleted_at <= before).limit(most)
+        with self._database.reading() as connection:
+            return list(connection.execute(query).scalars())
+
+    def _has_live(self, owner: str, sha256: str) -> bool:
+        query = sa.exists().where(images.c.owner == owner, images.c.sha256 == sha256, images.c.deleted_at.is_(None))
+        with self._database.reading() as connection:
+            return bool(connection.execute(sa.select(query)).scalar_one())
+
+    def _forget_tickets(self) -> None:
+        with self._database.writing() as connection:
+            connection.execute(sa.delete(used_tickets).where(used_tickets.c.expires_at < time.time()))
 
     def _check(self) -> None:
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             connection.execute(sa.select(images.c.reference).limit(1))
 
-    def _totals(self) -> Totals:
-        used = sa.exists().where(images.c.sha256 == blobs.c.sha256)
-        sums = [sa.func.coalesce(sa.func.sum(column), 0) for column in (blobs.c.bytes, blobs.c.ladder_bytes)]
-        with self._reading() as connection:
-            count = connection.execute(sa.select(sa.func.count()).select_from(images)).scalar_one()
-            originals, ladders = connection.execute(sa.select(*sums).where(used)).one()
-        return Totals(int(count), int(originals), int(ladders))
 
-    @contextmanager
-    def _reading(self) -> Iterator[sa.Connection]:
-        with _translated_errors(), self._engine.connect() as connection:
-            yield connection
-
-    @contextmanager
-    def _writing(self) -> Iterator[sa.Connection]:
-        with (
-            _translated_errors(),
-            self._engine.connect().execution_options(writes=True) as connection,
-            connection.begin(),
-        ):
-            yield connection
-
-
-def make_engine(url: str) -> sa.Engine:
-    """Make the SQLAlchemy engine of a database; SQLite is set to be durable and to be shared."""
-    if not url.startswith("sqlite"):
-        return sa.create_engine(url, pool_pre_ping=True)
-    engine = sa.create_engine(url, connect_args={"timeout": 10})
-
-    @sa.event.listens_for(engine, "connect")
-    def _configure(connection: sqlite3.Connection, _: Any) -> None:
-        connection.isolation_level = None  # transactions are begun below, not by the driver
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-            connection.execute(f"PRAGMA {pragma}")
-
-    @sa.event.listens_for(engine, "begin")
-    def _begin(connection: sa.Connection) -> None:
-        # A transaction that will write takes the lock at once, since it could not wait for it later.
-        writes = connection.get_execution_options().get("writes", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-    return engine
+def _conditions(wanted: ImageFilter) -> Iterable[sa.ColumnElement[bool]]:
+    column, now = images.c, time.time()
+    if wanted.deleted:
+        yield column.deleted_at.is_not(None)
+    else:
+        yield column.deleted_at.is_(None)
+        yield column.held | column.expires_at.is_(None) | (column.expires_at > now)
+    if wanted.owner is not None:
+        yield column.owner == wanted.owner
+    if wanted.format is not None:
+        yield blobs.c.format == wanted.format
+    if wanted.min_bytes is not None:
+        yield blobs.c.bytes >= wanted.min_bytes
+    if wanted.max_bytes is not None:
+        yield blobs.c.bytes <= wanted.max_bytes
+    if wanted.after is not None:
+        yield column.uploaded_at >= wanted.after
+    if wanted.before is not None:
+        yield column.uploaded_at < wanted.before
+    for label in wanted.labels:
+        yield sa.exists().where(labels.c.reference == column.reference, labels.c.label == label)
+    if wanted.below is not None:
+        yield sa.tuple_(column.uploaded_at, column.reference) < sa.tuple_(*map(sa.literal, wanted.below))
 
 
-@contextmanager
-def _translated_errors() -> Iterator[None]:
-    try:
-        yield
-    except (sa.exc.DBAPIError, sa.exc.TimeoutError) as error:
-        raise RecordsUnavailable(f"The database can't be used now: {error.__cause__ or error}") from error
+def _find(connection: sa.Connection, reference: str, *, lock: bool = False) -> Record | None:
+    query = _RECORDS.where(images.c.reference == reference)
+    row = connection.execute(query.with_for_update(of=images) if lock else query).first()
+    return _records(connection, [row])[0] if row else None
 
 
-def _record(row: Any) -> Record:
-    return Record(row.reference, _blob(row), row.filename, datetime.fromtimestamp(row.uploaded_at, UTC))
+def _records(connection: sa.Connection, rows: Sequence[Any]) -> list[Record]:
+    query = sa.select(labels).where(labels.c.reference.in_([row.reference for row in rows])).order_by(labels.c.label)
+    found: dict[str, list[str]] = {}
+    for reference, label in connection.execute(query):
+        found.setdefault(reference, []).append(label)
+    return [
+        Record(
+            reference=row.reference,
+            blob=blob_of(row),
+            filename=row.filename,
+            uploaded_at=datetime.fromtimestamp(row.uploaded_at, UTC),
+            owner=row.owner,
+            visibility=Visibility(row.visibility) if row.visibility else None,
+            expires_at=row.expires_at,
+            deleted_at=row.deleted_at,
+            held=row.held,
+            labels=tuple(found.get(row.reference, ())),
+            metadata=msgspec.json.decode(row.metadata) if row.metadata else {},
+        )
+        for row in rows
+    ]
 
 
-def _blob(row: Any) -> Blob:
-    info = msgspec.json.decode(row.info, type=ImageInfo)
-    return Blob(row.sha256, row.bytes, info, msgspec.json.decode(row.ladder, type=Ladder) if row.ladder else None)
+def _stored(values: dict[str, Any]) -> dict[str, Any]:
+    """Make values of columns of values of a record's attributes."""
+    if "metadata" in values:
+        metadata = values["metadata"]
+        return {**values, "metadata": msgspec.json.encode(metadata).decode() if metadata else None}
+    return values
+
+
+def _set_labels(connection: sa.Connection, reference: str, names: Iterable[str]) -> None:
+    rows = [{"reference": reference, "label": name} for name in dict.fromkeys(names)]
+    if rows:
+        connection.execute(sa.insert(labels), rows)
+
+
+def _mark_deleted(connection: sa.Connection, references: list[str], at: float) -> None:
+    connection.execute(sa.update(images).where(images.c.reference.in_(references)).values(deleted_at=at))
+
+
+def _upload_event(client: Client, record: Record, ticket: tuple[str, float] | None) -> Event:
+    detail: dict[str, Any] = {"bytes": record.blob.bytes, "format": record.blob.info.format}
+    if ticket:
+        detail["ticket"] = ticket[0]
+    return Event.by(client, "upload", record.owner, record.reference, detail)

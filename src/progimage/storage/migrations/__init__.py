@@ -5,7 +5,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from progimage.storage.records import make_engine
+from progimage.storage.database import make_engine
 
 # Any number that all nodes share: the key of PostgreSQL's advisory lock around a migration.
 _ADVISORY_LOCK = 7_016_941

@@ -1,30 +1,29 @@
-"""The command line."""
+"""`progimage serve`."""
 
 import os
 import shutil
 import socket
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 import click
 
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="progimage")
-def main() -> None:
-    """ProgImage: store images, and get them back in any format."""
+from progimage.cli.environment import load_settings
 
 
-@main.command()
+@click.command()
 @click.option("--host", help="The address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=int, help="The TCP port to listen on.  [default: 5000]")
 @click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
     help="Where data is kept.  [default: data]",
+)
+@click.option(
+    "--access",
+    type=click.Choice(["open", "keys"]),
+    help="Who may use it: everybody, or whoever has an API key.  [default: open on a loopback address, else none]",
 )
 @click.option("--http-processes", type=int, help="How many processes speak HTTP.  [default: 1]")
 @click.option("--workers", type=int, help="How many workers touch pixels.  [default: one a core]")
@@ -33,63 +32,22 @@ def serve(**options: Any) -> None:
 
     Every option can also be set by an environment variable, such as PROGIMAGE_DATA_DIR; docs/settings.md lists all.
     """
-    from pydantic import ValidationError
-
     for name, value in options.items():
         if value is not None:
             os.environ[f"PROGIMAGE_{name.upper()}"] = str(value)
-    from progimage.settings import Settings
-
-    try:
-        settings = Settings()
-    except ValidationError as error:
-        raise click.ClickException(_say(error)) from None
+    settings = load_settings()
+    if settings.access is None and not settings.is_loopback:
+        raise click.ClickException(
+            f"{settings.host} can be reached from other machines; say who may use the service there:\n"
+            "  PROGIMAGE_ACCESS=keys  whoever has an API key; `progimage keys create` makes one\n"
+            "  PROGIMAGE_ACCESS=open  everybody who can reach it, to upload and delete, too"
+        )
     _serve(settings)
-
-
-@main.command()
-@click.argument("url")
-@click.option("--expires", type=click.IntRange(min=1), help="For how many seconds it is valid.  [default: for ever]")
-@click.option("--method", default="GET", help="The HTTP method.  [default: GET]")
-def sign(url: str, expires: int | None, method: str) -> None:
-    """Sign the path and query of a request, such as '/storage/….webp?width=300'.
-
-    The first of PROGIMAGE_SIGNING_KEYS signs; the server has to know that key, too.
-    """
-    from pydantic import ValidationError
-
-    from progimage.access import Signer
-    from progimage.settings import Settings
-
-    try:
-        keys = [key.get_secret_value() for key in Settings().signing_keys]
-    except ValidationError as error:
-        raise click.ClickException(_say(error)) from None
-    if not keys:
-        raise click.ClickException("There is no key in PROGIMAGE_SIGNING_KEYS, a JSON list.")
-    parts = urlsplit(url)
-    until = int(time.time()) + expires if expires else None
-    signed = Signer(keys).sign(unquote(parts.path), parse_qsl(parts.query, keep_blank_values=True), until, method)
-    click.echo(url[: url.index(parts.path)] + signed if parts.path else signed)
-
-
-@main.command()
-def formats() -> None:
-    """List every format: its extensions, and whether it can be read and written."""
-    from progimage.engine import FORMATS
-
-    for format in FORMATS.values():
-        uses = ("r" if format.can_read else "-") + ("w" if format.can_write else "-")
-        click.echo(f"{format.name:<8} {uses}  {', '.join(format.extensions):<32} {format.description}")
-
-
-def _say(error: Any) -> str:
-    lines = [f"PROGIMAGE_{'_'.join(map(str, e['loc'])).upper() or 'settings'}: {e['msg']}" for e in error.errors()]
-    return "\n".join(["These settings can't be used:", *lines])
 
 
 def _serve(settings: Any) -> None:
     from granian.constants import HTTPModes, Interfaces
+    from granian.http import HTTP1Settings
     from granian.log import LogLevels
     from granian.server import Server
 
@@ -117,6 +75,7 @@ def _serve(settings: Any) -> None:
             address=settings.host,
             port=settings.port,
             interface=Interfaces.ASGI,
+            http1_settings=HTTP1Settings(header_read_timeout=settings.header_seconds * 1000),
             http=HTTPModes.http1,  # HTTP/2 is for TLS, which is for a proxy to speak; this is a quarter faster
             factory=True,
             workers=settings.http_processes,
@@ -151,8 +110,21 @@ def _banner(settings: Any, defences: dict[str, bool], swept: int) -> list[str]:
         f"  limits    {settings.max_upload_bytes // mebi} MiB, {settings.max_pixels / 1e6:g} megapixels,"
         f" {settings.max_frames} frames; {settings.task_seconds} s and {settings.worker_memory // mebi} MiB a task",
         f"  processes {settings.http_processes} HTTP, {settings.workers_per_process * settings.http_processes} workers",
+        f"  access    {_access(settings)}",
         f"  defences  {', '.join(on)}" + (f"; not on this machine: {', '.join(off)}" if off else ""),
     ]
     if swept:
         lines.append(f"  swept     scratch files of {swept} process(es) that had been killed")
     return lines
+
+
+def _access(settings: Any) -> str:
+    who = "whoever has an API key" if settings.needs_keys else "everybody who can reach it"
+    set_ = {
+        "requests": settings.requests_per_key or settings.requests_per_address,
+        "renderings": settings.renders_per_key or settings.renders_per_address,
+        "quotas": settings.max_images_per_owner or settings.max_bytes_per_owner,
+        "presets only": settings.transformations == "presets",
+    }
+    bounds = ", ".join(name for name, value in set_.items() if value) or "none"
+    return f"{who}; reads are {settings.visibility}; bounds for each client: {bounds}"

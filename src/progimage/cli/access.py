@@ -1,0 +1,215 @@
+"""The commands of access: keys, owners, the audit log, signed requests and tickets. They need no running server."""
+
+import time
+import uuid
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+
+import click
+
+from progimage.cli.environment import as_json, checked, load_settings, opened, run, show
+
+_KEY_COLUMNS = ("id", "owner", "name", "scopes", "active", "created_at", "expires_at")
+_OWNER_COLUMNS = ("owner", "images", "bytes", "max_images", "max_bytes", "retention_seconds")
+_EVENT_COLUMNS = ("at", "action", "owner", "key_id", "address", "reference", "detail")
+_SCOPES = ("upload", "read", "delete", "transform", "admin")
+
+
+@click.group()
+def keys() -> None:
+    """Make, list, replace and revoke API keys."""
+
+
+@keys.command("create")
+@click.option("--owner", default="default", show_default=True, help="In whose name the key is used.")
+@click.option("--name", default="", help="What it is for.")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice(_SCOPES),
+    help="What it allows; several times.  [default: all but admin]",
+)
+@click.option("--expires", help="Until when it is valid: a date, or a duration such as 90d.  [default: for ever]")
+@as_json
+def create(owner: str, name: str, scopes: tuple[str, ...], expires: str | None, json_: bool) -> None:
+    """Make a key and print it; it is not kept, and can't be shown again."""
+    from progimage.access import Client, Scope, is_owner
+    from progimage.access.principal import OPERATOR
+    from progimage.http.documents import NewKeyDocument
+    from progimage.http.options import expiry
+
+    if not is_owner(owner):
+        raise click.ClickException(f"No owner can be called {owner!r}.")
+    allowed = frozenset(map(Scope, scopes or _SCOPES[:-1]))
+    expires_at = checked(expiry, expires) if expires else None
+    with opened(load_settings()) as (catalogue, _):
+        made = run(catalogue.keys.create(Client(OPERATOR), owner, name, allowed, expires_at))
+    if json_:
+        show([NewKeyDocument.of_new(made.key, made.text)], (), json=True)
+    else:
+        click.echo(f"{made.key.id}: {', '.join(sorted(allowed))} for {owner}", err=True)
+        click.echo(made.text)
+
+
+@keys.command("list")
+@click.option("--owner", help="Only those of one owner.")
+@as_json
+def list_(owner: str | None, json_: bool) -> None:
+    """List all keys, those that were revoked among them; never the keys themselves."""
+    from progimage.http.documents import KeyDocument
+
+    with opened(load_settings()) as (catalogue, _):
+        found = run(catalogue.keys.all(owner))
+    show(map(KeyDocument.of, found), _KEY_COLUMNS, json=json_)
+
+
+@keys.command("revoke")
+@click.argument("id")
+def revoke(id: str) -> None:
+    """End a key: on this node at once, on others within five seconds."""
+    from progimage.access import Client
+    from progimage.access.principal import OPERATOR
+
+    with opened(load_settings()) as (catalogue, changes):
+        key = run(catalogue.keys.revoke(Client(OPERATOR), id))
+        changes.mark(id)
+    click.echo(f"{key.id} of {key.owner} is revoked", err=True)
+
+
+@keys.command("rotate")
+@click.argument("id")
+@click.option(
+    "--grace", default="1d", show_default=True, help="For how long the old key stays valid: a duration such as 12h."
+)
+def rotate(id: str, grace: str) -> None:
+    """Print a new key that allows the same as an old one, which ends after a time of grace."""
+    from progimage.access import Client
+    from progimage.access.principal import OPERATOR
+    from progimage.http.options import expiry
+
+    seconds = 0.0 if grace == "0" else checked(expiry, grace) - time.time()
+    with opened(load_settings()) as (catalogue, changes):
+        made = run(catalogue.keys.rotate(Client(OPERATOR), id, seconds))
+        changes.mark(id)
+    click.echo(f"{made.key.id} replaces {id}", err=True)
+    click.echo(made.text)
+
+
+@click.group()
+def owners() -> None:
+    """List owners, and set what they may have."""
+
+
+@owners.command("list")
+@as_json
+def list_owners(json_: bool) -> None:
+    """List all owners with what they have, and may have."""
+    from progimage.http.documents import OwnerDocument
+
+    with opened(load_settings()) as (catalogue, _):
+        found = run(catalogue.owners.all())
+        documents = [OwnerDocument.of(owner, catalogue.owners.quota_of(owner)) for owner in found]
+    show(documents, _OWNER_COLUMNS, json=json_)
+
+
+@owners.command("set")
+@click.argument("owner")
+@click.option("--max-images", type=click.IntRange(min=0), help="How many images.  [default: as for everybody]")
+@click.option("--max-bytes", type=click.IntRange(min=0), help="How many bytes.  [default: as for everybody]")
+@click.option("--retention", help="After how long images expire: a duration such as 90d.  [default: never]")
+@as_json
+def set_owner(owner: str, max_images: int | None, max_bytes: int | None, retention: str | None, json_: bool) -> None:
+    """Set what an owner may have, all of it at once."""
+    from progimage.access import Client, is_owner
+    from progimage.access.principal import OPERATOR
+    from progimage.http.documents import OwnerDocument
+    from progimage.http.options import expiry
+    from progimage.storage import Quota
+
+    if not is_owner(owner):
+        raise click.ClickException(f"No owner can be called {owner!r}.")
+    seconds = round(checked(expiry, retention) - time.time()) if retention else None
+    with opened(load_settings()) as (catalogue, _):
+        found = run(catalogue.owners.set(Client(OPERATOR), owner, Quota(max_images, max_bytes), seconds))
+        document = OwnerDocument.of(found, catalogue.owners.quota_of(found))
+    show([document], _OWNER_COLUMNS, json=json_)
+
+
+@click.command()
+@click.option("--action", help="Only this, such as upload, delete, key-create, refused.")
+@click.option("--owner", help="Only what was done to one owner's things.")
+@click.option("--reference", help="Only what was done to one image.")
+@click.option("--after", help="Only since a date.")
+@click.option("--before", help="Only before a date.")
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="How many at most.")
+@as_json
+def audit(
+    action: str | None,
+    owner: str | None,
+    reference: str | None,
+    after: str | None,
+    before: str | None,
+    limit: int,
+    json_: bool,
+) -> None:
+    """Show the audit log, the newest first."""
+    from progimage.http.documents import EventDocument
+    from progimage.http.options import date
+    from progimage.storage import EventFilter
+
+    since = checked(lambda text: date("after", text), after) if after else None
+    until = checked(lambda text: date("before", text), before) if before else None
+    with opened(load_settings()) as (catalogue, _):
+        events = run(catalogue.audit.find(EventFilter(action, owner, reference, since, until), limit))
+    show(map(EventDocument.of, events), _EVENT_COLUMNS, json=json_)
+
+
+@click.command()
+@click.argument("url")
+@click.option("--expires", type=click.IntRange(min=1), help="For how many seconds it is valid.  [default: for ever]")
+@click.option("--method", default="GET", help="The HTTP method.  [default: GET]")
+def sign(url: str, expires: int | None, method: str) -> None:
+    """Sign the path and query of a request, such as '/storage/….webp?width=300'.
+
+    The first of PROGIMAGE_SIGNING_KEYS signs; the server has to know that key, too.
+    """
+    from progimage.access import Signer
+
+    parts = urlsplit(url)
+    until = int(time.time()) + expires if expires else None
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    signed = Signer(_signing_keys()).sign(unquote(parts.path), query, until, method)
+    click.echo(url[: url.index(parts.path)] + signed if parts.path else signed)
+
+
+@click.command()
+@click.option("--owner", default="default", show_default=True, help="Whose the images will be.")
+@click.option("--max-bytes", type=click.IntRange(min=1), required=True, help="The largest body.")
+@click.option("--expires", type=click.IntRange(min=1), default=600, show_default=True, help="For how many seconds.")
+@click.option("--visibility", type=click.Choice(["public", "signed", "key"]), help="Who may read the images.")
+@click.option("--label", "labels", multiple=True, help="A label of the images; several times.")
+def ticket(owner: str, max_bytes: int, expires: int, visibility: str | None, labels: tuple[str, ...]) -> None:
+    """Print the path to which somebody without a key may PUT an image, once.
+
+    The first of PROGIMAGE_SIGNING_KEYS signs; the server has to know that key, too.
+    """
+    from progimage.access import Signer, Ticket, Visibility
+    from progimage.http.options import checked_labels
+
+    made = Ticket(
+        str(uuid.uuid4()),
+        owner,
+        None,
+        max_bytes,
+        int(time.time()) + expires,
+        Visibility(visibility) if visibility else None,
+        labels=checked(lambda _: checked_labels(labels), ""),
+    )
+    click.echo(f"/storage/?{urlencode({'ticket': Signer(_signing_keys()).issue(made)})}")
+
+
+def _signing_keys() -> list[str]:
+    keys = [key.get_secret_value() for key in load_settings().signing_keys]
+    if not keys:
+        raise click.ClickException("There is no key in PROGIMAGE_SIGNING_KEYS, a JSON list.")
+    return keys

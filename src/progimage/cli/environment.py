@@ -1,0 +1,122 @@
+"""What the commands share: the settings, the database, and how answers are printed.
+
+Modules of the service are imported where they are needed, so that `--help` is quick.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from progimage.settings import Settings
+    from progimage.storage import Catalogue, Changes
+
+_T = TypeVar("_T")
+as_json = click.option("--json", "json_", is_flag=True, help="Answer JSON, a line for each item.")
+
+
+def load_settings() -> "Settings":
+    """Read the settings from the environment.
+
+    Raises:
+        ClickException: One can't be used.
+    """
+    from pydantic import ValidationError
+    from pydantic_settings import SettingsError
+
+    from progimage.settings import Settings
+
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = [f"PROGIMAGE_{'_'.join(map(str, e['loc'])).upper() or 'settings'}: {e['msg']}" for e in error.errors()]
+        raise click.ClickException("\n".join(["These settings can't be used:", *lines])) from None
+    except SettingsError as error:
+        raise click.ClickException(f"These settings can't be used: {error}") from None
+
+
+@contextmanager
+def opened(settings: "Settings") -> "Iterator[tuple[Catalogue, Changes]]":
+    """Open the database of a deployment, made if need be, and what tells a running server of changes.
+
+    Raises:
+        ClickException: It can't be used.
+    """
+    from progimage.app import open_catalogue
+    from progimage.storage import Changes, DatabaseUnavailable
+    from progimage.storage.durable import make_folder
+    from progimage.storage.migrations import migrate
+
+    data = settings.data_dir.absolute()
+    try:
+        make_folder(data)
+        migrate(settings.database, data / "migration.lock")
+        changes = Changes(data / "changes")
+    except OSError as error:
+        raise click.ClickException(f"The data folder can't be used: {error}") from None
+    catalogue = open_catalogue(settings)
+    try:
+        yield catalogue, changes
+    except DatabaseUnavailable as error:
+        raise click.ClickException(str(error)) from None
+    finally:
+        catalogue.close()
+        changes.close()
+
+
+def run(work: "Coroutine[Any, Any, _T]") -> "_T":
+    """Do some asynchronous work.
+
+    Raises:
+        ClickException: Something that was given is not what it should be, or is not there.
+    """
+    from progimage.http.problems import Problem
+    from progimage.storage import UnknownKey
+
+    try:
+        return asyncio.run(work)
+    except Problem as problem:
+        raise click.ClickException(f"{problem.parameter}: {problem.given!r}; allowed: {problem.allowed}") from None
+    except UnknownKey as error:
+        raise click.ClickException(f"No active key has the id {error}.") from None
+
+
+def checked(read: "Callable[[str], _T]", text: str) -> "_T":
+    """Read an option as the HTTP API does.
+
+    Raises:
+        ClickException: It is not what it should be.
+    """
+    from progimage.http.problems import Problem
+
+    try:
+        return read(text)
+    except Problem as problem:
+        raise click.ClickException(f"{problem.parameter}: {problem.given!r}; allowed: {problem.allowed}") from None
+
+
+def show(documents: Iterable[Any], columns: Sequence[str], *, json: bool) -> None:
+    """Print documents: as JSON, or the given fields of each as a table."""
+    import msgspec
+
+    if json:
+        for document in documents:
+            click.echo(msgspec.json.encode(document).decode())
+        return
+    rows = [[_cell(msgspec.to_builtins(document)[column]) for column in columns] for document in documents]
+    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+    for row in (columns, *rows):
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    if isinstance(value, dict):
+        return " ".join(f"{name}={_cell(part)}" for name, part in value.items())
+    return str(value)

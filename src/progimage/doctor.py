@@ -1,0 +1,167 @@
+"""The doctor: looks at a deployment as it is set up here, and says what is wrong with it."""
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from progimage.access import RateLimits
+from progimage.engine import Limits, RenditionSpec, render
+from progimage.settings import GiB, Settings
+from progimage.storage import BlobStore, Catalogue, Spool, open_blob_store
+from progimage.workers import Sandbox, WorkerPool, available_defences
+
+_LITTLE_ROOM = 5 * GiB
+_TRIED = ("JPEG", "PNG", "WEBP", "AVIF", "HEIC", "JXL", "GIF", "TIFF")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found.
+
+    Attributes:
+        what: What was looked at.
+        verdict: `well`, `thought` (worth one), or `wrong`.
+        detail: In a sentence.
+    """
+
+    what: str
+    verdict: str
+    detail: str
+
+
+async def examine(settings: Settings, catalogue: Catalogue) -> list[Finding]:
+    """Look at everything, and say what was found."""
+    checks: list[tuple[str, Callable[[], Awaitable[Finding]]]] = [
+        ("data folder", lambda: _data_folder(settings)),
+        ("database", lambda: _database(settings, catalogue)),
+        ("originals", lambda: _store("originals", settings.blobs, settings)),
+        ("workers", lambda: _workers(settings)),
+        ("defences", _defences),
+        ("access", lambda: _access(settings, catalogue)),
+        ("rate limits", lambda: _rate_limits(settings)),
+        ("integrity", lambda: _integrity(settings, catalogue)),
+    ]
+    if settings.second_blobs_url:
+        second = settings.second_blobs_url
+        checks.append(("second store", lambda: _store("second store", second, settings)))
+    found = []
+    for what, check in checks:
+        try:
+            found.append(await check())
+        except Exception as error:
+            found.append(Finding(what, "wrong", f"{type(error).__name__}: {error}"))
+    return found
+
+
+async def _data_folder(settings: Settings) -> Finding:
+    data = settings.data_dir.absolute()
+    with tempfile.NamedTemporaryFile(dir=data):
+        free = shutil.disk_usage(data).free
+    detail = f"{data} can be written; {free / GiB:.1f} GiB are free"
+    if settings.blobs.startswith("file:"):
+        folder = Path(settings.blobs.removeprefix("file://"))
+        if folder.exists() and folder.stat().st_dev != data.stat().st_dev:
+            return Finding(
+                "data folder", "wrong", f"{folder} is on another file system than {data}; it has to be the same"
+            )
+    if free < _LITTLE_ROOM + settings.cache_bytes:
+        return Finding(
+            "data folder", "thought", f"{detail}, and the cache alone may take {settings.cache_bytes / GiB:.1f}"
+        )
+    return Finding("data folder", "well", detail)
+
+
+async def _database(settings: Settings, catalogue: Catalogue) -> Finding:
+    await catalogue.records.check()
+    totals = await catalogue.inventory.totals()
+    return Finding("database", "well", f"{settings.database_shown} answers; {totals.images} images")
+
+
+async def _store(what: str, url: str, settings: Settings) -> Finding:
+    store: BlobStore = open_blob_store(url)
+    name, data = f"{'0' * 63}d", os.urandom(1024)
+    with ExitStack() as files:
+        spool = Spool(settings.data_dir.absolute() / "spool")
+        files.callback(spool.close)
+        path = files.enter_context(spool.file(spool.incoming))
+        path.write_bytes(data)
+        await store.put(name, path)
+        try:
+            back = b"".join([chunk async for chunk in store.stream(name, 0, len(data))])
+        finally:
+            await asyncio.to_thread(store.delete, name)
+    if back != data:
+        return Finding(what, "wrong", f"{url} did not give back what was put there")
+    return Finding(what, "well", f"{url} takes, gives back and deletes")
+
+
+async def _workers(settings: Settings) -> Finding:
+    """Convert a picture to several formats in a worker, behind all defences."""
+    with ExitStack() as files:
+        spool = Spool(settings.data_dir.absolute() / "spool")
+        files.callback(spool.close)
+        sandbox = Sandbox(
+            settings.worker_memory, settings.task_seconds, GiB, readable=(spool.incoming,), writable=(spool.outgoing,)
+        )
+        pool = WorkerPool(1, 1, settings.task_seconds, sandbox)
+        files.callback(pool.close)
+        source, target = (files.enter_context(spool.file(folder)) for folder in (spool.incoming, spool.outgoing))
+        Image.radial_gradient("L").convert("RGB").save(source, "PNG")
+        failed = []
+        for format in _TRIED:
+            try:
+                await pool.run(render, source, RenditionSpec(format), target, Limits())
+            except Exception as error:
+                failed.append(f"{format}: {error!r}")
+    if failed:
+        return Finding("workers", "wrong", "; ".join(failed))
+    return Finding("workers", "well", f"a worker wrote {', '.join(_TRIED)}")
+
+
+async def _defences() -> Finding:
+    defences = available_defences()
+    missing = [name for name, there in defences.items() if not there]
+    if missing:
+        return Finding("defences", "thought", f"this kernel does not have {', '.join(missing)}")
+    return Finding("defences", "well", ", ".join(defences))
+
+
+async def _access(settings: Settings, catalogue: Catalogue) -> Finding:
+    active = [key for key in await catalogue.keys.all() if key.is_active]
+    if settings.access is None and not settings.is_loopback:
+        return Finding("access", "wrong", f"{settings.host} is no loopback address, and PROGIMAGE_ACCESS is not set")
+    if settings.needs_keys and not active:
+        return Finding("access", "wrong", "keys are needed, and there is none: `progimage keys create`")
+    if not settings.needs_keys and not settings.is_loopback:
+        return Finding("access", "thought", "everybody who can reach the service may upload and delete")
+    if settings.visibility == "signed" and not settings.signing_keys:
+        return Finding("access", "thought", "images are read with signatures, and PROGIMAGE_SIGNING_KEYS is empty")
+    who = f"{len(active)} active keys" if settings.needs_keys else "open on a loopback address"
+    return Finding("access", "well", f"{who}; reads are {settings.visibility}")
+
+
+async def _rate_limits(settings: Settings) -> Finding:
+    rates = RateLimits(settings.rate_limits_url, "", "", None, None, lease_seconds=1)
+    await rates.check()
+    bounded = settings.requests_per_address or settings.requests_per_key or settings.renders_per_address
+    if not bounded and not settings.is_loopback:
+        return Finding("rate limits", "thought", "no client's requests are bounded")
+    if bounded and settings.rate_limits_url == "memory://" and settings.http_processes > 1:
+        return Finding("rate limits", "thought", "each HTTP process counts for itself; Redis would count for all")
+    return Finding("rate limits", "well", settings.rate_limits_url.rpartition("@")[2])
+
+
+async def _integrity(settings: Settings, catalogue: Catalogue) -> Finding:
+    totals = await catalogue.inventory.totals()
+    if totals.damaged:
+        return Finding("integrity", "wrong", f"{totals.damaged} originals are damaged; see `progimage scrub`")
+    if not settings.scrub_rate:
+        return Finding("integrity", "thought", "nothing is scrubbed in the background: PROGIMAGE_SCRUB_RATE is 0")
+    return Finding("integrity", "well", f"{settings.scrub_rate} bytes a second are read again in the background")

@@ -1,0 +1,260 @@
+"""The guard at the door: who sends a request and how often, how long it may take, and what is noted of refusals."""
+
+import asyncio
+import base64
+import binascii
+import math
+import time
+from typing import Any
+
+import structlog
+from cachetools import LRUCache, TTLCache
+from litestar.config.cors import CORSConfig
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from progimage.access import NOBODY, ApiKey, BadKey, Client, RateLimits, TooManyRequests, parse_key
+from progimage.access.principal import EVERYBODY
+from progimage.http.problems import WITH_BODY, Problem, send_problem, to_problem
+from progimage.library import KNOWN_SECONDS
+from progimage.storage import AuditLog, Catalogue, Changes, DatabaseUnavailable, Event
+
+log = structlog.get_logger(__name__)
+
+CLIENT = "progimage.client"
+"""Where a request's scope has its `Client`."""
+CHALLENGE = 'Bearer realm="progimage", Basic realm="progimage"'
+"""How a client may say who it is (RFC 9110, section 11.6.1)."""
+_KNOWN_KEYS = 10_000
+_UNLIMITED_PATHS = frozenset(("/healthz", "/readyz"))
+_REFUSALS = frozenset((401, 403, 429))
+_NOTED_SECONDS = 60
+_NOTED_REFUSALS = 10_000
+_HEADERS = [
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"cross-origin"),  # images are there to be shown on other sites
+]
+_NO_SNIFFING = (b"x-content-type-options", b"nosniff")
+_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+_DOCS = "/docs"
+_DOCS_POLICY = (
+    b"content-security-policy",
+    b"default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:;"
+    b" font-src 'self' data:; connect-src 'self'; frame-ancestors 'none'",
+)
+
+
+class Guard:
+    """Lets a request in, or answers why not.
+
+    Args:
+        app: The application inside.
+        cors: Which pages of other origins may read what it answers.
+        needs_keys: Nobody may do anything without a key but read what is public.
+        idle_seconds: How long a client may send or take nothing.
+        upload_seconds: How long it may take to send a body.
+    """
+
+    def __init__(
+        self, app: ASGIApp, cors: CORSConfig | None, *, needs_keys: bool, idle_seconds: float, upload_seconds: float
+    ) -> None:
+        """Wrap the application."""
+        self._app = app
+        self._cors = cors
+        self._keyless = NOBODY if needs_keys else EVERYBODY
+        self._needs_keys = needs_keys
+        self._idle_seconds, self._upload_seconds = idle_seconds, upload_seconds
+        self._keys: KeyRing
+        self._rates: RateLimits
+        self._refusals: _Refusals
+
+    def open(self, catalogue: Catalogue, changes: Changes, rates: RateLimits) -> None:
+        """Begin, now that the database can be used."""
+        self._keys = KeyRing(catalogue, changes)
+        self._rates = rates
+        self._refusals = _Refusals(catalogue.audit)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request in, or refuse it."""
+        if scope["type"] != ScopeType.HTTP:
+            await self._app(scope, receive, send)
+            return
+        await self._guard(scope, receive, send)
+
+    async def _guard(self, scope: Any, receive: Receive, send: Send) -> None:
+        address = scope["client"][0] if scope["client"] else ""
+        client = Client(self._keyless, address)
+        guarded = _Guarded(scope, receive, send, self._idle_seconds, self._upload_seconds)
+        try:
+            client = await self._identified(client, scope)
+            if self._rates.are_set and scope["path"] not in _UNLIMITED_PATHS:
+                await self._rates.request(client)
+        except (BadKey, TooManyRequests, DatabaseUnavailable) as error:
+            await send_problem(scope, guarded.send, self._refusal(error), self._cors_headers(scope))
+        else:
+            scope[CLIENT] = client
+            await self._app(scope, guarded.receive if scope["method"] in WITH_BODY else receive, guarded.send)
+        if guarded.status in _REFUSALS:
+            await self._refusals.note(client, scope["method"], scope["path"], guarded.status)
+
+    async def _identified(self, client: Client, scope: Any) -> Client:
+        given = next((value for name, value in scope["headers"] if name == b"authorization"), None)
+        if given is None:
+            return client
+        for text in _keys_in(given.decode("latin-1")):
+            try:
+                parse_key(text)
+            except BadKey:
+                continue
+            try:
+                return Client((await self._keys.verify(text)).principal, client.address)
+            except BadKey:
+                if self._rates.are_set:
+                    await self._rates.request(client)
+                raise
+        if self._needs_keys and scope["path"] != "/metrics":  # which has a token of its own
+            raise BadKey("This is no key of ProgImage.")
+        return client  # meant for a proxy on the way
+
+    def _refusal(self, error: Exception) -> Problem:
+        problem = to_problem(error)
+        if isinstance(error, BadKey):
+            problem.headers["www-authenticate"] = CHALLENGE
+        return problem
+
+    def _cors_headers(self, scope: Any) -> dict[str, str]:
+        origin = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"), None)
+        if not self._cors or not origin or not self._cors.is_origin_allowed(origin):
+            return {}
+        if self._cors.is_allow_all_origins:
+            return dict(self._cors.simple_headers)
+        return {**self._cors.simple_headers, "access-control-allow-origin": origin, "vary": "Origin"}
+
+
+class _Guarded:
+    """One request's messages: bounded in time, with the headers that every answer has.
+
+    Attributes:
+        status: Of the answer; 0 before there is one.
+    """
+
+    __slots__ = ("_deadline", "_idle", "_receive", "_scope", "_send", "_whole", "status")
+
+    def __init__(self, scope: Any, receive: Receive, send: Send, idle: float, upload: float) -> None:
+        self._scope, self._receive, self._send, self._idle = scope, receive, send, idle
+        self._deadline = time.monotonic() + upload
+        self._whole = False
+        self.status = 0
+
+    async def receive(self) -> Any:
+        """Receive a message; the body has to arrive in time.
+
+        Raises:
+            Problem: 408.
+        """
+        if self._whole:
+            return await self._receive()
+        seconds = min(self._idle, self._deadline - time.monotonic())
+        try:
+            async with asyncio.timeout(seconds):
+                message: Any = await self._receive()
+        except TimeoutError:
+            raise Problem(
+                408, "too-slow", "The body did not arrive in time.", parameter="body",
+                allowed=f"at most {self._idle:g} seconds without any of it",
+            ) from None  # fmt: skip
+        self._whole = not message.get("more_body", False)
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Send a message; the client has to take it in time."""
+        if message["type"] == "http.response.start":
+            self.status = int(message["status"])
+            message["headers"] = [*message["headers"], *_HEADERS, *self._more(message["headers"])]
+            await self._send(message)
+        elif message.get("more_body"):
+            async with asyncio.timeout(self._idle):
+                await self._send(message)
+        else:
+            await self._send(message)
+
+    def _more(self, headers: Any) -> list[tuple[bytes, bytes]]:
+        kind, more, policy = b"", [_NO_SNIFFING], False
+        for name, value in headers:
+            if name == b"content-type":
+                kind = value
+            elif name == b"x-content-type-options":
+                more = []
+            elif name == b"content-security-policy":
+                policy = True
+        if kind.startswith((b"application/json", b"application/problem", b"text/")) and not policy:
+            more.append(_DOCS_POLICY if self._scope["path"].startswith(_DOCS) else _POLICY)
+        return more
+
+
+class KeyRing:
+    """Verifies keys, and remembers for a few seconds which are valid.
+
+    Args:
+        catalogue: Has the keys.
+        changes: Tells which are revoked.
+    """
+
+    def __init__(self, catalogue: Catalogue, changes: Changes) -> None:
+        """Begin with none."""
+        self._catalogue, self._changes = catalogue, changes
+        self._known: TTLCache[str, tuple[ApiKey, int]] = TTLCache(_KNOWN_KEYS, KNOWN_SECONDS)
+
+    async def verify(self, text: str) -> ApiKey:
+        """Return the key that a text is.
+
+        Raises:
+            BadKey: It is none, was revoked, or has expired.
+        """
+        id, secret = parse_key(text)
+        seen = self._changes.state(id)
+        known = self._known.get(id)
+        if known and known[1] == seen and known[0].matches(secret) and known[0].is_active:
+            return known[0]
+        key = await self._catalogue.keys.verify(text)
+        self._known[id] = key, seen
+        return key
+
+
+class _Refusals:
+    """Notes who was refused in the audit log: the same at most once a minute, with how often it was in between.
+
+    Args:
+        audit: The log.
+    """
+
+    def __init__(self, audit: AuditLog) -> None:
+        self._audit = audit
+        self._noted: LRUCache[tuple[Any, ...], tuple[float, int]] = LRUCache(_NOTED_REFUSALS)
+
+    async def note(self, client: Client, method: str, path: str, status: int) -> None:
+        same = (client.address, client.principal.key_id, status)
+        at, more = self._noted.get(same, (-math.inf, 0))
+        if time.monotonic() - at < _NOTED_SECONDS:
+            self._noted[same] = at, more + 1
+            return
+        self._noted[same] = time.monotonic(), 0
+        detail = {"status": status, "method": method, "path": path[:200], "more_before": more}
+        try:
+            await self._audit.add(Event.by(client, "refused", detail=detail))
+        except DatabaseUnavailable as error:
+            log.warning("a refusal can't be noted", error=repr(error), **detail)
+
+
+def _keys_in(header: str) -> list[str]:
+    """Return what may be a key in an Authorization header: a bearer token, or either part of basic credentials."""
+    scheme, _, rest = header.partition(" ")
+    if scheme.lower() == "bearer":
+        return [rest.strip()]
+    if scheme.lower() != "basic":
+        return []
+    try:
+        name, _, password = base64.b64decode(rest.strip(), validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        return []
+    return [password, name]

@@ -1,0 +1,231 @@
+"""What an upload says of its images, and what a list of images is narrowed to: names and values, read from text."""
+
+import base64
+import binascii
+import re
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from progimage.access import Visibility
+from progimage.engine import FORMATS
+from progimage.http.problems import Problem
+from progimage.library import Options
+from progimage.storage import ImageFilter
+
+Pairs = Iterable[tuple[str, str]]
+
+UPLOAD_OPTIONS = ("visibility", "expires", "label", "metadata")
+FILTERS = ("owner", "format", "min_bytes", "max_bytes", "after", "before", "label", "deleted")
+CURSOR, LIMIT = "cursor", "limit"
+MOST_LISTED, USUALLY_LISTED = 1000, 100
+"""How many items a page of a list may have, and has if nothing is asked for."""
+_LONGEST_LABEL, _MOST_LABELS = 100, 50
+_LARGEST_METADATA = 4096
+_LONGEST_LIFE = 100 * 366 * 24 * 3600
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_DURATION = re.compile(r"(\d{1,10})([smhdw]?)")
+_ISO_DURATION = re.compile(r"P(?:(\d{1,4})W)?(?:(\d{1,6})D)?(?:T(?:(\d{1,6})H)?(?:(\d{1,8})M)?(?:(\d{1,10})S)?)?")
+_DATE = "a date such as 2027-01-31 or 2027-01-31T12:00:00Z"
+_EXPIRES = f"{_DATE}, or a duration such as 30d, 12h, 90 (seconds) or P30D, that ends within 100 years"
+
+
+def upload_options(pairs: Pairs) -> Options:
+    """Read the options of an upload.
+
+    Args:
+        pairs: Their names and values; `label` may be there several times.
+
+    Raises:
+        Problem: 400.
+    """
+    options, labels = Options(), []
+    seen = set()
+    for name, value in pairs:
+        if name in seen and name != "label":
+            raise Problem(400, "invalid-parameter", "It is given twice.", parameter=name, given=value, allowed="once")
+        seen.add(name)
+        if name == "visibility":
+            options = replace(options, visibility=visibility(value))
+        elif name == "expires":
+            options = replace(options, expires_at=expiry(value))
+        elif name == "metadata":
+            options = replace(options, metadata=metadata(_json(value)))
+        else:
+            labels.append(value)
+    return replace(options, labels=checked_labels(labels))
+
+
+def visibility(text: str) -> Visibility:
+    """Read who may read an image.
+
+    Raises:
+        Problem: 400.
+    """
+    try:
+        return Visibility(text)
+    except ValueError:
+        raise _invalid("visibility", text, ", ".join(Visibility)) from None
+
+
+def expiry(text: str, name: str = "expires") -> float:
+    """Read a date or a duration from now, and return when that is, in seconds since 1970.
+
+    Raises:
+        Problem: 400; also if that is over.
+    """
+    now = time.time()
+    lifetime = _seconds(text)
+    at = now + lifetime if lifetime is not None else date(name, text, _EXPIRES)
+    if not now < at <= now + _LONGEST_LIFE:
+        raise _invalid(name, text, _EXPIRES)
+    return at
+
+
+def checked_labels(labels: Iterable[str]) -> tuple[str, ...]:
+    """Return labels in order, each once.
+
+    Raises:
+        Problem: 400.
+    """
+    kept = tuple(sorted(set(labels)))
+    for label in kept:
+        if not 0 < len(label) <= _LONGEST_LABEL or not label.isprintable() or label != label.strip():
+            raise _invalid("label", label, f"1 to {_LONGEST_LABEL} characters that can be printed")
+    if len(kept) > _MOST_LABELS:
+        raise _invalid("label", f"{len(kept)} labels", f"at most {_MOST_LABELS} labels")
+    return kept
+
+
+def metadata(values: Any) -> dict[str, str]:
+    """Check names and values that a client keeps with an image.
+
+    Raises:
+        Problem: 400.
+    """
+    allowed = f"a JSON object of names and texts, of {_LARGEST_METADATA} bytes at most"
+    try:
+        found: dict[str, str] = msgspec.convert(values, dict[str, str])
+    except msgspec.ValidationError as error:
+        raise _invalid("metadata", str(error), allowed) from None
+    if len(msgspec.json.encode(found)) > _LARGEST_METADATA:
+        raise _invalid("metadata", "more", allowed)
+    return found
+
+
+def image_filter(pairs: Pairs) -> ImageFilter:
+    """Read which images are to be listed.
+
+    Raises:
+        Problem: 400.
+    """
+    values: dict[str, Any] = {}
+    labels = []
+    for name, value in pairs:
+        if name == "label":
+            labels.append(value)
+        elif name in values:
+            raise Problem(400, "invalid-parameter", "It is given twice.", parameter=name, given=value, allowed="once")
+        elif name in ("min_bytes", "max_bytes"):
+            values[name] = whole_number(name, value, 0, 2**62)
+        elif name in ("after", "before"):
+            values[name] = date(name, value)
+        elif name == "deleted":
+            values[name] = flag(name, value)
+        elif name == "format":
+            if value.upper() not in FORMATS:
+                raise _invalid(name, value, ", ".join(FORMATS))
+            values[name] = value.upper()
+        else:
+            values[name] = value
+    return ImageFilter(**values, labels=checked_labels(labels))
+
+
+def date(name: str, text: str, allowed: str = _DATE) -> float:
+    """Read a date, and return it in seconds since 1970.
+
+    Raises:
+        Problem: 400.
+    """
+    try:
+        parsed = datetime.fromisoformat(text.strip())
+        return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        raise _invalid(name, text, allowed) from None
+
+
+def flag(name: str, text: str) -> bool:
+    """Read a flag; it needs no value.
+
+    Raises:
+        Problem: 400.
+    """
+    if text.lower() not in ("", "true", "false", "1", "0"):
+        raise _invalid(name, text, "true or false")
+    return text.lower() not in ("false", "0")
+
+
+def whole_number(name: str, text: str, least: int, most: int) -> int:
+    """Read a whole number.
+
+    Raises:
+        Problem: 400.
+    """
+    if text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most:
+        return int(text)
+    raise _invalid(name, text, f"a whole number from {least} to {most}")
+
+
+def page(pairs: Pairs) -> tuple[int, str | None]:
+    """Read which page of a list is wanted: how many items, and where the page before ended.
+
+    Raises:
+        Problem: 400.
+    """
+    given = dict(pairs)
+    most = whole_number(LIMIT, given[LIMIT], 1, MOST_LISTED) if LIMIT in given else USUALLY_LISTED
+    return most, given.get(CURSOR)
+
+
+def cursor_of(parts: Iterable[float | int | str]) -> str:
+    """Return where a page of a list ends, as text that only we need to understand."""
+    return base64.urlsafe_b64encode(msgspec.json.encode(list(parts))).decode().rstrip("=")
+
+
+def read_cursor(text: str, kind: Any) -> Any:
+    """Return what a cursor was made of.
+
+    Raises:
+        Problem: 400.
+    """
+    try:
+        return msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=kind)
+    except (binascii.Error, msgspec.DecodeError, ValueError):
+        raise _invalid("cursor", text, "the `next` of another answer") from None
+
+
+def _seconds(text: str) -> int | None:
+    plain = _DURATION.fullmatch(text)
+    if plain:
+        return int(plain[1]) * _UNITS[plain[2] or "s"]
+    iso = _ISO_DURATION.fullmatch(text)
+    if iso and any(iso.groups()):
+        weeks, days, hours, minutes, seconds = (int(part or 0) for part in iso.groups())
+        return weeks * _UNITS["w"] + days * _UNITS["d"] + hours * 3600 + minutes * 60 + seconds
+    return None
+
+
+def _json(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        raise _invalid("metadata", text, "a JSON object of names and texts") from None
+
+
+def _invalid(name: str, given: str, allowed: str) -> Problem:
+    detail = f"{name} is not what it should be."
+    return Problem(400, "invalid-parameter", detail, parameter=name, given=given[:100], allowed=allowed)

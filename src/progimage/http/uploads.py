@@ -1,0 +1,267 @@
+"""The paths that store images: uploads, by their bytes or by their URLs, and the tickets that allow one."""
+
+import time
+import uuid
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+from urllib.parse import urlencode
+
+from litestar import Response, post, put
+from litestar.datastructures import State
+from litestar.enums import MediaType
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.types import ASGIApp
+
+from progimage.access import BadSignature, Client, Principal, Scope, Signer, Ticket
+from progimage.http.batches import NDJSON, Result, Streamed, as_ndjson, results
+from progimage.http.documents import (
+    ImportWanted,
+    OwnImageRecord,
+    TicketDocument,
+    TicketWanted,
+    date_text,
+    problems,
+)
+from progimage.http.ingest import URL, Ingest, unless_disconnected
+from progimage.http.options import UPLOAD_OPTIONS, checked_labels, expiry, metadata, upload_options
+from progimage.http.permission import AnyRequest, client_of, require
+from progimage.http.problems import Problem
+from progimage.http.requested import query_of, refuse_query
+from progimage.library import ImageLibrary, Options
+from progimage.settings import Settings
+
+TICKET = "ticket"
+_LONGEST_TICKET = 7 * 24 * 3600
+_SMALL_BODY = 1024 * 1024
+_DESCRIPTION = (
+    "The body is an image, or a multipart form with one or more fields `data`, which are stored all or none. The answer"
+    " is the reference, as plain text with no newline; several are one a line. With `Accept: application/json` it is"
+    " the record, or a list of records. As parameters or fields of the form: `visibility` (public, signed, key),"
+    " `expires` (a date, or a duration such as 30d), `label` (several), `metadata` (a JSON object of texts), and,"
+    " where that is allowed, `url`: from where the image is fetched. A `ticket` lets in whoever has no key, once."
+)
+
+
+@put(
+    ["/storage", "/storage/{reference:str}"],
+    tags=["storage"],
+    summary="Upload images",
+    description=f"{_DESCRIPTION} A name after `/storage/` is only the file's name, as `curl -T` adds it.",
+    responses={
+        200: ResponseSpec(str, description="The references, one a line.", media_type="text/plain"),
+        **problems(400, 401, 403, 405, 408, 413, 422, 429, 503),
+    },
+    status_code=200,
+)
+async def upload(request: AnyRequest, state: State, reference: str | None = None) -> Response[Any]:
+    """Store the images of the body; what follows the path is the name of a file, never a reference."""
+    if reference is not None and _is_uuid(reference):
+        raise Problem(
+            405, "method-not-allowed", "A stored image never changes.", headers={"allow": "GET, HEAD, PATCH, DELETE"}
+        )
+    return await _upload(request, state, reference)
+
+
+@post(
+    "/storage",
+    tags=["storage"],
+    summary="Upload images",
+    description=f"The same as PUT, for HTML forms. {_DESCRIPTION}",
+    responses={
+        200: ResponseSpec(str, description="The references, one a line.", media_type="text/plain"),
+        **problems(400, 401, 403, 408, 413, 422, 429, 503),
+    },
+    status_code=200,
+)
+async def upload_form(request: AnyRequest, state: State) -> Response[Any]:
+    """Store the images of the body."""
+    return await _upload(request, state, None)
+
+
+@post(
+    "/storage/import",
+    tags=["storage"],
+    summary="Upload by a list of URLs",
+    description="Each URL is fetched and stored by itself. The answer is a stream of JSON lines, one for each, with its"
+    " `reference` or its `problem`, in the order of the list.",
+    responses={
+        200: ResponseSpec(bytes, description="The results.", media_type=NDJSON, generate_examples=False),
+        **problems(400, 401, 403, 413, 429),
+    },
+    status_code=200,
+    request_max_body_size=_SMALL_BODY,
+)
+async def import_list(request: AnyRequest, state: State, data: ImportWanted) -> ASGIApp:
+    """Answer a stream of results."""
+    client = require(request, Scope.UPLOAD)
+    refuse_query(query_of(request))
+    settings: Settings = state.settings
+    if not 0 < len(data.urls) <= settings.max_batch:
+        raise Problem(
+            413 if data.urls else 400, "too-many-urls" if data.urls else "invalid-parameter",
+            "There are too many URLs, or none.", parameter="urls", given=len(data.urls),
+            allowed=f"1 to {settings.max_batch} URLs",
+        )  # fmt: skip
+    options = Options(
+        data.visibility,
+        expiry(data.expires) if data.expires is not None else None,
+        checked_labels(data.labels),
+        metadata(data.metadata),
+    )
+    works = [({"url": url}, partial(_import, state, client, url, options)) for url in data.urls]
+    items = results(works, state.library.pool.workers)
+    return Streamed(as_ndjson(items, lambda result: result.document), NDJSON, ExitStack())
+
+
+@post(
+    "/tickets",
+    tags=["access"],
+    summary="Make an upload ticket",
+    description="Whoever has the ticket's URL, a browser say, can upload there once, without a key: one request, up to"
+    " `max_bytes`, within `expires_in` seconds. What the ticket says of the images is settled.",
+    responses=problems(400, 401, 403, 429),
+    status_code=201,
+    request_max_body_size=_SMALL_BODY,
+)
+async def make_ticket(request: AnyRequest, state: State, data: TicketWanted) -> TicketDocument:
+    """Answer a new ticket for the owner of the key."""
+    client = require(request, Scope.UPLOAD)
+    refuse_query(query_of(request))
+    signer = signer_of(state)
+    settings: Settings = state.settings
+    most = settings.max_upload_bytes * settings.max_upload_parts
+    for name, given, largest in (
+        ("max_bytes", data.max_bytes, most),
+        ("expires_in", data.expires_in, _LONGEST_TICKET),
+    ):
+        if not 0 < given <= largest:
+            raise Problem(
+                400, "invalid-parameter", f"{name} is out of its range.", parameter=name, given=given,
+                allowed=f"1 to {largest}",
+            )  # fmt: skip
+    now = time.time()
+    ticket = Ticket(
+        str(uuid.uuid4()),
+        client.principal.owner,
+        client.principal.key_id,
+        data.max_bytes,
+        int(now) + data.expires_in,
+        data.visibility,
+        round(expiry(data.expires) - now) if data.expires is not None else None,
+        checked_labels(data.labels),
+        metadata(data.metadata),
+    )
+    url = f"/storage/?{urlencode({TICKET: signer.issue(ticket)})}"
+    return TicketDocument(url, date_text(ticket.until) or "", ticket.max_bytes)
+
+
+def signer_of(state: State) -> Signer:
+    """Return what signs requests and tickets.
+
+    Raises:
+        Problem: There is no signing key.
+    """
+    signer: Signer = state.signer
+    if not signer.can_sign:
+        raise Problem(403, "no-signing-key", "This deployment has no signing key, so that nothing can be signed.")
+    return signer
+
+
+async def _upload(request: AnyRequest, state: State, filename: str | None) -> Response[Any]:
+    library: ImageLibrary = state.library
+    query = query_of(request)
+    ticket = await _ticket(state, query)
+    if ticket:
+        refuse_query(query, (TICKET,), "The ticket has settled that.")
+        principal = Principal(ticket.owner, frozenset((Scope.UPLOAD,)), ticket.key_id)
+        client = Client(principal, client_of(request).address)
+    else:
+        client = require(request, Scope.UPLOAD)
+        refuse_query(query, (*UPLOAD_OPTIONS, URL))
+    options = _options_of(ticket) if ticket else upload_options(pair for pair in query if pair[0] != URL)
+    library.catalogue.owners.admit(await library.catalogue.owners.get(client.principal.owner), 1, 0)
+    urls = [value for name, value in query if name == URL]
+    with ExitStack() as files:
+        if urls:
+            uploads = []
+        else:
+            texts = () if ticket else (*UPLOAD_OPTIONS, URL)
+            most = ticket.max_bytes if ticket else None
+            received = await state.ingest.receive(request, files, filename, texts=texts, most=most)
+            uploads = received.uploads
+            urls = [value for name, value in received.texts if name == URL]
+            own = [pair for pair in received.texts if pair[0] != URL]
+            if own:
+                options = upload_options([*(pair for pair in query if pair[0] != URL), *own])
+        _check_count(len(uploads) + len(urls), state.settings)
+        for url in urls:
+            uploads.append(await unless_disconnected(request.receive, state.ingest.fetch(url, files)))
+        async with state.rates.rendering(client):
+            work = library.add(client, uploads, options, ticket)
+            records = await unless_disconnected(request.receive, work)
+    if _prefers_json(request):
+        documents = [OwnImageRecord.of_own(record, state.settings.visibility) for record in records]
+        return Response(documents if len(documents) > 1 else documents[0], media_type=MediaType.JSON, status_code=200)
+    text = "\n".join(record.reference for record in records)
+    return Response(text, media_type=MediaType.TEXT, status_code=200)
+
+
+async def _ticket(state: State, query: list[tuple[str, str]]) -> Ticket | None:
+    """Return the ticket that a request has, if it has one.
+
+    Raises:
+        Problem: It is not valid.
+    """
+    given = [value for name, value in query if name == TICKET]
+    if not given:
+        return None
+    library: ImageLibrary = state.library
+    signer: Signer = state.signer
+    try:
+        if len(given) > 1:
+            raise BadSignature("There are two tickets.")
+        ticket = signer.redeem(given[0])
+        key = await library.catalogue.keys.get(ticket.key_id) if ticket.key_id else None
+        if ticket.key_id and not (key and key.is_active):
+            raise BadSignature("The key that the ticket was made with is not valid any more.")
+        if await library.records.is_used(ticket.id):
+            raise BadSignature("The ticket has been used.")
+    except BadSignature as error:
+        raise Problem(403, "bad-ticket", str(error), parameter=TICKET) from None
+    return ticket
+
+
+def _options_of(ticket: Ticket) -> Options:
+    expires_at = time.time() + ticket.lifetime if ticket.lifetime is not None else None
+    return Options(ticket.visibility, expires_at, ticket.labels, ticket.metadata or {})
+
+
+def _check_count(count: int, settings: Settings) -> None:
+    if count > settings.max_upload_parts:
+        raise Problem(
+            413, "too-many-parts", "There are too many images.", parameter="data", given=count,
+            allowed=settings.max_upload_parts,
+        )  # fmt: skip
+
+
+async def _import(state: State, client: Client, url: str, options: Options) -> Result:
+    library: ImageLibrary = state.library
+    ingest: Ingest = state.ingest
+    with ExitStack() as files:
+        fetched = await ingest.fetch(url, files)
+        async with state.rates.rendering(client):
+            (record,) = await library.add(client, [fetched], options)
+    return Result({"reference": record.reference, "bytes": record.blob.bytes, "format": record.blob.info.format})
+
+
+def _prefers_json(request: AnyRequest) -> bool:
+    return request.accept.best_match(["text/plain", "application/json"]) == "application/json"
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        uuid.UUID(text)
+    except ValueError:
+        return False
+    return True

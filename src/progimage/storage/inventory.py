@@ -1,0 +1,192 @@
+"""The inventory: which blobs the store has, and what is known of each."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from progimage.engine import ImageInfo, Ladder, Step
+from progimage.storage.database import Database
+from progimage.storage.schema import blobs, images
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """An original's bytes.
+
+    Attributes:
+        sha256: Their name, in hexadecimal digits.
+        bytes: How many there are.
+        info: What the image is like.
+        ladder: Its smaller copies, if it has any.
+    """
+
+    sha256: str
+    bytes: int
+    info: ImageInfo
+    ladder: Ladder | None = None
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """Its smaller copies, the largest first."""
+        return self.ladder.steps if self.ladder else ()
+
+    @property
+    def names(self) -> list[str]:
+        """What it and its smaller copies are called in the store."""
+        return [self.sha256, *map(self.step_name, self.steps)]
+
+    def step_name(self, step: Step) -> str:
+        """Return what a step of the ladder is called in the store."""
+        return f"{self.sha256}-{step.side}"
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """How much is kept.
+
+    Attributes:
+        images: How many references there are.
+        bytes: Of their originals; those that several refer to count once.
+        ladder_bytes: Of the smaller copies.
+        damaged: How many blobs were found damaged and could not be restored.
+    """
+
+    images: int
+    bytes: int
+    ladder_bytes: int
+    damaged: int
+
+
+class Inventory:
+    """The blobs that there are.
+
+    Args:
+        database: Where they are listed.
+    """
+
+    def __init__(self, database: Database) -> None:
+        """Keep the database."""
+        self._database = database
+
+    async def stored(self, sha256: str, owner: str) -> Blob | None:
+        """Return what is known of a blob that is stored durably and of which an owner has an image.
+
+        What others have is not told: from how fast an upload is, nobody shall learn what they have.
+        """
+        return await asyncio.to_thread(self._stored, sha256, owner)
+
+    async def claim(self, blob: Blob) -> bool:
+        """Announce that a blob is about to be used, so that it is not swept away.
+
+        Returns:
+            Whether it is already stored durably.
+        """
+        return await asyncio.to_thread(self._claim, blob)
+
+    async def reclaim(self, unused_for: float, delete: Callable[[Blob], None]) -> int:
+        """Remove the blobs that no record refers to.
+
+        A row stays locked while its bytes are deleted, so that an upload of the same bytes waits, and then stores
+        them again.
+
+        Args:
+            unused_for: For how many seconds at least, counted from the last claim or removal.
+            delete: Removes the bytes of a blob; it may find them gone already.
+
+        Returns:
+            How many were removed.
+        """
+        return await asyncio.to_thread(self._reclaim, unused_for, delete)
+
+    async def unchecked(self, since: float, most: int) -> list[Blob]:
+        """Return blobs whose bytes were not checked since a time (seconds since 1970), the longest ago first."""
+        return await asyncio.to_thread(self._unchecked, since, most)
+
+    async def checked(self, sha256: str, *, damaged: bool) -> None:
+        """Note that a blob's bytes were checked just now, and what was found."""
+        await asyncio.to_thread(self._update, sha256, checked_at=time.time(), damaged=damaged)
+
+    async def without_ladder(self, sha256: str) -> None:
+        """Note that a blob has no smaller copies any more."""
+        await asyncio.to_thread(self._update, sha256, ladder=None, ladder_bytes=0)
+
+    async def totals(self) -> Totals:
+        """Return how much is kept."""
+        return await asyncio.to_thread(self._totals)
+
+    def _stored(self, sha256: str, owner: str) -> Blob | None:
+        own = sa.exists().where(images.c.sha256 == sha256, images.c.owner == owner)
+        query = sa.select(blobs).where(blobs.c.sha256 == sha256, blobs.c.stored, own)
+        with self._database.reading() as connection:
+            row = connection.execute(query).first()
+        return blob_of(row) if row else None
+
+    def _claim(self, blob: Blob) -> bool:
+        now = time.time()
+        touch = sa.update(blobs).where(blobs.c.sha256 == blob.sha256).values(touched_at=now).returning(blobs.c.stored)
+        with self._database.writing() as connection:
+            row = connection.execute(touch).first()
+            if row:
+                return bool(row.stored)
+            values = {
+                "format": blob.info.format,
+                "info": msgspec.json.encode(blob.info).decode(),
+                "ladder": msgspec.json.encode(blob.ladder).decode() if blob.ladder else None,
+                "ladder_bytes": blob.ladder.bytes if blob.ladder else 0,
+            }
+            connection.execute(
+                sa.insert(blobs).values(
+                    sha256=blob.sha256, bytes=blob.bytes, stored=False, touched_at=now, checked_at=now, **values
+                )
+            )
+            return False
+
+    def _reclaim(self, unused_for: float, delete: Callable[[Blob], None]) -> int:
+        unused = (blobs.c.touched_at < time.time() - unused_for) & ~sa.exists().where(images.c.sha256 == blobs.c.sha256)
+        with self._database.reading() as connection:
+            candidates = connection.execute(sa.select(blobs.c.sha256).where(unused)).scalars().all()
+        removed = 0
+        for sha256 in candidates:
+            with self._database.writing() as connection:
+                locked = sa.select(blobs).where(blobs.c.sha256 == sha256, unused).with_for_update()
+                row = connection.execute(locked).first()
+                if row:
+                    delete(blob_of(row))
+                    connection.execute(sa.delete(blobs).where(blobs.c.sha256 == sha256))
+                    removed += 1
+        return removed
+
+    def _unchecked(self, since: float, most: int) -> list[Blob]:
+        query = (
+            sa.select(blobs)
+            .where(blobs.c.stored, blobs.c.checked_at < since)
+            .order_by(blobs.c.checked_at, blobs.c.sha256)
+            .limit(most)
+        )
+        with self._database.reading() as connection:
+            return [blob_of(row) for row in connection.execute(query)]
+
+    def _update(self, sha256: str, **values: Any) -> None:
+        with self._database.writing() as connection:
+            connection.execute(sa.update(blobs).where(blobs.c.sha256 == sha256).values(**values))
+
+    def _totals(self) -> Totals:
+        used = sa.exists().where(images.c.sha256 == blobs.c.sha256)
+        sums = [sa.func.coalesce(sa.func.sum(column), 0) for column in (blobs.c.bytes, blobs.c.ladder_bytes)]
+        damaged = sa.select(sa.func.count()).select_from(blobs).where(blobs.c.damaged)
+        live = sa.select(sa.func.count()).select_from(images).where(images.c.deleted_at.is_(None))
+        with self._database.reading() as connection:
+            count = connection.execute(live).scalar_one()
+            originals, ladders = connection.execute(sa.select(*sums).where(used)).one()
+            return Totals(int(count), int(originals), int(ladders), int(connection.execute(damaged).scalar_one()))
+
+
+def blob_of(row: Any) -> Blob:
+    """Make a blob of a row of its table, or of one that is joined with it."""
+    info = msgspec.json.decode(row.info, type=ImageInfo)
+    return Blob(row.sha256, row.bytes, info, msgspec.json.decode(row.ladder, type=Ladder) if row.ladder else None)

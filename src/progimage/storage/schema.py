@@ -1,0 +1,82 @@
+"""The tables of the database."""
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+blobs = sa.Table(
+    "blobs",
+    metadata,
+    sa.Column("sha256", sa.String(64), primary_key=True),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.Column("format", sa.String(20), nullable=False, server_default=""),
+    sa.Column("info", sa.Text, nullable=False),
+    sa.Column("ladder", sa.Text),
+    sa.Column("ladder_bytes", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("stored", sa.Boolean, nullable=False),
+    sa.Column("touched_at", sa.Float, nullable=False, index=True),
+    sa.Column("checked_at", sa.Float, nullable=False, server_default="0", index=True),
+    sa.Column("damaged", sa.Boolean, nullable=False, server_default=sa.false()),
+)
+images = sa.Table(
+    "images",
+    metadata,
+    sa.Column("reference", sa.String(36), primary_key=True),
+    sa.Column("sha256", sa.String(64), sa.ForeignKey("blobs.sha256"), nullable=False, index=True),
+    sa.Column("owner", sa.String(64), nullable=False, server_default="default"),
+    sa.Column("filename", sa.Text),
+    sa.Column("uploaded_at", sa.Float, nullable=False),
+    sa.Column("visibility", sa.String(10)),
+    sa.Column("expires_at", sa.Float, index=True),
+    sa.Column("deleted_at", sa.Float, index=True),
+    sa.Column("held", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("metadata", sa.Text),
+    sa.Index("ix_images_owner", "owner", "uploaded_at", "reference"),
+)
+labels = sa.Table(
+    "labels",
+    metadata,
+    sa.Column("reference", sa.String(36), sa.ForeignKey("images.reference", ondelete="CASCADE"), primary_key=True),
+    sa.Column("label", sa.String(100), primary_key=True, index=True),
+)
+owners = sa.Table(
+    "owners",
+    metadata,
+    sa.Column("owner", sa.String(64), primary_key=True),
+    sa.Column("images", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("bytes", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("max_images", sa.BigInteger),
+    sa.Column("max_bytes", sa.BigInteger),
+    sa.Column("retention_seconds", sa.BigInteger),
+)
+api_keys = sa.Table(
+    "api_keys",
+    metadata,
+    sa.Column("id", sa.String(16), primary_key=True),
+    sa.Column("owner", sa.String(64), nullable=False, index=True),
+    sa.Column("name", sa.String(100), nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("scopes", sa.String(100), nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("expires_at", sa.Float),
+    sa.Column("revoked_at", sa.Float),
+)
+used_tickets = sa.Table(
+    "used_tickets",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("expires_at", sa.Float, nullable=False, index=True),
+)
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+    sa.Column("at", sa.Float, nullable=False, index=True),
+    sa.Column("action", sa.String(40), nullable=False),
+    sa.Column("owner", sa.String(64)),
+    sa.Column("key_id", sa.String(16)),
+    sa.Column("address", sa.String(64)),
+    sa.Column("reference", sa.String(36), index=True),
+    sa.Column("detail", sa.Text, nullable=False, server_default="{}"),
+    sa.Index("ix_audit_owner", "owner", "id"),
+)
