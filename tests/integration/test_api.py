@@ -98,7 +98,7 @@ def test_refuses_forms_without_data(server: Server) -> None:
     )
     problem(half, 400)
     problem(server.client.put("/storage/", content=b"x", headers={"content-type": "multipart/mixed; boundary=b"}), 400)
-    assert problem(server.client.put("/storage/?expires=1", content=PHOTO), 400)["parameter"] == "expires"
+    assert problem(server.client.put("/storage/?expiry=1", content=PHOTO), 400)["parameter"] == "expiry"
 
 
 def test_unknown_and_unwritable_formats(server: Server) -> None:
@@ -133,7 +133,7 @@ def test_slashes(server: Server) -> None:
 
 def test_methods(server: Server) -> None:
     reference = server.put(PHOTO)
-    for method, path in (("PATCH", f"/storage/{reference}"), ("GET", "/storage/"), ("POST", f"/storage/{reference}")):
+    for method, path in (("PATCH", "/storage/"), ("DELETE", "/storage/"), ("POST", f"/storage/{reference}")):
         response = server.client.request(method, path)
         problem(response, 405)
         assert response.headers["allow"]

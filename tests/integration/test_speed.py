@@ -4,11 +4,12 @@ import asyncio
 import hashlib
 import json
 import os
-import sqlite3
 import threading
 import time
 from pathlib import Path
 
+import alembic.command
+import alembic.config
 import httpx
 import pytest
 
@@ -16,7 +17,8 @@ from progimage.access import Client, Signer
 from progimage.access.principal import EVERYBODY
 from progimage.engine import Limits
 from progimage.library import ImageLibrary, Upload
-from progimage.storage import Blob, Catalogue, Changes, RenditionCache, Spool, open_blob_store
+from progimage.storage import Blob, Catalogue, Changes, RenditionCache, Spool, migrations, open_blob_store
+from progimage.storage.database import make_engine
 from progimage.storage.migrations import migrate
 from progimage.workers import Busy, Sandbox, WorkerPool
 from tests.integration.server import Server, serving
@@ -54,7 +56,7 @@ def test_a_missing_step_is_no_loss(data_dir: Path) -> None:
 
 
 def test_the_ladder_goes_with_its_original(data_dir: Path) -> None:
-    with serving(data_dir, orphan_grace_seconds=1, sweep_seconds=1) as server:
+    with serving(data_dir, orphan_grace_seconds=1, sweep_seconds=1, undelete_seconds=0) as server:
         reference = server.put(PHOTOGRAPH)
         assert len(blobs(data_dir)) == 3
         assert server.client.delete(f"/storage/{reference}").status_code == 204
@@ -74,14 +76,21 @@ def test_without_ladder(data_dir: Path) -> None:
 def test_images_of_an_earlier_version_have_no_ladder_and_stay(data_dir: Path) -> None:
     with serving(data_dir, ladder=False) as server:
         reference = server.put(PHOTOGRAPH)
-    with sqlite3.connect(data_dir / "progimage.sqlite") as database:  # as the first version left it
-        database.execute("ALTER TABLE blobs DROP COLUMN ladder")
-        database.execute("ALTER TABLE blobs DROP COLUMN ladder_bytes")
-        database.execute("UPDATE alembic_version SET version_num = '0001'")
+    downgrade(f"sqlite:///{data_dir / 'progimage.sqlite'}", "0001")  # as the first version left it
     with serving(data_dir) as server:
         assert server.get(reference).content == PHOTOGRAPH
+        assert server.client.get("/account").json()["images"] == 1
+        assert server.client.get("/storage/?format=jpeg").json()["images"][0]["reference"] == reference
         assert open_bytes(server.get(f"{reference}.webp?width=300").content).width == 300
         assert server.get(f"{server.put(PHOTOGRAPH)}.webp?width=200").status_code == 200
+
+
+def downgrade(url: str, revision: str) -> None:
+    config = alembic.config.Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    with make_engine(url).connect() as connection:
+        config.attributes["connection"] = connection.execution_options(writes=True)
+        alembic.command.downgrade(config, revision)
 
 
 CHANGING = {"date", "x-request-id"}

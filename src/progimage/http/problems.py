@@ -124,6 +124,8 @@ def to_problem(error: Exception) -> Problem:
 
 def _of_http(error: HTTPException) -> Problem:
     status = HTTPStatus(error.status_code)
+    if status == HTTPStatus.BAD_REQUEST:
+        return _bad_body(f"{error.detail}.")
     headers = {str(name): str(value) for name, value in (error.headers or {}).items()}
     detail = {404: "There is nothing at this path.", 405: "This path does not take this method."}
     return Problem(status, status.phrase.lower().replace(" ", "-"), detail.get(status, error.detail), headers=headers)
@@ -139,8 +141,15 @@ def _of_validation(error: ValidationException) -> Problem:
     """Say which field of a JSON body, or which parameter, is at fault."""
     faults: Any = error.extra if isinstance(error.extra, list) else []
     first = faults[0] if faults else {}
-    detail = "; ".join(fault.get("message", "") for fault in faults) or error.detail
-    return Problem(400, "invalid-parameter", detail, parameter=first.get("key") or "body")
+    key, detail = first.get("key", "data"), "; ".join(fault.get("message", "") for fault in faults)
+    if key != "data":
+        return Problem(400, "invalid-parameter", detail, parameter=key)
+    missing = not faults or detail == "'data'"  # so it is told of a handler's `data` without a body
+    return _bad_body("The body is missing." if missing else f"{detail}.")
+
+
+def _bad_body(detail: str) -> Problem:
+    return Problem(400, "invalid-body", detail, parameter="body", allowed="JSON as /docs describes it")
 
 
 def _unavailable(kind: str, detail: str, retry_after: int = 1) -> Problem:
