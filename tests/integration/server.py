@@ -30,13 +30,15 @@ class Server:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        environment = dict(os.environ) | {f"PROGIMAGE_{name.upper()}": str(value) for name, value in settings.items()}
+        self.environment = dict(os.environ) | {
+            f"PROGIMAGE_{name.upper()}": str(value) for name, value in settings.items()
+        }
         if python_path:
-            environment["PYTHONPATH"] = str(python_path)
+            self.environment["PYTHONPATH"] = str(python_path)
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 [PROGIMAGE, "serve", "--port", str(self.port), "--data-dir", str(data_dir)],
-                env=environment,
+                env=self.environment,
                 stderr=log,
                 start_new_session=True,
             )
@@ -65,6 +67,19 @@ class Server:
 
     def get(self, path: str, **options: object) -> httpx.Response:
         return self.client.get(f"/storage/{path}", **options)
+
+    def command(self, *arguments: str) -> str:
+        """Run another command of the same deployment, and return what it prints."""
+        environment = self.environment | {"PROGIMAGE_DATA_DIR": str(self.data_dir)}
+        done = subprocess.run([PROGIMAGE, *arguments], env=environment, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def as_owner(self, owner: str, *scopes: str) -> httpx.Client:
+        """A client with a new key of an owner, for all but administration unless scopes are given."""
+        options = [option for scope in scopes for option in ("--scope", scope)]
+        key = self.command("keys", "create", "--owner", owner, *options)
+        return httpx.Client(base_url=self.url, timeout=60, headers={"authorization": f"Bearer {key}"})
 
     def stop(self) -> int:
         """SIGTERM, and wait."""

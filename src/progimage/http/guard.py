@@ -93,7 +93,12 @@ class Guard:
             await send_problem(scope, guarded.send, self._refusal(error), self._cors_headers(scope))
         else:
             scope[CLIENT] = client
-            await self._app(scope, guarded.receive if scope["method"] in WITH_BODY else receive, guarded.send)
+            try:
+                await self._app(scope, guarded.receive if scope["method"] in WITH_BODY else receive, guarded.send)
+            except Exception:
+                if not guarded.gave_up:
+                    raise
+                log.info("the client took nothing of the answer for too long", path=scope["path"])
         if guarded.status in _REFUSALS:
             await self._refusals.note(client, scope["method"], scope["path"], guarded.status)
 
@@ -136,15 +141,17 @@ class _Guarded:
 
     Attributes:
         status: Of the answer; 0 before there is one.
+        gave_up: The client took nothing of the answer for too long.
     """
 
-    __slots__ = ("_deadline", "_idle", "_receive", "_scope", "_send", "_whole", "status")
+    __slots__ = ("_deadline", "_idle", "_receive", "_scope", "_send", "_whole", "gave_up", "status")
 
     def __init__(self, scope: Any, receive: Receive, send: Send, idle: float, upload: float) -> None:
         self._scope, self._receive, self._send, self._idle = scope, receive, send, idle
         self._deadline = time.monotonic() + upload
         self._whole = False
         self.status = 0
+        self.gave_up = False
 
     async def receive(self) -> Any:
         """Receive a message; the body has to arrive in time.
@@ -173,8 +180,12 @@ class _Guarded:
             message["headers"] = [*message["headers"], *_HEADERS, *self._more(message["headers"])]
             await self._send(message)
         elif message.get("more_body"):
-            async with asyncio.timeout(self._idle):
-                await self._send(message)
+            try:
+                async with asyncio.timeout(self._idle):
+                    await self._send(message)
+            except TimeoutError:
+                self.gave_up = True
+                raise
         else:
             await self._send(message)
 

@@ -1,0 +1,472 @@
+"""Who may do what, through the real server, with two owners and somebody without a key."""
+
+import base64
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import httpx
+import pytest
+
+from progimage.access import Signer
+from tests import pictures
+from tests.integration.server import Server, serving
+
+PNG = pictures.BY_MODE["RGB"]()
+SIGNING_KEYS = ["the newest of the signing keys", "one that is on its way out"]
+PRESETS = '{"thumb": "width=20"}'
+
+
+@dataclass
+class House:
+    """A deployment with keys, two owners, an administrator, and a client without a key."""
+
+    server: Server
+    alice: httpx.Client
+    bob: httpx.Client
+    admin: httpx.Client
+    nobody: httpx.Client
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    settings = {
+        "access": "keys",
+        "signing_keys": f'["{SIGNING_KEYS[0]}", "{SIGNING_KEYS[1]}"]',
+        "presets": PRESETS,
+        "workers": 2,
+    }
+    with serving(tmp_path_factory.mktemp("house") / "data", **settings) as server:
+        clients = server.as_owner("alice"), server.as_owner("bob"), server.as_owner("root", "admin")
+        yield House(server, *clients, server.client)
+
+
+def put(client: httpx.Client, data: bytes = PNG, **options: str) -> str:
+    answer = client.put("/storage/", content=data, params=options)
+    assert answer.status_code == 200, answer.text
+    return answer.text
+
+
+def kind(answer: httpx.Response) -> tuple[int, str]:
+    return answer.status_code, answer.json()["type"].rpartition(":")[2]
+
+
+EVERYTHING = [
+    ("PUT", "/storage/"),
+    ("POST", "/storage/"),
+    ("GET", "/storage/"),
+    ("PATCH", "/storage/{reference}"),
+    ("DELETE", "/storage/{reference}"),
+    ("POST", "/storage/{reference}/undelete"),
+    ("POST", "/storage/renditions"),
+    ("POST", "/storage/import"),
+    ("POST", "/transform.png"),
+    ("POST", "/info"),
+    ("POST", "/tickets"),
+    ("POST", "/sign"),
+    ("GET", "/account"),
+    ("GET", "/keys"),
+    ("POST", "/keys"),
+    ("DELETE", "/keys/x"),
+    ("POST", "/keys/x/rotate"),
+    ("GET", "/owners"),
+    ("PUT", "/owners/alice"),
+    ("GET", "/audit"),
+]
+BODIES = {
+    "/storage/{reference}": {},
+    "/storage/renditions": {"references": [], "extension": "png"},
+    "/storage/import": {"urls": ["http://example.org"]},
+    "/tickets": {"max_bytes": 1},
+    "/sign": {"url": "/storage/x"},
+    "/keys": {"owner": "x", "scopes": ["read"]},
+    "/keys/x/rotate": {},
+    "/owners/alice": {},
+}
+
+
+def ask(client: httpx.Client, method: str, path: str, reference: str) -> httpx.Response:
+    body = (
+        {"json": BODIES[path]}
+        if path in BODIES and method != "DELETE"
+        else {"content": PNG if method != "GET" else b""}
+    )
+    return client.request(method, path.format(reference=reference), **body)
+
+
+def test_without_a_key_nothing_but_public_reading(house: House) -> None:
+    reference = put(house.alice)
+    for method, path in EVERYTHING:
+        answer = ask(house.nobody, method, path, reference)
+        assert kind(answer) == (401, "key-needed"), (method, path, answer.text)
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+    assert house.nobody.get(f"/storage/{reference}").content == PNG
+    assert house.nobody.get(f"/storage/{reference}.webp?width=10").status_code == 200
+    assert set(house.nobody.get(f"/storage/{reference}/info").json()).isdisjoint({"owner", "labels", "metadata"})
+    for path in ("/formats", "/healthz", "/readyz", "/metrics", "/docs", "/docs/openapi.json"):
+        assert house.nobody.get(path).status_code == 200
+
+
+NEEDED = {
+    "upload": {("PUT", "/storage/"), ("POST", "/storage/"), ("PATCH", "/storage/{reference}"), ("POST", "/tickets"),
+               ("POST", "/storage/import")},
+    "read": {("GET", "/storage/"), ("POST", "/sign")},
+    "delete": {("DELETE", "/storage/{reference}"), ("POST", "/storage/{reference}/undelete")},
+    "transform": {("POST", "/storage/renditions"), ("POST", "/transform.png"), ("POST", "/info")},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("scope", NEEDED)
+def test_a_key_allows_what_its_scopes_say(house: House, scope: str) -> None:
+    client = house.server.as_owner("carol", scope)
+    for method, path in EVERYTHING:
+        if path == "/account":
+            continue  # for every key
+        answer = ask(client, method, path, "00000000-0000-4000-8000-000000000000")
+        if (method, path) in NEEDED[scope]:
+            assert answer.status_code not in (401, 403) or kind(answer)[1] == "url-not-allowed", (path, answer.text)
+        else:
+            assert kind(answer) == (403, "scope-missing"), (method, path, answer.text)
+
+
+@pytest.mark.parametrize("visibility", ["public", "signed", "key"])
+def test_an_owner_does_not_get_at_anothers(house: House, visibility: str) -> None:
+    reference = put(house.alice, visibility=visibility, label="secret", expires="1h")
+    unknown = "00000000-0000-4000-8000-000000000000"
+    reads = ["", ".webp?width=9", ".png", "/info", "/placeholder", "/palette"]
+    for client in (house.bob, house.nobody):
+        for tail in reads:
+            answer = client.get(f"/storage/{reference}{tail}")
+            if visibility == "public":
+                assert answer.status_code == 200
+                continue
+            other = client.get(f"/storage/{unknown}{tail}")
+            assert kind(answer) == kind(other) == (404, "unknown-reference")
+            assert answer.text.replace(reference, unknown) == other.text
+            assert {n for n in answer.headers if n != "date"} == {n for n in other.headers if n != "date"}
+    for method, path in (("PATCH", ""), ("DELETE", ""), ("DELETE", "?permanently"), ("POST", "/undelete")):
+        body = {"json": {"labels": []}} if method == "PATCH" else {}
+        answer = house.bob.request(method, f"/storage/{reference}{path}", **body)
+        assert kind(answer) == (404, "unknown-reference")
+    assert reference not in house.bob.get("/storage/").text
+    assert kind(house.bob.get("/storage/?owner=alice")) == (403, "not-allowed")
+    assert kind(house.bob.post("/sign", json={"url": f"/storage/{reference}"})) == (404, "unknown-reference")
+    results = house.bob.post("/storage/renditions", json={"references": [reference], "extension": "gif"}).json()
+    assert results["status"] == (200 if visibility == "public" else 404)
+    assert house.alice.get(f"/storage/{reference}").content == PNG
+    assert house.alice.get(f"/storage/{reference}/info").json()["labels"] == ["secret"]
+    assert reference in house.alice.get("/storage/").text and reference in house.admin.get("/storage/?owner=alice").text
+
+
+def test_a_private_image_is_nobodys_watermark(house: House) -> None:
+    mine, theirs = put(house.bob), put(house.alice, visibility="key")
+    shown = put(house.alice)
+    for client, base in ((house.bob, mine), (house.nobody, shown)):
+        for parameter in ("watermark", "mask"):
+            for extension in ("png", "auto"):
+                answer = client.get(f"/storage/{base}.{extension}?{parameter}={theirs}")
+                assert kind(answer) == (400, "invalid-parameter") and answer.json()["parameter"] == parameter
+        pipeline = f'[{{"width": 9}}, {{"watermark": "{theirs}"}}]'
+        assert client.get(f"/storage/{base}.png", params={"ops": pipeline}).status_code == 400
+    assert house.bob.post(f"/transform.png?watermark={theirs}", content=PNG).status_code == 400
+    asked = {"references": [mine], "extension": "png", "queries": [f"watermark={theirs}"]}
+    assert house.bob.post("/storage/renditions", json=asked).json()["status"] == 400
+    assert kind(house.bob.post("/sign", json={"url": f"/storage/{mine}.png?watermark={theirs}"}))[0] == 400
+    assert house.alice.get(f"/storage/{shown}.png?watermark={theirs}").status_code == 200
+    # What the owner has had made is in the cache now, and still nobody else's.
+    assert house.nobody.get(f"/storage/{shown}.png?watermark={theirs}").status_code == 400
+
+
+def test_what_was_public_can_be_made_private_at_once(house: House) -> None:
+    reference = put(house.alice)
+    for _ in range(3):
+        assert house.nobody.get(f"/storage/{reference}").status_code == 200
+        assert house.nobody.get(f"/storage/{reference}.webp").status_code == 200
+    assert house.alice.patch(f"/storage/{reference}", json={"visibility": "key"}).status_code == 200
+    assert house.nobody.get(f"/storage/{reference}").status_code == 404
+    assert house.nobody.get(f"/storage/{reference}.webp").status_code == 404
+    for path in ("", ".webp"):
+        answer = house.alice.get(f"/storage/{reference}{path}")
+        assert answer.status_code == 200 and answer.headers["cache-control"].startswith("private")
+        assert house.nobody.get(f"/storage/{reference}{path}").status_code == 404
+    assert house.alice.patch(f"/storage/{reference}", json={"visibility": None}).json()["visibility"] == "public"
+    assert house.nobody.get(f"/storage/{reference}").headers["cache-control"].startswith("public")
+
+
+def test_every_way_to_give_a_key(house: House) -> None:
+    key = house.alice.headers["authorization"].removeprefix("Bearer ")
+    for pair in (("any name", key), (key, "")):
+        assert httpx.get(f"{house.server.url}/account", auth=pair).json()["owner"] == "alice"
+    for header in (
+        f"Bearer {key}x", f"Bearer {key[:-1]}", "Bearer", "Bearer x", "Basic x",
+        "Basic " + base64.b64encode(b"a:b").decode(), "Digest x",
+        f"bearer {'pgi_' + 'a' * 16 + '_' + 'b' * 43}", "Bearer pgi__", f"Bearer {key}\u00e9",
+    ):  # fmt: skip
+        answer = house.nobody.get("/account", headers={"authorization": header.encode("latin-1")})
+        assert kind(answer) == (401, "invalid-key"), header
+        assert answer.headers["www-authenticate"]
+    assert house.nobody.get("/account", headers={"authorization": f"bearer {key}"}).status_code == 200
+
+
+def test_keys_by_the_api(house: House) -> None:
+    made = house.admin.post(
+        "/keys", json={"owner": "dora", "name": "phone", "scopes": ["upload", "read"], "expires": "1h"}
+    )
+    assert made.status_code == 201 and made.headers["cache-control"] == "no-store"
+    document = made.json()
+    client = httpx.Client(base_url=house.server.url, headers={"authorization": f"Bearer {document['key']}"})
+    assert client.get("/account").json()["owner"] == "dora"
+    [listed] = house.admin.get("/keys?owner=dora").json()
+    assert listed["id"] == document["id"] and listed["active"] and "key" not in listed and "sha256" not in listed
+    newer = house.admin.post(f"/keys/{document['id']}/rotate", json={"grace_seconds": 3600}).json()
+    other = httpx.Client(base_url=house.server.url, headers={"authorization": f"Bearer {newer['key']}"})
+    assert client.get("/account").status_code == other.get("/account").status_code == 200
+    assert newer["scopes"] == ["read", "upload"]
+    assert house.admin.delete(f"/keys/{document['id']}").status_code == 204
+    assert kind(client.get("/account")) == (401, "invalid-key") and other.get("/account").status_code == 200
+    assert kind(house.admin.delete(f"/keys/{document['id']}")) == (404, "unknown-key")
+    at_once = house.admin.post(f"/keys/{newer['id']}/rotate", json={"grace_seconds": 0}).json()
+    assert other.get("/account").status_code == 401
+    assert house.nobody.get("/account", headers={"authorization": f"Bearer {at_once['key']}"}).status_code == 200
+    for wrong in (
+        {"owner": "../x", "scopes": ["read"]}, {"owner": "x", "scopes": []}, {"owner": "x", "scopes": ["fly"]},
+        {"owner": "x", "scopes": ["read"], "expires": "yesterday"}, {"owner": "x"}, {"bogus": 1},
+    ):  # fmt: skip
+        answer = house.admin.post("/keys", json=wrong)
+        assert answer.status_code == 400 and answer.json()["parameter"], wrong
+
+
+def test_keys_by_the_command_line(house: House) -> None:
+    client = house.server.as_owner("erin", "read")
+    id = client.headers["authorization"].split("_")[1]
+    assert client.get("/account").status_code == 200
+    assert id in house.server.command("keys", "list", "--owner", "erin")
+    newer = house.server.command("keys", "rotate", id, "--grace", "1h")
+    assert house.nobody.get("/account", headers={"authorization": f"Bearer {newer}"}).status_code == 200
+    house.server.command("keys", "revoke", id)
+    assert client.get("/account").status_code == 401  # the running server was told
+    stored = (house.server.data_dir / "progimage.sqlite").read_bytes()
+    for path in house.server.data_dir.glob("progimage.sqlite*"):
+        stored += path.read_bytes()
+    assert newer.split("_", 2)[2].encode() not in stored and newer.split("_")[1].encode() in stored
+
+
+def test_an_expired_key_ends(house: House) -> None:
+    key = house.server.command("keys", "create", "--owner", "fay", "--expires", "2")
+    ask_ = lambda: house.nobody.get("/account", headers={"authorization": f"Bearer {key}"}).status_code  # noqa: E731
+    assert ask_() == 200
+    time.sleep(2.1)
+    assert ask_() == 401
+
+
+def test_signed_requests(house: House) -> None:
+    reference = put(house.alice, visibility="signed")
+    hidden = put(house.alice, visibility="key")
+    for key in SIGNING_KEYS:
+        for tail, query in (
+            ("", []),
+            (".webp", [("width", "9")]),
+            ("/info", []),
+            ("/placeholder", []),
+            ("/palette", [("colors", "2")]),
+        ):
+            path = f"/storage/{reference}{tail}"
+            url = Signer([key]).sign(path, query, int(time.time()) + 60)
+            answer = house.nobody.get(url)
+            assert answer.status_code == 200, answer.text
+            assert house.nobody.get(url.replace(reference, put(house.alice, visibility="signed"))).status_code == 403
+            assert house.nobody.get(f"{url}&download=x").status_code == 403
+            assert house.nobody.get(path, params=query).status_code == 404
+            assert kind(house.nobody.delete(url))[0] in (403, 405)
+    url = Signer(SIGNING_KEYS).sign(f"/storage/{reference}", [], int(time.time()) + 60)
+    control = house.nobody.get(url).headers["cache-control"]
+    assert "immutable" not in control and 50 <= int(control.rpartition("max-age=")[2]) <= 60
+    assert house.nobody.head(url).status_code == 200
+    assert kind(house.nobody.get(Signer(["some other key, quite long"]).sign(f"/storage/{reference}", []))) == (
+        403,
+        "bad-signature",
+    )
+    assert house.nobody.get(Signer(SIGNING_KEYS).sign(f"/storage/{hidden}", [])).status_code == 404  # keys alone
+    brief = Signer(SIGNING_KEYS).sign(f"/storage/{reference}", [], int(time.time()) + 2)
+    assert house.nobody.get(brief).status_code == 200
+    time.sleep(3)
+    assert kind(house.nobody.get(brief)) == (403, "bad-signature")
+    assert (
+        house.nobody.delete(Signer(SIGNING_KEYS).sign(f"/storage/{reference}", [], method="DELETE")).status_code == 204
+    )
+    assert house.alice.get(f"/storage/{reference}").status_code == 404
+
+
+def test_signing_by_the_api_and_the_command_line(house: House) -> None:
+    reference = put(house.alice, visibility="signed")
+    signed = house.alice.post("/sign", json={"url": f"/storage/{reference}.webp?width=8", "expires_in": 60}).json()
+    assert house.nobody.get(signed["url"]).status_code == 200 and signed["expires_at"]
+    assert (
+        house.nobody.get(house.server.command("sign", f"/storage/{reference}.png", "--expires", "60")).status_code
+        == 200
+    )
+    for wrong in (
+        {"url": "/keys"}, {"url": f"/storage/{reference}", "method": "PUT"},
+        {"url": f"/storage/{reference}", "expires_in": 0}, {"url": f"/storage/{reference}.bogus"},
+        {"url": f"/storage/{reference}.png?bogus=1"},
+    ):  # fmt: skip
+        assert house.alice.post("/sign", json=wrong).status_code == 400, wrong
+
+
+def test_an_upload_ticket(house: House) -> None:
+    made = house.alice.post(
+        "/tickets", json={"max_bytes": len(PNG), "visibility": "key", "labels": ["form"], "expires": "1h"}
+    )
+    assert made.status_code == 201
+    url = made.json()["url"]
+    assert kind(house.nobody.put(url, content=PNG + b"x")) == (413, "body-too-large")
+    assert house.nobody.put(url, content=b"no image").status_code == 400  # neither has used it up
+    assert house.nobody.put(f"{url}&visibility=public", content=PNG).status_code == 400
+    answers = attack(lambda _: house.nobody.put(url, content=PNG), 8)
+    assert sorted(answer.status_code for answer in answers) == [200, *[403] * 7]
+    reference = next(answer.text for answer in answers if answer.status_code == 200)
+    info = house.alice.get(f"/storage/{reference}/info").json()
+    assert (
+        info["owner"] == "alice" and info["visibility"] == "key" and info["labels"] == ["form"] and info["expires_at"]
+    )
+    assert kind(house.nobody.put(url, content=PNG))[0] == 403
+    by_hand = house.server.command("ticket", "--owner", "bob", "--max-bytes", "100000", "--expires", "60")
+    reference = house.nobody.post(by_hand, files={"data": ("x.png", PNG)}).text
+    assert house.bob.get(f"/storage/{reference}/info").json()["owner"] == "bob"
+    for wrong in (
+        f"{url}x",
+        url[:-9],
+        "/storage/?ticket=",
+        "/storage/?ticket=a.b",
+        by_hand.replace("ticket=e", "ticket=f"),
+    ):
+        assert kind(house.nobody.put(wrong, content=PNG)) == (403, "bad-ticket")
+    brief = house.alice.post("/tickets", json={"max_bytes": 10_000, "expires_in": 1}).json()["url"]
+    time.sleep(2.1)
+    assert kind(house.nobody.put(brief, content=PNG)) == (403, "bad-ticket")
+
+
+def test_a_ticket_is_void_without_its_key(house: House) -> None:
+    client = house.server.as_owner("gina", "upload")
+    url = client.post("/tickets", json={"max_bytes": 100_000}).json()["url"]
+    house.server.command("keys", "revoke", client.headers["authorization"].split("_")[1])
+    assert kind(house.nobody.put(url, content=PNG)) == (403, "bad-ticket")
+
+
+def attack(work, times: int) -> list[httpx.Response]:
+    with ThreadPoolExecutor(times) as clients:
+        return list(clients.map(work, range(times)))
+
+
+def test_what_others_have_is_not_learned_from_an_upload(house: House) -> None:
+    data = pictures.saved(pictures.colour().resize((800, 600)), "PNG")
+    one, other = put(house.alice, data), put(house.bob, data)
+    etags = {
+        client.get(f"/storage/{reference}.webp").headers["etag"]
+        for client, reference in ((house.alice, one), (house.bob, other))
+    }
+    assert len(etags) == 2  # each has renditions of its own
+    hits = 'progimage_rendition_cache_hits_total{format="QOI"}'
+    house.alice.get(f"/storage/{one}.qoi")
+    house.bob.get(f"/storage/{other}.qoi")
+    assert hits not in house.nobody.get("/metrics").text  # bob's was rendered though alice's was there
+    assert len(list((house.server.data_dir / "blobs").glob("*/*"))) == len(
+        {p.name for p in (house.server.data_dir / "blobs").glob("*/*")}
+    )
+
+
+def test_refusals_and_deeds_are_in_the_audit_log(house: House) -> None:
+    reference = put(house.alice)
+    house.alice.patch(f"/storage/{reference}", json={"labels": ["x"]})
+    house.alice.delete(f"/storage/{reference}")
+    events = house.admin.get(f"/audit?reference={reference}").json()["events"]
+    assert [event["action"] for event in events] == ["delete", "change", "upload"]
+    key_id = house.alice.headers["authorization"].split("_")[1]
+    assert all(
+        event["owner"] == "alice" and event["key_id"] == key_id and event["address"] == "127.0.0.1" for event in events
+    )
+    client = house.server.as_owner("hugo", "read")
+    for _ in range(20):
+        assert client.delete(f"/storage/{reference}").status_code == 403
+    refused = house.admin.get("/audit?action=refused&owner=hugo").json()["events"]
+    assert len(refused) == 1 and refused[0]["detail"]["status"] == 403
+    lines = house.server.command("audit", "--action", "key-create", "--owner", "hugo", "--json")
+    assert "hugo" in lines and client.headers["authorization"].split("_", 2)[2] not in lines
+    first = house.admin.get("/audit?limit=2").json()
+    second = house.admin.get(f"/audit?limit=2&cursor={first['next']}").json()
+    ids = [event["id"] for event in first["events"] + second["events"]]
+    assert ids == sorted(ids, reverse=True) and len(set(ids)) == 4
+    assert kind(house.admin.get("/audit?cursor=bogus")) == (400, "invalid-parameter")
+
+
+def test_the_audit_log_is_append_only(house: House) -> None:
+    import sqlite3
+
+    put(house.alice)
+    with sqlite3.connect(house.server.data_dir / "progimage.sqlite") as database:
+        for statement in ("UPDATE audit SET owner = 'x'", "DELETE FROM audit"):
+            with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+                database.execute(statement)
+
+
+def test_no_secret_is_logged(house: House) -> None:
+    reference = put(house.alice, visibility="signed")
+    url = Signer(SIGNING_KEYS).sign(f"/storage/{reference}", [], int(time.time()) + 60)
+    ticket = house.alice.post("/tickets", json={"max_bytes": 9}).json()["url"]
+    house.nobody.get(url)
+    house.nobody.put(ticket, content=b"x")
+    time.sleep(0.5)  # lines are written five times a second
+    log = house.server.log()
+    key = house.alice.headers["authorization"].split("_", 2)[2]
+    for secret in (*SIGNING_KEYS, key, url.partition("signature=")[2], ticket.partition("ticket=")[2]):
+        assert secret not in log
+    for event in house.admin.get("/audit?limit=1000").json()["events"]:
+        assert key not in str(event) and "ticket=" not in str(event) and "signature=" not in str(event)
+
+
+def test_pages_of_other_origins_may_read_refusals(house: House) -> None:
+    headers = {"origin": "https://app.example", "authorization": "Bearer bad"}
+    answer = house.nobody.get("/account", headers=headers)
+    assert answer.status_code == 401 and answer.headers["access-control-allow-origin"] == "*"
+    asked = {
+        "origin": "https://app.example",
+        "access-control-request-method": "PATCH",
+        "access-control-request-headers": "authorization",
+    }
+    preflight = house.nobody.options("/storage/x", headers=asked)
+    assert preflight.status_code in (200, 204) and "PATCH" in preflight.headers["access-control-allow-methods"]
+    assert "authorization" in preflight.headers["access-control-allow-headers"].lower()
+
+
+def test_headers_that_keep_browsers_safe(house: House) -> None:
+    for path in ("/formats", "/docs", "/healthz", "/nothing", f"/storage/{put(house.alice)}"):
+        headers = house.nobody.get(path).headers
+        assert headers["x-content-type-options"] == "nosniff" and headers["referrer-policy"] == "no-referrer"
+        if not path.startswith("/storage"):
+            assert "default-src 'none'" in headers["content-security-policy"]
+    svg = house.nobody.get(f"/storage/{put(house.alice, pictures.SVG)}").headers["content-security-policy"]
+    assert "sandbox" in svg and "script-src" not in svg
+
+
+def test_open_access_on_loopback_has_no_administrator(server: Server) -> None:
+    reference = put(server.client)
+    assert server.client.get(f"/storage/{reference}/info").json()["owner"] == "default"
+    for path in ("/keys", "/owners", "/audit"):
+        assert kind(server.client.get(path)) == (401, "key-needed")
+    assert kind(server.client.patch(f"/storage/{reference}", json={"held": True})) == (401, "key-needed")
+    private = put(server.client, visibility="key")
+    stranger = server.as_owner("stranger")
+    assert (
+        stranger.get(f"/storage/{private}").status_code == 404
+        and server.client.get(f"/storage/{private}").status_code == 200
+    )
+    # An Authorization header that is for a proxy on the way does no harm.
+    assert server.client.get("/account", headers={"authorization": "Basic Zm9vOmJhcg=="}).status_code == 200
+
+
+def test_the_metrics_can_ask_for_a_token(tmp_path) -> None:
+    with serving(tmp_path / "data", metrics_token="of the monitoring", access="keys", workers=1) as server:
+        assert kind(server.client.get("/metrics")) == (401, "key-needed")
+        headers = {"authorization": "Bearer of the monitoring"}
+        assert "progimage_images" in server.client.get("/metrics", headers=headers).text
