@@ -152,9 +152,10 @@ class _Pinned(httpcore.AnyIOBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        loop = asyncio.get_running_loop()
         try:
-            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+            found = await asyncio.to_thread(
+                socket.getaddrinfo, host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
+            )
         except (OSError, UnicodeError) as error:
             raise FetchFailed("The host's name can't be resolved.") from error
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))

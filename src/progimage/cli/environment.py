@@ -46,10 +46,12 @@ def opened(settings: "Settings") -> "Iterator[tuple[Catalogue, Changes]]":
         ClickException: It can't be used.
     """
     from progimage.app import open_catalogue
+    from progimage.http.observability import set_up_logging
     from progimage.storage import Changes, DatabaseUnavailable
     from progimage.storage.durable import make_folder
     from progimage.storage.migrations import migrate
 
+    set_up_logging(settings.log_format, "warning")  # to standard error, apart from what is answered
     data = settings.data_dir.absolute()
     try:
         make_folder(data)
