@@ -419,6 +419,7 @@ class ImageLibrary:
         if await self.catalogue.inventory.claim(blob):
             if steps is not None:
                 await self.blobs.put(blob.sha256, upload.path)  # though it is there: see `Inventory.stored`
+                await self.catalogue.inventory.checked(blob.sha256, damaged=False)
             return
         if steps is None:  # it has been swept away since
             _, steps = await self._surveyed(upload, "", files, anew=True)

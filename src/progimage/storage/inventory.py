@@ -74,7 +74,7 @@ class Inventory:
         self._database = database
 
     async def stored(self, sha256: str, owner: str) -> Blob | None:
-        """Return what is known of a blob that is stored durably and of which an owner has an image.
+        """Return what is known of a blob that is stored durably and whole, and of which an owner has an image.
 
         What others have is not told: from how fast an upload is, nobody shall learn what they have.
         """
@@ -121,7 +121,7 @@ class Inventory:
 
     def _stored(self, sha256: str, owner: str) -> Blob | None:
         own = sa.exists().where(images.c.sha256 == sha256, images.c.owner == owner)
-        query = sa.select(blobs).where(blobs.c.sha256 == sha256, blobs.c.stored, own)
+        query = sa.select(blobs).where(blobs.c.sha256 == sha256, blobs.c.stored, ~blobs.c.damaged, own)
         with self._database.reading() as connection:
             row = connection.execute(query).first()
         return blob_of(row) if row else None
