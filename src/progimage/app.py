@@ -30,6 +30,7 @@ from progimage.http.observability import (
     POOL_WORKERS,
     LibraryWatcher,
     Observed,
+    count_death,
     forget_process,
     set_up_logging,
 )
@@ -139,7 +140,9 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
         readable=(spool.incoming,),
         writable=(spool.outgoing,),
     )
-    pool = WorkerPool(settings.workers_per_process, settings.queue, settings.task_seconds, sandbox, POOL_TASKS.set)
+    pool = WorkerPool(
+        settings.workers_per_process, settings.queue, settings.task_seconds, sandbox, POOL_TASKS.set, count_death
+    )
     POOL_WORKERS.set(settings.workers_per_process)
     library = ImageLibrary(
         open_catalogue(settings),

@@ -17,6 +17,10 @@ def read(path: str) -> int:
     return len(Path(path).read_bytes())
 
 
+def names(path: str) -> list[str]:
+    return os.listdir(path)
+
+
 def write(path: str) -> None:
     Path(path).write_bytes(b"x")
 
@@ -51,7 +55,7 @@ def ask(tmp_path: Path):
     readable.mkdir()
     writable.mkdir()
     (readable / "file").write_bytes(b"12345")
-    sandbox = Sandbox(1 << 30, 5, 1 << 20, (readable, Path(__file__).parents[2]), (writable,))  # it imports this file
+    sandbox = Sandbox(1 << 30, 5, 1 << 20, (readable,), (writable,), (Path(__file__).parents[2],))  # has this file
     pool = WorkerPool(1, 1, 5, sandbox)
 
     def run(function: Callable, *arguments: object) -> object:
@@ -75,6 +79,8 @@ def test_other_files_cannot(ask, tmp_path: Path) -> None:
     for function, *arguments in (
         (read, tmp_path / "secret"),
         (read, "/etc/passwd"),
+        (names, readable),  # where the files of other tasks are
+        (names, writable),
         (write, readable / "file"),
         (write, tmp_path / "elsewhere"),
         (make_link, readable / "file", writable / "second"),

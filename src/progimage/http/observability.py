@@ -42,6 +42,7 @@ RENDER_SECONDS = Histogram(
 CACHE_HITS = Counter("progimage_rendition_cache_hits_total", "Renditions answered from the cache.", ["format"])
 CACHE_MISSES = Counter("progimage_rendition_cache_misses_total", "Renditions that were rendered.", ["format"])
 POOL_TASKS = Gauge("progimage_pool_tasks", "Tasks running in a worker or waiting for one.", multiprocess_mode="livesum")
+WORKER_DEATHS = Counter("progimage_worker_deaths_total", "Workers that died of a task, and of what.", ["cause"])
 POOL_WORKERS = Gauge("progimage_pool_workers", "Worker processes.", multiprocess_mode="livesum")
 IMAGES = Gauge("progimage_images", "References that there are.", multiprocess_mode="mostrecent")
 BYTES_STORED = Gauge("progimage_bytes_stored", "Bytes of originals.", multiprocess_mode="mostrecent")
@@ -61,6 +62,11 @@ class LibraryWatcher:
         else:
             CACHE_MISSES.labels(format).inc()
             RENDER_SECONDS.labels(format).observe(seconds)
+
+
+def count_death(cause: str) -> None:
+    """Count a worker that died of a task."""
+    WORKER_DEATHS.labels(cause).inc()
 
 
 def metrics_text() -> bytes:

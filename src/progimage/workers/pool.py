@@ -67,6 +67,7 @@ class WorkerPool:
         task_seconds: After how many seconds a running task is stopped.
         sandbox: What the processes may do.
         observe: Is told how many tasks are running or waiting, whenever that changes.
+        mourn: Is told when a worker dies of a task, and of what: `time`, `crash` or `kill`.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class WorkerPool:
         task_seconds: float,
         sandbox: Sandbox,
         observe: Callable[[int], None] = lambda pending: None,
+        mourn: Callable[[str], None] = lambda cause: None,
     ) -> None:
         """Start the processes' fork server; the processes start with the first task."""
         self.workers = workers
@@ -84,7 +86,7 @@ class WorkerPool:
         self._pending = self._heavy = 0
         self._heavy_workers = max(1, workers - 1)
         self._heavy_turn = asyncio.Semaphore(self._heavy_workers)
-        self._observe = observe
+        self._observe, self._mourn = observe, mourn
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["progimage.workers.tasks"])
         self._pool = pebble.ProcessPool(
@@ -125,9 +127,11 @@ class WorkerPool:
                 future = self._pool.schedule(run_task, args=(function, *args), timeout=self.task_seconds)
                 result: _T = await asyncio.wrap_future(future)
         except concurrent.futures.TimeoutError:
+            self._mourn("time")
             raise TaskTooLong(f"It took longer than {self.task_seconds:g} seconds.") from None
         except pebble.ProcessExpired as death:
             number = -(death.exitcode or 0)
+            self._mourn("time" if number == signal.SIGXCPU else "crash" if number in _CRASHES else "kill")
             if number == signal.SIGXCPU:
                 raise TaskTooLong("It used up its CPU time.") from death
             if number in _CRASHES:

@@ -84,8 +84,10 @@ class Sandbox:
         memory: The most address space, in bytes.
         task_seconds: The most CPU time for one task, in seconds on every core.
         file_bytes: The largest file that it may write.
-        readable: Folders in which it may read; the program's own code and fonts are added.
+        readable: Folders in which it may read files whose names it was told; it can't list them, so that what others
+            have uploaded is out of its reach.
         writable: Folders in which it may also write.
+        code: Folders of code, beside the program's own.
     """
 
     memory: int
@@ -93,6 +95,7 @@ class Sandbox:
     file_bytes: int
     readable: tuple[Path, ...] = ()
     writable: tuple[Path, ...] = ()
+    code: tuple[Path, ...] = ()
 
     def enter(self) -> None:
         """Give up all that a worker does not need, for good. Call it in the worker, before its first task."""
@@ -105,9 +108,8 @@ class Sandbox:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at a terminal is for the server to handle
         _prctl(_PR_SET_NO_NEW_PRIVS, 1)
         if landlock_version() > 0:
-            code = (Path(path) for path in _own_code())
-            fonts = (Path(path) for path in _FONTS)
-            _landlock([*self.readable, *code, *fonts], self.writable)
+            code = [*map(Path, _own_code()), *map(Path, _FONTS), *self.code]
+            _landlock(code, self.readable, self.writable)
         if platform.machine() in _FORBIDDEN_CALLS:
             _forbid_calls(platform.machine())
 
@@ -161,7 +163,7 @@ def _prctl(option: int, argument: int) -> None:
         _raise("prctl")
 
 
-def _landlock(readable: Iterable[Path], writable: Iterable[Path]) -> None:
+def _landlock(code: Iterable[Path], readable: Iterable[Path], writable: Iterable[Path]) -> None:
     version = landlock_version()
     handled = (1 << _FS_RIGHTS.get(version, 16)) - 1
     attributes = struct.pack("=QQQ", handled, _NET_RIGHTS if version >= 4 else 0, _SCOPES if version >= 6 else 0)
@@ -169,10 +171,11 @@ def _landlock(readable: Iterable[Path], writable: Iterable[Path]) -> None:
     ruleset = _libc.syscall(_LANDLOCK_CREATE_RULESET, attributes[:size], ctypes.c_size_t(size), 0)
     if ruleset < 0:
         _raise("landlock_create_ruleset")
-    reading = _FS_READ_FILE | _FS_READ_DIR | _FS_EXECUTE
-    writing = reading | _FS_WRITE_FILE | _FS_MAKE_REG | _FS_REMOVE_FILE | _FS_TRUNCATE
-    for path, rights in [*((path, reading) for path in readable), *((path, writing) for path in writable)]:
-        _allow_beneath(ruleset, path, rights & handled)
+    running = _FS_READ_FILE | _FS_READ_DIR | _FS_EXECUTE
+    writing = _FS_READ_FILE | _FS_WRITE_FILE | _FS_MAKE_REG | _FS_REMOVE_FILE | _FS_TRUNCATE
+    for paths, rights in ((code, running), (readable, _FS_READ_FILE), (writable, writing)):
+        for path in paths:
+            _allow_beneath(ruleset, path, rights & handled)
     if _libc.syscall(_LANDLOCK_RESTRICT_SELF, ruleset, 0) != 0:
         _raise("landlock_restrict_self")
     os.close(ruleset)

@@ -1,0 +1,205 @@
+"""Hostile images cost whoever sends them a clear error, and nobody else anything: no server dies, no file is read."""
+
+import hashlib
+import os
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests import abuse, pictures
+from tests.integration.server import Server, serving
+
+PNG = pictures.BY_MODE["RGB"]()
+FINE = (200, 400, 413, 422)
+
+
+@pytest.fixture(scope="module")
+def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with a little time and memory for each task; at the end it still serves."""
+    settings = {"task_seconds": 10, "worker_memory": 2 << 30, "workers": 2, "queue": 500, "undelete_seconds": 0}
+    with serving(tmp_path_factory.mktemp("attacked") / "data", **settings) as server:
+        reference = server.put(PNG)
+        yield server
+        assert server.get(reference).content == PNG and server.get(f"{reference}.webp").status_code == 200
+        assert not list((server.data_dir / "spool").glob("*/*/*"))
+
+
+def deaths(server: Server) -> float:
+    lines = server.client.get("/metrics").text.splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith("progimage_worker_deaths_total"))
+
+
+def resident(server: Server) -> int:
+    """The memory of all processes of the server, in bytes."""
+    total = 0
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == server.process.pid:  # its session
+            total += int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
+    return total
+
+
+def try_all(server: Server, data: bytes) -> httpx.Response:
+    """Upload, and use what was taken in."""
+    answer = server.client.put("/storage/", content=data)
+    assert answer.status_code in FINE, answer.text
+    if answer.status_code == 200:
+        for tail in (".webp?width=32", ".png?height=16&fit=cover&gravity=smart", "/info", "/placeholder"):
+            assert server.get(f"{answer.text}{tail}").status_code in FINE
+        assert server.client.delete(f"/storage/{answer.text}").status_code == 204
+    else:
+        assert answer.json()["type"].startswith("urn:progimage:problem:") and answer.json()["detail"]
+    return answer
+
+
+@pytest.mark.parametrize("name", abuse.BOMBS)
+def test_bombs(attacked: Server, name: str) -> None:
+    started, before = time.monotonic(), deaths(attacked)
+    largest = 0
+    stop = threading.Event()
+
+    def watch() -> None:
+        nonlocal largest
+        while not stop.wait(0.05):
+            largest = max(largest, resident(attacked))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    answer = try_all(attacked, abuse.BOMBS[name])
+    stop.set()
+    watching.join()
+    assert time.monotonic() - started < 30 and largest < 3 << 30, (answer.status_code, largest)
+    assert deaths(attacked) == before, answer.text  # refused by what it says, not by its effect
+    pixels = ("gigapixels", "2^", "268 megapixels", "exapixels")
+    assert answer.status_code != 200 or not any(word in name for word in pixels)
+
+
+@pytest.fixture(scope="module")
+def listening() -> Iterator[list]:
+    """Notes who connects to the port that hostile drawings name."""
+    seen: list = []
+    with socket.socket() as door:
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        door.bind(("127.0.0.1", 9))
+        door.listen()
+        door.settimeout(0.2)
+        stop = threading.Event()
+
+        def wait() -> None:
+            while not stop.is_set():
+                try:
+                    connection, address = door.accept()
+                except TimeoutError:
+                    continue
+                seen.append(address)
+                connection.close()
+
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        yield seen
+        stop.set()
+        waiting.join()
+
+
+@pytest.mark.parametrize("name", abuse.SVGS)
+def test_drawings(attacked: Server, listening: list, name: str) -> None:
+    started = time.monotonic()
+    data = abuse.SVGS[name]
+    answer = attacked.client.put("/storage/", content=data)
+    assert answer.status_code in FINE, answer.text
+    if answer.status_code == 200:
+        shown = attacked.get(f"{answer.text}.png?width=64")
+        assert shown.status_code in FINE
+        if shown.status_code == 200 and ("file" in name or "entity" in name or "xinclude" in name):
+            assert (
+                pictures.open_bytes(shown.content).convert("RGBA").getextrema()[3][1] == 0 or name == "quadratic entity"
+            )
+        original = attacked.get(answer.text)
+        assert original.headers["content-type"] == "image/svg+xml"
+        assert "sandbox" in original.headers["content-security-policy"]
+    assert time.monotonic() - started < 25
+    assert not listening  # nothing was fetched
+
+
+@pytest.mark.parametrize("name", ["GIF", "JPEG", "PNG", "BMP"])
+def test_what_is_an_image_and_a_page_is_answered_as_an_image(attacked: Server, name: str) -> None:
+    data = abuse.polyglot(name)
+    reference = attacked.put(data, "page.html")
+    for path in (reference, f"{reference}?download", f"{reference}.{name.lower()}"):
+        answer = attacked.get(path)
+        assert (
+            answer.headers["content-type"].startswith("image/")
+            and answer.headers["x-content-type-options"] == "nosniff"
+        )
+    assert b"<script>" not in attacked.get(f"{reference}.webp").content
+    assert b"<script>" not in attacked.get(f"{reference}.{name.lower()}?width=1").content
+
+
+def try_many(server: Server, inputs: list[bytes]) -> Counter:
+    """Upload many from several clients at once, in what order they come."""
+    limits = httpx.Limits(max_connections=8, max_keepalive_connections=8)
+    with httpx.Client(base_url=server.url, timeout=60, limits=limits) as client, ThreadPoolExecutor(8) as attackers:
+
+        def put(data: bytes) -> int:
+            answer = client.put("/storage/", content=data)
+            if answer.status_code == 200:
+                assert client.get(f"/storage/{answer.text}").content == data
+                assert client.get(f"/storage/{answer.text}.png?width=4").status_code in (200, 400, 422)
+            return answer.status_code
+
+        return Counter(attackers.map(put, inputs))
+
+
+@pytest.mark.parametrize("name", abuse.seeds())
+def test_cut_and_bent(attacked: Server, name: str) -> None:
+    data = abuse.seeds()[name]
+    before = deaths(attacked)
+    inputs = [*abuse.truncated(data), *abuse.bent(data)]
+    answers = try_many(attacked, inputs)
+    assert set(answers) <= set(FINE) and answers[400] and sum(answers.values()) == len(inputs)
+    assert deaths(attacked) == before
+
+
+def test_two_attackers_do_not_keep_an_owner_waiting(attacked: Server) -> None:
+    """Bombs from two sides, and somebody who only wants thumbnails."""
+    reference = attacked.put(pictures.detailed(1200, 900).jpegsave_buffer())
+    stop = threading.Event()
+    bombs = [
+        abuse.BOMBS[name] for name in ("PNG of 99 megapixels", "GIF of 499 large frames", "JPEG of a thousand scans")
+    ]
+
+    def bomb(number: int) -> None:
+        with httpx.Client(base_url=attacked.url, timeout=120) as client:
+            while not stop.is_set():
+                assert client.put("/storage/", content=bombs[number % 3]).status_code in (*FINE, 503)
+                number += 1
+
+    with ThreadPoolExecutor(4) as attackers:
+        bombing = [attackers.submit(bomb, number) for number in range(2)]
+        time.sleep(0.5)
+        took = []
+        for width in range(20, 50):
+            started = time.monotonic()
+            assert attacked.get(f"{reference}.webp?width={width}").status_code == 200
+            took.append(time.monotonic() - started)
+        stop.set()
+        for one in bombing:
+            one.result()
+    assert sorted(took)[len(took) // 2] < 2
+
+
+def test_originals_are_what_was_sent_whatever_that_is(attacked: Server) -> None:
+    for data in (abuse.polyglot("PNG"), abuse.BOMBS["PNG with a thousand texts"]):
+        answer = attacked.client.put("/storage/", content=data)
+        if answer.status_code == 200:
+            assert hashlib.sha256(attacked.get(answer.text).content).digest() == hashlib.sha256(data).digest()
