@@ -5,7 +5,9 @@ BIN := $(VENV)/bin
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-emit-index-url --no-annotate --quiet
 
-.PHONY: install install-dev install-bench serve test check bench curves codecs docs lock clean
+FUZZ_SECONDS ?= 120
+
+.PHONY: install install-dev install-bench serve test check fuzz audit bench curves codecs docs lock clean
 
 install: $(VENV)/.installed
 
@@ -24,6 +26,14 @@ $(VENV)/.installed: requirements/runtime.txt pyproject.toml
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	touch $@
+
+$(VENV)/.installed-fuzz: $(VENV)/.installed-dev requirements/fuzz.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/fuzz.txt
+	touch $@
+
+$(VENV)/.installed-audit: $(VENV)/.installed requirements/audit.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/audit.txt
 	touch $@
 
 $(VENV)/.installed-bench: $(VENV)/.installed requirements/bench.txt
@@ -46,6 +56,18 @@ test: check
 	$(BIN)/python -m coverage run -m pytest
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
+
+# FUZZ_SECONDS=36000 is a night.
+fuzz: $(VENV)/.installed-fuzz
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
+
+# Known vulnerabilities of what is installed, and a bill of materials (CycloneDX) of it, in build/sbom.json. It asks
+# the index of packages, so that it needs the network.
+audit: $(VENV)/.installed-audit
+	mkdir -p build
+	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --of JSON -o build/sbom.json \
+		requirements/runtime.txt
+	$(BIN)/pip-audit --require-hashes --disable-pip --requirement requirements/runtime.txt
 
 # What the benchmarks compare with is named in bench/README.md.
 bench: install-bench

@@ -14,6 +14,12 @@ MiB = 1024 * 1024
 SECRET = "/etc/passwd"
 
 
+PORT = 59009
+"""Hostile drawings ask for things from this port of this machine."""
+TURBULENCE = '<feTurbulence numOctaves="1000"/>'
+FILLED = '<rect filter="url(#f)" width="64" height="48"/>'
+
+
 def chunk(name: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
@@ -137,16 +143,16 @@ SVGS = {
     "billion laughs": laughs(),
     "quadratic entity": svg("&a;" * 50_000, before=f'<!DOCTYPE svg [<!ENTITY a "{"a" * 50_000}">]>'),
     "external entity": svg("<text>&x;</text>", before=f'<!DOCTYPE svg [<!ENTITY x SYSTEM "file://{SECRET}">]>'),
-    "external doctype": svg(before='<!DOCTYPE svg SYSTEM "http://127.0.0.1:9/x.dtd">'),
-    "parameter entity": svg(before='<!DOCTYPE svg [<!ENTITY % x SYSTEM "http://127.0.0.1:9/"> %x;]>'),
+    "external doctype": svg(before='<!DOCTYPE svg SYSTEM "http://127.0.0.1:59009/x.dtd">'),
+    "parameter entity": svg(before='<!DOCTYPE svg [<!ENTITY % x SYSTEM "http://127.0.0.1:59009/"> %x;]>'),
     "xinclude": svg(f'<xi:include xmlns:xi="http://www.w3.org/2001/XInclude" href="file://{SECRET}" parse="text"/>'),
     "script": svg("<script>alert(1)</script><rect onclick='alert(1)' width='9' height='9'/>"),
     "file image": svg(f'<image width="64" height="48" xlink:href="file://{SECRET}"/>'),
-    "web image": svg('<image width="64" height="48" xlink:href="http://127.0.0.1:9/x.png"/>'),
-    "web style": svg('<style>@import url("http://127.0.0.1:9/x.css");</style>'),
-    "web use": svg('<use xlink:href="http://127.0.0.1:9/x.svg#a"/>'),
+    "web image": svg('<image width="64" height="48" xlink:href="http://127.0.0.1:59009/x.png"/>'),
+    "web style": svg('<style>@import url("http://127.0.0.1:59009/x.css");</style>'),
+    "web use": svg('<use xlink:href="http://127.0.0.1:59009/x.svg#a"/>'),
     "device": svg('<image width="64" height="48" xlink:href="file:///dev/zero"/>'),
-    "html inside": svg('<foreignObject width="64" height="48"><iframe xmlns="http://www.w3.org/1999/xhtml" src="http://127.0.0.1:9/"/></foreignObject>'),
+    "html inside": svg('<foreignObject width="64" height="48"><iframe xmlns="http://www.w3.org/1999/xhtml" src="http://127.0.0.1:59009/"/></foreignObject>'),
     "giant": svg(attributes='width="1000000000" height="1000000000"'),
     "giant in metres": svg(attributes='width="99999999999cm" height="1em" viewBox="0 0 1e30 1e-30"'),
     "giant box": svg(attributes='viewBox="0 0 99999999 99999999"'),
@@ -154,10 +160,13 @@ SVGS = {
     "not a number": svg(attributes='width="NaN" height="inf" viewBox="NaN NaN NaN NaN"'),
     "uses of uses": uses(),
     "recursive use": svg('<g id="a"><use xlink:href="#a"/></g>'),
-    "recursive pattern": svg('<pattern id="p" width="9" height="9"><rect fill="url(#p)" width="9" height="9"/></pattern><rect fill="url(#p)" width="64" height="48"/>'),
-    "giant blur": svg('<filter id="f"><feGaussianBlur stdDeviation="100000"/></filter><rect filter="url(#f)" width="64" height="48"/>'),
-    "many filters": svg('<filter id="f">' + "<feTurbulence numOctaves='1000'/>" * 200 + '</filter><rect filter="url(#f)" width="64" height="48"/>'),
-    "giant turbulence": svg('<filter id="f"><feTurbulence baseFrequency="9" numOctaves="2147483647"/></filter><rect filter="url(#f)" width="64" height="48"/>'),
+    "recursive pattern": svg(
+        '<pattern id="p" width="9" height="9"><rect fill="url(#p)" width="9" height="9"/></pattern>'
+        '<rect fill="url(#p)" width="64" height="48"/>'
+    ),
+    "giant blur": svg('<filter id="f"><feGaussianBlur stdDeviation="100000"/></filter>' + FILLED),
+    "many filters": svg('<filter id="f">' + TURBULENCE * 200 + "</filter>" + FILLED),
+    "giant turbulence": svg('<filter id="f"><feTurbulence baseFrequency="9" numOctaves="2147483647"/></filter>' + FILLED),
     "deep": svg("<g>" * 20_000 + "</g>" * 20_000),
     "a path without end": svg(f'<path d="M0 0{" L9 9 0 0" * 200_000}" stroke="red"/>'),
     "compressed bomb": gzip.compress(svg("<!--" + "a" * 50_000_000 + "-->")),
@@ -223,14 +232,17 @@ BOMBS: dict[str, bytes] = {
     "XPM of many colours": b'/* XPM */ static char *x[] = {"9 9 999999999 9",' + b'"a c #fff",' * 1000 + b"};",
     "FITS of large axes": b"".join(
         line.ljust(80).encode()
-        for line in ("SIMPLE  =                    T", "BITPIX  =                    8", "NAXIS   =                    2",
-                     "NAXIS1  =           2147483647", "NAXIS2  =           2147483647", "END")
+        for line in (
+            "SIMPLE  =                    T", "BITPIX  =                    8", "NAXIS   =                    2",
+            "NAXIS1  =           2147483647", "NAXIS2  =           2147483647", "END",
+        )
     ).ljust(2880),
-    "PSD of 9 gigapixels": b"8BPS\0\1" + b"\0" * 6 + struct.pack(">HIIHH", 3, 300_000, 30_000, 8, 3) + b"\0" * 12 + b"\0\1",
+    "PSD of 9 gigapixels": b"8BPS\0\1" + b"\0" * 6 + struct.pack(">HIIHH", 3, 300_000, 30_000, 8, 3) + b"\0" * 13 + b"\1",
     "QOI of 16 exapixels": b"qoif" + struct.pack(">II", 2**32 - 1, 2**32 - 1) + b"\4\0" + b"\xfd" * 100,
     "DDS of 4 gigapixels": b"DDS " + struct.pack("<7I", 124, 0x1007, 65_535, 65_535, 0, 0, 0) + b"\0" * 44
     + struct.pack("<8I", 32, 0x41, 0, 32, 0xFF, 0xFF00, 0xFF0000, 0xFF000000) + b"\0" * 20,
-    "JPEG 2000 of many tiles": b"\xff\x4f\xff\x51" + struct.pack(">HHIIIIIIIIH", 41, 0, 2**31, 2**31, 0, 0, 1, 1, 0, 0, 1) + b"\7\1\1",
+    "JPEG 2000 of many tiles": b"\xff\x4f\xff\x51"
+    + struct.pack(">HHIIIIIIIIH", 41, 0, 2**31, 2**31, 0, 0, 1, 1, 0, 0, 1) + b"\7\1\1",
     "JXL of a gigapixel": b"\xff\x0a" + bytes([0xFF] * 20),
     "AVIF of boxes in boxes": struct.pack(">I", 24) + b"ftypavif" + b"\0\0\0\0avifmif1" + b"".join(
         struct.pack(">I", 8 * (1000 - n)) + b"meta" for n in range(1000)
@@ -269,13 +281,13 @@ def seeds() -> dict[str, bytes]:
     return found
 
 
-def truncated(data: bytes, most: int = 400) -> Iterator[bytes]:
+def truncated(data: bytes, most: int = 150) -> Iterator[bytes]:
     """A file cut at every byte, of a long one at so many places."""
     for length in range(0, len(data), max(1, len(data) // most)):
         yield data[:length]
 
 
-def bent(data: bytes, most: int = 400) -> Iterator[bytes]:
+def bent(data: bytes, most: int = 150) -> Iterator[bytes]:
     """A file with one bit turned: each of them at the beginning, where headers are, then some of the rest."""
     places = [*range(min(len(data), 48) * 8), *range(48 * 8, len(data) * 8, max(1, len(data) * 8 // most))]
     for place in places:

@@ -22,8 +22,8 @@ FINE = (200, 400, 413, 422)
 
 @pytest.fixture(scope="module")
 def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with a little time and memory for each task; at the end it still serves."""
-    settings = {"task_seconds": 10, "worker_memory": 2 << 30, "workers": 2, "queue": 500, "undelete_seconds": 0}
+    """A server with little memory for each task; at the end it still serves."""
+    settings = {"worker_memory": 2 << 30, "workers": 2, "queue": 500, "undelete_seconds": 0}
     with serving(tmp_path_factory.mktemp("attacked") / "data", **settings) as server:
         reference = server.put(PNG)
         yield server
@@ -90,7 +90,7 @@ def listening() -> Iterator[list]:
     seen: list = []
     with socket.socket() as door:
         door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        door.bind(("127.0.0.1", 9))
+        door.bind(("127.0.0.1", abuse.PORT))
         door.listen()
         door.settimeout(0.2)
         stop = threading.Event()
