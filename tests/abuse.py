@@ -166,7 +166,7 @@ SVGS = {
     ),
     "giant blur": svg('<filter id="f"><feGaussianBlur stdDeviation="100000"/></filter>' + FILLED),
     "many filters": svg('<filter id="f">' + TURBULENCE * 200 + "</filter>" + FILLED),
-    "giant turbulence": svg('<filter id="f"><feTurbulence baseFrequency="9" numOctaves="2147483647"/></filter>' + FILLED),
+    "giant turbulence": svg(f'<filter id="f">{TURBULENCE.replace("1000", "2147483647")}</filter>' + FILLED),
     "deep": svg("<g>" * 20_000 + "</g>" * 20_000),
     "a path without end": svg(f'<path d="M0 0{" L9 9 0 0" * 200_000}" stroke="red"/>'),
     "compressed bomb": gzip.compress(svg("<!--" + "a" * 50_000_000 + "-->")),
@@ -237,7 +237,7 @@ BOMBS: dict[str, bytes] = {
             "NAXIS1  =           2147483647", "NAXIS2  =           2147483647", "END",
         )
     ).ljust(2880),
-    "PSD of 9 gigapixels": b"8BPS\0\1" + b"\0" * 6 + struct.pack(">HIIHH", 3, 300_000, 30_000, 8, 3) + b"\0" * 13 + b"\1",
+    "PSD of 9 gigapixels": b"8BPS\0\1" + b"\0" * 6 + struct.pack(">HIIHH", 3, 300_000, 30_000, 8, 3) + b"\0" * 14,
     "QOI of 16 exapixels": b"qoif" + struct.pack(">II", 2**32 - 1, 2**32 - 1) + b"\4\0" + b"\xfd" * 100,
     "DDS of 4 gigapixels": b"DDS " + struct.pack("<7I", 124, 0x1007, 65_535, 65_535, 0, 0, 0) + b"\0" * 44
     + struct.pack("<8I", 32, 0x41, 0, 32, 0xFF, 0xFF00, 0xFF0000, 0xFF000000) + b"\0" * 20,

@@ -86,6 +86,7 @@ def replay(files: list[Path]) -> dict[str, int]:
     """Send files to a real server, several at once."""
     answers: Counter[int] = Counter()
     folder = BUILD / "server" / str(time.time_ns())
+    folder.mkdir(parents=True)
     with serving(folder.absolute() / "data", queue=500) as server:
         with httpx.Client(base_url=server.url, timeout=120) as client, ThreadPoolExecutor(8) as clients:
 
