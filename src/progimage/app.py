@@ -14,6 +14,7 @@ from litestar import Litestar
 from litestar.config.cors import CORSConfig
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
 from litestar.static_files import create_static_files_router
 from litestar.types import ASGIApp
 
@@ -74,6 +75,13 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
             version=__version__,
             description="Store an image, and get it back in any format.",
             path="/docs",
+            components=Components(
+                security_schemes={
+                    scheme: SecurityScheme(type="http", scheme=scheme, description="An API key.")
+                    for scheme in ("bearer", "basic")
+                }
+            ),
+            security=[{}, {"bearer": []}, {"basic": []}],
             render_plugins=[
                 SwaggerRenderPlugin(
                     js_url=f"{_ASSETS}/swagger-ui-bundle.js",

@@ -7,7 +7,7 @@ from litestar.openapi.spec import OpenAPI, OpenAPIResponse, Operation, Parameter
 from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
 from litestar.openapi.spec.media_type import OpenAPIMediaType
 
-from progimage.access import EXPIRES, SIGNATURE
+from progimage.access import EXPIRES, SIGNATURE, Visibility
 from progimage.engine import RenditionSpec
 from progimage.engine import parameters as engine_parameters
 from progimage.http.batches import NDJSON, ZIP
@@ -16,6 +16,13 @@ from progimage.http.requested import AUTO, PRESET, extensions
 _ORIGINAL = "/storage/{reference}"
 _UPLOADS = ("/storage", "/storage/{reference}", "/info")
 _RENDITIONS = "/storage/renditions"
+_SAID = {
+    "visibility": f"Who may read the images: {', '.join(Visibility)}.",
+    "expires": "Until when they are there: a date, or a duration such as 30d or P30D.",
+    "label": "A label to find them by; several times.",
+    "metadata": "A JSON object of names and texts.",
+    "url": "From where an image is fetched, where that is allowed; several times.",
+}
 _WORDS = {
     "minLength": "min_length",
     "maxLength": "max_length",
@@ -30,7 +37,10 @@ def complete(document: OpenAPI) -> None:
     for path in _UPLOADS:
         for operation in (paths[path].put, paths[path].post):
             if operation:
-                operation.request_body = _image_body()
+                stored = path != "/info"
+                operation.request_body = _image_body(_SAID if stored else {})
+                if stored:
+                    operation.parameters = [*(operation.parameters or []), *_said()]
     renditions = paths[_RENDITIONS].post
     assert renditions is not None
     renditions.request_body = _json_body()
@@ -44,7 +54,7 @@ def complete(document: OpenAPI) -> None:
 
 def _rendition_paths(original: PathItem) -> PathItem:
     rendition = deepcopy(original)
-    rendition.delete = rendition.put = None
+    rendition.delete = rendition.put = rendition.patch = None
     for operation, name in ((rendition.get, "get"), (rendition.head, "head")):
         assert operation is not None
         operation.operation_id = f"{name}_rendition"
@@ -70,7 +80,7 @@ def _transform_path(with_extension: bool, problems: dict[str, Any]) -> PathItem:
             + ("" if with_extension else " Without an extension each keeps its own format.")
         ),
         parameters=[*([_extension()] if with_extension else []), _download(), *_transformations()],
-        request_body=_image_body(),
+        request_body=_image_body({}),
         responses={"200": _stream("The image, or the results.", "image/*"), **problems},
     )
     return PathItem(post=operation)
@@ -81,12 +91,21 @@ def _stream(description: str, *more: str) -> OpenAPIResponse:
     return OpenAPIResponse(description=description, content=dict.fromkeys((*more, NDJSON, ZIP), binary))
 
 
-def _image_body() -> RequestBody:
+def _said() -> list[Parameter]:
+    """Describe what an upload may say of its images."""
+    return [
+        Parameter(name=name, param_in="query", description=text, schema=Schema(type=OpenAPIType.STRING))
+        for name, text in {**_SAID, "ticket": "Lets in whoever has no key, once."}.items()
+    ]
+
+
+def _image_body(fields: dict[str, str]) -> RequestBody:
+    texts = {name: Schema(type=OpenAPIType.STRING, description=text) for name, text in fields.items()}
     binary = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
     form = Schema(
         type=OpenAPIType.OBJECT,
-        properties={"data": Schema(type=OpenAPIType.ARRAY, items=binary)},
-        required=["data"],
+        properties={"data": Schema(type=OpenAPIType.ARRAY, items=binary), **texts},
+        required=[] if "url" in fields else ["data"],
     )
     return RequestBody(
         required=True,

@@ -174,7 +174,10 @@ class _Form:
                         await self._take(event)
         except ParserLimitReached as error:
             raise Problem(
-                413, "too-many-parts", f"The form goes beyond a limit: {error}.", allowed=f"{most} parts with small headers"
+                413,
+                "too-many-parts",
+                f"The form goes beyond a limit: {error}.",
+                allowed=f"{most} parts, small headers",
             ) from error
         except MultipartError as error:
             raise Problem(
