@@ -56,7 +56,9 @@ class Database:
 def insert_new(connection: sa.Connection, table: sa.Table, **values: Any) -> bool:
     """Insert a row unless there is one with its primary key, and tell whether that was done."""
     insert = postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
-    return bool(connection.execute(insert.values(**values).on_conflict_do_nothing()).rowcount)
+    # What is returned tells; of an INSERT, not every driver counts the rows.
+    statement = insert.values(**values).on_conflict_do_nothing().returning(*table.primary_key)
+    return connection.execute(statement).first() is not None
 
 
 def make_engine(url: str) -> sa.Engine:

@@ -10,7 +10,7 @@ import msgspec
 import sqlalchemy as sa
 
 from progimage.engine import ImageInfo, Ladder, Step
-from progimage.storage.database import Database
+from progimage.storage.database import Database, insert_new
 from progimage.storage.schema import blobs, images
 
 
@@ -128,23 +128,20 @@ class Inventory:
 
     def _claim(self, blob: Blob) -> bool:
         now = time.time()
+        values = {
+            "bytes": blob.bytes,
+            "format": blob.info.format,
+            "info": msgspec.json.encode(blob.info).decode(),
+            "ladder": msgspec.json.encode(blob.ladder).decode() if blob.ladder else None,
+            "ladder_bytes": blob.ladder.bytes if blob.ladder else 0,
+            "stored": False,
+            "checked_at": now,
+        }
         touch = sa.update(blobs).where(blobs.c.sha256 == blob.sha256).values(touched_at=now).returning(blobs.c.stored)
         with self._database.writing() as connection:
-            row = connection.execute(touch).first()
-            if row:
-                return bool(row.stored)
-            values = {
-                "format": blob.info.format,
-                "info": msgspec.json.encode(blob.info).decode(),
-                "ladder": msgspec.json.encode(blob.ladder).decode() if blob.ladder else None,
-                "ladder_bytes": blob.ladder.bytes if blob.ladder else 0,
-            }
-            connection.execute(
-                sa.insert(blobs).values(
-                    sha256=blob.sha256, bytes=blob.bytes, stored=False, touched_at=now, checked_at=now, **values
-                )
-            )
-            return False
+            if insert_new(connection, blobs, sha256=blob.sha256, touched_at=now, **values):
+                return False
+            return bool(connection.execute(touch).scalar_one())
 
     def _reclaim(self, unused_for: float, delete: Callable[[Blob], None]) -> int:
         unused = (blobs.c.touched_at < time.time() - unused_for) & ~sa.exists().where(images.c.sha256 == blobs.c.sha256)
