@@ -198,6 +198,26 @@ def test_two_attackers_do_not_keep_an_owner_waiting(attacked: Server) -> None:
     assert sorted(took)[len(took) // 2] < 2
 
 
+def test_paths_lead_nowhere(attacked: Server) -> None:
+    inside = [
+        "../progimage.sqlite",
+        "..%2fprogimage.sqlite",
+        "%2e%2e/%2e%2e/etc/passwd",
+        "....//etc/passwd",
+        "x\\..\\y",
+    ]
+    for base in ("/storage/", "/docs/assets/", "/docs/assets/../../", "//", "/storage//", "/"):
+        for tail in (*inside, "../../../../../../etc/passwd", "%00", "%ff", "a%00.png", "~root", "*" * 3000):
+            with socket.create_connection(("127.0.0.1", attacked.port)) as connection:
+                connection.settimeout(10)
+                connection.sendall(f"GET {base}{tail} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+                answer = b""
+                while received := connection.recv(65536):
+                    answer += received
+            assert answer.split()[1] in (b"404", b"400"), (base, tail, answer[:300])
+            assert b"root:" not in answer and b"SQLite" not in answer
+
+
 def test_originals_are_what_was_sent_whatever_that_is(attacked: Server) -> None:
     for data in (abuse.polyglot("PNG"), abuse.BOMBS["PNG with a thousand texts"]):
         answer = attacked.client.put("/storage/", content=data)

@@ -32,15 +32,17 @@ def api(server: Server) -> schemathesis.schemas.BaseSchema:
     return schemathesis.openapi.from_url(f"{server.url}/docs/openapi.json")
 
 
-def test_no_request_makes_a_5xx(api: schemathesis.schemas.BaseSchema) -> None:
+@pytest.mark.parametrize("scope", [None, "admin"])
+def test_no_request_makes_a_5xx(server: Server, api: schemathesis.schemas.BaseSchema, scope: str | None) -> None:
     operations = [result.ok() for result in api.get_all_operations()]
-    assert len(operations) >= 12
+    assert len(operations) >= 30
+    key = {"authorization": server.as_owner("fuzzer", scope).headers["authorization"]} if scope else {}
     for operation in operations:
 
         @hypothesis.settings(max_examples=30, deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
         @hypothesis.given(case=operation.as_strategy())
         def call(case: schemathesis.Case) -> None:
-            case.call_and_validate(checks=[schemathesis.checks.not_a_server_error])
+            case.call_and_validate(checks=[schemathesis.checks.not_a_server_error], headers=key)
 
         call()
 

@@ -159,8 +159,9 @@ class Observed:
             await send(message)
 
         try:
-            if b"%2f" in scope["raw_path"].lower():
-                # An encoded slash is no separator, so no path of ours has one.
+            path = scope["raw_path"].lower()
+            if b"%2f" in path or b"%00" in path:
+                # An encoded slash is no separator, so no path of ours has one; nor does a file's name have a zero.
                 await send_problem(scope, send_with_id, Problem(404, "not-found", "There is nothing at this path."))
             else:
                 await self._app(scope, receive, send_with_id)
