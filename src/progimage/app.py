@@ -12,6 +12,7 @@ import litestar_offline_docs
 from granian.utils.proxies import wrap_asgi_with_proxy_headers
 from litestar import Litestar
 from litestar.config.cors import CORSConfig
+from litestar.exceptions import InternalServerException, NotFoundException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
@@ -65,6 +66,8 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
                 path=_ASSETS,
                 directories=[Path(litestar_offline_docs.__file__).parent / "static"],
                 include_in_schema=False,
+                # So it says of a name that no file can have.
+                exception_handlers={InternalServerException: lambda request, _: answer(request, NotFoundException())},
             ),
         ],
         lifespan=[_lifespan],

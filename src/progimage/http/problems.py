@@ -119,8 +119,6 @@ def to_problem(error: Exception) -> Problem:
             return make(error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return _unavailable("storage-full", "There is no room left to store this.")
-    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:  # only a path of the documentation's files
-        return Problem(404, "not-found", "There is nothing at this path.")
     return Problem(500, "internal", "Something went wrong here; the log has it under the request's id.")
 
 
