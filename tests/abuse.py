@@ -203,6 +203,7 @@ BOMBS: dict[str, bytes] = {
     "GIF of a hundred thousand frames": gif(1, 1, 100_000),
     "GIF of 499 large frames": gif(9_000, 9_000, 499),
     "GIF of frames larger than it": gif(4, 4, 3, (60_000, 60_000)),
+    "GIF whose third frame is larger than it": gif(4, 4, 2)[:-1] + gif(4, 4, 3, (30_000, 30_000))[19:],
     "JPEG of 4 gigapixels": jpeg(65_535, 65_535),
     "JPEG of no height": jpeg(64, 0),
     "JPEG with more pixels than data": jpeg(9_000, 9_000),

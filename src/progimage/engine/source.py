@@ -235,7 +235,8 @@ def _page_sizes(image: Image.Image, format: Format, limits: Limits) -> list[tupl
         while True:
             image.seek(len(sizes))
             sizes.append(image.size if format.pages else sizes[0])
-            limits.check(*sizes[-1], len(sizes))
+            # A GIF's frame that is larger than its canvas makes Pillow enlarge that, when it decodes the frame next.
+            limits.check(*image.size, len(sizes))
     except EOFError:
         return sizes
     except (OSError, SyntaxError, ValueError):
