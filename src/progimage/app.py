@@ -100,8 +100,9 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     complete(app.openapi_schema)
     app.state.settings = settings
     app.state.signer = Signer([key.get_secret_value() for key in settings.signing_keys])
-    app.state.ready = ReadyAnswers(app, _cors_headers(cors))
+    app.state.ready = ReadyAnswers(_cors_headers(cors))
     app.state.guard = Guard(
+        app,
         app.state.ready,
         cors,
         needs_keys=settings.needs_keys,

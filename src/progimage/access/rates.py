@@ -69,6 +69,9 @@ class RateLimits:
         renders_per_address: Likewise, for requests without a key.
         lease_seconds: After how long a turn that nobody gave back is over.
 
+    Attributes:
+        are_set: Whether there are any bounds on requests.
+
     Raises:
         ValueError: A text is no rate, or the URL is of no known kind.
     """
@@ -84,6 +87,7 @@ class RateLimits:
     ) -> None:
         """Prepare the storage; the first connection is made when it is needed."""
         self._rates = [limits.parse_many(text) if text else [] for text in (requests_per_key, requests_per_address)]
+        self.are_set = any(self._rates)
         self._renders = (renders_per_key, renders_per_address)
         shared = url.startswith(("redis://", "rediss://", "unix://"))
         if not shared and url != "memory://":
@@ -93,11 +97,6 @@ class RateLimits:
         )
         self._limiter = limits.aio.strategies.SlidingWindowCounterRateLimiter(storage)
         self._turns: _Turns = _RedisTurns(url, lease_seconds) if shared else _MemoryTurns()
-
-    @property
-    def are_set(self) -> bool:
-        """Whether there are any bounds on requests."""
-        return any(self._rates)
 
     async def request(self, client: Client) -> None:
         """Count a request.

@@ -19,6 +19,8 @@ from progimage.http.problems import MEDIA_TYPE, Problem
 CHUNK = 1024 * 1024
 """So many bytes of a file are sent at once. Granian takes half as much time again for a file that it is told the path
 of (`http.response.pathsend`)."""
+SAFE_HEADERS = [(b"cross-origin-resource-policy", b"cross-origin")]
+"""What every answer says to browsers, beside what depends on it: images are there to be shown on other sites."""
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 # What a browser could run as a page of ours is shown without scripts, without any other resource, in an origin of its
 # own.

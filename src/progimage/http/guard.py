@@ -15,7 +15,9 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from progimage.access import NOBODY, ApiKey, BadKey, Client, RateLimits, TooManyRequests, parse_key
 from progimage.access.principal import EVERYBODY
+from progimage.http.delivery import SAFE_HEADERS
 from progimage.http.problems import WITH_BODY, Problem, send_problem, to_problem
+from progimage.http.ready import ReadyAnswers
 from progimage.library import KNOWN_SECONDS
 from progimage.storage import AuditLog, Catalogue, Changes, DatabaseUnavailable, Event
 
@@ -30,10 +32,7 @@ _UNLIMITED_PATHS = frozenset(("/healthz", "/readyz"))
 _REFUSALS = frozenset((401, 403, 429))
 _NOTED_SECONDS = 60
 _NOTED_REFUSALS = 10_000
-_HEADERS = [
-    (b"referrer-policy", b"no-referrer"),
-    (b"cross-origin-resource-policy", b"cross-origin"),  # images are there to be shown on other sites
-]
+_NO_REFERRER = (b"referrer-policy", b"no-referrer")
 _NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 _POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 _DOCS = "/docs"
@@ -49,6 +48,7 @@ class Guard:
 
     Args:
         app: The application inside.
+        ready: Answers what is ready, before it.
         cors: Which pages of other origins may read what it answers.
         needs_keys: Nobody may do anything without a key but read what is public.
         idle_seconds: How long a client may send or take nothing.
@@ -56,10 +56,18 @@ class Guard:
     """
 
     def __init__(
-        self, app: ASGIApp, cors: CORSConfig | None, *, needs_keys: bool, idle_seconds: float, upload_seconds: float
+        self,
+        app: ASGIApp,
+        ready: ReadyAnswers,
+        cors: CORSConfig | None,
+        *,
+        needs_keys: bool,
+        idle_seconds: float,
+        upload_seconds: float,
     ) -> None:
         """Wrap the application."""
         self._app = app
+        self._ready = ready
         self._cors = cors
         self._keyless = NOBODY if needs_keys else EVERYBODY
         self._needs_keys = needs_keys
@@ -79,18 +87,23 @@ class Guard:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
-        await self._guard(scope, receive, send)
+        given = _authorization(scope)
+        client = Client(self._keyless, scope["client"][0] if scope["client"] else "")
+        refusal = None
+        if given is not None or self._rates.are_set:
+            try:
+                client = await self._counted(client, scope, given)
+            except (BadKey, TooManyRequests, DatabaseUnavailable) as error:
+                refusal = self._refusal(error)
+        if refusal is None and await self._ready.answer(scope, send):
+            return
+        await self._pass_on(client, refusal, scope, receive, send)
 
-    async def _guard(self, scope: Any, receive: Receive, send: Send) -> None:
-        address = scope["client"][0] if scope["client"] else ""
-        client = Client(self._keyless, address)
+    async def _pass_on(self, client: Client, refusal: Problem | None, scope: Any, receive: Receive, send: Send) -> None:
+        """Answer with a refusal, or let the application inside answer."""
         guarded = _Guarded(scope, receive, send, self._idle_seconds, self._upload_seconds)
-        try:
-            client = await self._identified(client, scope)
-            if self._rates.are_set and scope["path"] not in _UNLIMITED_PATHS:
-                await self._rates.request(client)
-        except (BadKey, TooManyRequests, DatabaseUnavailable) as error:
-            await send_problem(scope, guarded.send, self._refusal(error), self._cors_headers(scope))
+        if refusal:
+            await send_problem(scope, guarded.send, refusal, self._cors_headers(scope))
         else:
             scope[CLIENT] = client
             try:
@@ -102,11 +115,21 @@ class Guard:
         if guarded.status in _REFUSALS:
             await self._refusals.note(client, scope["method"], scope["path"], guarded.status)
 
-    async def _identified(self, client: Client, scope: Any) -> Client:
-        given = next((value for name, value in scope["headers"] if name == b"authorization"), None)
-        if given is None:
-            return client
-        for text in _keys_in(given.decode("latin-1")):
+    async def _counted(self, client: Client, scope: Any, given: bytes | None) -> Client:
+        """Return who a client is, and count its request.
+
+        Raises:
+            BadKey: Its key is none.
+            TooManyRequests: It is one too many.
+        """
+        if given is not None:
+            client = await self._identified(client, scope, given.decode("latin-1"))
+        if self._rates.are_set and scope["path"] not in _UNLIMITED_PATHS:
+            await self._rates.request(client)
+        return client
+
+    async def _identified(self, client: Client, scope: Any, header: str) -> Client:
+        for text in _keys_in(header):
             try:
                 parse_key(text)
             except BadKey:
@@ -177,7 +200,7 @@ class _Guarded:
         """Send a message; the client has to take it in time."""
         if message["type"] == "http.response.start":
             self.status = int(message["status"])
-            message["headers"] = [*message["headers"], *_HEADERS, *self._more(message["headers"])]
+            message["headers"] = [*message["headers"], *SAFE_HEADERS, *self._more(message["headers"])]
             await self._send(message)
         elif message.get("more_body"):
             try:
@@ -199,7 +222,7 @@ class _Guarded:
             elif name == b"content-security-policy":
                 policy = True
         if kind.startswith((b"application/json", b"application/problem", b"text/")) and not policy:
-            more.append(_DOCS_POLICY if self._scope["path"].startswith(_DOCS) else _POLICY)
+            more += [_NO_REFERRER, _DOCS_POLICY if self._scope["path"].startswith(_DOCS) else _POLICY]
         return more
 
 
@@ -255,6 +278,14 @@ class _Refusals:
             await self._audit.add(Event.by(client, "refused", detail=detail))
         except DatabaseUnavailable as error:
             log.warning("a refusal can't be noted", error=repr(error), **detail)
+
+
+def _authorization(scope: Any) -> bytes | None:
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            found: bytes = value
+            return found
+    return None
 
 
 def _keys_in(header: str) -> list[str]:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from cachetools import LRUCache, TTLCache
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import Send
 
-from progimage.http.delivery import CHUNK, Delivery, NotModified, file_chunks
+from progimage.http.delivery import CHUNK, SAFE_HEADERS, Delivery, NotModified, file_chunks
 from progimage.library import KNOWN_SECONDS, ImageLibrary
 
 _ANSWERS = 20_000
@@ -56,19 +56,17 @@ class _Answer:
 
 
 class ReadyAnswers:
-    """Answers from memory what it can, and leaves the rest to the application inside.
+    """Answers from memory what it can.
 
     Args:
-        app: The application inside.
         cors_headers: What an answer to a page of any other origin has, or None: that depends on the origin.
 
     Attributes:
         library: Where the images are from; it is there once the application has started.
     """
 
-    def __init__(self, app: ASGIApp, cors_headers: dict[str, str] | None) -> None:
+    def __init__(self, cors_headers: dict[str, str] | None) -> None:
         """Begin with none."""
-        self._app = app
         self._cors_headers = (
             None if cors_headers is None else [(n.lower().encode(), v.encode()) for n, v in cors_headers.items()]
         )
@@ -100,18 +98,17 @@ class ReadyAnswers:
             path, size, more_headers = answer.path, answer.size, answer.body_headers(answer.size)
         if not identity.vary:
             self._answers[scope["raw_path"], scope["query_string"]] = _Answer(
-                reference, state, allowed_until, f'"{identity.etag}"'.encode(), identity.headers(),
+                reference, state, allowed_until, f'"{identity.etag}"'.encode(), identity.headers() + SAFE_HEADERS,
                 more_headers, path, size, scope["path_template"], format,
             )  # fmt: skip
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or pass the request on."""
+    async def answer(self, scope: Any, send: Send) -> bool:
+        """Answer a request if that can be done, and tell whether it was."""
         answer = self._find(scope)
-        if answer is None or not await self._answered(answer, scope, send):
-            await self._app(scope, receive, send)
+        return answer is not None and await self._answered(answer, scope, send)
 
     def _find(self, scope: Any) -> _Answer | None:
-        if scope["type"] != "http" or scope["method"] != "GET":
+        if scope["method"] != "GET":
             return None
         key = scope["raw_path"], scope["query_string"]
         answer: _Answer | None = self._answers.get(key)
