@@ -1,54 +1,26 @@
 """The image library: what the service *is*. HTTP asks it, workers and stores serve it."""
 
 import asyncio
-import hashlib
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
-import msgspec
-import structlog
 from cachetools import TTLCache
 
 from progimage.access import Client, Ticket, Visibility
-from progimage.engine import (
-    ENGINE_VERSION,
-    SIDES,
-    ImageInfo,
-    InvalidParameter,
-    LimitExceeded,
-    Limits,
-    Placeholder,
-    Rendered,
-    RenditionSpec,
-    Survey,
-    Swatch,
-    inspect,
-    palette,
-    placeholder,
-    render,
-    survey,
-)
-from progimage.storage import Blob, BlobMissing, BlobStore, Catalogue, Changes, Record, RenditionCache, Spool
-from progimage.workers import SingleFlight, WorkerPool
-
-_T = TypeVar("_T")
-log = structlog.get_logger(__name__)
+from progimage.engine import Limits, Survey
+from progimage.rendering import Renderer, Watcher
+from progimage.storage import Blob, BlobStore, Catalogue, Changes, Record, RenditionCache, Spool, UnknownReference
+from progimage.workers import WorkerPool
 
 KNOWN_SECONDS = 5
 """For how long what was read from the database counts. This node tells itself of changes; other nodes do not."""
 _KNOWN_RECORDS = 20_000
-_LIGHT_WORK = 40_000_000
-"""A task with no more work than that is light: it takes a few tenths of a second at most."""
-
-
-class UnknownReference(Exception):
-    """No image has this reference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +57,6 @@ class Options:
     metadata: dict[str, str] = field(default_factory=dict)
 
 
-class Watcher(Protocol):
-    """Is told what happens, to count it."""
-
-    def rendition(self, format: str, seconds: float | None) -> None:
-        """A rendition was answered: from the cache, or rendered in so many seconds."""
-
-
 class ImageLibrary:
     """Keeps originals, and renders any of them in any format.
 
@@ -125,18 +90,14 @@ class ImageLibrary:
         """Bring the parts together."""
         self.catalogue = catalogue
         self.records = catalogue.records
-        self.blobs = blobs
-        self.renditions = renditions
+        self.renderer = Renderer(self.get, blobs, renditions, spool, pool, limits, watcher)
         self.changes = changes
         self.spool = spool
-        self.pool = pool
-        self._limits = limits
-        self._light = replace(limits, work=_LIGHT_WORK)
-        self.watcher = watcher
+        self._blobs = blobs
+        self._renditions = renditions
         self._ladder = ladder
         self._undelete_seconds = undelete_seconds
         self._known: TTLCache[str, _Known] = TTLCache(_KNOWN_RECORDS, KNOWN_SECONDS)
-        self._rendering = SingleFlight()
 
     async def add(
         self, client: Client, uploads: list[Upload], options: Options = Options(), ticket: Ticket | None = None
@@ -201,75 +162,11 @@ class ImageLibrary:
 
     def original_path(self, record: Record) -> Path | None:
         """Return the file of an original, if the store has files."""
-        return self.blobs.local_path(record.blob.sha256)
+        return self._blobs.local_path(record.blob.sha256)
 
     def original_stream(self, record: Record, start: int, end: int) -> AsyncIterator[bytes]:
         """Read an original's bytes from `start` up to, and without, `end`."""
-        return self.blobs.stream(record.blob.sha256, start, end)
-
-    def cached(self, record: Record, spec: RenditionSpec) -> Path | None:
-        """Return the file of a rendition if it is in the cache."""
-        path = self.renditions.get(record.blob.sha256, _tag(record.owner), rendition_digest(record, spec))
-        if path:
-            self.watcher.rendition(spec.format, None)
-        return path
-
-    async def rendition(self, record: Record, spec: RenditionSpec) -> Path:
-        """Return the file of a rendition, from the cache or freshly rendered.
-
-        Of several requests for the same one, one renders and the others wait; when all of them have given up, the
-        worker is stopped.
-
-        Raises:
-            EngineError: It can't be rendered.
-            Busy, TaskTooLong, WorkerCrashed, WorkerKilled, MemoryError: See `WorkerPool.run`.
-        """
-        cached = self.cached(record, spec)
-        if cached:
-            return cached
-        name = rendition_digest(record, spec)
-        return await self._rendering.once(name, lambda: self._render(record, spec, name))
-
-    async def transform(self, source: Path, spec: RenditionSpec, target: Path) -> Rendered:
-        """Render a file that is not stored.
-
-        Args:
-            source: A file in the spool's `incoming`.
-            spec: What to make of it.
-            target: Where to, in the spool's `outgoing`.
-
-        Raises:
-            EngineError: It can't be rendered.
-            Busy, TaskTooLong, WorkerCrashed, WorkerKilled, MemoryError: See `WorkerPool.run`.
-        """
-        started = asyncio.get_running_loop().time()
-        with ExitStack() as files:
-            images = await self._other_images(spec, files)
-            rendered = await self._run(render, lambda limits: (source, spec, target, limits, images))
-        self.watcher.rendition(spec.format, asyncio.get_running_loop().time() - started)
-        return rendered
-
-    async def inspect(self, source: Path) -> ImageInfo:
-        """Tell what an image that is not stored is like.
-
-        Args:
-            source: A file in the spool's `incoming`.
-
-        Raises:
-            EngineError: It is not an image, is corrupt, or too large.
-            Busy, TaskTooLong, WorkerCrashed, WorkerKilled, MemoryError: See `WorkerPool.run`.
-        """
-        return await self._run(inspect, lambda limits: (source, limits))
-
-    async def placeholder(self, record: Record) -> Placeholder:
-        """Return what to show until the picture is there."""
-        answer = await self._remembered(record, "placeholder", placeholder)
-        return msgspec.json.decode(answer, type=Placeholder)
-
-    async def palette(self, record: Record, colours: int) -> list[Swatch]:
-        """Return the dominant colours, at most so many."""
-        answer = await self._remembered(record, f"palette {colours}", palette, colours)
-        return msgspec.json.decode(answer, type=list[Swatch])
+        return self._blobs.stream(record.blob.sha256, start, end)
 
     async def change(self, client: Client, reference: str, values: dict[str, Any]) -> Record:
         """Change what is known of an image: values of the record's attributes, by their names.
@@ -358,54 +255,18 @@ class ImageLibrary:
     async def check(self) -> None:
         """Raise an exception unless database and store answer."""
         await self.records.check()
-        await self.blobs.check()
-
-    async def _remembered(self, record: Record, what: str, function: Callable[..., Any], *options: Any) -> bytes:
-        """Return what a function of the engine says of an original, as JSON; it is kept as a rendition is."""
-        name = result_digest(record, what)
-        path = self.renditions.get(record.blob.sha256, _tag(record.owner), name)
-        if path is None:
-            path = await self._rendering.once(name, lambda: self._look(record, name, function, *options))
-        return await asyncio.to_thread(path.read_bytes)
-
-    async def _look(self, record: Record, name: str, function: Callable[..., Any], *options: Any) -> Path:
-        with self.spool.file(self.spool.incoming) as source, self.spool.file(self.spool.outgoing) as target:
-            await self.blobs.fetch(record.blob.sha256, source)
-            found = await self._run(function, lambda limits: (source, *options, limits))
-            await asyncio.to_thread(target.write_bytes, msgspec.json.encode(found))
-            return await self._cache(record, name, target)
-
-    async def _other_images(self, spec: RenditionSpec, files: ExitStack) -> dict[str, Path]:
-        """Fetch the other images that a spec refers to.
-
-        Raises:
-            InvalidParameter: There is no such image.
-        """
-        paths: dict[str, Path] = {}
-        for parameter, reference in spec.references().items():
-            if reference in paths:
-                continue
-            try:
-                record = await self.get(reference)
-            except UnknownReference:
-                raise InvalidParameter(parameter, reference, "the reference of a stored image") from None
-            paths[reference] = files.enter_context(self.spool.file(self.spool.incoming))
-            await self.blobs.fetch(record.blob.sha256, paths[reference])
-        return paths
+        await self._blobs.check()
 
     def _delete_blob(self, blob: Blob) -> None:
         for name in reversed(blob.names):
-            self.blobs.delete(name)
-        self.renditions.remove(blob.sha256)
-
-    async def _cache(self, record: Record, name: str, file: Path) -> Path:
-        return await asyncio.to_thread(self.renditions.add, record.blob.sha256, _tag(record.owner), name, file)
+            self._blobs.delete(name)
+        self._renditions.remove(blob.sha256)
 
     async def _drop_renditions(self, record: Record) -> None:
         """Remove what is cached of an image, unless another of its owner has the same bytes."""
         sha256 = record.blob.sha256
         if not await self.records.has_live(record.owner, sha256):
-            await asyncio.to_thread(self.renditions.remove, sha256, _tag(record.owner))
+            await asyncio.to_thread(self.renderer.forget, record)
 
     async def _keep(self, blob: Blob, upload: Upload, steps: dict[int, Path] | None, files: ExitStack) -> None:
         """Store a blob durably; steps that another owner's upload of the same bytes has stored are left as they are.
@@ -418,65 +279,24 @@ class ImageLibrary:
         """
         if await self.catalogue.inventory.claim(blob):
             if steps is not None:
-                await self.blobs.put(blob.sha256, upload.path)  # though it is there: see `Inventory.stored`
+                await self._blobs.put(blob.sha256, upload.path)  # though it is there: see `Inventory.stored`
                 await self.catalogue.inventory.checked(blob.sha256, damaged=False)
             return
         if steps is None:  # it has been swept away since
-            _, steps = await self._surveyed(upload, "", files, anew=True)
-        paths = [upload.path, *((steps or {})[step.side] for step in blob.steps)]
+            _, steps = await self.renderer.survey(upload.path, files, ladder=True)
+        paths = [upload.path, *(steps[step.side] for step in blob.steps)]
         # All of them end before their files go, whatever becomes of one.
-        ends = await asyncio.gather(*map(self.blobs.put, blob.names, paths), return_exceptions=True)
+        ends = await asyncio.gather(*map(self._blobs.put, blob.names, paths), return_exceptions=True)
         for end in ends:
             if isinstance(end, BaseException):
                 raise end
 
-    async def _surveyed(
-        self, upload: Upload, owner: str, files: ExitStack, *, anew: bool = False
-    ) -> tuple[Survey, dict[int, Path] | None]:
+    async def _surveyed(self, upload: Upload, owner: str, files: ExitStack) -> tuple[Survey, dict[int, Path] | None]:
         """Survey an upload, unless its owner has it; the steps of its ladder stay as long as `files` is open."""
-        known = None if anew else await self.catalogue.inventory.stored(upload.sha256, owner)
+        known = await self.catalogue.inventory.stored(upload.sha256, owner)
         if known:
             return Survey(known.info, known.ladder), None
-        sides = SIDES if self._ladder or anew else ()
-        steps = {side: files.enter_context(self.spool.file(self.spool.outgoing)) for side in sides}
-        return await self._run(survey, lambda limits: (upload.path, limits, steps)), steps
-
-    async def _render(self, record: Record, spec: RenditionSpec, name: str) -> Path:
-        started = asyncio.get_running_loop().time()
-        with ExitStack() as files:
-            source = files.enter_context(self.spool.file(self.spool.incoming))
-            target = files.enter_context(self.spool.file(self.spool.outgoing))
-            images = await self._other_images(spec, files)
-            stands_for = await self._fetch_source(record.blob, spec, source)
-            await self._run(render, lambda limits: (source, spec, target, limits, images, stands_for))
-            path = await self._cache(record, name, target)
-        self.watcher.rendition(spec.format, asyncio.get_running_loop().time() - started)
-        return path
-
-    async def _run(self, function: Callable[..., _T], arguments: Callable[[Limits], tuple[Any, ...]]) -> _T:
-        """Run a task on an image, as a light one unless its header says that it is not.
-
-        Args:
-            function: What to run.
-            arguments: Makes its arguments with the limits to keep to.
-        """
-        try:
-            return await self.pool.run(function, *arguments(self._light))
-        except LimitExceeded:
-            return await self.pool.run(function, *arguments(self._limits), heavy=True)
-
-    async def _fetch_source(self, blob: Blob, spec: RenditionSpec, source: Path) -> tuple[int, int] | None:
-        """Bring what a rendition is made of: the original, or a step of the ladder, for whose full size it stands."""
-        step = blob.ladder.step_for(spec) if blob.ladder else None
-        if blob.ladder and step:
-            try:
-                await self.blobs.fetch(blob.step_name(step), source)
-            except BlobMissing as error:
-                log.warning("a step of a ladder is missing; the original is taken", name=str(error))
-            else:
-                return blob.ladder.size
-        await self.blobs.fetch(blob.sha256, source)
-        return None
+        return await self.renderer.survey(upload.path, files, ladder=self._ladder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -490,30 +310,6 @@ class _Known:
 
     record: Record
     state: int
-
-
-def is_original(record: Record, spec: RenditionSpec) -> bool:
-    """Tell whether a spec asks for nothing but what the original is, so that its own bytes are the answer."""
-    return spec.canonical() == record.blob.info.format
-
-
-def rendition_digest(record: Record, spec: RenditionSpec) -> str:
-    """Return the name of a rendition, known before it is made: equal for equal bytes, and for no others.
-
-    Each owner has its own, since from a rendition that is there already one could learn what others have.
-    """
-    return result_digest(record, spec.canonical())
-
-
-def result_digest(record: Record, what: str) -> str:
-    """Return the name of what the engine makes of an original, such as "PNG?width=300" or "placeholder"."""
-    parts = f"{record.blob.sha256} {record.owner} {what} {ENGINE_VERSION}"
-    return hashlib.sha256(parts.encode()).hexdigest()[:40]
-
-
-def _tag(owner: str) -> str:
-    """Return what an owner is called in names of files."""
-    return hashlib.sha256(owner.encode()).hexdigest()[:16]
 
 
 def _is_reference(text: str) -> bool:

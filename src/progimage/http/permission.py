@@ -9,8 +9,8 @@ from progimage.access import Client, Scope, Visibility
 from progimage.engine import InvalidParameter, RenditionSpec
 from progimage.http.guard import CHALLENGE, CLIENT
 from progimage.http.problems import Problem
-from progimage.library import ImageLibrary, UnknownReference
-from progimage.storage import Record
+from progimage.library import ImageLibrary
+from progimage.storage import Record, UnknownReference
 
 AnyRequest = Request[Any, Any, Any]
 

@@ -15,8 +15,15 @@ from obstore.exceptions import BaseError as StoreError
 
 from progimage import engine
 from progimage.access import BadKey, FetchFailed, TooManyRequests, UrlRefused
-from progimage.library import UnknownReference
-from progimage.storage import BlobMissing, DatabaseUnavailable, Held, QuotaExceeded, TicketUsed, UnknownKey
+from progimage.storage import (
+    BlobMissing,
+    DatabaseUnavailable,
+    Held,
+    QuotaExceeded,
+    TicketUsed,
+    UnknownKey,
+    UnknownReference,
+)
 from progimage.workers import Busy, TaskTooLong, WorkerCrashed, WorkerKilled
 
 log = structlog.get_logger(__name__)

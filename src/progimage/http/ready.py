@@ -147,7 +147,7 @@ class ReadyAnswers:
             headers = headers + self._cors_headers
         scope["path_template"] = answer.template
         if answer.format:
-            self.library.watcher.rendition(answer.format, None)
+            self.library.renderer.watcher.rendition(answer.format, None)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})
         return True

@@ -29,7 +29,8 @@ from progimage.http.requested import (
     spec_of,
     writable,
 )
-from progimage.library import ImageLibrary, is_original, rendition_digest
+from progimage.library import ImageLibrary
+from progimage.rendering import is_original, rendition_digest
 from progimage.settings import Settings
 
 _LARGEST_BODY = 1024 * 1024
@@ -80,7 +81,7 @@ async def several_renditions(request: AnyRequest, state: State) -> ASGIApp:
         for reference in wanted.references
         for variant in variants
     ]
-    items = results(works, library.pool.workers)
+    items = results(works, library.renderer.pool.workers)
     chunks = as_ndjson(items, lambda result: result.document) if kind == NDJSON else as_zip(items)
     return Streamed(chunks, kind, ExitStack())
 
@@ -143,5 +144,5 @@ async def _rendered(
         path = library.original_path(record)
         return Result({**document, "bytes": record.blob.bytes, "etag": record.blob.sha256[:40]}, path, name)
     async with state.rates.rendering(client_of(request)):
-        path = await library.rendition(record, spec)
+        path = await library.renderer.rendition(record, spec)
     return Result({**document, "bytes": path.stat().st_size, "etag": rendition_digest(record, spec)}, path, name)

@@ -28,7 +28,8 @@ from progimage.http.documents import (
 from progimage.http.ingest import clean_filename, unless_disconnected
 from progimage.http.permission import AnyRequest, client_of, readable, refuse_hidden, visibility_of
 from progimage.http.requested import AUTO, DOWNLOAD, refuse_query, spec_of, transformations_of, verified_query
-from progimage.library import ImageLibrary, is_original, rendition_digest, result_digest
+from progimage.library import ImageLibrary
+from progimage.rendering import is_original, rendition_digest, result_digest
 from progimage.storage import Record
 
 _COLOURS = whole(1, 32)
@@ -109,7 +110,7 @@ async def placeholder(request: AnyRequest, state: State, reference: str) -> ASGI
     query, signed = verified_query(request, state)
     refuse_query(query)
     record = await readable(request, state, reference, signed=signed)
-    return await _described(request, state, record, "placeholder", lambda: state.library.placeholder(record))
+    return await _described(request, state, record, "placeholder", lambda: state.library.renderer.placeholder(record))
 
 
 @get(
@@ -141,7 +142,9 @@ async def palette(
             count = int(_COLOURS.parse(colors))
         except ValueError:
             raise InvalidParameter("colors", colors[:100], _COLOURS.allowed) from None
-    return await _described(request, state, record, f"palette {count}", lambda: state.library.palette(record, count))
+    return await _described(
+        request, state, record, f"palette {count}", lambda: state.library.renderer.palette(record, count)
+    )
 
 
 def _original(
@@ -181,10 +184,10 @@ async def _rendition(
     identity = _identity(request, state, record, rendition_digest(record, spec), format.media_type, name, vary)
     if is_not_modified(request.headers, identity):
         return NotModified(identity)
-    path = library.cached(record, spec)
+    path = library.renderer.cached(record, spec)
     if path is None:
         async with state.rates.rendering(client_of(request)):
-            path = await unless_disconnected(request.receive, library.rendition(record, spec))
+            path = await unless_disconnected(request.receive, library.renderer.rendition(record, spec))
     return Delivery(identity, path.stat().st_size, path)
 
 

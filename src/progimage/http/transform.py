@@ -52,7 +52,7 @@ async def describe(request: AnyRequest, state: State) -> Response[InspectedImage
     with ExitStack() as files:
         upload = _only(await _received(request, state, files))
         async with state.rates.rendering(client):
-            info = await unless_disconnected(request.receive, library.inspect(upload.path))
+            info = await unless_disconnected(request.receive, library.renderer.inspect(upload.path))
         return Response(InspectedImage.of(info, upload.bytes), media_type=MediaType.JSON)
 
 
@@ -114,7 +114,7 @@ class _Wanted:
             await refuse_hidden(self.request, self._state, spec, self.asked.droppable, signed=self._signed)
             target = files.enter_context(self.library.spool.file(self.library.spool.outgoing))
             async with self._state.rates.rendering(client_of(self.request)):
-                rendered = await self.library.transform(upload.path, spec, target)
+                rendered = await self.library.renderer.transform(upload.path, spec, target)
             format = FORMATS[spec.format]
             document = {
                 "format": format.name,
@@ -130,7 +130,7 @@ class _Wanted:
     async def _spec(self, upload: Upload) -> RenditionSpec:
         if self._fixed:
             return self._fixed
-        info = await self.library.inspect(upload.path)
+        info = await self.library.renderer.inspect(upload.path)
         if self.extension == AUTO:
             return spec_of(AUTO, self.asked, info, self.request.headers.get("accept", ""), self._settings)
         own = info.format if FORMATS[info.format].can_write else _FALLBACK
@@ -157,7 +157,7 @@ def _several(wanted: _Wanted, uploads: list[Upload], files: ExitStack) -> ASGIAp
         ({"number": number, "filename": upload.filename}, lambda u=upload, n=number: wanted.transformed(u, n))
         for number, upload in enumerate(uploads, 1)
     ]
-    items = results(works, wanted.library.pool.workers)
+    items = results(works, wanted.library.renderer.pool.workers)
     chunks = as_zip(items) if kind == ZIP else as_ndjson(items, _with_bytes)
     return Streamed(chunks, kind, files)
 

@@ -110,7 +110,7 @@ async def import_list(request: AnyRequest, state: State, data: ImportWanted) -> 
         metadata(data.metadata),
     )
     works = [({"url": url}, partial(_import, state, client, url, options)) for url in data.urls]
-    items = results(works, state.library.pool.workers)
+    items = results(works, state.library.renderer.pool.workers)
     return Streamed(as_ndjson(items, lambda result: result.document), NDJSON, ExitStack())
 
 

@@ -8,7 +8,7 @@ from progimage.storage.database import Database, DatabaseUnavailable
 from progimage.storage.inventory import Blob, Inventory
 from progimage.storage.keys import Keys, UnknownKey
 from progimage.storage.owners import Owner, Owners, Quota, QuotaExceeded
-from progimage.storage.records import Held, ImageFilter, Record, Records, TicketUsed
+from progimage.storage.records import Held, ImageFilter, Record, Records, TicketUsed, UnknownReference
 from progimage.storage.renditions import RenditionCache
 from progimage.storage.spool import Spool, sweep_spools
 
@@ -37,6 +37,7 @@ __all__ = [
     "Spool",
     "TicketUsed",
     "UnknownKey",
+    "UnknownReference",
     "open_blob_store",
     "sweep_spools",
 ]

@@ -22,6 +22,10 @@ _RECORDS = sa.select(images, blobs.c.bytes, blobs.c.info, blobs.c.ladder).join(b
 _SERVICE = Client(OPERATOR)
 
 
+class UnknownReference(Exception):
+    """No image has this reference."""
+
+
 class TicketUsed(Exception):
     """The ticket has let somebody upload already."""
 

@@ -1,0 +1,265 @@
+"""Rendering: what the engine makes of images, in workers, each result once, and kept in the cache."""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+import structlog
+
+from progimage.engine import (
+    ENGINE_VERSION,
+    SIDES,
+    ImageInfo,
+    InvalidParameter,
+    LimitExceeded,
+    Limits,
+    Placeholder,
+    Rendered,
+    RenditionSpec,
+    Survey,
+    Swatch,
+    inspect,
+    palette,
+    placeholder,
+    render,
+    survey,
+)
+from progimage.storage import Blob, BlobMissing, BlobStore, Record, RenditionCache, Spool, UnknownReference
+from progimage.workers import SingleFlight, WorkerPool
+
+_T = TypeVar("_T")
+log = structlog.get_logger(__name__)
+
+_LIGHT_WORK = 40_000_000
+"""A task with no more work than that is light: it takes a few tenths of a second at most."""
+
+
+class Watcher(Protocol):
+    """Is told what happens, to count it."""
+
+    def rendition(self, format: str, seconds: float | None) -> None:
+        """A rendition was answered: from the cache, or rendered in so many seconds."""
+
+
+class Renderer:
+    """Renders images that are stored, and such as are not, and looks at them.
+
+    Args:
+        find: Returns the record of a reference.
+        blobs: The store of originals.
+        renditions: The cache of renditions.
+        spool: Scratch files.
+        pool: The workers.
+        limits: The largest image to accept.
+        watcher: Is told of every rendition.
+    """
+
+    def __init__(
+        self,
+        find: Callable[[str], Awaitable[Record]],
+        blobs: BlobStore,
+        renditions: RenditionCache,
+        spool: Spool,
+        pool: WorkerPool,
+        limits: Limits,
+        watcher: Watcher,
+    ) -> None:
+        """Keep the parts."""
+        self._find = find
+        self._blobs = blobs
+        self._renditions = renditions
+        self.spool = spool
+        self.pool = pool
+        self._limits = limits
+        self._light = replace(limits, work=_LIGHT_WORK)
+        self.watcher = watcher
+        self._rendering = SingleFlight()
+
+    def cached(self, record: Record, spec: RenditionSpec) -> Path | None:
+        """Return the file of a rendition if it is in the cache."""
+        path = self._renditions.get(record.blob.sha256, _tag(record.owner), rendition_digest(record, spec))
+        if path:
+            self.watcher.rendition(spec.format, None)
+        return path
+
+    async def rendition(self, record: Record, spec: RenditionSpec) -> Path:
+        """Return the file of a rendition, from the cache or freshly rendered.
+
+        Of several requests for the same one, one renders and the others wait; when all of them have given up, the
+        worker is stopped.
+
+        Raises:
+            EngineError: It can't be rendered.
+            Busy, TaskTooLong, WorkerCrashed, WorkerKilled, MemoryError: See `WorkerPool.run`.
+        """
+        cached = self.cached(record, spec)
+        if cached:
+            return cached
+        name = rendition_digest(record, spec)
+        return await self._rendering.once(name, lambda: self._render(record, spec, name))
+
+    async def transform(self, source: Path, spec: RenditionSpec, target: Path) -> Rendered:
+        """Render a file that is not stored.
+
+        Args:
+            source: A file in the spool's `incoming`.
+            spec: What to make of it.
+            target: Where to, in the spool's `outgoing`.
+
+        Raises:
+            EngineError: It can't be rendered.
+            Busy, TaskTooLong, WorkerCrashed, WorkerKilled, MemoryError: See `WorkerPool.run`.
+        """
+        started = asyncio.get_running_loop().time()
+        with ExitStack() as files:
+            images = await self._other_images(spec, files)
+            rendered = await self._run(render, lambda limits: (source, spec, target, limits, images))
+        self.watcher.rendition(spec.format, asyncio.get_running_loop().time() - started)
+        return rendered
+
+    async def inspect(self, source: Path) -> ImageInfo:
+        """Tell what an image that is not stored is like.
+
+        Args:
+            source: A file in the spool's `incoming`.
+
+        Raises:
+            EngineError: It is not an image, is corrupt, or too large.
+            Busy, TaskTooLong, WorkerCrashed, WorkerKilled, MemoryError: See `WorkerPool.run`.
+        """
+        return await self._run(inspect, lambda limits: (source, limits))
+
+    async def placeholder(self, record: Record) -> Placeholder:
+        """Return what to show until the picture is there."""
+        answer = await self._remembered(record, "placeholder", placeholder)
+        return msgspec.json.decode(answer, type=Placeholder)
+
+    async def palette(self, record: Record, colours: int) -> list[Swatch]:
+        """Return the dominant colours, at most so many."""
+        answer = await self._remembered(record, f"palette {colours}", palette, colours)
+        return msgspec.json.decode(answer, type=list[Swatch])
+
+    async def survey(self, source: Path, files: ExitStack, *, ladder: bool) -> tuple[Survey, dict[int, Path]]:
+        """Validate an upload, find out what it is like, and make its smaller copies.
+
+        Args:
+            source: A file in the spool's `incoming`.
+            files: Removes the copies when it is closed.
+            ladder: Make them.
+
+        Returns:
+            What it is like, and the files of the copies by their side.
+
+        Raises:
+            EngineError: It is not an image, is corrupt, or too large.
+            Busy, TaskTooLong, WorkerCrashed, WorkerKilled, MemoryError: See `WorkerPool.run`.
+        """
+        sides = SIDES if ladder else ()
+        steps = {side: files.enter_context(self.spool.file(self.spool.outgoing)) for side in sides}
+        return await self._run(survey, lambda limits: (source, limits, steps)), steps
+
+    def forget(self, record: Record) -> None:
+        """Remove what is cached of an image. It blocks."""
+        self._renditions.remove(record.blob.sha256, _tag(record.owner))
+
+    async def _remembered(self, record: Record, what: str, function: Callable[..., Any], *options: Any) -> bytes:
+        """Return what a function of the engine says of an original, as JSON; it is kept as a rendition is."""
+        name = result_digest(record, what)
+        path = self._renditions.get(record.blob.sha256, _tag(record.owner), name)
+        if path is None:
+            path = await self._rendering.once(name, lambda: self._look(record, name, function, *options))
+        return await asyncio.to_thread(path.read_bytes)
+
+    async def _look(self, record: Record, name: str, function: Callable[..., Any], *options: Any) -> Path:
+        with self.spool.file(self.spool.incoming) as source, self.spool.file(self.spool.outgoing) as target:
+            await self._blobs.fetch(record.blob.sha256, source)
+            found = await self._run(function, lambda limits: (source, *options, limits))
+            await asyncio.to_thread(target.write_bytes, msgspec.json.encode(found))
+            return await self._cache(record, name, target)
+
+    async def _other_images(self, spec: RenditionSpec, files: ExitStack) -> dict[str, Path]:
+        """Fetch the other images that a spec refers to.
+
+        Raises:
+            InvalidParameter: There is no such image.
+        """
+        paths: dict[str, Path] = {}
+        for parameter, reference in spec.references().items():
+            if reference in paths:
+                continue
+            try:
+                record = await self._find(reference)
+            except UnknownReference:
+                raise InvalidParameter(parameter, reference, "the reference of a stored image") from None
+            paths[reference] = files.enter_context(self.spool.file(self.spool.incoming))
+            await self._blobs.fetch(record.blob.sha256, paths[reference])
+        return paths
+
+    async def _cache(self, record: Record, name: str, file: Path) -> Path:
+        return await asyncio.to_thread(self._renditions.add, record.blob.sha256, _tag(record.owner), name, file)
+
+    async def _render(self, record: Record, spec: RenditionSpec, name: str) -> Path:
+        started = asyncio.get_running_loop().time()
+        with ExitStack() as files:
+            source = files.enter_context(self.spool.file(self.spool.incoming))
+            target = files.enter_context(self.spool.file(self.spool.outgoing))
+            images = await self._other_images(spec, files)
+            stands_for = await self._fetch_source(record.blob, spec, source)
+            await self._run(render, lambda limits: (source, spec, target, limits, images, stands_for))
+            path = await self._cache(record, name, target)
+        self.watcher.rendition(spec.format, asyncio.get_running_loop().time() - started)
+        return path
+
+    async def _run(self, function: Callable[..., _T], arguments: Callable[[Limits], tuple[Any, ...]]) -> _T:
+        """Run a task on an image, as a light one unless its header says that it is not.
+
+        Args:
+            function: What to run.
+            arguments: Makes its arguments with the limits to keep to.
+        """
+        try:
+            return await self.pool.run(function, *arguments(self._light))
+        except LimitExceeded:
+            return await self.pool.run(function, *arguments(self._limits), heavy=True)
+
+    async def _fetch_source(self, blob: Blob, spec: RenditionSpec, source: Path) -> tuple[int, int] | None:
+        """Bring what a rendition is made of: the original, or a step of the ladder, for whose full size it stands."""
+        step = blob.ladder.step_for(spec) if blob.ladder else None
+        if blob.ladder and step:
+            try:
+                await self._blobs.fetch(blob.step_name(step), source)
+            except BlobMissing as error:
+                log.warning("a step of a ladder is missing; the original is taken", name=str(error))
+            else:
+                return blob.ladder.size
+        await self._blobs.fetch(blob.sha256, source)
+        return None
+
+
+def is_original(record: Record, spec: RenditionSpec) -> bool:
+    """Tell whether a spec asks for nothing but what the original is, so that its own bytes are the answer."""
+    return spec.canonical() == record.blob.info.format
+
+
+def rendition_digest(record: Record, spec: RenditionSpec) -> str:
+    """Return the name of a rendition, known before it is made: equal for equal bytes, and for no others.
+
+    Each owner has its own, since from a rendition that is there already one could learn what others have.
+    """
+    return result_digest(record, spec.canonical())
+
+
+def result_digest(record: Record, what: str) -> str:
+    """Return the name of what the engine makes of an original, such as "PNG?width=300" or "placeholder"."""
+    parts = f"{record.blob.sha256} {record.owner} {what} {ENGINE_VERSION}"
+    return hashlib.sha256(parts.encode()).hexdigest()[:40]
+
+
+def _tag(owner: str) -> str:
+    """Return what an owner is called in names of files."""
+    return hashlib.sha256(owner.encode()).hexdigest()[:16]
