@@ -36,7 +36,7 @@ class _Answer:
         allowed_until: When the request's signature or the image's time ends, in seconds since 1970.
         etag: With its quotes.
         headers: Those of a 304.
-        more_headers: What else a 200 has.
+        whole_headers: Those of a 200.
         path: The file with the body, or None: only that it is not modified is ready to be said.
         size: Of the body, in bytes.
         template: Of the request's path, for the metrics.
@@ -48,7 +48,7 @@ class _Answer:
     allowed_until: float
     etag: bytes
     headers: list[tuple[bytes, bytes]]
-    more_headers: list[tuple[bytes, bytes]]
+    whole_headers: list[tuple[bytes, bytes]]
     path: Path | None
     size: int
     template: str
@@ -93,13 +93,14 @@ class ReadyAnswers:
             format: Of a rendition; None for an original.
             allowed_until: When the request's signature or the image's time ends, in seconds since 1970.
         """
-        identity, path, size, more_headers = answer.identity, None, 0, []
+        identity, path, size, more = answer.identity, None, 0, []
         if isinstance(answer, Delivery) and answer.path and answer.size <= _LARGEST_READ:
-            path, size, more_headers = answer.path, answer.size, answer.body_headers(answer.size)
+            path, size, more = answer.path, answer.size, answer.body_headers(answer.size)
         if not identity.vary:
+            headers = identity.headers()
             self._answers[scope["raw_path"], scope["query_string"]] = _Answer(
-                reference, state, allowed_until, f'"{identity.etag}"'.encode(), identity.headers() + SAFE_HEADERS,
-                more_headers, path, size, scope["path_template"], format,
+                reference, state, allowed_until, f'"{identity.etag}"'.encode(), headers + SAFE_HEADERS,
+                headers + more + SAFE_HEADERS, path, size, scope["path_template"], format,
             )  # fmt: skip
 
     async def answer(self, scope: Any, send: Send) -> bool:
@@ -138,7 +139,7 @@ class ReadyAnswers:
         else:
             if answer.path is None:
                 return False
-            status, headers = 200, answer.headers + answer.more_headers
+            status, headers = 200, answer.whole_headers
             found = self._bodies.get(answer.etag) or await self._read(answer.etag, answer.path, answer.size)
             if found is None:
                 return False
