@@ -202,7 +202,7 @@ def wait_for(path: str) -> str:
 def test_heavy_tasks_leave_a_worker_to_light_ones(tmp_path: Path) -> None:
     readable, gate = tmp_path / "in", tmp_path / "in" / "gate"
     readable.mkdir()
-    sandbox = Sandbox(1 << 30, 40, 1 << 20, (readable, Path(__file__).parents[2]), (tmp_path,))  # it imports this file
+    sandbox = Sandbox(1 << 30, 40, 1 << 20, (readable,), (tmp_path,), (Path(__file__).parents[2],))  # has this file
     pool = WorkerPool(2, 4, 40, sandbox)
 
     async def scenario() -> None:
