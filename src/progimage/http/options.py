@@ -28,8 +28,10 @@ _LONGEST_LABEL, _MOST_LABELS = 100, 50
 _LARGEST_METADATA = 4096
 _LONGEST_LIFE = 100 * 366 * 24 * 3600
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-_DURATION = re.compile(r"(\d{1,10})([smhdw]?)")
-_ISO_DURATION = re.compile(r"P(?:(\d{1,4})W)?(?:(\d{1,6})D)?(?:T(?:(\d{1,6})H)?(?:(\d{1,8})M)?(?:(\d{1,10})S)?)?")
+_DURATION = re.compile(r"([0-9]{1,10})([smhdw]?)")
+_ISO_DURATION = re.compile(
+    r"P(?:(\d{1,4})W)?(?:(\d{1,6})D)?(?:T(?:(\d{1,6})H)?(?:(\d{1,8})M)?(?:(\d{1,10})S)?)?", re.ASCII
+)
 _DATE = "a date such as 2027-01-31 or 2027-01-31T12:00:00Z"
 _EXPIRES = f"{_DATE}, or a duration such as 30d, 12h, 90 (seconds) or P30D, that ends within 100 years"
 
