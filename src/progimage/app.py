@@ -46,6 +46,8 @@ from progimage.workers import Sandbox, WorkerPool
 
 _ASSETS = "/docs/assets"
 _DAY = 24 * 3600
+_SWEPT_AT_ONCE = 500
+"""How many images are ended in a row, before others get their turn at the database."""
 _SCRUB_PAUSE = 60
 """How long to wait when all that is stored was checked, in seconds."""
 
@@ -222,8 +224,11 @@ def _fetcher(settings: Settings) -> Fetcher | None:
 
 async def _sweep(library: ImageLibrary, settings: Settings) -> None:
     """End what is over."""
-    await library.expire()
-    await library.purge_deleted(Client(OPERATOR))
+    ended = purged = _SWEPT_AT_ONCE
+    while ended == _SWEPT_AT_ONCE:
+        ended = await library.expire(_SWEPT_AT_ONCE)
+    while purged == _SWEPT_AT_ONCE:
+        purged = await library.purge_deleted(Client(OPERATOR), _SWEPT_AT_ONCE)
     await library.sweep(settings.orphan_grace_seconds)
     await library.records.forget_tickets()
     await library.catalogue.audit.trim(time.time() - settings.audit_seconds)

@@ -128,9 +128,7 @@ class ImageLibrary:
                         error.add_note(f"image {number} of {len(uploads)}")
                     raise
             now = datetime.now(UTC)
-            expires_at = options.expires_at
-            if expires_at is None and owner.retention_seconds is not None:
-                expires_at = now.timestamp() + owner.retention_seconds
+            expires_at = owner.end_of(now.timestamp()) if options.expires_at is None else options.expires_at
             records = []
             for upload, (survey, steps) in zip(uploads, surveys, strict=True):
                 blob = Blob(upload.sha256, upload.bytes, survey.info, survey.ladder)
@@ -230,16 +228,16 @@ class ImageLibrary:
             raise UnknownReference(reference)
         await self._drop_renditions(record)
 
-    async def expire(self) -> int:
-        """Delete the images whose time is over, and return how many there were."""
-        records = await self.records.expire()
+    async def expire(self, most: int) -> int:
+        """Delete images whose time is over, at most so many, and return how many there were."""
+        records = await self.records.expire(most)
         for record in records:
             self.changes.mark(record.reference)
             await self._drop_renditions(record)
         return len(records)
 
-    async def purge_deleted(self, client: Client, most: int = 1000) -> int:
-        """Remove the images that can't be brought back any more, and return how many there were."""
+    async def purge_deleted(self, client: Client, most: int) -> int:
+        """Remove images that can't be brought back any more, at most so many, and return how many there were."""
         references = await self.records.deleted_before(time.time() - self._undelete_seconds, most)
         for reference in references:
             try:

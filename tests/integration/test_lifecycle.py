@@ -160,6 +160,9 @@ def test_an_owner_has_a_retention_of_its_own(server: Server) -> None:
     ]
     assert timedelta(days=1.99) < left[0] < timedelta(days=2) and left[1] < timedelta(hours=1)
     assert "172800" in server.command("owners", "list")
+    cleared = client.patch(f"/storage/{said}", json={"expires": None}).json()
+    as_usual = datetime.fromisoformat(cleared["expires_at"]) - datetime.fromisoformat(cleared["uploaded_at"])
+    assert as_usual == timedelta(days=2)
 
 
 def test_deleted_images_can_be_brought_back(server: Server) -> None:

@@ -104,7 +104,11 @@ async def change(request: AnyRequest, state: State, reference: str, data: ImageC
         values["visibility"] = data.visibility
     if data.expires is not msgspec.UNSET:
         require(request, Scope.DELETE)
-        values["expires_at"] = None if data.expires is None else expiry(data.expires)
+        if data.expires is None:
+            owner = await state.library.catalogue.owners.get(record.owner)
+            values["expires_at"] = owner.end_of(record.uploaded_at.timestamp())
+        else:
+            values["expires_at"] = expiry(data.expires)
     if data.labels is not msgspec.UNSET:
         values["labels"] = checked_labels(data.labels or [])
     if data.metadata is not msgspec.UNSET:

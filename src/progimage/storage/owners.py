@@ -58,6 +58,10 @@ class Owner:
     quota: Quota = Quota()
     retention_seconds: int | None = None
 
+    def end_of(self, uploaded_at: float) -> float | None:
+        """Return when an image expires whose upload said nothing of that; both in seconds since 1970."""
+        return None if self.retention_seconds is None else uploaded_at + self.retention_seconds
+
 
 class Owners:
     """The owners.

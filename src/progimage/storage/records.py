@@ -177,9 +177,9 @@ class Records:
         """
         return await asyncio.to_thread(self._purge, client, reference)
 
-    async def expire(self) -> list[Record]:
-        """Delete the images whose time is over, and return them."""
-        return await asyncio.to_thread(self._expire)
+    async def expire(self, most: int) -> list[Record]:
+        """Delete images whose time is over, at most so many, and return them."""
+        return await asyncio.to_thread(self._expire, most)
 
     async def deleted_before(self, before: float, most: int) -> list[str]:
         """Return references of images that were deleted before a time, in seconds since 1970."""
@@ -285,13 +285,14 @@ class Records:
             write_events(connection, [Event.by(client, "purge", record.owner, reference)])
         return record
 
-    def _expire(self) -> list[Record]:
+    def _expire(self, most: int) -> list[Record]:
         due = (images.c.expires_at <= time.time()) & images.c.deleted_at.is_(None) & ~images.c.held
         with self._database.reading() as connection:
             if connection.execute(sa.select(images.c.reference).where(due).limit(1)).first() is None:
                 return []  # mostly so; then nobody has to wait for the lock
         with self._database.writing() as connection:
-            records = _records(connection, connection.execute(_RECORDS.where(due).with_for_update(of=images)).all())
+            rows = connection.execute(_RECORDS.where(due).limit(most).with_for_update(of=images)).all()
+            records = _records(connection, rows)
             for record in records:
                 _mark_deleted(connection, [record.reference], record.expires_at or time.time())
             write_events(connection, (Event.by(_SERVICE, "expire", r.owner, r.reference) for r in records))

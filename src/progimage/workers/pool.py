@@ -10,17 +10,22 @@ import contextlib
 import multiprocessing
 import signal
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 import pebble
+import structlog
 
 from progimage.workers.sandbox import Sandbox
 from progimage.workers.tasks import run_task, start_worker
 
 _T = TypeVar("_T")
+log = structlog.get_logger(__name__)
 
 # A worker is replaced after so many tasks, which bounds what a leak in a codec can cost.
 _TASKS_BEFORE_REPLACEMENT = 1000
+# How often a task is begun anew because all processes had to be.
+_FRESH_STARTS = 3
 # How a process ends when the code in it is at fault, rather than somebody who killed it.
 _CRASHES = {
     signal.SIGSEGV,
@@ -67,7 +72,7 @@ class WorkerPool:
         task_seconds: After how many seconds a running task is stopped.
         sandbox: What the processes may do.
         observe: Is told how many tasks are running or waiting, whenever that changes.
-        mourn: Is told when a worker dies of a task, and of what: `time`, `crash` or `kill`.
+        mourn: Is told when a worker dies, and of what: of a task's `time`, `crash` or `kill`, or `idle`.
     """
 
     def __init__(
@@ -87,15 +92,11 @@ class WorkerPool:
         self._heavy_workers = max(1, workers - 1)
         self._heavy_turn = asyncio.Semaphore(self._heavy_workers)
         self._observe, self._mourn = observe, mourn
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["progimage.workers.tasks"])
-        self._pool = pebble.ProcessPool(
-            max_workers=workers,
-            max_tasks=_TASKS_BEFORE_REPLACEMENT,
-            initializer=start_worker,
-            initargs=(sandbox,),
-            context=context,
-        )
+        self._sandbox = sandbox
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["progimage.workers.tasks"])
+        self._pool = self._new_pool()
+        self._ending: set[asyncio.Task[None]] = set()
 
     @property
     def pending(self) -> int:
@@ -124,8 +125,7 @@ class WorkerPool:
         self._count(1, heavy)
         try:
             async with self._heavy_turn if heavy else contextlib.nullcontext():
-                future = self._pool.schedule(run_task, args=(function, *args), timeout=self.task_seconds)
-                result: _T = await asyncio.wrap_future(future)
+                result: _T = await self._run(function, args)
         except concurrent.futures.TimeoutError:
             self._mourn("time")
             raise TaskTooLong(f"It took longer than {self.task_seconds:g} seconds.") from None
@@ -140,6 +140,40 @@ class WorkerPool:
         finally:
             self._count(-1, heavy)
         return result
+
+    async def _run(self, function: Callable[..., _T], args: tuple[Any, ...]) -> _T:
+        for _ in range(_FRESH_STARTS):
+            pool = self._pool
+            if not pool.active:  # it is broken, too: a task found it so, or none was there to
+                self._replace(pool)
+                continue
+            try:
+                future = pool.schedule(run_task, args=(function, *args), timeout=self.task_seconds)
+                result: _T = await asyncio.wrap_future(future)
+                return result
+            except BrokenProcessPool:
+                self._replace(pool)
+        raise WorkerKilled("The workers ended again and again.")
+
+    def _replace(self, broken: pebble.ProcessPool) -> None:
+        """Begin with new processes, since pebble gives a pool up when an idle one of them was killed."""
+        if self._pool is not broken:
+            return  # another task was faster
+        log.warning("an idle worker was killed; all are started anew")
+        self._mourn("idle")
+        self._pool = self._new_pool()
+        ending = asyncio.create_task(asyncio.to_thread(_end, broken))
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
+
+    def _new_pool(self) -> pebble.ProcessPool:
+        return pebble.ProcessPool(
+            max_workers=self.workers,
+            max_tasks=_TASKS_BEFORE_REPLACEMENT,
+            initializer=start_worker,
+            initargs=(self._sandbox,),
+            context=self._context,
+        )
 
     def _count(self, change: int, heavy: bool) -> None:
         self._pending += change
@@ -159,6 +193,11 @@ class WorkerPool:
         except concurrent.futures.TimeoutError:
             self._pool.stop()  # type: ignore[no-untyped-call]
             self._pool.join()
+
+
+def _end(pool: pebble.ProcessPool) -> None:
+    pool.stop()  # type: ignore[no-untyped-call]
+    pool.join()
 
 
 def _nothing() -> None:
