@@ -125,8 +125,8 @@ def _forked(server: Server) -> dict[int, int]:
     return found
 
 
-@pytest.mark.parametrize("which", ["one worker", "all workers", "what starts them"])
-def test_idle_processes_that_are_killed_are_replaced(data_dir: Path, which: str) -> None:
+@pytest.mark.parametrize("which", ["one", "all"])
+def test_idle_workers_that_are_killed_are_replaced(data_dir: Path, which: str) -> None:
     import os
 
     with serving(data_dir, workers=2) as server:
@@ -134,17 +134,13 @@ def test_idle_processes_that_are_killed_are_replaced(data_dir: Path, which: str)
         for number in range(3):
             processes = _forked(server)
             workers = [process for process, parent in processes.items() if parent in processes]
-            roots = [process for process, parent in processes.items() if parent not in processes]
-            assert workers and roots
-            doomed = {"one worker": workers[:1], "all workers": workers, "what starts them": roots}[which]
-            for process in doomed:
+            assert workers
+            for process in workers[:1] if which == "one" else workers:
                 os.kill(process, signal.SIGKILL)
             with ThreadPoolExecutor(8) as clients:
                 widths = range(1 + 16 * number, 17 + 16 * number)
                 answers = list(clients.map(lambda w: server.get(f"{reference}.png?width={w}").status_code, widths))
-            # A worker that outlives what started it by a moment may have taken a task.
-            assert set(answers) <= ({200, 503} if which == "what starts them" else {200})
-            assert server.get(f"{reference}.png?height={1 + number}").status_code == 200
+            assert set(answers) == {200}
         assert server.client.get("/readyz").status_code == 200
 
 
