@@ -32,7 +32,7 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def deaths(server: Server) -> float:
-    """How many workers died of a task; an idle one that is replaced can't write what coverage has measured, and fails."""
+    """How many workers died of a task; under coverage, a worker that is replaced fails at its end, and is idle then."""
     lines = server.client.get("/metrics").text.splitlines()
     counts = [line for line in lines if line.startswith("progimage_worker_deaths_total") and "idle" not in line]
     return sum(float(line.split()[-1]) for line in counts)
