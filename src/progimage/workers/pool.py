@@ -26,6 +26,8 @@ log = structlog.get_logger(__name__)
 _TASKS_BEFORE_REPLACEMENT = 1000
 # How often a task is begun anew because all processes had to be.
 _FRESH_STARTS = 3
+# How often a task that is waited for looks whether the pool still works.
+_LOOK_SECONDS = 1.0
 # How a process ends when the code in it is at fault, rather than somebody who killed it.
 _CRASHES = {
     signal.SIGSEGV,
@@ -148,12 +150,28 @@ class WorkerPool:
                 self._replace(pool)
                 continue
             try:
-                future = pool.schedule(run_task, args=(function, *args), timeout=self.task_seconds)
-                result: _T = await asyncio.wrap_future(future)
-                return result
+                future = self._scheduled(pool, function, args)
+                return await self._result(pool, asyncio.wrap_future(future))
             except BrokenProcessPool:
                 self._replace(pool)
         raise WorkerKilled("The workers ended again and again.")
+
+    def _scheduled(self, pool: pebble.ProcessPool, function: Callable[..., _T], args: tuple[Any, ...]) -> Any:
+        try:
+            return pool.schedule(run_task, args=(function, *args), timeout=self.task_seconds)
+        except RuntimeError as error:  # so pebble says that the pool broke a moment ago
+            raise BrokenProcessPool from error
+
+    async def _result(self, pool: pebble.ProcessPool, waiting: asyncio.Future[_T]) -> _T:
+        """Wait for a task's result; one that came just when the pool broke would be waited for in vain."""
+        try:
+            while not waiting.done():
+                await asyncio.wait((waiting,), timeout=_LOOK_SECONDS)
+                if not waiting.done() and not pool.active:
+                    raise BrokenProcessPool
+            return waiting.result()
+        finally:
+            waiting.cancel()
 
     def _replace(self, broken: pebble.ProcessPool) -> None:
         """Begin with new processes, since pebble gives a pool up when an idle one of them was killed."""
