@@ -22,8 +22,8 @@ FINE = (200, 400, 413, 422)
 
 @pytest.fixture(scope="module")
 def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with little memory for each task; at the end it still serves."""
-    settings = {"worker_memory": 2 << 30, "workers": 2, "queue": 500, "undelete_seconds": 0}
+    """A server with the usual limits; at the end it still serves."""
+    settings = {"workers": 2, "queue": 500, "undelete_seconds": 0}
     with serving(tmp_path_factory.mktemp("attacked") / "data", **settings) as server:
         reference = server.put(PNG)
         yield server
