@@ -41,7 +41,7 @@ from progimage.http.ready import ReadyAnswers
 from progimage.http.routes import ROUTES
 from progimage.library import ImageLibrary
 from progimage.settings import Settings
-from progimage.storage import Catalogue, Changes, Quota, RenditionCache, Spool, open_blob_store
+from progimage.storage import BlobStore, Catalogue, Changes, Quota, RenditionCache, Spool, open_blob_store
 from progimage.workers import Sandbox, WorkerPool
 
 _ASSETS = "/docs/assets"
@@ -158,9 +158,10 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
         settings.workers_per_process, settings.queue, settings.task_seconds, sandbox, POOL_TASKS.set, count_death
     )
     POOL_WORKERS.set(settings.workers_per_process)
+    blobs = open_blob_store(settings.blobs)
     library = ImageLibrary(
         open_catalogue(settings),
-        open_blob_store(settings.blobs),
+        blobs,
         RenditionCache(data / "renditions", settings.cache_bytes, settings.max_renditions),
         Changes(data / "changes"),
         spool,
@@ -183,7 +184,8 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
     app.state.guard.open(library.catalogue, library.changes, app.state.rates)
     background = [asyncio.create_task(repeat("sweeping", settings.sweep_seconds, lambda: _sweep(library, settings)))]
     if settings.scrub_rate:
-        background.append(asyncio.create_task(_scrub_for_ever(library, settings)))
+        scrubber = open_scrubber(settings, library.catalogue, blobs, spool, settings.scrub_rate)
+        background.append(asyncio.create_task(_scrub_for_ever(scrubber, settings)))
     try:
         await pool.warm_up()
         yield
@@ -203,10 +205,10 @@ def open_catalogue(settings: Settings) -> Catalogue:
     return Catalogue(settings.database, Quota(settings.max_images_per_owner, settings.max_bytes_per_owner))
 
 
-def open_scrubber(settings: Settings, catalogue: Catalogue, spool: Spool, rate: int) -> Scrubber:
+def open_scrubber(settings: Settings, catalogue: Catalogue, blobs: BlobStore, spool: Spool, rate: int) -> Scrubber:
     """Make what checks the stored bytes."""
     second = open_blob_store(settings.second_blobs_url) if settings.second_blobs_url else None
-    return Scrubber(catalogue, open_blob_store(settings.blobs), second, spool, rate)
+    return Scrubber(catalogue, blobs, second, spool, rate)
 
 
 def _fetcher(settings: Settings) -> Fetcher | None:
@@ -234,9 +236,8 @@ async def _sweep(library: ImageLibrary, settings: Settings) -> None:
     await library.catalogue.audit.trim(time.time() - settings.audit_seconds)
 
 
-async def _scrub_for_ever(library: ImageLibrary, settings: Settings) -> None:
+async def _scrub_for_ever(scrubber: Scrubber, settings: Settings) -> None:
     """Check the stored bytes, as long as this is the one process of the node that does."""
-    scrubber = open_scrubber(settings, library.catalogue, library.spool, settings.scrub_rate)
 
     async def scrub() -> None:
         with (

@@ -14,7 +14,6 @@ from progimage.access.principal import OPERATOR
 from progimage.storage import Blob, BlobMissing, BlobStore, Catalogue, Event, Spool
 
 log = structlog.get_logger(__name__)
-_CHUNK = 1024 * 1024
 _BATCH = 100
 
 

@@ -2,7 +2,6 @@
 
 import os
 import re
-from collections.abc import Iterable
 from functools import cached_property
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -13,7 +12,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from progimage.access import Visibility
-from progimage.access.rates import check_rates
+from progimage.access.rates import parse_rates
 from progimage.engine import FORMATS, InvalidParameter, RenditionSpec
 
 MiB = 1024 * 1024
@@ -304,13 +303,14 @@ class Settings(BaseSettings):
     @field_validator("requests_per_key", "requests_per_address")
     @classmethod
     def _rates_are_known(cls, text: str) -> str:
-        check_rates([text])
+        parse_rates(text)
         return text
 
     @field_validator("trusted_proxies", "fetch_private_networks")
     @classmethod
     def _networks_are_networks(cls, networks: list[str]) -> list[str]:
-        _check_networks(networks)
+        for network in networks:
+            ip_network(network)
         return networks
 
     @field_validator("rate_limits_url")
@@ -365,8 +365,3 @@ class Settings(BaseSettings):
     def workers_per_process(self) -> int:
         """How many workers each HTTP process has."""
         return max(1, self.workers // self.http_processes)
-
-
-def _check_networks(texts: Iterable[str]) -> None:
-    for text in texts:
-        ip_network(text)

@@ -4,7 +4,7 @@ import asyncio
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import IPv6Address, ip_address
 from typing import Any, Protocol
@@ -86,7 +86,7 @@ class RateLimits:
         lease_seconds: int,
     ) -> None:
         """Prepare the storage; the first connection is made when it is needed."""
-        self._rates = [limits.parse_many(text) if text else [] for text in (requests_per_key, requests_per_address)]
+        self._rates = [parse_rates(text) for text in (requests_per_key, requests_per_address)]
         self.are_set = any(self._rates)
         self._renders = (renders_per_key, renders_per_address)
         shared = url.startswith(("redis://", "rediss://", "unix://"))
@@ -219,8 +219,10 @@ def network_of(address: str) -> str:
     return str(IPv6Address(int(parsed) >> (128 - _IPV6_NETWORK) << (128 - _IPV6_NETWORK)))
 
 
-def check_rates(texts: Iterable[str]) -> None:
-    """Raise a `ValueError` if one of some texts is no list of rates."""
-    for text in texts:
-        if text:
-            limits.parse_many(text)
+def parse_rates(text: str) -> list[limits.RateLimitItem]:
+    """Return the rates of a text such as `100/second;5000/hour`; an empty one has none.
+
+    Raises:
+        ValueError: It is no list of rates.
+    """
+    return limits.parse_many(text) if text else []

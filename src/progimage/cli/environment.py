@@ -73,15 +73,12 @@ def run(work: "Coroutine[Any, Any, _T]") -> "_T":
     """Do some asynchronous work.
 
     Raises:
-        ClickException: Something that was given is not what it should be, or is not there.
+        ClickException: There is no such key.
     """
-    from progimage.http.problems import Problem
     from progimage.storage import UnknownKey
 
     try:
         return asyncio.run(work)
-    except Problem as problem:
-        raise click.ClickException(f"{problem.parameter}: {problem.given!r}; allowed: {problem.allowed}") from None
     except UnknownKey as error:
         raise click.ClickException(f"No active key has the id {error}.") from None
 

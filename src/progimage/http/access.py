@@ -25,7 +25,7 @@ from progimage.http.documents import (
     date_text,
     problems,
 )
-from progimage.http.options import CURSOR, LIMIT, cursor_of, date, expiry, page, read_cursor
+from progimage.http.options import CURSOR, LIMIT, check_range, cursor_of, date, expiry, page, read_cursor
 from progimage.http.permission import AnyRequest, client_of, owned, refuse_hidden, require
 from progimage.http.problems import Problem
 from progimage.http.requested import parsed, query_of, refuse_query, refuse_unsigned, with_preset
@@ -93,7 +93,7 @@ async def rotate_key(request: AnyRequest, state: State, id: str, data: KeyRotati
     """Answer a new key."""
     client = require(request, Scope.ADMIN)
     refuse_query(query_of(request))
-    _check_range("grace_seconds", data.grace_seconds, 0, _LONGEST)
+    check_range("grace_seconds", data.grace_seconds, 0, _LONGEST)
     library: ImageLibrary = state.library
     made = await library.catalogue.keys.rotate(client, id, data.grace_seconds)
     library.changes.mark(id)
@@ -130,7 +130,8 @@ async def account(request: AnyRequest, state: State) -> OwnerDocument:
     principal = client_of(request).principal
     if not principal.owner:
         require(request, Scope.READ)
-    return await _owner_document(state, principal.owner)
+    library: ImageLibrary = state.library
+    return _document(state, await library.catalogue.owners.get(principal.owner))
 
 
 @get(
@@ -166,7 +167,7 @@ async def set_owner(request: AnyRequest, state: State, owner: str, data: OwnerWa
     for name in ("max_images", "max_bytes", "retention_seconds"):
         value = getattr(data, name)
         if value is not None:
-            _check_range(name, value, 1 if name == "retention_seconds" else 0, 2**62)
+            check_range(name, value, 1 if name == "retention_seconds" else 0, 2**62)
     library: ImageLibrary = state.library
     quota = Quota(data.max_images, data.max_bytes)
     return _document(state, await library.catalogue.owners.set(client, owner, quota, data.retention_seconds))
@@ -193,7 +194,7 @@ async def sign(request: AnyRequest, state: State, data: SignatureWanted) -> Resp
         )  # fmt: skip
     require(request, _SIGNED_METHODS[method])
     if data.expires_in is not None:
-        _check_range("expires_in", data.expires_in, 1, _LONGEST)
+        check_range("expires_in", data.expires_in, 1, _LONGEST)
     signer = signer_of(state)
     path, query = await _own_url(request, state, data.url)
     until = int(time.time()) + data.expires_in if data.expires_in is not None else None
@@ -271,24 +272,11 @@ def _document(state: State, owner: Owner) -> OwnerDocument:
     return OwnerDocument.of(owner, library.catalogue.owners.quota_of(owner))
 
 
-async def _owner_document(state: State, name: str) -> OwnerDocument:
-    library: ImageLibrary = state.library
-    return _document(state, await library.catalogue.owners.get(name))
-
-
 def _check_owner(name: str) -> None:
     if not is_owner(name):
         raise Problem(
             400, "invalid-parameter", "No owner can be called so.", parameter="owner", given=name[:100],
             allowed="1 to 64 letters, digits and . _ @ -, the first one a letter or digit",
-        )  # fmt: skip
-
-
-def _check_range(name: str, given: int, least: int, most: int) -> None:
-    if not least <= given <= most:
-        raise Problem(
-            400, "invalid-parameter", f"{name} is out of its range.", parameter=name, given=given,
-            allowed=f"{least} to {most}",
         )  # fmt: skip
 
 

@@ -182,6 +182,15 @@ def whole_number(name: str, text: str, least: int, most: int) -> int:
     raise _invalid(name, text, f"a whole number from {least} to {most}")
 
 
+def check_range(name: str, given: int, least: int, most: int) -> None:
+    """Raise a problem, 400, if a number of a JSON body is out of its range."""
+    if not least <= given <= most:
+        raise Problem(
+            400, "invalid-parameter", f"{name} is out of its range.", parameter=name, given=given,
+            allowed=f"{least} to {most}",
+        )  # fmt: skip
+
+
 def page(pairs: Pairs) -> tuple[int, str | None]:
     """Read which page of a list is wanted: how many items, and where the page before ended.
 

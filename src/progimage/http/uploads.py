@@ -24,7 +24,7 @@ from progimage.http.documents import (
     problems,
 )
 from progimage.http.ingest import URL, Ingest, unless_disconnected
-from progimage.http.options import UPLOAD_OPTIONS, checked_labels, expiry, metadata, upload_options
+from progimage.http.options import UPLOAD_OPTIONS, check_range, checked_labels, expiry, metadata, upload_options
 from progimage.http.permission import AnyRequest, client_of, require
 from progimage.http.problems import Problem
 from progimage.http.requested import query_of, refuse_query
@@ -130,16 +130,8 @@ async def make_ticket(request: AnyRequest, state: State, data: TicketWanted) -> 
     refuse_query(query_of(request))
     signer = signer_of(state)
     settings: Settings = state.settings
-    most = settings.max_upload_bytes * settings.max_upload_parts
-    for name, given, largest in (
-        ("max_bytes", data.max_bytes, most),
-        ("expires_in", data.expires_in, _LONGEST_TICKET),
-    ):
-        if not 0 < given <= largest:
-            raise Problem(
-                400, "invalid-parameter", f"{name} is out of its range.", parameter=name, given=given,
-                allowed=f"1 to {largest}",
-            )  # fmt: skip
+    check_range("max_bytes", data.max_bytes, 1, settings.max_upload_bytes * settings.max_upload_parts)
+    check_range("expires_in", data.expires_in, 1, _LONGEST_TICKET)
     now = time.time()
     ticket = Ticket(
         str(uuid.uuid4()),

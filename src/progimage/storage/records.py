@@ -257,7 +257,7 @@ class Records:
                 return None
             if record.held:
                 raise Held
-            _mark_deleted(connection, [reference], time.time())
+            _mark_deleted(connection, reference, time.time())
             write_events(connection, [Event.by(client, "delete", record.owner, reference)])
         return record
 
@@ -294,7 +294,7 @@ class Records:
             rows = connection.execute(_RECORDS.where(due).limit(most).with_for_update(of=images)).all()
             records = _records(connection, rows)
             for record in records:
-                _mark_deleted(connection, [record.reference], record.expires_at or time.time())
+                _mark_deleted(connection, record.reference, record.expires_at or time.time())
             write_events(connection, (Event.by(_SERVICE, "expire", r.owner, r.reference) for r in records))
         return records
 
@@ -385,8 +385,8 @@ def _set_labels(connection: sa.Connection, reference: str, names: Iterable[str])
         connection.execute(sa.insert(labels), rows)
 
 
-def _mark_deleted(connection: sa.Connection, references: list[str], at: float) -> None:
-    connection.execute(sa.update(images).where(images.c.reference.in_(references)).values(deleted_at=at))
+def _mark_deleted(connection: sa.Connection, reference: str, at: float) -> None:
+    connection.execute(sa.update(images).where(images.c.reference == reference).values(deleted_at=at))
 
 
 def _upload_event(client: Client, record: Record, ticket: tuple[str, float] | None) -> Event:
