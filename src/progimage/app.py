@@ -22,6 +22,7 @@ from litestar.types import ASGIApp
 from progimage import __version__
 from progimage.access import Client, Fetcher, RateLimits, Signer
 from progimage.access.principal import OPERATOR
+from progimage.deployment import open_blobs, open_catalogue, open_renditions, open_scrubber
 from progimage.engine import Limits
 from progimage.housekeeping import Scrubber, repeat
 from progimage.http.documentation import complete
@@ -41,7 +42,8 @@ from progimage.http.ready import ReadyAnswers
 from progimage.http.routes import ROUTES
 from progimage.library import ImageLibrary
 from progimage.settings import Settings
-from progimage.storage import BlobStore, Catalogue, Changes, Quota, RenditionCache, Spool, open_blob_store
+from progimage.storage import Changes, Spool
+from progimage.tracing import start_tracing, stop_tracing
 from progimage.workers import Sandbox, WorkerPool
 
 _ASSETS = "/docs/assets"
@@ -59,6 +61,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
         settings: The options, or None: they are read from the environment.
     """
     settings = settings or Settings()
+    start_tracing(settings.traces_url, settings.traces_share)
     access_log = set_up_logging(settings.log_format, settings.log_level)
     cors = _cors(settings.cors_origins)
     app = Litestar(
@@ -158,11 +161,12 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
         settings.workers_per_process, settings.queue, settings.task_seconds, sandbox, POOL_TASKS.set, count_death
     )
     POOL_WORKERS.set(settings.workers_per_process)
-    blobs = open_blob_store(settings.blobs)
+    blobs = open_blobs(settings, spool)
+    renditions = open_renditions(settings, spool)
     library = ImageLibrary(
         open_catalogue(settings),
         blobs,
-        RenditionCache(data / "renditions", settings.cache_bytes, settings.max_renditions),
+        renditions,
         Changes(data / "changes"),
         spool,
         pool,
@@ -194,21 +198,12 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
         await asyncio.to_thread(pool.close)
+        await renditions.close()
         library.catalogue.close()
         library.changes.close()
         spool.close()
         forget_process()
-
-
-def open_catalogue(settings: Settings) -> Catalogue:
-    """Open the database."""
-    return Catalogue(settings.database, Quota(settings.max_images_per_owner, settings.max_bytes_per_owner))
-
-
-def open_scrubber(settings: Settings, catalogue: Catalogue, blobs: BlobStore, spool: Spool, rate: int) -> Scrubber:
-    """Make what checks the stored bytes."""
-    second = open_blob_store(settings.second_blobs_url) if settings.second_blobs_url else None
-    return Scrubber(catalogue, blobs, second, spool, rate)
+        await asyncio.to_thread(stop_tracing)
 
 
 def _fetcher(settings: Settings) -> Fetcher | None:

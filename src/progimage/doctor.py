@@ -12,9 +12,10 @@ from pathlib import Path
 from PIL import Image
 
 from progimage.access import RateLimits
+from progimage.deployment import open_blobs, open_second_blobs
 from progimage.engine import Limits, RenditionSpec, render
 from progimage.settings import GiB, Settings
-from progimage.storage import BlobStore, Catalogue, Spool, open_blob_store
+from progimage.storage import BlobStore, Catalogue, Spool
 from progimage.workers import Sandbox, WorkerPool, available_defences
 
 _LITTLE_ROOM = 5 * GiB
@@ -41,7 +42,7 @@ async def examine(settings: Settings, catalogue: Catalogue) -> list[Finding]:
     checks: list[tuple[str, Callable[[], Awaitable[Finding]]]] = [
         ("data folder", lambda: _data_folder(settings)),
         ("database", lambda: _database(settings, catalogue)),
-        ("originals", lambda: _store("originals", settings.blobs, settings)),
+        ("originals", lambda: _store("originals", settings.blobs, open_blobs, settings)),
         ("workers", lambda: _workers(settings)),
         ("defences", _defences),
         ("access", lambda: _access(settings, catalogue)),
@@ -49,8 +50,8 @@ async def examine(settings: Settings, catalogue: Catalogue) -> list[Finding]:
         ("integrity", lambda: _integrity(settings, catalogue)),
     ]
     if settings.second_blobs_url:
-        second = settings.second_blobs_url
-        checks.append(("second store", lambda: _store("second store", second, settings)))
+        url = settings.second_blobs_url
+        checks.append(("second store", lambda: _store("second store", url, open_second_blobs, settings)))
     found = []
     for what, check in checks:
         try:
@@ -84,8 +85,11 @@ async def _database(settings: Settings, catalogue: Catalogue) -> Finding:
     return Finding("database", "well", f"{settings.database_shown} answers; {totals.images} images")
 
 
-async def _store(what: str, url: str, settings: Settings) -> Finding:
-    store: BlobStore = open_blob_store(url)
+async def _store(
+    what: str, url: str, open_store: Callable[[Settings], BlobStore | None], settings: Settings
+) -> Finding:
+    store = open_store(settings)
+    assert store is not None
     name, data = f"{'0' * 63}d", os.urandom(1024)
     with ExitStack() as files:
         spool = Spool(settings.data_dir.absolute() / "spool")

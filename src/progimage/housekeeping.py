@@ -11,7 +11,7 @@ import structlog
 
 from progimage.access import Client
 from progimage.access.principal import OPERATOR
-from progimage.storage import Blob, BlobMissing, BlobStore, Catalogue, Event, Spool
+from progimage.storage import Blob, BlobDamaged, BlobMissing, BlobStore, Catalogue, Event, Spool
 
 log = structlog.get_logger(__name__)
 _BATCH = 100
@@ -110,13 +110,15 @@ class Scrubber:
                 return "damaged"
         except BlobMissing:
             return "missing"
+        except BlobDamaged:
+            return "damaged"
         return "whole" if digest.hexdigest() == blob.sha256 else "damaged"
 
     async def _restore(self, blob: Blob, second: BlobStore) -> None:
         with self._spool.file(self._spool.incoming) as path:
             async for chunk in second.stream(blob.sha256, 0, blob.bytes):
                 await asyncio.to_thread(_append, path, chunk)
-            await self._blobs.put(blob.sha256, path)
+            await self._blobs.put(blob.sha256, path, blob.info.media_type, anew=True)
 
     async def _has_ladder(self, blob: Blob) -> bool:
         for step in blob.steps:

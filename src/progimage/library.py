@@ -15,7 +15,7 @@ from cachetools import TTLCache
 from progimage.access import Client, Ticket, Visibility
 from progimage.engine import Limits, Survey
 from progimage.rendering import Renderer, Watcher
-from progimage.storage import Blob, BlobStore, Catalogue, Changes, Record, RenditionCache, Spool, UnknownReference
+from progimage.storage import Blob, BlobStore, Catalogue, Changes, Record, Renditions, Spool, UnknownReference
 from progimage.workers import WorkerPool
 
 KNOWN_SECONDS = 5
@@ -63,7 +63,7 @@ class ImageLibrary:
     Args:
         catalogue: The database.
         blobs: The store of originals.
-        renditions: The cache of renditions.
+        renditions: Those that were made.
         changes: Tells what all processes change.
         spool: Scratch files.
         pool: The workers.
@@ -77,7 +77,7 @@ class ImageLibrary:
         self,
         catalogue: Catalogue,
         blobs: BlobStore,
-        renditions: RenditionCache,
+        renditions: Renditions,
         changes: Changes,
         spool: Spool,
         pool: WorkerPool,
@@ -258,13 +258,13 @@ class ImageLibrary:
     def _delete_blob(self, blob: Blob) -> None:
         for name in reversed(blob.names):
             self._blobs.delete(name)
-        self._renditions.remove(blob.sha256)
+        self._renditions.files.remove(blob.sha256)
 
     async def _drop_renditions(self, record: Record) -> None:
         """Remove what is cached of an image, unless another of its owner has the same bytes."""
         sha256 = record.blob.sha256
         if not await self.records.has_live(record.owner, sha256):
-            await asyncio.to_thread(self.renderer.forget, record)
+            await self.renderer.forget(record)
 
     async def _keep(self, blob: Blob, upload: Upload, steps: dict[int, Path] | None, files: ExitStack) -> None:
         """Store a blob durably; steps that another owner's upload of the same bytes has stored are left as they are.
@@ -277,14 +277,16 @@ class ImageLibrary:
         """
         if await self.catalogue.inventory.claim(blob):
             if steps is not None:
-                await self._blobs.put(blob.sha256, upload.path)  # though it is there: see `Inventory.stored`
+                # Though it is there: see `Inventory.stored`.
+                await self._blobs.put(blob.sha256, upload.path, blob.info.media_type, anew=True)
                 await self.catalogue.inventory.checked(blob.sha256, damaged=False)
             return
         if steps is None:  # it has been swept away since
             _, steps = await self.renderer.survey(upload.path, files, ladder=True)
         paths = [upload.path, *(steps[step.side] for step in blob.steps)]
         # All of them end before their files go, whatever becomes of one.
-        ends = await asyncio.gather(*map(self._blobs.put, blob.names, paths), return_exceptions=True)
+        types = [blob.info.media_type, *(None for _ in blob.steps)]
+        ends = await asyncio.gather(*map(self._blobs.put, blob.names, paths, types), return_exceptions=True)
         for end in ends:
             if isinstance(end, BaseException):
                 raise end

@@ -29,8 +29,9 @@ from progimage.engine import (
     render,
     survey,
 )
-from progimage.storage import Blob, BlobMissing, BlobStore, Record, RenditionCache, Spool, UnknownReference
-from progimage.workers import SingleFlight, WorkerPool
+from progimage.single_flight import SingleFlight
+from progimage.storage import Blob, BlobDamaged, BlobMissing, BlobStore, Record, Renditions, Spool, UnknownReference
+from progimage.workers import WorkerPool
 
 _T = TypeVar("_T")
 log = structlog.get_logger(__name__)
@@ -52,7 +53,7 @@ class Renderer:
     Args:
         find: Returns the record of a reference.
         blobs: The store of originals.
-        renditions: The cache of renditions.
+        renditions: Those that were made.
         spool: Scratch files.
         pool: The workers.
         limits: The largest image to accept.
@@ -63,7 +64,7 @@ class Renderer:
         self,
         find: Callable[[str], Awaitable[Record]],
         blobs: BlobStore,
-        renditions: RenditionCache,
+        renditions: Renditions,
         spool: Spool,
         pool: WorkerPool,
         limits: Limits,
@@ -82,7 +83,7 @@ class Renderer:
 
     def cached(self, record: Record, spec: RenditionSpec) -> Path | None:
         """Return the file of a rendition if it is in the cache."""
-        path = self._renditions.get(record.blob.sha256, _tag(record.owner), rendition_digest(record, spec))
+        path = self._renditions.get(record.blob.sha256, record.owner, rendition_digest(record, spec))
         if path:
             self.watcher.rendition(spec.format, None)
         return path
@@ -163,21 +164,24 @@ class Renderer:
         steps = {side: files.enter_context(self.spool.file(self.spool.outgoing)) for side in sides}
         return await self._run(survey, lambda limits: (source, limits, steps)), steps
 
-    def forget(self, record: Record) -> None:
-        """Remove what is cached of an image. It blocks."""
-        self._renditions.remove(record.blob.sha256, _tag(record.owner))
+    async def forget(self, record: Record) -> None:
+        """Remove what is cached of an image."""
+        await self._renditions.remove(record.blob.sha256, record.owner)
 
     async def _remembered(self, record: Record, what: str, function: Callable[..., Any], *options: Any) -> bytes:
         """Return what a function of the engine says of an original, as JSON; it is kept as a rendition is."""
         name = result_digest(record, what)
-        path = self._renditions.get(record.blob.sha256, _tag(record.owner), name)
+        path = self._renditions.get(record.blob.sha256, record.owner, name)
         if path is None:
             path = await self._rendering.once(name, lambda: self._look(record, name, function, *options))
         return await asyncio.to_thread(path.read_bytes)
 
     async def _look(self, record: Record, name: str, function: Callable[..., Any], *options: Any) -> Path:
+        brought = await self._renditions.bring(record.blob.sha256, record.owner, name)
+        if brought:
+            return brought
         with self.spool.file(self.spool.incoming) as source, self.spool.file(self.spool.outgoing) as target:
-            await self._blobs.fetch(record.blob.sha256, source)
+            await self._blobs.fetch(record.blob.sha256, source, record.blob.bytes)
             found = await self._run(function, lambda limits: (source, *options, limits))
             await asyncio.to_thread(target.write_bytes, msgspec.json.encode(found))
             return await self._cache(record, name, target)
@@ -197,14 +201,18 @@ class Renderer:
             except UnknownReference:
                 raise InvalidParameter(parameter, reference, "the reference of a stored image") from None
             paths[reference] = files.enter_context(self.spool.file(self.spool.incoming))
-            await self._blobs.fetch(record.blob.sha256, paths[reference])
+            await self._blobs.fetch(record.blob.sha256, paths[reference], record.blob.bytes)
         return paths
 
     async def _cache(self, record: Record, name: str, file: Path) -> Path:
-        return await asyncio.to_thread(self._renditions.add, record.blob.sha256, _tag(record.owner), name, file)
+        return await self._renditions.add(record.blob.sha256, record.owner, name, file)
 
     async def _render(self, record: Record, spec: RenditionSpec, name: str) -> Path:
         started = asyncio.get_running_loop().time()
+        brought = await self._renditions.bring(record.blob.sha256, record.owner, name)
+        if brought:
+            self.watcher.rendition(spec.format, None)
+            return brought
         with ExitStack() as files:
             source = files.enter_context(self.spool.file(self.spool.incoming))
             target = files.enter_context(self.spool.file(self.spool.outgoing))
@@ -232,12 +240,12 @@ class Renderer:
         step = blob.ladder.step_for(spec) if blob.ladder else None
         if blob.ladder and step:
             try:
-                await self._blobs.fetch(blob.step_name(step), source)
-            except BlobMissing as error:
+                await self._blobs.fetch(blob.step_name(step), source, step.bytes)
+            except (BlobMissing, BlobDamaged) as error:
                 log.warning("a step of a ladder is missing; the original is taken", name=str(error))
             else:
                 return blob.ladder.size
-        await self._blobs.fetch(blob.sha256, source)
+        await self._blobs.fetch(blob.sha256, source, blob.bytes)
         return None
 
 
@@ -258,8 +266,3 @@ def result_digest(record: Record, what: str) -> str:
     """Return the name of what the engine makes of an original, such as "PNG?width=300" or "placeholder"."""
     parts = f"{record.blob.sha256} {record.owner} {what} {ENGINE_VERSION}"
     return hashlib.sha256(parts.encode()).hexdigest()[:40]
-
-
-def _tag(owner: str) -> str:
-    """Return what an owner is called in names of files."""
-    return hashlib.sha256(owner.encode()).hexdigest()[:16]

@@ -39,6 +39,50 @@ class Settings(BaseSettings):
             " cloud store's URL such as `s3://bucket/prefix`. By default the folder `blobs` in the data folder."
         ),
     ] = None
+    blobs_options: Annotated[
+        dict[str, SecretStr],
+        Field(
+            description="What the cloud store is told beside its URL, as a JSON object with obstore's names, such as"
+            ' `{"endpoint": "http://store:8333", "access_key_id": "…", "secret_access_key": "…"}`.'
+            " What is not here is taken from the cloud's own environment variables (`AWS_…`, `GOOGLE_…`, `AZURE_…`)."
+        ),
+    ] = {}
+    store_seconds: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="How long a cloud store may take for one request, and for how long a request that failed is"
+            " tried again, in seconds; then the answer is 503.",
+        ),
+    ] = 10
+    originals_cache_bytes: Annotated[
+        int,
+        Field(ge=0, description="How much disk copies of what is in a cloud store may take on this node, in bytes."),
+    ] = 2 * GiB
+    shared_renditions: Annotated[
+        bool,
+        Field(
+            description="With a cloud store, keep renditions there, too, for all nodes: one that any of them has made"
+            " is made by no other."
+        ),
+    ] = True
+    shared_renditions_days: Annotated[
+        int,
+        Field(ge=1, description="After how many days renditions are removed from the cloud store."),
+    ] = 30
+    send_originals: Annotated[
+        Literal["directly", "redirect", "accel"],
+        Field(
+            description="How originals are answered: `directly` from here; with a `redirect` to a signed URL of the"
+            " cloud store; or by nginx, which is told of the file in the data folder (`accel`, `X-Accel-Redirect`)."
+        ),
+    ] = "directly"
+    redirect_seconds: Annotated[
+        int, Field(ge=60, le=7 * 24 * 3600, description="For how long such a signed URL works, in seconds.")
+    ] = 3600
+    accel_prefix: Annotated[
+        str, Field(description="The internal location of nginx that stands for the folder of originals.")
+    ] = "/_originals/"
     database_url: Annotated[
         str | None,
         Field(
@@ -46,6 +90,10 @@ class Settings(BaseSettings):
             " data folder."
         ),
     ] = None
+    database_connections: Annotated[
+        int,
+        Field(ge=1, description="The most connections to a PostgreSQL database, for each HTTP process."),
+    ] = 10
     ladder: Annotated[
         bool,
         Field(
@@ -220,6 +268,38 @@ class Settings(BaseSettings):
     drain_seconds: Annotated[
         int, Field(ge=1, description="How long requests under way may take to end after SIGTERM, in seconds.")
     ] = 30
+    prerender: Annotated[
+        list[str],
+        Field(
+            description="The renditions to make of each image in the background as soon as it is uploaded, as a JSON"
+            ' list of presets and extensions, such as `["avatar.webp", "avatar.jpg"]`.'
+        ),
+    ] = []
+    jobs: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="How many jobs in the background each HTTP process does at once; with 0, this node does none.",
+        ),
+    ] = 2
+    surrogate_header: Annotated[
+        str,
+        Field(
+            description="A header that tells a CDN which image an answer is of, to purge by, such as `Surrogate-Key`,"
+            " `Cache-Tag` or `xkey`; by default there is none."
+        ),
+    ] = ""
+    purge_url: Annotated[
+        str | None,
+        Field(description="Where a CDN is told, with a POST, to forget an image that was deleted or made private."),
+    ] = None
+    purge_body: Annotated[str, Field(description="What is sent there; `{reference}` stands for the image's.")] = (
+        '{"surrogate_keys": ["{reference}"]}'
+    )
+    purge_headers: Annotated[
+        dict[str, SecretStr],
+        Field(description='The headers of that request, as a JSON object, such as `{"Fastly-Key": "…"}`.'),
+    ] = {}
     undelete_seconds: Annotated[
         int,
         Field(
@@ -258,6 +338,9 @@ class Settings(BaseSettings):
             " `blobs_url`."
         ),
     ] = None
+    second_blobs_options: Annotated[
+        dict[str, SecretStr], Field(description="What that store is told beside its URL; like `blobs_options`.")
+    ] = {}
     audit_seconds: Annotated[
         int,
         Field(ge=_DAY, description="For how long the audit log is kept, in seconds, a day at least."),
@@ -266,6 +349,17 @@ class Settings(BaseSettings):
         SecretStr | None,
         Field(description="What `/metrics` asks for as a bearer token; by default anybody may read it."),
     ] = None
+    traces_url: Annotated[
+        str | None,
+        Field(
+            description="Where traces are sent, as OTLP over HTTP, such as `http://collector:4318/v1/traces`; by"
+            " default nowhere."
+        ),
+    ] = None
+    traces_share: Annotated[
+        float,
+        Field(ge=0, le=1, description="The share of requests that are traced, from 0 to 1, unless the caller says."),
+    ] = 1.0
     log_format: Annotated[
         Literal["auto", "json", "console"],
         Field(description="How log lines are written; `auto` is `console` on a terminal and else `json`."),
@@ -278,6 +372,24 @@ class Settings(BaseSettings):
     def _memory_is_of_one_process(self) -> "Settings":
         if self.blobs.startswith("memory:") and self.http_processes > 1:
             raise ValueError("blobs_url is memory://, which several http_processes can't share")
+        return self
+
+    @model_validator(mode="after")
+    def _originals_can_be_sent_so(self) -> "Settings":
+        if self.send_originals == "redirect" and urlsplit(self.blobs).scheme in ("file", "memory"):
+            raise ValueError("send_originals is redirect, which only a cloud store can be the target of")
+        if self.send_originals == "accel" and not self.blobs.startswith("file:"):
+            raise ValueError("send_originals is accel, for which originals have to be in a folder")
+        return self
+
+    @model_validator(mode="after")
+    def _prerendered_are_presets(self) -> "Settings":
+        for name in self.prerender:
+            preset, _, extension = name.rpartition(".")
+            if preset not in self.presets:
+                raise ValueError(f"prerender: {name} begins with no name of a preset")
+            if not any(extension in format.extensions and format.can_write for format in FORMATS.values()):
+                raise ValueError(f"prerender: {name} ends with no extension that can be written")
         return self
 
     @field_validator("presets")
@@ -336,6 +448,11 @@ class Settings(BaseSettings):
     def blobs(self) -> str:
         """The URL of the store of originals."""
         return self.blobs_url or (self.data_dir.absolute() / "blobs").as_uri()
+
+    @property
+    def blobs_are_shared(self) -> bool:
+        """Whether originals are in a cloud store, which several nodes can share."""
+        return urlsplit(self.blobs).scheme not in ("file", "memory")
 
     @property
     def database(self) -> str:

@@ -17,7 +17,7 @@ from progimage.access import Client, Signer
 from progimage.access.principal import EVERYBODY
 from progimage.engine import Limits
 from progimage.library import ImageLibrary, Upload
-from progimage.storage import Blob, Catalogue, Changes, RenditionCache, Spool, migrations, open_blob_store
+from progimage.storage import Blob, Catalogue, Changes, DiskCache, Renditions, Spool, migrations, open_blob_store
 from progimage.storage.database import make_engine
 from progimage.storage.migrations import migrate
 from progimage.workers import Busy, Sandbox, WorkerPool
@@ -261,8 +261,8 @@ def test_what_is_swept_while_it_is_uploaded_again_is_whole(tmp_path: Path) -> No
     pool = WorkerPool(1, 4, 30, sandbox)
     library = ImageLibrary(
         Catalogue(url), open_blob_store((tmp_path / "blobs").as_uri()),
-        RenditionCache(tmp_path / "renditions", 1 << 20, 100), Changes(tmp_path / "changes"), spool, pool, Limits(),
-        Unwatched(),
+        Renditions(DiskCache(tmp_path / "renditions", 1 << 20, 100)), Changes(tmp_path / "changes"),
+        spool, pool, Limits(), Unwatched(),
     )  # fmt: skip
     client = Client(EVERYBODY)
     inventory = library.catalogue.inventory

@@ -45,7 +45,7 @@ def opened(settings: "Settings") -> "Iterator[tuple[Catalogue, Changes]]":
     Raises:
         ClickException: It can't be used.
     """
-    from progimage.app import open_catalogue
+    from progimage.deployment import open_catalogue
     from progimage.http.observability import set_up_logging
     from progimage.storage import Changes, DatabaseUnavailable
     from progimage.storage.durable import make_folder

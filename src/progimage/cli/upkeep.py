@@ -20,8 +20,8 @@ def scrub(rate: int, days: int, json_: bool) -> None:
 
     What is not whole is printed. Ends with 1 if an original is damaged or missing and could not be restored.
     """
-    from progimage.app import open_scrubber
-    from progimage.storage import Spool, open_blob_store
+    from progimage.deployment import open_blobs, open_scrubber
+    from progimage.storage import Spool
 
     settings = load_settings()
     states: Counter[str] = Counter()
@@ -35,7 +35,7 @@ def scrub(rate: int, days: int, json_: bool) -> None:
     with opened(settings) as (catalogue, _):
         spool = Spool(settings.data_dir.absolute() / "spool")
         try:
-            scrubber = open_scrubber(settings, catalogue, open_blob_store(settings.blobs), spool, rate)
+            scrubber = open_scrubber(settings, catalogue, open_blobs(settings), spool, rate)
             run(check())
         finally:
             spool.close()

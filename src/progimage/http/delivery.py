@@ -119,14 +119,17 @@ class Delivery:
             return
         else:
             status, (start, end) = 206, wanted
+        # What can't be read is found out before anything is said of it.
+        chunks = self._chunks(start, end) if method == "GET" else None
+        first = await anext(chunks, b"") if chunks else b""
         headers = self.identity.headers() + self.body_headers(end - start)
         if status == 206:
             headers.append((b"content-range", f"bytes {start}-{end - 1}/{self.size}".encode()))
         await send({"type": "http.response.start", "status": status, "headers": headers})
-        if method == "HEAD":
+        if chunks is None:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         else:
-            await send_chunks(send, self._chunks(start, end), end - start)
+            await send_chunks(send, _with_first(first, chunks), end - start)
 
     def body_headers(self, length: int) -> list[tuple[bytes, bytes]]:
         """Return the headers that tell of so many bytes that come with the response."""
@@ -137,6 +140,13 @@ class Delivery:
             return self.stream(start, end)
         assert self.path is not None
         return file_chunks(self.path, start, end)
+
+
+async def _with_first(first: bytes, others: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    if first:
+        yield first
+    async for chunk in others:
+        yield chunk
 
 
 async def send_chunks(send: Send, chunks: AsyncIterator[bytes], size: int) -> None:

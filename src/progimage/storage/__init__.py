@@ -1,26 +1,29 @@
 """Where things are kept: blobs, the catalogue (all that is in the database), renditions (a cache), the spool."""
 
 from progimage.storage.audit import AuditLog, Event, EventFilter
-from progimage.storage.blobs import BlobMissing, BlobStore, open_blob_store
+from progimage.storage.blobs import BlobDamaged, BlobMissing, BlobStore, open_blob_store, open_object_store
 from progimage.storage.catalogue import Catalogue
 from progimage.storage.changes import Changes
 from progimage.storage.database import Database, DatabaseUnavailable
+from progimage.storage.disk_cache import DiskCache
 from progimage.storage.inventory import Blob, Inventory
 from progimage.storage.keys import Keys, UnknownKey
 from progimage.storage.owners import Owner, Owners, Quota, QuotaExceeded
 from progimage.storage.records import Held, ImageFilter, Record, Records, TicketUsed, UnknownReference
-from progimage.storage.renditions import RenditionCache
+from progimage.storage.renditions import Renditions
 from progimage.storage.spool import Spool, sweep_spools
 
 __all__ = [
     "AuditLog",
     "Blob",
+    "BlobDamaged",
     "BlobMissing",
     "BlobStore",
     "Catalogue",
     "Changes",
     "Database",
     "DatabaseUnavailable",
+    "DiskCache",
     "Event",
     "EventFilter",
     "Held",
@@ -33,11 +36,12 @@ __all__ = [
     "QuotaExceeded",
     "Record",
     "Records",
-    "RenditionCache",
+    "Renditions",
     "Spool",
     "TicketUsed",
     "UnknownKey",
     "UnknownReference",
     "open_blob_store",
+    "open_object_store",
     "sweep_spools",
 ]

@@ -1,25 +1,50 @@
 """The store of blobs: an original's bytes, named by their SHA-256, and its smaller copies, named after it.
 
-obstore gives one interface over memory, local disk and the cloud stores. Its local store does not fsync, and would copy
-a file that is already on the same disk, so `LocalBlobStore` moves files in itself.
+obstore gives one interface over memory, local disk and the cloud stores (S3, GCS, Azure and what speaks like them). Its
+local store does not fsync, and would copy a file that is already on the same disk, so `LocalBlobStore` moves files in
+itself.
+
+Requests to a cloud store are tried again, with random waits that grow, as long as a budget of time lasts; then they
+fail with a `StoreError`.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import suppress
+import hashlib
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing, suppress
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import obstore
-from obstore.store import LocalStore, MemoryStore, from_url
+from obstore.exceptions import AlreadyExistsError, NotSupportedError
+from obstore.exceptions import BaseError as StoreError
+from obstore.store import AzureStore, GCSStore, LocalStore, MemoryStore, S3Store, from_url
 
+from progimage.single_flight import SingleFlight
+from progimage.storage.disk_cache import DiskCache
 from progimage.storage.durable import make_folder, sync_file, sync_folder
+from progimage.storage.spool import Spool
+from progimage.tracing import span
 
 _CHUNK = 1024 * 1024
+_PART = 8 * 1024 * 1024
+"""A larger file is sent in several parts, and read in several requests, of so many bytes."""
+_PARTS_AT_ONCE = 4
+_RETRIES = 6
+_RESUMED = 3
+"""How often reading is taken up again where a connection broke, before another byte came."""
+_ORIGINALS = "original"
+"""Whose files are called in the cache of originals: they have no owner."""
 
 
 class BlobMissing(Exception):
     """The store has no such blob."""
+
+
+class BlobDamaged(Exception):
+    """The store has other bytes under this name than were put there."""
 
 
 class BlobStore:
@@ -27,43 +52,90 @@ class BlobStore:
 
     Args:
         store: The obstore store.
+        copies: Keeps copies of what was read on the local disk, with `spool`, or None.
+        spool: Where a copy is written until it is whole.
     """
 
-    def __init__(self, store: "obstore.store.ObjectStore") -> None:
-        """Keep the store."""
+    def __init__(
+        self, store: "obstore.store.ObjectStore", copies: DiskCache | None = None, spool: Spool | None = None
+    ) -> None:
+        """Keep the parts."""
         self._store = store
+        self.copies, self._spool = copies, spool
+        self._fetching = SingleFlight()
 
-    async def put(self, name: str, source: Path) -> None:
-        """Store a file as a blob, durably; `source` stays as it is."""
-        await obstore.put_async(self._store, _key(name), source)
+    async def put(self, name: str, source: Path, media_type: str | None = None, *, anew: bool = False) -> None:
+        """Store a file as a blob, durably; `source` stays as it is.
+
+        Unless it is to be put anew, a blob of this name and size is left as it is. One that is whole appears at once;
+        until then, and if this fails, there is none.
+
+        Args:
+            name: What it is called.
+            source: A file in the spool.
+            media_type: What the store says of it to those who read it there.
+            anew: Write it, even if it is there.
+
+        Raises:
+            StoreError: The store can't take it now.
+        """
+        size = source.stat().st_size
+        attributes: Any = {"Content-Type": media_type} if media_type else None
+        with span("store.put", bytes=size):
+            if anew or not await self._put_if_absent(name, source, size, attributes):
+                await obstore.put_async(
+                    self._store, _key(name), source, attributes=attributes, use_multipart=size > _PART,
+                    chunk_size=_PART, max_concurrency=_PARTS_AT_ONCE,
+                )  # fmt: skip
+        if self.copies:
+            await asyncio.to_thread(self._keep_copy, name, source)
 
     async def stream(self, name: str, start: int, end: int) -> AsyncIterator[bytes]:
-        """Read the bytes from `start` up to, and without, `end`.
+        """Read the bytes from `start` up to, and without, `end`; where a connection breaks, it is taken up again.
 
         Raises:
             BlobMissing: There is no such blob.
+            BlobDamaged: It ends before.
+            StoreError: The store can't be read now.
         """
+        began, failures = start, 0
         while start < end:
-            stop = min(end, start + _CHUNK)
+            stop = min(end, start + _PART)
             try:
-                yield bytes(await obstore.get_range_async(self._store, _key(name), start=start, end=stop))
+                got = await obstore.get_async(self._store, _key(name), options={"range": (start, stop)})
+                async for chunk in got.stream(min_chunk_size=_CHUNK):
+                    start, failures = start + len(chunk), 0
+                    yield bytes(chunk)
             except FileNotFoundError:
                 raise BlobMissing(name) from None
-            start = stop
+            except StoreError as error:
+                if "range" in str(error).lower() and start >= await self.size(name):
+                    raise BlobDamaged(name) from error
+                failures += 1
+                if failures > _RESUMED or start == began:  # before the first byte, obstore has tried again
+                    raise
+            else:
+                if start < stop:
+                    raise BlobDamaged(name)
 
-    async def fetch(self, name: str, target: Path) -> None:
-        """Bring a blob to a local file that is only read.
+    async def fetch(self, name: str, target: Path, size: int) -> None:
+        """Bring a blob of so many bytes to a local file that is only read; an original is held against its hash.
 
         Raises:
             BlobMissing: There is no such blob.
+            BlobDamaged: It is not what was put there.
+            StoreError: The store can't be read now.
         """
-        try:
-            got = await obstore.get_async(self._store, _key(name))
-        except FileNotFoundError:
-            raise BlobMissing(name) from None
-        with target.open("wb") as file:
-            async for chunk in got.stream(min_chunk_size=_CHUNK):
-                file.write(chunk)
+        if self.copies is None:
+            await self._download(name, target, size)
+            return
+        while True:
+            copy = self.copies.get(_original(name), _ORIGINALS, name)
+            if copy is None:
+                copy = await self._fetching.once(name, lambda: self._bring(name, size))
+            with suppress(FileNotFoundError):  # it was thrown out of the cache just now
+                target.hardlink_to(copy)
+                return
 
     async def size(self, name: str) -> int:
         """Return how many bytes a blob has.
@@ -78,19 +150,71 @@ class BlobStore:
 
     def delete(self, name: str) -> None:
         """Remove a blob; it does not matter whether it is there. It blocks."""
-        try:
+        if self.copies:
+            self.copies.remove(_original(name))
+        with suppress(FileNotFoundError):
             obstore.delete(self._store, _key(name))
-        except FileNotFoundError:
-            return
 
     def local_path(self, name: str) -> Path | None:
         """Return the blob's file, if this store has files that a web server can send."""
         return None
 
+    async def signed_url(self, name: str, seconds: int) -> str | None:
+        """Return a URL at which the store itself answers the blob for so long, if it has such."""
+        if not isinstance(self._store, S3Store | GCSStore | AzureStore):
+            return None
+        return await obstore.sign_async(self._store, "GET", _key(name), timedelta(seconds=seconds))
+
     async def check(self) -> None:
         """Raise an exception unless the store answers."""
         with suppress(FileNotFoundError):  # there is no such blob, and the store said so
             await obstore.head_async(self._store, _key("0" * 64))
+
+    async def _put_if_absent(self, name: str, source: Path, size: int, attributes: Any) -> bool:
+        """Store a file unless its bytes are there, and tell whether they are now.
+
+        What is there has another size if it was put there by another version of the engine, which made another copy.
+        """
+        if size > _PART:  # a store takes conditions only with a file that comes in one piece
+            return await self._has(name, size)
+        try:
+            await obstore.put_async(
+                self._store, _key(name), source, attributes=attributes, mode="create", use_multipart=False
+            )
+        except AlreadyExistsError:
+            return await self._has(name, size)
+        except (NotSupportedError, NotImplementedError):
+            return False
+        return True
+
+    async def _has(self, name: str, size: int) -> bool:
+        try:
+            return await self.size(name) == size
+        except BlobMissing:
+            return False
+
+    async def _bring(self, name: str, size: int) -> Path:
+        assert self._spool is not None and self.copies is not None
+        with self._spool.file(self._spool.outgoing) as file:
+            await self._download(name, file, size)
+            return await asyncio.to_thread(self.copies.add, _original(name), _ORIGINALS, name, file)
+
+    async def _download(self, name: str, target: Path, size: int) -> None:
+        with span("store.get", bytes=size):
+            digest = hashlib.sha256()
+            with target.open("wb") as file:
+                async with aclosing(self.stream(name, 0, size)) as chunks:  # type: ignore[type-var]
+                    async for chunk in chunks:
+                        await asyncio.to_thread(_append, file, digest, chunk)
+        if name == _original(name) and digest.hexdigest() != name:
+            raise BlobDamaged(name)
+
+    def _keep_copy(self, name: str, source: Path) -> None:
+        """Keep what was just put, since it is mostly rendered soon."""
+        assert self._spool is not None and self.copies is not None
+        with self._spool.file(self._spool.outgoing) as link:
+            link.hardlink_to(source)
+            self.copies.add(_original(name), _ORIGINALS, name, link)
 
 
 class LocalBlobStore(BlobStore):
@@ -107,9 +231,10 @@ class LocalBlobStore(BlobStore):
         super().__init__(LocalStore(root))
         self._root = root
 
-    async def put(self, name: str, source: Path) -> None:
+    async def put(self, name: str, source: Path, media_type: str | None = None, *, anew: bool = False) -> None:
         """Store a file as a blob, durably: by a second name, so nothing is copied; it is on the same file system."""
-        await asyncio.to_thread(self._put, name, source)
+        with span("store.put"):
+            await asyncio.to_thread(self._put, name, source)
 
     def _put(self, name: str, source: Path) -> None:
         target = self._root / _key(name)
@@ -121,7 +246,7 @@ class LocalBlobStore(BlobStore):
         second_name.unlink(missing_ok=True)
         sync_folder(target.parent)
 
-    async def fetch(self, name: str, target: Path) -> None:
+    async def fetch(self, name: str, target: Path, size: int) -> None:
         """Bring a blob to a local file that is only read: a hard link, so nothing is copied."""
         try:
             target.hardlink_to(self._root / _key(name))
@@ -133,8 +258,22 @@ class LocalBlobStore(BlobStore):
         return self._root / _key(name)
 
 
-def open_blob_store(url: str) -> BlobStore:
+def open_blob_store(
+    url: str,
+    options: Mapping[str, str] | None = None,
+    *,
+    seconds: int = 10,
+    copies: DiskCache | None = None,
+    spool: Spool | None = None,
+) -> BlobStore:
     """Open the store that a URL names: `file:///…`, `memory://`, or a cloud store's.
+
+    Args:
+        url: The URL.
+        options: What a cloud store is told beside it, by obstore's names: `endpoint`, `region`, `access_key_id`, ….
+        seconds: How long the store may take for one request, and how long it is tried again.
+        copies: Keeps copies of what is read from a cloud store.
+        spool: For scratch files; needed with `copies`.
 
     Raises:
         ValueError: The URL is of no known kind.
@@ -142,10 +281,48 @@ def open_blob_store(url: str) -> BlobStore:
     parts = urlsplit(url)
     if parts.scheme == "file":
         return LocalBlobStore(Path(unquote(parts.path)))
+    return BlobStore(open_object_store(url, options, seconds), copies, spool)
+
+
+def open_object_store(url: str, options: Mapping[str, str] | None = None, seconds: int = 10) -> Any:
+    """Open an obstore store; see `open_blob_store`.
+
+    Raises:
+        ValueError: The URL is of no known kind.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "file":
+        path = Path(unquote(parts.path))
+        make_folder(path)
+        return LocalStore(path)
     if parts.scheme == "memory":
-        return BlobStore(MemoryStore())
-    return BlobStore(from_url(url))
+        return MemoryStore()
+    limit = timedelta(seconds=seconds)
+    plain = any(value.startswith("http://") for value in (options or {}).values())
+    try:
+        return from_url(
+            url,
+            config=dict(options or {}),  # type: ignore[call-overload]
+            client_options={"timeout": limit, "connect_timeout": limit / 2, "allow_http": plain},
+            retry_config={
+                "max_retries": _RETRIES,
+                "retry_timeout": limit,
+                "backoff": {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=2), "base": 2},
+            },
+        )
+    except StoreError as error:
+        raise ValueError(str(error)) from error
 
 
 def _key(name: str) -> str:
     return f"{name[:2]}/{name}"
+
+
+def _original(name: str) -> str:
+    """Return the SHA-256 of the original that a blob is, or is a smaller copy of."""
+    return name.partition("-")[0]
+
+
+def _append(file: Any, digest: Any, chunk: bytes) -> None:
+    file.write(chunk)
+    digest.update(chunk)

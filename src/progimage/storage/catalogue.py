@@ -13,6 +13,7 @@ class Catalogue:
 
     Args:
         url: SQLAlchemy's URL of the database.
+        connections: The most connections to PostgreSQL.
         usual: What owners may have whose own quota says nothing.
 
     Attributes:
@@ -23,9 +24,9 @@ class Catalogue:
         audit: What happened.
     """
 
-    def __init__(self, url: str, usual: Quota = Quota()) -> None:  # noqa: B008  (it is frozen)
+    def __init__(self, url: str, connections: int = 10, usual: Quota = Quota()) -> None:  # noqa: B008  (it is frozen)
         """Prepare the connections; the first one is made when it is needed."""
-        self._database = Database(url)
+        self._database = Database(url, connections)
         self.owners = Owners(self._database, usual)
         self.records = Records(self._database, self.owners)
         self.inventory = Inventory(self._database)

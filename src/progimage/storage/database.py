@@ -1,12 +1,16 @@
 """The database: connections, transactions, and what can go wrong with them."""
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
+
+_CONNECT_SECONDS = 5
+_STATEMENT_SECONDS = 30
 
 
 class DatabaseUnavailable(Exception):
@@ -18,11 +22,12 @@ class Database:
 
     Args:
         url: SQLAlchemy's URL of it.
+        connections: The most connections to PostgreSQL.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, connections: int = 10) -> None:
         """Prepare the engine; the first connection is made when it is needed."""
-        self._engine = make_engine(url)
+        self._engine = make_engine(url, connections)
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
@@ -61,10 +66,34 @@ def insert_new(connection: sa.Connection, table: sa.Table, **values: Any) -> boo
     return connection.execute(statement).first() is not None
 
 
-def make_engine(url: str) -> sa.Engine:
+def now_of(connection: sa.Connection) -> sa.ColumnElement[float]:
+    """Return the time of now in seconds since 1970, by the one clock that all nodes share, the database's."""
+    if connection.dialect.name == "postgresql":
+        return sa.cast(sa.extract("epoch", sa.func.clock_timestamp()), sa.Float)
+    return sa.literal(time.time(), sa.Float)
+
+
+def make_engine(url: str, connections: int = 10) -> sa.Engine:
     """Make the SQLAlchemy engine of a database; SQLite is set to be durable and to be shared."""
     if not url.startswith("sqlite"):
-        return sa.create_engine(url, pool_pre_ping=True)
+        return sa.create_engine(
+            url,
+            pool_size=connections,
+            max_overflow=0,
+            pool_timeout=_CONNECT_SECONDS,
+            pool_pre_ping=True,  # a connection that the server has closed is replaced before it is used
+            connect_args={
+                "connect_timeout": _CONNECT_SECONDS,
+                "application_name": "progimage",
+                "options": f"-c statement_timeout={_STATEMENT_SECONDS}s -c lock_timeout={_STATEMENT_SECONDS}s"
+                f" -c idle_in_transaction_session_timeout={_STATEMENT_SECONDS}s",
+                # So a server that vanished without a word is noticed.
+                "keepalives_idle": 10,
+                "keepalives_interval": 5,
+                "keepalives_count": 3,
+                "tcp_user_timeout": _STATEMENT_SECONDS * 1000,
+            },
+        )
     engine = sa.create_engine(url, connect_args={"timeout": 10})
 
     @sa.event.listens_for(engine, "connect")

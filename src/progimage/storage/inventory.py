@@ -10,7 +10,7 @@ import msgspec
 import sqlalchemy as sa
 
 from progimage.engine import ImageInfo, Ladder, Step
-from progimage.storage.database import Database, insert_new
+from progimage.storage.database import Database, insert_new, now_of
 from progimage.storage.schema import blobs, images
 
 
@@ -115,6 +115,10 @@ class Inventory:
         """Note that a blob has no smaller copies any more."""
         await asyncio.to_thread(self._update, sha256, ladder=None, ladder_bytes=0)
 
+    async def owners_of(self, sha256s: list[str]) -> dict[str, set[str]]:
+        """Return whose images that are not deleted have these bytes."""
+        return await asyncio.to_thread(self._owners_of, sha256s)
+
     async def totals(self) -> Totals:
         """Return how much is kept."""
         return await asyncio.to_thread(self._totals)
@@ -127,7 +131,6 @@ class Inventory:
         return blob_of(row) if row else None
 
     def _claim(self, blob: Blob) -> bool:
-        now = time.time()
         values = {
             "bytes": blob.bytes,
             "format": blob.info.format,
@@ -135,28 +138,46 @@ class Inventory:
             "ladder": msgspec.json.encode(blob.ladder).decode() if blob.ladder else None,
             "ladder_bytes": blob.ladder.bytes if blob.ladder else 0,
             "stored": False,
-            "checked_at": now,
+            "checked_at": time.time(),
         }
-        touch = sa.update(blobs).where(blobs.c.sha256 == blob.sha256).values(touched_at=now).returning(blobs.c.stored)
         with self._database.writing() as connection:
+            now = now_of(connection)
             if insert_new(connection, blobs, sha256=blob.sha256, touched_at=now, **values):
                 return False
-            return bool(connection.execute(touch).scalar_one())
+            touch = sa.update(blobs).where(blobs.c.sha256 == blob.sha256).values(touched_at=now)
+            return bool(connection.execute(touch.returning(blobs.c.stored)).scalar_one())
 
     def _reclaim(self, unused_for: float, delete: Callable[[Blob], None]) -> int:
-        unused = (blobs.c.touched_at < time.time() - unused_for) & ~sa.exists().where(images.c.sha256 == blobs.c.sha256)
+        unreferenced = ~sa.exists().where(images.c.sha256 == blobs.c.sha256)
         with self._database.reading() as connection:
+            before = now_of(connection) - unused_for
+            unused = (blobs.c.touched_at < before) & unreferenced
             candidates = connection.execute(sa.select(blobs.c.sha256).where(unused)).scalars().all()
         removed = 0
         for sha256 in candidates:
             with self._database.writing() as connection:
-                locked = sa.select(blobs).where(blobs.c.sha256 == sha256, unused).with_for_update()
-                row = connection.execute(locked).first()
+                unused = (
+                    (blobs.c.sha256 == sha256) & (blobs.c.touched_at < now_of(connection) - unused_for) & unreferenced
+                )
+                # Committed first: should what follows fail half-way, nobody takes its bytes for being there.
+                connection.execute(sa.update(blobs).where(unused).values(stored=False))
+            with self._database.writing() as connection:
+                row = connection.execute(sa.select(blobs).where(unused).with_for_update()).first()
                 if row:
                     delete(blob_of(row))
                     connection.execute(sa.delete(blobs).where(blobs.c.sha256 == sha256))
                     removed += 1
         return removed
+
+    def _owners_of(self, sha256s: list[str]) -> dict[str, set[str]]:
+        query = sa.select(images.c.sha256, images.c.owner).where(
+            images.c.sha256.in_(sha256s), images.c.deleted_at.is_(None)
+        )
+        found: dict[str, set[str]] = {sha256: set() for sha256 in sha256s}
+        with self._database.reading() as connection:
+            for sha256, owner in connection.execute(query.distinct()):
+                found[sha256].add(owner)
+        return found
 
     def _unchecked(self, since: float, most: int) -> list[Blob]:
         query = (

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from progimage.access import DEFAULT_OWNER, Client, Visibility
 from progimage.access.principal import OPERATOR
 from progimage.storage.audit import Event, write_events
-from progimage.storage.database import Database, insert_new
+from progimage.storage.database import Database, insert_new, now_of
 from progimage.storage.inventory import Blob, blob_of
 from progimage.storage.owners import Owners
 from progimage.storage.schema import blobs, images, labels, used_tickets
@@ -280,8 +280,8 @@ class Records:
                 return None
             connection.execute(sa.delete(images).where(images.c.reference == reference))
             self._owners.give_back(connection, record.owner, 1, record.blob.bytes)
-            touch = sa.update(blobs).where(blobs.c.sha256 == record.blob.sha256).values(touched_at=time.time())
-            connection.execute(touch)
+            touch = sa.update(blobs).where(blobs.c.sha256 == record.blob.sha256)
+            connection.execute(touch.values(touched_at=now_of(connection)))
             write_events(connection, [Event.by(client, "purge", record.owner, reference)])
         return record
 

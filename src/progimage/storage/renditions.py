@@ -1,134 +1,147 @@
-"""The cache of renditions: files on disk, up to a size, the least recently used out first.
+"""The cache of renditions: files on this node's disk, and behind them, if several nodes share one, a cloud store.
 
-Each original has a folder of its own. A rendition's name is made of its owner and its spec, so it outlives restarts,
-and several processes can share one cache: a file appears by a rename, whole or not at all, and the file's own
-modification time says when it was last used. There is no index to keep true.
+A rendition that any node has made is in the shared store soon after, so that no other makes it again. It is a cache
+still: what can't be read or written there within a moment is rendered, and the store is left alone for a while.
 """
 
-import fcntl
-import os
-import shutil
-import threading
+import asyncio
+import hashlib
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
-# A hit renews the time of use only if it is older than this, so that a hot file is not written to at every hit.
-_RENEW_SECONDS = 5
-# Nothing used so recently is removed: it may be on its way to a client.
-_SPARED_SECONDS = 10
-# The cache is measured after so much was added by this process, as a share of the limit.
-_MEASURE_SHARE = 32
+import obstore
+import structlog
+from obstore.exceptions import BaseError as StoreError
+
+from progimage.storage.disk_cache import DiskCache
+from progimage.storage.spool import Spool
+
+log = structlog.get_logger(__name__)
+
+_SECONDS = 2.0
+"""How long the shared store may take; rendering anew mostly takes less."""
+_LEFT_ALONE_SECONDS = 10.0
+_LARGEST_SHARED = 32 * 1024 * 1024
+_WRITES = 32
+"""How many renditions may be on their way to the shared store; further ones stay on this node."""
+_PREFIX = "renditions"
 
 
-class RenditionCache:
-    """Files by SHA-256, owner and name; an owner's name has no hyphen here.
+class Renditions:
+    """Renditions by SHA-256, owner and name.
 
     Args:
-        root: The folder.
-        limit: How many bytes it may take.
-        limit_each: How many renditions of one image of one owner are kept.
+        files: Those on this node.
+        shared: An obstore store that all nodes share, or None.
+        spool: For files that are being brought.
     """
 
-    def __init__(self, root: Path, limit: int, limit_each: int) -> None:
-        """Make the folder."""
-        self._root = root
-        self._limit = limit
-        self._limit_each = limit_each
-        self._added = 0
-        self._adding = threading.Lock()
-        root.mkdir(parents=True, exist_ok=True)
+    def __init__(self, files: DiskCache, shared: Any = None, spool: Spool | None = None) -> None:
+        """Keep the parts."""
+        self.files = files
+        self._shared, self._spool = shared, spool
+        self._left_alone_until = 0.0
+        self._writing: set[asyncio.Task[None]] = set()
 
     def get(self, sha256: str, owner: str, name: str) -> Path | None:
-        """Return the file, if it is there, and note that it was used."""
-        path = self._path(sha256, owner, name)
-        try:
-            used = path.stat().st_mtime
-            if time.time() - used > _RENEW_SECONDS:
-                os.utime(path)
-        except FileNotFoundError:
+        """Return the file, if it is on this node."""
+        return self.files.get(sha256, owner_tag(owner), name)
+
+    async def bring(self, sha256: str, owner: str, name: str) -> Path | None:
+        """Return the file, if another node has made it."""
+        if not self._is_shared or self._spool is None:
             return None
-        return path
-
-    def add(self, sha256: str, owner: str, name: str, file: Path) -> Path:
-        """Move a file in. It blocks, longer when the cache is full and others have to go."""
-        size = file.stat().st_size
-        path = self._path(sha256, owner, name)
-        self._move(file, path)
-        self._thin_out(path.parent, f"{owner}-")
-        with self._adding:
-            self._added += size
-            full = self._added * _MEASURE_SHARE > self._limit
-            if full:
-                self._added = 0
-        if full:
-            self.shrink()
-        return path
-
-    def remove(self, sha256: str, owner: str | None = None) -> None:
-        """Remove all renditions of one original, or those of one owner."""
-        folder = self._folder(sha256)
-        if owner is None:
-            shutil.rmtree(folder, ignore_errors=True)
-            return
-        for path in folder.glob(f"{owner}-*"):
-            path.unlink(missing_ok=True)
-        _remove_if_empty(folder)
-
-    def shrink(self) -> None:
-        """Remove the least recently used files until there is room again; one process at a time does so."""
-        with (self._root / "lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            files = sorted(_measured(self._root.glob("*/*/*")))
-            size = sum(bytes_ for _, bytes_, _ in files)
-            room = self._limit - self._limit // 8
-            for used, bytes_, path in files:
-                if size <= room or used > time.time() - _SPARED_SECONDS:
-                    break
-                path.unlink(missing_ok=True)
-                _remove_if_empty(path.parent)
-                size -= bytes_
-
-    def _thin_out(self, folder: Path, prefix: str) -> None:
-        """Let the least recently used go, if there are too many: whoever asks for ever more has only his own go."""
-        with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if entry.name.startswith(prefix)]
-        if len(names) > self._limit_each:
-            files = sorted(_measured(folder / name for name in names))
-            for used, _, path in files[: len(files) - self._limit_each + self._limit_each // 8]:
-                if used > time.time() - _SPARED_SECONDS:
-                    break
-                path.unlink(missing_ok=True)
-
-    def _move(self, file: Path, path: Path) -> None:
-        while True:
-            path.parent.mkdir(parents=True, exist_ok=True)
+        with self._spool.file(self._spool.outgoing) as file:
             try:
-                file.replace(path)
+                async with asyncio.timeout(_SECONDS):
+                    got = await obstore.get_async(self._shared, _key(sha256, owner, name))
+                    size = int(got.meta["size"])
+                    data = bytes(await got.bytes_async())
             except FileNotFoundError:
-                if not file.exists():
-                    raise
-            else:
-                return  # otherwise the folder was empty, and was removed just now
+                return None
+            except (StoreError, TimeoutError) as error:
+                self._leave_alone(error)
+                return None
+            if len(data) != size:
+                return None
+            return await asyncio.to_thread(self._add_bytes, sha256, owner, name, file, data)
 
-    def _folder(self, sha256: str) -> Path:
-        return self._root / sha256[:2] / sha256
+    async def add(self, sha256: str, owner: str, name: str, file: Path) -> Path:
+        """Move a file in, and have it sent to the shared store after that."""
+        path = await asyncio.to_thread(self.files.add, sha256, owner_tag(owner), name, file)
+        if self._is_shared and len(self._writing) < _WRITES and path.stat().st_size <= _LARGEST_SHARED:
+            writing = asyncio.create_task(self._share(_key(sha256, owner, name), path))
+            self._writing.add(writing)
+            writing.add_done_callback(self._writing.discard)
+        return path
 
-    def _path(self, sha256: str, owner: str, name: str) -> Path:
-        return self._folder(sha256) / f"{owner}-{name}"
+    async def remove(self, sha256: str, owner: str | None = None) -> None:
+        """Remove all renditions of one original, or those of one owner, here and in the shared store.
+
+        What another node has on its disk goes with its next sweep; nobody can ask for it any more. What can't be
+        removed from the shared store now goes with its age.
+        """
+        await asyncio.to_thread(self.files.remove, sha256, owner and owner_tag(owner))
+        if not self._is_shared:
+            return
+        prefix = f"{_PREFIX}/{sha256[:2]}/{sha256}/"
+        wanted = prefix + (f"{owner_tag(owner)}-" if owner else "")
+        try:
+            async with asyncio.timeout(_SECONDS):
+                async for listed in obstore.list(self._shared, prefix=prefix):
+                    paths = [meta["path"] for meta in listed if meta["path"].startswith(wanted)]
+                    if paths:
+                        await obstore.delete_async(self._shared, paths)
+        except FileNotFoundError:
+            return
+        except (StoreError, TimeoutError) as error:
+            self._leave_alone(error)
+
+    async def forget_old(self, days: int) -> int:
+        """Remove from the shared store what was put there so many days ago, and return how many there were."""
+        if self._shared is None:
+            return 0
+        before, removed = datetime.now(UTC) - timedelta(days=days), 0
+        async for listed in obstore.list(self._shared, prefix=f"{_PREFIX}/"):
+            paths = [meta["path"] for meta in listed if meta["last_modified"] < before]
+            if paths:
+                await obstore.delete_async(self._shared, paths)
+                removed += len(paths)
+        return removed
+
+    async def close(self) -> None:
+        """Let what is on its way to the shared store arrive."""
+        if self._writing:
+            await asyncio.wait(set(self._writing), timeout=_SECONDS)
+
+    @property
+    def _is_shared(self) -> bool:
+        return self._shared is not None and time.monotonic() > self._left_alone_until
+
+    async def _share(self, key: str, path: Path) -> None:
+        try:
+            async with asyncio.timeout(2 * _SECONDS):
+                await obstore.put_async(self._shared, key, await asyncio.to_thread(path.read_bytes))
+        except FileNotFoundError:
+            return  # it was thrown out of the cache meanwhile
+        except (StoreError, TimeoutError) as error:
+            self._leave_alone(error)
+
+    def _leave_alone(self, error: Exception) -> None:
+        self._left_alone_until = time.monotonic() + _LEFT_ALONE_SECONDS
+        log.warning("the shared renditions can't be used now; they are made anew", error=repr(error))
+
+    def _add_bytes(self, sha256: str, owner: str, name: str, file: Path, data: bytes) -> Path:
+        file.write_bytes(data)
+        return self.files.add(sha256, owner_tag(owner), name, file)
 
 
-def _measured(paths: Iterable[Path]) -> list[tuple[float, int, Path]]:
-    """Return when each file was last used, and its size; those that are gone are left out."""
-    found = []
-    for path in paths:
-        with suppress(FileNotFoundError):
-            status = path.stat()
-            found.append((status.st_mtime, status.st_size, path))
-    return found
+def owner_tag(owner: str) -> str:
+    """Return what an owner is called in names of files."""
+    return hashlib.sha256(owner.encode()).hexdigest()[:16]
 
 
-def _remove_if_empty(folder: Path) -> None:
-    with suppress(OSError):
-        folder.rmdir()
+def _key(sha256: str, owner: str, name: str) -> str:
+    return f"{_PREFIX}/{sha256[:2]}/{sha256}/{owner_tag(owner)}-{name}"

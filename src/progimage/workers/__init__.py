@@ -2,12 +2,10 @@
 
 from progimage.workers.pool import Busy, TaskTooLong, WorkerCrashed, WorkerKilled, WorkerPool
 from progimage.workers.sandbox import Sandbox, available_defences
-from progimage.workers.single_flight import SingleFlight
 
 __all__ = [
     "Busy",
     "Sandbox",
-    "SingleFlight",
     "TaskTooLong",
     "WorkerCrashed",
     "WorkerKilled",

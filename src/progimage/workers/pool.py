@@ -9,6 +9,7 @@ import concurrent.futures
 import contextlib
 import multiprocessing
 import signal
+import time
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 import pebble
 import structlog
 
+from progimage.tracing import past_span, span
 from progimage.workers.sandbox import Sandbox
 from progimage.workers.tasks import run_task, start_worker
 
@@ -125,9 +127,13 @@ class WorkerPool:
         if self._pending >= self.workers + self.queue or (heavy and self._heavy >= heavy_room):
             raise Busy(retry_after=max(1, round(self.queue / self.workers / 10)))
         self._count(1, heavy)
+        came = time.time()
         try:
-            async with self._heavy_turn if heavy else contextlib.nullcontext():
-                result: _T = await self._run(function, args)
+            with span("worker.task", function=function.__name__, heavy=heavy):
+                async with self._heavy_turn if heavy else contextlib.nullcontext():
+                    result, began, ended = await self._run(function, args)
+                past_span("worker.queue", came, began)
+                past_span("worker.run", began, ended)
         except concurrent.futures.TimeoutError:
             self._mourn("time")
             raise TaskTooLong(f"It took longer than {self.task_seconds:g} seconds.") from None
@@ -143,7 +149,7 @@ class WorkerPool:
             self._count(-1, heavy)
         return result
 
-    async def _run(self, function: Callable[..., _T], args: tuple[Any, ...]) -> _T:
+    async def _run(self, function: Callable[..., _T], args: tuple[Any, ...]) -> tuple[_T, float, float]:
         for _ in range(_FRESH_STARTS):
             pool = self._pool
             if not pool.active:  # it is broken, too: a task found it so, or none was there to
@@ -151,7 +157,8 @@ class WorkerPool:
                 continue
             try:
                 future = self._scheduled(pool, function, args)
-                return await self._result(pool, asyncio.wrap_future(future))
+                result: tuple[_T, float, float] = await self._result(pool, asyncio.wrap_future(future))
+                return result
             except BrokenProcessPool:
                 self._replace(pool)
         raise WorkerKilled("The workers ended again and again.")
@@ -162,7 +169,7 @@ class WorkerPool:
         except RuntimeError as error:  # so pebble says that the pool broke a moment ago
             raise BrokenProcessPool from error
 
-    async def _result(self, pool: pebble.ProcessPool, waiting: asyncio.Future[_T]) -> _T:
+    async def _result(self, pool: pebble.ProcessPool, waiting: asyncio.Future[Any]) -> Any:
         """Wait for a task's result; one that came just when the pool broke would be waited for in vain."""
         try:
             while not waiting.done():

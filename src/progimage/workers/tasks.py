@@ -2,6 +2,7 @@
 
 import gc
 import os
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -22,12 +23,17 @@ def start_worker(sandbox: Sandbox) -> None:
     _sandbox = sandbox
 
 
-def run_task(function: Callable[..., Any], *args: Any) -> Any:
-    """Run one task within its share of CPU time."""
+def run_task(function: Callable[..., Any], *args: Any) -> tuple[Any, float, float]:
+    """Run one task within its share of CPU time.
+
+    Returns:
+        Its result, and when it began and ended, in seconds since 1970.
+    """
+    began = time.time()
     if _sandbox is not None:
         _sandbox.begin_task()
     try:
-        return function(*args)
+        return function(*args), began, time.time()
     except MemoryError as error:
         # Anew, since the old one's traceback holds all that had been allocated; the worker lives on.
         message = str(error)

@@ -1,0 +1,64 @@
+"""Opening the parts of a deployment that its settings name; the server, the commands and the doctor all begin here."""
+
+import sys
+
+from pydantic import SecretStr
+
+from progimage.housekeeping import Scrubber
+from progimage.settings import Settings
+from progimage.storage import (
+    BlobStore,
+    Catalogue,
+    DiskCache,
+    Quota,
+    Renditions,
+    Spool,
+    open_blob_store,
+    open_object_store,
+)
+
+
+def open_blobs(settings: Settings, spool: Spool | None = None) -> BlobStore:
+    """Open the store of originals; with a spool, copies of what is in a cloud store are kept on this node."""
+    copies = None
+    if spool and settings.blobs_are_shared:
+        # An original and its smaller copies are few files, so that there is no bound for each.
+        copies = DiskCache(settings.data_dir.absolute() / "originals", settings.originals_cache_bytes, sys.maxsize)
+    options = _revealed(settings.blobs_options)
+    return open_blob_store(settings.blobs, options, seconds=settings.store_seconds, copies=copies, spool=spool)
+
+
+def open_second_blobs(settings: Settings) -> BlobStore | None:
+    """Open the second store of originals, if there is one."""
+    if settings.second_blobs_url is None:
+        return None
+    options = _revealed(settings.second_blobs_options)
+    return open_blob_store(settings.second_blobs_url, options, seconds=settings.store_seconds)
+
+
+def open_renditions(settings: Settings, spool: Spool) -> Renditions:
+    """Open the cache of renditions."""
+    folder = settings.data_dir.absolute() / "renditions"
+    files, shared = DiskCache(folder, settings.cache_bytes, settings.max_renditions), None
+    if settings.blobs_are_shared and settings.shared_renditions:
+        shared = open_object_store(settings.blobs, _revealed(settings.blobs_options), settings.store_seconds)
+    return Renditions(files, shared, spool)
+
+
+def open_catalogue(settings: Settings) -> Catalogue:
+    """Open the database."""
+    return Catalogue(
+        settings.database,
+        settings.database_connections,
+        Quota(settings.max_images_per_owner, settings.max_bytes_per_owner),
+    )
+
+
+def open_scrubber(settings: Settings, catalogue: Catalogue, blobs: BlobStore, spool: Spool, rate: int) -> Scrubber:
+    """Make what checks the stored bytes."""
+    return Scrubber(catalogue, blobs, open_second_blobs(settings), spool, rate)
+
+
+def _revealed(options: dict[str, SecretStr]) -> dict[str, str]:
+    """Return options whose values are secrets, to be used."""
+    return {name: value.get_secret_value() for name, value in options.items()}

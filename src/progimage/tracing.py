@@ -1,0 +1,114 @@
+"""Traces: what a request or job spent its time on, as spans of OpenTelemetry.
+
+Without `PROGIMAGE_TRACES_URL` a span is next to nothing. What runs in a worker is measured there, and becomes a span
+here, where the exporter is.
+"""
+
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.propagate import extract, inject
+from opentelemetry.trace import SpanKind, Status, StatusCode
+
+from progimage import __version__
+
+_tracer = trace.get_tracer("progimage", __version__)
+_started = False
+
+
+def start_tracing(url: str | None, share: float) -> None:
+    """Send spans to a collector from now on.
+
+    Args:
+        url: Where it takes OTLP over HTTP, such as `http://collector:4318/v1/traces`; None: nowhere.
+        share: Of the traces that begin here, how many are kept, from 0 to 1; a caller's decision goes first.
+    """
+    global _started
+    if url is None or _started:
+        return
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+
+    about = {
+        "service.name": "progimage",
+        "service.version": __version__,
+        "service.instance.id": f"{socket.gethostname()}-{os.getpid()}",
+    }
+    provider = TracerProvider(resource=Resource.create(about), sampler=ParentBased(TraceIdRatioBased(share)))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(url)))
+    trace.set_tracer_provider(provider)
+    _started = True
+
+
+def stop_tracing() -> None:
+    """Send what has not been sent yet. It blocks."""
+    provider: Any = trace.get_tracer_provider()
+    if _started:
+        provider.shutdown()
+
+
+def is_tracing() -> bool:
+    """Tell whether spans are sent anywhere."""
+    return _started
+
+
+@contextmanager
+def span(name: str, **attributes: Any) -> Iterator[Any]:
+    """Measure a part of the work; an exception is noted with it."""
+    if not _started:
+        yield trace.INVALID_SPAN
+        return
+    with _tracer.start_as_current_span(name, attributes=_prefixed(attributes)) as current:
+        yield current
+
+
+@contextmanager
+def request_span(name: str, headers: Mapping[str, str]) -> Iterator[Any]:
+    """Measure a request; if its headers have a trace (W3C Trace Context), it is a part of that."""
+    with _tracer.start_as_current_span(name, context=extract(headers), kind=SpanKind.SERVER) as current:
+        yield current
+
+
+@contextmanager
+def job_span(name: str, carrier: Mapping[str, str], **attributes: Any) -> Iterator[Any]:
+    """Measure a job, as a part of the trace of the request that asked for it."""
+    if not _started:
+        yield trace.INVALID_SPAN
+        return
+    context = extract(carrier)
+    with _tracer.start_as_current_span(
+        name, context=context, kind=SpanKind.CONSUMER, attributes=_prefixed(attributes)
+    ) as current:
+        yield current
+
+
+def carried() -> dict[str, str]:
+    """Return what makes `job_span` go on with the trace of now."""
+    carrier: dict[str, str] = {}
+    if _started:
+        inject(carrier)
+    return carrier
+
+
+def past_span(name: str, began: float, ended: float, **attributes: Any) -> None:
+    """Add a span of what another process has measured, from and to seconds since 1970."""
+    if _started:
+        begun = _tracer.start_span(name, start_time=int(began * 1e9), attributes=_prefixed(attributes))
+        begun.end(int(ended * 1e9))
+
+
+def fail(current: Any, status: int) -> None:
+    """Note that a request's answer says that it failed."""
+    if status >= 500:
+        current.set_status(Status(StatusCode.ERROR, str(status)))
+
+
+def _prefixed(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"progimage.{name}": value for name, value in attributes.items()}
