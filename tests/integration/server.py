@@ -22,9 +22,10 @@ class Server:
         data_dir: Where it keeps its data.
         settings: PROGIMAGE_* environment variables, without the prefix.
         python_path: A folder whose sitecustomize.py changes the server, for codecs that misbehave.
+        ready: Wait until it is ready, not only there.
     """
 
-    def __init__(self, data_dir: Path, python_path: Path | None = None, **settings: object) -> None:
+    def __init__(self, data_dir: Path, python_path: Path | None = None, ready: bool = True, **settings: object) -> None:
         self.data_dir = data_dir
         self.log_path = data_dir.with_name(f"{data_dir.name}.log")
         with socket.socket() as probe:
@@ -44,13 +45,13 @@ class Server:
             )
         self.url = f"http://127.0.0.1:{self.port}"
         self.client = httpx.Client(base_url=self.url, timeout=120)
-        self._wait_until_ready()
+        self._wait_until_ready("/readyz" if ready else "/healthz")
 
-    def _wait_until_ready(self) -> None:
+    def _wait_until_ready(self, path: str) -> None:
         end = time.monotonic() + 30
         while time.monotonic() < end:
             with contextlib.suppress(httpx.TransportError):
-                if self.client.get("/readyz").status_code == 200:
+                if self.client.get(path).status_code == 200:
                     return
             if self.process.poll() is not None:
                 break
@@ -96,8 +97,10 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(data_dir: Path, python_path: Path | None = None, **settings: object) -> Iterator[Server]:
-    server = Server(data_dir, python_path, **settings)
+def serving(
+    data_dir: Path, python_path: Path | None = None, ready: bool = True, **settings: object
+) -> Iterator[Server]:
+    server = Server(data_dir, python_path, ready, **settings)
     try:
         yield server
     finally:

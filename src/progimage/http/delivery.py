@@ -39,6 +39,7 @@ class Identity:
         cache_control: For how long they may be kept.
         filename: What to call them if they are saved, or None: they are to be shown.
         vary: The request header that they depend on, if they do on one.
+        surrogate: The header that tells a CDN which image they are of, and its reference, if that is wanted.
     """
 
     etag: str
@@ -47,6 +48,7 @@ class Identity:
     cache_control: str
     filename: str | None = None
     vary: str | None = None
+    surrogate: tuple[str, str] | None = None
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """Return the headers that a response has whether or not the bytes come with it."""
@@ -61,6 +63,8 @@ class Identity:
             pairs.append(("content-security-policy", _SANDBOX_POLICY))
         if self.vary:
             pairs.append(("vary", self.vary))
+        if self.surrogate:
+            pairs.append(self.surrogate)
         if self.filename:
             pairs.append(("content-disposition", disposition(self.filename)))
         return [(name.encode(), value.encode("latin-1")) for name, value in pairs]
@@ -205,6 +209,36 @@ class NotModified:
         """Answer."""
         await send({"type": "http.response.start", "status": 304, "headers": self.identity.headers()})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """An ASGI application that answers a GET by saying where the bytes are.
+
+    Attributes:
+        identity: What is known of them.
+        status: 302, and the client asks there; 200, and the proxy in between does.
+        header: Which header says where.
+        location: Where they are.
+    """
+
+    identity: Identity
+    status: int
+    header: str
+    location: str
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer."""
+        headers = [*self.identity.headers(), (self.header.encode(), self.location.encode())]
+        if self.status == 200:
+            headers.append((b"content-type", self.identity.media_type.encode()))
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def is_active(media_type: str) -> bool:
+    """Tell whether a browser could run such a file as a page."""
+    return media_type in _ACTIVE_MEDIA_TYPES
 
 
 def is_not_modified(headers: Any, identity: Identity) -> bool:

@@ -16,6 +16,7 @@ from obstore.exceptions import BaseError as StoreError
 from progimage import engine
 from progimage.access import BadKey, FetchFailed, TooManyRequests, UrlRefused
 from progimage.storage import (
+    BlobDamaged,
     BlobMissing,
     DatabaseUnavailable,
     Held,
@@ -212,6 +213,7 @@ _PROBLEMS: dict[type[Exception], Callable[[Any], Problem]] = {
     WorkerKilled: lambda e: _unavailable("worker-killed", "The worker was killed; try again."),
     DatabaseUnavailable: lambda e: _unavailable("database-unavailable", "The database can't be used now."),
     BlobMissing: lambda e: _unavailable("original-unavailable", "The original can't be read now."),
+    BlobDamaged: lambda e: _unavailable("original-unavailable", "The original can't be read now."),
     StoreError: lambda e: _unavailable("store-unavailable", "The store of originals can't be used now."),
     ClientGone: lambda e: Problem(CLIENT_GONE, "client-gone", "The client closed the connection."),
 }

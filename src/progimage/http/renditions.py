@@ -76,7 +76,7 @@ async def several_renditions(request: AnyRequest, state: State) -> ASGIApp:
     works = [
         (
             {"reference": reference, **variant.described},
-            partial(_rendered, request, state, reference, wanted.extension, variant, accept),
+            partial(_rendered, request, state, reference, wanted.extension, variant, accept, kind != NDJSON),
         )
         for reference in wanted.references
         for variant in variants
@@ -125,7 +125,7 @@ def _variants(request: AnyRequest, wanted: RenditionsWanted, settings: Settings)
 
 
 async def _rendered(
-    request: AnyRequest, state: State, reference: str, extension: str, variant: _Variant, accept: str
+    request: AnyRequest, state: State, reference: str, extension: str, variant: _Variant, accept: str, with_files: bool
 ) -> Result:
     library: ImageLibrary = state.library
     record = await readable(request, state, reference)
@@ -141,8 +141,10 @@ async def _rendered(
     }
     name = f"{reference}{variant.suffix}.{own}"
     if is_original(record, spec):
-        path = library.original_path(record)
-        return Result({**document, "bytes": record.blob.bytes, "etag": record.blob.sha256[:40]}, path, name)
+        described = {**document, "bytes": record.blob.bytes, "etag": record.blob.sha256[:40]}
+        files = ExitStack()
+        path = await library.original_file(record, files) if with_files else None
+        return Result(described, path, name, files)
     async with state.rates.rendering(client_of(request)):
         path = await library.renderer.rendition(record, spec)
     return Result({**document, "bytes": path.stat().st_size, "etag": rendition_digest(record, spec)}, path, name)

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import replace
 from typing import Annotated, Any
 
 import msgspec
@@ -16,7 +17,15 @@ from litestar.types import ASGIApp
 from progimage.access import EXPIRES, SIGNATURE, Scope, Visibility
 from progimage.engine import FORMATS, InvalidParameter, RenditionSpec
 from progimage.engine.values import whole
-from progimage.http.delivery import Delivery, Identity, NotModified, cache_control, is_not_modified
+from progimage.http.delivery import (
+    Delivery,
+    Elsewhere,
+    Identity,
+    NotModified,
+    cache_control,
+    is_active,
+    is_not_modified,
+)
 from progimage.http.documents import (
     ImageRecord,
     OwnImageRecord,
@@ -30,6 +39,7 @@ from progimage.http.permission import AnyRequest, client_of, readable, refuse_hi
 from progimage.http.requested import AUTO, DOWNLOAD, refuse_query, spec_of, transformations_of, verified_query
 from progimage.library import ImageLibrary
 from progimage.rendering import is_original, rendition_digest, result_digest
+from progimage.settings import Settings
 from progimage.storage import Record
 
 _COLOURS = whole(1, 32)
@@ -54,6 +64,7 @@ _DOWNLOAD = Annotated[
     responses={
         200: image_bytes("The original."),
         206: image_bytes("A part of it."),
+        302: ResponseSpec(None, description="The store of originals has it: see `Location`.", generate_examples=False),
         **problems(400, 401, 403, 404, 412, 416, 429, 503),
     },
 )
@@ -65,7 +76,7 @@ async def deliver(request: AnyRequest, state: State, reference: str, download: _
     record = await readable(request, state, reference, signed=signed)
     if not dot:
         refuse_query(query, (DOWNLOAD,), "An original takes no such parameter; add an extension.")
-        answer = _original(request, state, record, record.blob.info.media_type, download)
+        answer = await _original(request, state, record, record.blob.info.media_type, download)
         return _ready(request, state, record, seen, answer)
     asked, extension = transformations_of(request, state, query, signed=signed), extension.lower()
     accept = request.headers.get("accept", "")
@@ -147,7 +158,7 @@ async def palette(
     )
 
 
-def _original(
+async def _original(
     request: AnyRequest,
     state: State,
     record: Record,
@@ -161,8 +172,33 @@ def _original(
     identity = _identity(request, state, record, record.blob.sha256[:40], media_type, name, vary)
     if is_not_modified(request.headers, identity):
         return NotModified(identity)
+    elsewhere = await _elsewhere(request, state, record, identity)
+    if elsewhere:
+        return elsewhere
     path = library.original_path(record)
     return Delivery(identity, record.blob.bytes, path, lambda start, end: library.original_stream(record, start, end))
+
+
+async def _elsewhere(request: AnyRequest, state: State, record: Record, identity: Identity) -> ASGIApp | None:
+    """Have an original answered by the store, or by the proxy in front of us, if the settings say so and it can.
+
+    A store knows the media type and nothing else, so that what has a name to be saved under, or that a browser could
+    run, is answered from here.
+    """
+    settings: Settings = state.settings
+    library: ImageLibrary = state.library
+    if settings.send_originals == "directly" or request.method != "GET":
+        return None
+    if settings.send_originals == "accel":
+        name = record.blob.sha256
+        return Elsewhere(identity, 200, "x-accel-redirect", f"{settings.accel_prefix}{name[:2]}/{name}")
+    if identity.filename or is_active(identity.media_type):
+        return None
+    url = await library.original_url(record, settings.redirect_seconds)
+    if url is None:
+        return None
+    control = cache_control(identity.cache_control, private=False, seconds=settings.redirect_seconds // 2)
+    return Elsewhere(replace(identity, cache_control=control), 302, "location", url)
 
 
 async def _rendition(
@@ -179,7 +215,7 @@ async def _rendition(
     if extension == AUTO:
         vary, extension = "Accept", format.extensions[0]
     if is_original(record, spec):
-        return _original(request, state, record, format.media_type, download, extension, vary)
+        return await _original(request, state, record, format.media_type, download, extension, vary)
     name = _download_name(record, download, extension)
     identity = _identity(request, state, record, rendition_digest(record, spec), format.media_type, name, vary)
     if is_not_modified(request.headers, identity):
@@ -240,7 +276,9 @@ def _identity(
     private = visibility is Visibility.KEY or (visibility is Visibility.SIGNED and not signed)
     seconds = None if ends is None else max(0, int(ends - time.time()))
     control = cache_control(state.settings.cache_control, private=private, seconds=seconds)
-    return Identity(etag, record.uploaded_at, media_type, control, filename, vary)
+    header = state.settings.surrogate_header.lower()
+    surrogate = (header, record.reference) if header else None
+    return Identity(etag, record.uploaded_at, media_type, control, filename, vary, surrogate)
 
 
 def _download_name(record: Record, download: str | None, extension: str) -> str | None:

@@ -10,7 +10,9 @@ fail with a `StoreError`.
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Mapping
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -18,7 +20,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, NotSupportedError
+from obstore.exceptions import AlreadyExistsError, NotSupportedError, PermissionDeniedError, UnauthenticatedError
 from obstore.exceptions import BaseError as StoreError
 from obstore.store import AzureStore, GCSStore, LocalStore, MemoryStore, S3Store, from_url
 
@@ -32,7 +34,8 @@ _CHUNK = 1024 * 1024
 _PART = 8 * 1024 * 1024
 """A larger file is sent in several parts, and read in several requests, of so many bytes."""
 _PARTS_AT_ONCE = 4
-_RETRIES = 6
+_RETRIES = 100  # the time ends them, not their number
+_FIRST_WAIT = 0.05
 _RESUMED = 3
 """How often reading is taken up again where a connection broke, before another byte came."""
 _ORIGINALS = "original"
@@ -54,13 +57,18 @@ class BlobStore:
         store: The obstore store.
         copies: Keeps copies of what was read on the local disk, with `spool`, or None.
         spool: Where a copy is written until it is whole.
+        seconds: For how long writing is tried again.
     """
 
     def __init__(
-        self, store: "obstore.store.ObjectStore", copies: DiskCache | None = None, spool: Spool | None = None
+        self,
+        store: "obstore.store.ObjectStore",
+        copies: DiskCache | None = None,
+        spool: Spool | None = None,
+        seconds: float = 10,
     ) -> None:
         """Keep the parts."""
-        self._store = store
+        self._store, self._seconds = store, seconds
         self.copies, self._spool = copies, spool
         self._fetching = SingleFlight()
 
@@ -82,11 +90,7 @@ class BlobStore:
         size = source.stat().st_size
         attributes: Any = {"Content-Type": media_type} if media_type else None
         with span("store.put", bytes=size):
-            if anew or not await self._put_if_absent(name, source, size, attributes):
-                await obstore.put_async(
-                    self._store, _key(name), source, attributes=attributes, use_multipart=size > _PART,
-                    chunk_size=_PART, max_concurrency=_PARTS_AT_ONCE,
-                )  # fmt: skip
+            await self._persist(lambda: self._put_blob(name, source, size, attributes, anew))
         if self.copies:
             await asyncio.to_thread(self._keep_copy, name, source)
 
@@ -169,6 +173,31 @@ class BlobStore:
         """Raise an exception unless the store answers."""
         with suppress(FileNotFoundError):  # there is no such blob, and the store said so
             await obstore.head_async(self._store, _key("0" * 64))
+
+    async def _persist(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do what does no harm if it is done twice, again if need be.
+
+        obstore itself tries nothing again that writes, since it can't know that: here, equal names are equal bytes.
+        """
+        end, wait = time.monotonic() + self._seconds, _FIRST_WAIT
+        while True:
+            try:
+                return await work()
+            except (PermissionDeniedError, UnauthenticatedError):
+                raise
+            except StoreError:
+                wait *= 2
+                pause = random.uniform(0, wait)  # noqa: S311  (so that not all come back at once)
+                if time.monotonic() + pause > end:
+                    raise
+                await asyncio.sleep(pause)
+
+    async def _put_blob(self, name: str, source: Path, size: int, attributes: Any, anew: bool) -> None:
+        if anew or not await self._put_if_absent(name, source, size, attributes):
+            await obstore.put_async(
+                self._store, _key(name), source, attributes=attributes, use_multipart=size > _PART,
+                chunk_size=_PART, max_concurrency=_PARTS_AT_ONCE,
+            )  # fmt: skip
 
     async def _put_if_absent(self, name: str, source: Path, size: int, attributes: Any) -> bool:
         """Store a file unless its bytes are there, and tell whether they are now.
@@ -281,7 +310,7 @@ def open_blob_store(
     parts = urlsplit(url)
     if parts.scheme == "file":
         return LocalBlobStore(Path(unquote(parts.path)))
-    return BlobStore(open_object_store(url, options, seconds), copies, spool)
+    return BlobStore(open_object_store(url, options, seconds), copies, spool, seconds)
 
 
 def open_object_store(url: str, options: Mapping[str, str] | None = None, seconds: int = 10) -> Any:
