@@ -2,9 +2,7 @@
 
 import asyncio
 import contextlib
-import fcntl
 import sys
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -20,11 +18,11 @@ from litestar.static_files import create_static_files_router
 from litestar.types import ASGIApp
 
 from progimage import __version__
-from progimage.access import Client, Fetcher, RateLimits, Signer
-from progimage.access.principal import OPERATOR
-from progimage.deployment import open_blobs, open_catalogue, open_renditions, open_scrubber
+from progimage.access import Fetcher, RateLimits, Signer
+from progimage.background import SCRUB_SLOT, Background
+from progimage.deployment import open_blobs, open_catalogue, open_jobs, open_renditions, open_scrubber
 from progimage.engine import Limits
-from progimage.housekeeping import Scrubber, repeat
+from progimage.housekeeping import repeat
 from progimage.http.documentation import complete
 from progimage.http.guard import Guard
 from progimage.http.ingest import Ingest
@@ -40,18 +38,15 @@ from progimage.http.observability import (
 from progimage.http.problems import answer
 from progimage.http.ready import ReadyAnswers
 from progimage.http.routes import ROUTES
+from progimage.jobs import JobRunner, prepare
 from progimage.library import ImageLibrary
 from progimage.settings import Settings
 from progimage.storage import Changes, Spool
+from progimage.storage.migrations import locked
 from progimage.tracing import start_tracing, stop_tracing
 from progimage.workers import Sandbox, WorkerPool
 
 _ASSETS = "/docs/assets"
-_DAY = 24 * 3600
-_SWEPT_AT_ONCE = 500
-"""How many images are ended in a row, before others get their turn at the database."""
-_SCRUB_PAUSE = 60
-"""How long to wait when all that is stored was checked, in seconds."""
 
 
 def create_app(settings: Settings | None = None) -> ASGIApp:
@@ -163,8 +158,10 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
     POOL_WORKERS.set(settings.workers_per_process)
     blobs = open_blobs(settings, spool)
     renditions = open_renditions(settings, spool)
+    jobs = open_jobs(settings)
+    await asyncio.to_thread(locked, settings.database, data / "migration.lock", lambda: prepare(settings.database))
     library = ImageLibrary(
-        open_catalogue(settings),
+        open_catalogue(settings, jobs),
         blobs,
         renditions,
         Changes(data / "changes"),
@@ -176,6 +173,7 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
         undelete_seconds=settings.undelete_seconds,
     )
     app.state.library = app.state.ready.library = library
+    app.state.jobs = jobs
     app.state.ingest = Ingest(spool, settings.max_upload_bytes, settings.max_upload_parts, _fetcher(settings))
     app.state.rates = RateLimits(
         settings.rate_limits_url,
@@ -186,17 +184,28 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
         lease_seconds=4 * settings.task_seconds,
     )
     app.state.guard.open(library.catalogue, library.changes, app.state.rates)
-    background = [asyncio.create_task(repeat("sweeping", settings.sweep_seconds, lambda: _sweep(library, settings)))]
+    scrubber = None
     if settings.scrub_rate:
         scrubber = open_scrubber(settings, library.catalogue, blobs, spool, settings.scrub_rate)
-        background.append(asyncio.create_task(_scrub_for_ever(scrubber, settings)))
+    caches = [renditions.files] + ([blobs.copies] if blobs.copies else [])
+    background = Background(settings, library, app.state.ingest, caches, scrubber, jobs)
+    runner = JobRunner(settings.database, library.catalogue.database, background.works, settings.jobs)
+    repeated = [
+        asyncio.create_task(repeat("tidying", settings.sweep_seconds, background.tidy)),
+        asyncio.create_task(repeat("reminding", min(settings.sweep_seconds, SCRUB_SLOT), background.remind)),
+    ]
     try:
         await pool.warm_up()
+        if settings.jobs:
+            await runner.start()
         yield
     finally:
-        for task in background:
+        for task in repeated:
             task.cancel()
-        await asyncio.gather(*background, return_exceptions=True)
+        await asyncio.gather(*repeated, return_exceptions=True)
+        if settings.jobs:
+            await runner.stop()
+        await asyncio.to_thread(jobs.close)
         await asyncio.to_thread(pool.close)
         await renditions.close()
         library.catalogue.close()
@@ -217,33 +226,6 @@ def _fetcher(settings: Settings) -> Fetcher | None:
         settings.fetch_redirects,
         settings.fetch_seconds,
     )
-
-
-async def _sweep(library: ImageLibrary, settings: Settings) -> None:
-    """End what is over."""
-    ended = purged = _SWEPT_AT_ONCE
-    while ended == _SWEPT_AT_ONCE:
-        ended = await library.expire(_SWEPT_AT_ONCE)
-    while purged == _SWEPT_AT_ONCE:
-        purged = await library.purge_deleted(Client(OPERATOR), _SWEPT_AT_ONCE)
-    await library.sweep(settings.orphan_grace_seconds)
-    await library.records.forget_tickets()
-    await library.catalogue.audit.trim(time.time() - settings.audit_seconds)
-
-
-async def _scrub_for_ever(scrubber: Scrubber, settings: Settings) -> None:
-    """Check the stored bytes, as long as this is the one process of the node that does."""
-
-    async def scrub() -> None:
-        with (
-            (settings.data_dir / "scrub.lock").open("a") as lock,
-            contextlib.suppress(BlockingIOError),  # another process does it
-        ):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            async for _ in scrubber.scrub(time.time() - settings.scrub_days * _DAY):
-                pass
-
-    await repeat("scrubbing", _SCRUB_PAUSE, scrub)
 
 
 def _largest_file(limits: Limits) -> int:

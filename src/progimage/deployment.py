@@ -5,11 +5,13 @@ import sys
 from pydantic import SecretStr
 
 from progimage.housekeeping import Scrubber
+from progimage.jobs import JobQueue
 from progimage.settings import Settings
 from progimage.storage import (
     BlobStore,
     Catalogue,
     DiskCache,
+    NoOutbox,
     Quota,
     Renditions,
     Spool,
@@ -45,13 +47,15 @@ def open_renditions(settings: Settings, spool: Spool) -> Renditions:
     return Renditions(files, shared, spool)
 
 
-def open_catalogue(settings: Settings) -> Catalogue:
+def open_jobs(settings: Settings) -> JobQueue:
+    """Open the queue of jobs."""
+    return JobQueue(settings.database, settings.prerender, purges=settings.purge_url is not None)
+
+
+def open_catalogue(settings: Settings, jobs: JobQueue | None = None) -> Catalogue:
     """Open the database."""
-    return Catalogue(
-        settings.database,
-        settings.database_connections,
-        Quota(settings.max_images_per_owner, settings.max_bytes_per_owner),
-    )
+    quota = Quota(settings.max_images_per_owner, settings.max_bytes_per_owner)
+    return Catalogue(settings.database, settings.database_connections, quota, jobs or NoOutbox())
 
 
 def open_scrubber(settings: Settings, catalogue: Catalogue, blobs: BlobStore, spool: Spool, rate: int) -> Scrubber:

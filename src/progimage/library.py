@@ -100,7 +100,12 @@ class ImageLibrary:
         self._known: TTLCache[str, _Known] = TTLCache(_KNOWN_RECORDS, KNOWN_SECONDS)
 
     async def add(
-        self, client: Client, uploads: list[Upload], options: Options = Options(), ticket: Ticket | None = None
+        self,
+        client: Client,
+        uploads: list[Upload],
+        options: Options = Options(),
+        ticket: Ticket | None = None,
+        references: list[str] | None = None,
     ) -> list[Record]:
         """Validate images and keep them, all or none. They are safe on disk when it returns.
 
@@ -109,6 +114,7 @@ class ImageLibrary:
             uploads: At least one.
             options: What is said of them.
             ticket: What allows it, if it is not the client's key; they are then of the ticket's owner.
+            references: Which they get, one for each upload; None: new ones.
 
         Raises:
             EngineError: One is not an image, is corrupt, or too large. Of several, a note on the exception says which.
@@ -130,12 +136,13 @@ class ImageLibrary:
             now = datetime.now(UTC)
             expires_at = owner.end_of(now.timestamp()) if options.expires_at is None else options.expires_at
             records = []
-            for upload, (survey, steps) in zip(uploads, surveys, strict=True):
+            given = references or [str(uuid.uuid4()) for _ in uploads]
+            for reference, upload, (survey, steps) in zip(given, uploads, surveys, strict=True):
                 blob = Blob(upload.sha256, upload.bytes, survey.info, survey.ladder)
                 await self._keep(blob, upload, steps, files)
                 records.append(
                     Record(
-                        str(uuid.uuid4()), blob, upload.filename, now, owner.name, options.visibility, expires_at,
+                        reference, blob, upload.filename, now, owner.name, options.visibility, expires_at,
                         labels=options.labels, metadata=options.metadata,
                     )
                 )  # fmt: skip

@@ -282,6 +282,9 @@ class Settings(BaseSettings):
             description="How many jobs in the background each HTTP process does at once; with 0, this node does none.",
         ),
     ] = 2
+    jobs_kept_seconds: Annotated[
+        int, Field(ge=60, description="For how long jobs that have ended can be looked at, in seconds.")
+    ] = _DAY
     surrogate_header: Annotated[
         str,
         Field(

@@ -4,7 +4,7 @@ import click
 
 from progimage.cli.access import audit, keys, owners, sign, ticket
 from progimage.cli.serving import serve
-from progimage.cli.upkeep import doctor, scrub
+from progimage.cli.upkeep import doctor, jobs, scrub
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -23,5 +23,5 @@ def formats() -> None:
         click.echo(f"{format.name:<8} {uses}  {', '.join(format.extensions):<32} {format.description}")
 
 
-for command in (serve, keys, owners, audit, sign, ticket, scrub, doctor):
+for command in (serve, keys, owners, audit, sign, ticket, scrub, doctor, jobs):
     main.add_command(command)

@@ -3,10 +3,16 @@
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import click
 
 from progimage.cli.environment import as_json, load_settings, opened, run, show
+
+if TYPE_CHECKING:
+    from progimage.jobs import JobQueue
 
 
 @click.command()
@@ -61,3 +67,68 @@ def doctor(json_: bool) -> None:
         for result in found:
             click.echo(f"{result.verdict:<8} {result.what:<14} {result.detail}")
     sys.exit(1 if any(result.verdict == "wrong" for result in found) else 0)
+
+
+@click.group()
+def jobs() -> None:
+    """See how far work in the background is: pre-rendering, imports, purges, sweeps, scrubbing."""
+
+
+@jobs.command("list")
+@click.option("--kind", help="prerender, purge, import, sweep or scrub.  [default: all]")
+@click.option(
+    "--state", type=click.Choice(["waiting", "running", "done", "failed"]), help="How far they are.  [default: any]"
+)
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="How many at most.")
+@as_json
+def list_jobs(kind: str | None, state: str | None, limit: int, json_: bool) -> None:
+    """List jobs, the newest first."""
+    from progimage.jobs import State
+
+    with _queue() as queue:
+        found = run(queue.find(kind=kind, state=State(state) if state else None, most=limit))
+        show(found, _JOB_COLUMNS, json=json_)
+
+
+@jobs.command("show")
+@click.argument("id")
+@as_json
+def show_job(id: str, json_: bool) -> None:
+    """Show a job, or all parts of one; ends with 1 if one of them failed."""
+    from progimage.jobs import State
+
+    with _queue() as queue:
+        parts = run(queue.get(id))
+    show(parts, _JOB_COLUMNS, json=json_)
+    states = Counter(part.state for part in parts)
+    click.echo(", ".join(f"{count} {state}" for state, count in states.items()), err=True)
+    sys.exit(1 if states[State.FAILED] else 0)
+
+
+@jobs.command("retry")
+@click.argument("id")
+def retry_job(id: str) -> None:
+    """Have what failed of a job done again."""
+    with _queue() as queue:
+        click.echo(f"{len(run(queue.retry(id)))} put into the queue again", err=True)
+
+
+_JOB_COLUMNS = ("id", "kind", "owner", "state", "arguments", "result", "problem")
+
+
+@contextmanager
+def _queue() -> "Iterator[JobQueue]":
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from progimage.deployment import open_jobs
+    from progimage.jobs import UnknownJob
+
+    queue = open_jobs(load_settings())
+    try:
+        yield queue
+    except UnknownJob as error:
+        raise click.ClickException(f"There is no job {error}.") from None
+    except SQLAlchemyError as error:
+        raise click.ClickException(f"The database can't be used now: {error}") from None
+    finally:
+        queue.close()

@@ -262,13 +262,22 @@ class EventPage(msgspec.Struct):
 
 
 class ImportWanted(msgspec.Struct, forbid_unknown_fields=True):
-    """Which images are to be fetched and stored."""
+    """Which images are to be fetched and stored; in the background, if the answer is not waited for."""
 
     urls: list[str]
+    background: bool = False
     visibility: Visibility | None = None
     expires: str | None = None
     labels: list[str] = []
     metadata: dict[str, str] = {}
+
+
+class BegunDocument(msgspec.Struct):
+    """Work that goes on in the background: the id of its job, where to see how far it is, and what will be stored."""
+
+    job: str
+    url: str
+    references: list[str]
 
 
 def date_text(seconds: float | None) -> str | None:

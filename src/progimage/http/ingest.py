@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from litestar import Request
@@ -116,10 +116,7 @@ class Ingest:
             FetchFailed: The image can't be had.
         """
         if self._fetcher is None:
-            raise Problem(
-                403, "url-not-allowed", "Images are not fetched by their URL here.", parameter=URL, given=url[:200],
-                allowed="the image itself",
-            )  # fmt: skip
+            self.refuse_url(url)
         arriving = self.new_file(files, unquote(urlsplit(url).path) if url.isprintable() else None, hashed=True)
         async with self._fetcher.open(url) as chunks:
             async for chunk in chunks:
@@ -128,6 +125,17 @@ class Ingest:
         if not upload.bytes:
             raise Problem(422, "fetch-failed", "The server's answer is empty.", parameter=URL, given=url[:200])
         return upload
+
+    def refuse_url(self, url: str) -> NoReturn:
+        """Say that nothing is fetched here.
+
+        Raises:
+            Problem: 403.
+        """
+        raise Problem(
+            403, "url-not-allowed", "Images are not fetched by their URL here.", parameter=URL, given=url[:200],
+            allowed="the image itself",
+        )  # fmt: skip
 
     def new_file(self, files: ExitStack, filename: str | None, hashed: bool) -> "_Arriving":
         """Begin a file."""

@@ -46,6 +46,9 @@ POOL_TASKS = Gauge("progimage_pool_tasks", "Tasks running in a worker or waiting
 WORKER_DEATHS = Counter("progimage_worker_deaths_total", "Workers that died of a task, and of what.", ["cause"])
 POOL_WORKERS = Gauge("progimage_pool_workers", "Worker processes.", multiprocess_mode="livesum")
 IMAGES = Gauge("progimage_images", "References that there are.", multiprocess_mode="mostrecent")
+JOBS = Gauge(
+    "progimage_jobs", "Jobs that are waiting, running or failed.", ["kind", "state"], multiprocess_mode="mostrecent"
+)
 BYTES_STORED = Gauge("progimage_bytes_stored", "Bytes of originals.", multiprocess_mode="mostrecent")
 BLOBS_DAMAGED = Gauge(
     "progimage_blobs_damaged", "Originals that were found damaged and not restored.", multiprocess_mode="mostrecent"

@@ -1,6 +1,7 @@
 """The paths for operators, and the list of formats."""
 
 import hmac
+import time
 
 import prometheus_client
 from litestar import Response, get
@@ -11,10 +12,14 @@ from litestar.response import Redirect
 from progimage.engine import FORMATS
 from progimage.http.documents import FormatRow, problems
 from progimage.http.guard import CHALLENGE
-from progimage.http.observability import BLOBS_DAMAGED, BYTES_STORED, IMAGES, LADDER_BYTES, metrics_text
+from progimage.http.observability import BLOBS_DAMAGED, BYTES_STORED, IMAGES, JOBS, LADDER_BYTES, metrics_text
 from progimage.http.permission import AnyRequest
 from progimage.http.problems import Problem
 from progimage.settings import Settings
+from progimage.storage import Totals
+
+_PAUSE_FACTOR = 20
+"""What is counted for the metrics is counted again after so many times as long as that took."""
 
 
 @get("/formats", tags=["formats"], summary="List the formats", sync_to_thread=False)
@@ -58,12 +63,25 @@ async def readyz(state: State) -> str:
 async def metrics(request: AnyRequest, state: State) -> Response[bytes]:
     """The metrics of all HTTP processes, in Prometheus' text format."""
     _check_token(request, state.settings)
-    totals = await state.library.catalogue.inventory.totals()
+    totals = await _totals(state)
+    for (kind, job_state), count in (await state.jobs.counts()).items():
+        JOBS.labels(kind, job_state).set(count)
     BLOBS_DAMAGED.set(totals.damaged)
     IMAGES.set(totals.images)
     BYTES_STORED.set(totals.bytes)
     LADDER_BYTES.set(totals.ladder_bytes)
     return Response(metrics_text(), headers={"content-type": prometheus_client.CONTENT_TYPE_LATEST})
+
+
+async def _totals(state: State) -> Totals:
+    """Return how much is kept; of a large database it is counted the more seldom, the longer that takes."""
+    known: tuple[float, Totals] | None = state.get("totals")
+    if known and known[0] > time.monotonic():
+        return known[1]
+    began = time.monotonic()
+    totals: Totals = await state.library.catalogue.inventory.totals()
+    state.totals = (began + _PAUSE_FACTOR * (time.monotonic() - began), totals)
+    return totals
 
 
 def _check_token(request: AnyRequest, settings: Settings) -> None:

@@ -15,6 +15,7 @@ from obstore.exceptions import BaseError as StoreError
 
 from progimage import engine
 from progimage.access import BadKey, FetchFailed, TooManyRequests, UrlRefused
+from progimage.jobs import UnknownJob
 from progimage.storage import (
     BlobDamaged,
     BlobMissing,
@@ -215,5 +216,6 @@ _PROBLEMS: dict[type[Exception], Callable[[Any], Problem]] = {
     BlobMissing: lambda e: _unavailable("original-unavailable", "The original can't be read now."),
     BlobDamaged: lambda e: _unavailable("original-unavailable", "The original can't be read now."),
     StoreError: lambda e: _unavailable("store-unavailable", "The store of originals can't be used now."),
+    UnknownJob: lambda e: Problem(404, "unknown-job", "There is no such job, or it is another's.", given=str(e)),
     ClientGone: lambda e: Problem(CLIENT_GONE, "client-gone", "The client closed the connection."),
 }

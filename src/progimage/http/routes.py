@@ -2,6 +2,7 @@
 
 from progimage.http.access import ACCESS
 from progimage.http.images import change, list_images, remove, undelete
+from progimage.http.jobs import JOBS
 from progimage.http.operation import formats, healthz, home, metrics, readyz
 from progimage.http.renditions import several_renditions
 from progimage.http.storage import deliver, info, palette, placeholder
@@ -12,4 +13,4 @@ _STORING = (upload, upload_form, import_list, make_ticket)
 _LOOKING_AFTER = (list_images, change, remove, undelete)
 _OPERATING = (formats, healthz, readyz, metrics, home)
 _ANSWERING = (deliver, info, placeholder, palette, several_renditions)
-ROUTES = (*_STORING, *_ANSWERING, *_LOOKING_AFTER, *ACCESS, transform, describe, *_OPERATING)
+ROUTES = (*_STORING, *_ANSWERING, *_LOOKING_AFTER, *ACCESS, *JOBS, transform, describe, *_OPERATING)

@@ -16,6 +16,7 @@ from litestar.types import ASGIApp
 from progimage.access import BadSignature, Client, Principal, Scope, Signer, Ticket
 from progimage.http.batches import NDJSON, Result, Streamed, as_ndjson, results
 from progimage.http.documents import (
+    BegunDocument,
     ImportWanted,
     OwnImageRecord,
     TicketDocument,
@@ -28,6 +29,7 @@ from progimage.http.options import UPLOAD_OPTIONS, check_range, checked_labels, 
 from progimage.http.permission import AnyRequest, client_of, require
 from progimage.http.problems import Problem
 from progimage.http.requested import query_of, refuse_query
+from progimage.jobs import JobQueue, new_job_id
 from progimage.library import ImageLibrary, Options
 from progimage.settings import Settings
 
@@ -84,16 +86,18 @@ async def upload_form(request: AnyRequest, state: State) -> Response[Any]:
     tags=["storage"],
     summary="Upload by a list of URLs",
     description="Each URL is fetched and stored by itself. The answer is a stream of JSON lines, one for each, with its"
-    " `reference` or its `problem`, in the order of the list.",
+    " `reference` or its `problem`, in the order of the list. With `background`, the answer is 202 and the job that"
+    " does so; it goes on whatever becomes of this connection, and of the node that answered.",
     responses={
         200: ResponseSpec(bytes, description="The results.", media_type=NDJSON, generate_examples=False),
+        202: ResponseSpec(BegunDocument, description="The job.", generate_examples=False),
         **problems(400, 401, 403, 413, 429),
     },
     status_code=200,
     request_max_body_size=_SMALL_BODY,
 )
-async def import_list(request: AnyRequest, state: State, data: ImportWanted) -> ASGIApp:
-    """Answer a stream of results."""
+async def import_list(request: AnyRequest, state: State, data: ImportWanted) -> ASGIApp | Response[BegunDocument]:
+    """Answer a stream of results, or which job makes them."""
     client = require(request, Scope.UPLOAD)
     refuse_query(query_of(request))
     settings: Settings = state.settings
@@ -109,6 +113,8 @@ async def import_list(request: AnyRequest, state: State, data: ImportWanted) -> 
         checked_labels(data.labels),
         metadata(data.metadata),
     )
+    if data.background:
+        return await _import_in_background(state, client, data.urls, options)
     works = [({"url": url}, partial(_import, state, client, url, options)) for url in data.urls]
     items = results(works, state.library.renderer.pool.workers)
     return Streamed(as_ndjson(items, lambda result: result.document), NDJSON, ExitStack())
@@ -235,6 +241,29 @@ def _check_count(count: int, settings: Settings) -> None:
             413, "too-many-parts", "There are too many images.", parameter="data", given=count,
             allowed=settings.max_upload_parts,
         )  # fmt: skip
+
+
+async def _import_in_background(
+    state: State, client: Client, urls: list[str], options: Options
+) -> Response[BegunDocument]:
+    if not state.settings.upload_by_url:
+        state.ingest.refuse_url(urls[0])
+    jobs: JobQueue = state.jobs
+    id, references = new_job_id("import"), [str(uuid.uuid4()) for _ in urls]
+    common = {
+        "owner": client.principal.owner,
+        "scopes": sorted(client.principal.scopes),
+        "key_id": client.principal.key_id,
+        "address": client.address,
+        "visibility": options.visibility,
+        "expires_at": options.expires_at,
+        "labels": list(options.labels),
+        "metadata": options.metadata,
+    }
+    parts = [{"url": url, "reference": reference, **common} for url, reference in zip(urls, references, strict=True)]
+    await jobs.put_parts("import", id, client.principal.owner, parts)
+    where = f"/jobs/{id}"
+    return Response(BegunDocument(id, where, references), status_code=202, headers={"location": where})
 
 
 async def _import(state: State, client: Client, url: str, options: Options) -> Result:

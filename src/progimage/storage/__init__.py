@@ -6,10 +6,10 @@ from progimage.storage.catalogue import Catalogue
 from progimage.storage.changes import Changes
 from progimage.storage.database import Database, DatabaseUnavailable
 from progimage.storage.disk_cache import DiskCache
-from progimage.storage.inventory import Blob, Inventory
+from progimage.storage.inventory import Blob, Inventory, Totals
 from progimage.storage.keys import Keys, UnknownKey
 from progimage.storage.owners import Owner, Owners, Quota, QuotaExceeded
-from progimage.storage.records import Held, ImageFilter, Record, Records, TicketUsed, UnknownReference
+from progimage.storage.records import Held, ImageFilter, NoOutbox, Outbox, Record, Records, TicketUsed, UnknownReference
 from progimage.storage.renditions import Renditions
 from progimage.storage.spool import Spool, sweep_spools
 
@@ -30,6 +30,8 @@ __all__ = [
     "ImageFilter",
     "Inventory",
     "Keys",
+    "NoOutbox",
+    "Outbox",
     "Owner",
     "Owners",
     "Quota",
@@ -39,6 +41,7 @@ __all__ = [
     "Renditions",
     "Spool",
     "TicketUsed",
+    "Totals",
     "UnknownKey",
     "UnknownReference",
     "open_blob_store",

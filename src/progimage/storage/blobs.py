@@ -38,7 +38,7 @@ _RETRIES = 100  # the time ends them, not their number
 _FIRST_WAIT = 0.05
 _RESUMED = 3
 """How often reading is taken up again where a connection broke, before another byte came."""
-_ORIGINALS = "original"
+ORIGINALS = "original"
 """Whose files are called in the cache of originals: they have no owner."""
 
 
@@ -134,7 +134,7 @@ class BlobStore:
             await self._download(name, target, size)
             return
         while True:
-            copy = self.copies.get(_original(name), _ORIGINALS, name)
+            copy = self.copies.get(_original(name), ORIGINALS, name)
             if copy is None:
                 copy = await self._fetching.once(name, lambda: self._bring(name, size))
             with suppress(FileNotFoundError):  # it was thrown out of the cache just now
@@ -226,7 +226,7 @@ class BlobStore:
         assert self._spool is not None and self.copies is not None
         with self._spool.file(self._spool.outgoing) as file:
             await self._download(name, file, size)
-            return await asyncio.to_thread(self.copies.add, _original(name), _ORIGINALS, name, file)
+            return await asyncio.to_thread(self.copies.add, _original(name), ORIGINALS, name, file)
 
     async def _download(self, name: str, target: Path, size: int) -> None:
         with span("store.get", bytes=size):
@@ -243,7 +243,7 @@ class BlobStore:
         assert self._spool is not None and self.copies is not None
         with self._spool.file(self._spool.outgoing) as link:
             link.hardlink_to(source)
-            self.copies.add(_original(name), _ORIGINALS, name, link)
+            self.copies.add(_original(name), ORIGINALS, name, link)
 
 
 class LocalBlobStore(BlobStore):

@@ -5,7 +5,7 @@ from progimage.storage.database import Database
 from progimage.storage.inventory import Inventory
 from progimage.storage.keys import Keys
 from progimage.storage.owners import Owners, Quota
-from progimage.storage.records import Records
+from progimage.storage.records import NoOutbox, Outbox, Records
 
 
 class Catalogue:
@@ -15,8 +15,10 @@ class Catalogue:
         url: SQLAlchemy's URL of the database.
         connections: The most connections to PostgreSQL.
         usual: What owners may have whose own quota says nothing.
+        outbox: Is told what is added and hidden.
 
     Attributes:
+        database: The connections.
         records: The images.
         inventory: Their bytes.
         owners: Whose they are.
@@ -24,15 +26,21 @@ class Catalogue:
         audit: What happened.
     """
 
-    def __init__(self, url: str, connections: int = 10, usual: Quota = Quota()) -> None:  # noqa: B008  (it is frozen)
+    def __init__(
+        self,
+        url: str,
+        connections: int = 10,
+        usual: Quota = Quota(),  # noqa: B008  (they are frozen)
+        outbox: Outbox = NoOutbox(),  # noqa: B008
+    ) -> None:
         """Prepare the connections; the first one is made when it is needed."""
-        self._database = Database(url, connections)
-        self.owners = Owners(self._database, usual)
-        self.records = Records(self._database, self.owners)
-        self.inventory = Inventory(self._database)
-        self.keys = Keys(self._database)
-        self.audit = AuditLog(self._database)
+        self.database = Database(url, connections)
+        self.owners = Owners(self.database, usual)
+        self.records = Records(self.database, self.owners, outbox)
+        self.inventory = Inventory(self.database)
+        self.keys = Keys(self.database)
+        self.audit = AuditLog(self.database)
 
     def close(self) -> None:
         """Close all connections."""
-        self._database.close()
+        self.database.close()

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import sqlalchemy as sa
@@ -97,16 +97,38 @@ class ImageFilter:
     below: tuple[float, str] | None = None
 
 
+class Outbox(Protocol):
+    """Is told of changes within the transaction that makes them, so that what follows of them can't be lost."""
+
+    def added(self, connection: sa.Connection, owner: str, references: Iterable[str]) -> None:
+        """Images were added."""
+
+    def hidden(self, connection: sa.Connection, owner: str, references: Iterable[str]) -> None:
+        """Images must not be seen any more by everybody who could see them."""
+
+
+class NoOutbox:
+    """Does nothing of what it is told."""
+
+    def added(self, connection: sa.Connection, owner: str, references: Iterable[str]) -> None:
+        """Do nothing."""
+
+    def hidden(self, connection: sa.Connection, owner: str, references: Iterable[str]) -> None:
+        """Do nothing."""
+
+
 class Records:
     """The records.
 
     Args:
         database: Where they are.
         owners: Count what each has.
+        outbox: Is told what is added and hidden.
     """
 
-    def __init__(self, database: Database, owners: Owners) -> None:
+    def __init__(self, database: Database, owners: Owners, outbox: Outbox) -> None:
         """Keep the parts."""
+        self._outbox = outbox
         self._database = database
         self._owners = owners
 
@@ -230,6 +252,7 @@ class Records:
                 _set_labels(connection, record.reference, record.labels)
             connection.execute(sa.update(blobs).where(blobs.c.sha256.in_(used)).values(stored=True))
             write_events(connection, (_upload_event(client, record, ticket) for record in records))
+            self._outbox.added(connection, owner, [record.reference for record in records])
 
     def _is_used(self, ticket: str) -> bool:
         with self._database.reading() as connection:
@@ -246,6 +269,8 @@ class Records:
             if "labels" in values:
                 connection.execute(sa.delete(labels).where(labels.c.reference == reference))
                 _set_labels(connection, reference, values["labels"])
+            if "visibility" in values or "expires_at" in values:
+                self._outbox.hidden(connection, record.owner, [reference])
             action = "hold" if values.keys() == {"held"} else "change"
             write_events(connection, [Event.by(client, action, record.owner, reference, values)])
             return _find(connection, reference)
@@ -258,6 +283,7 @@ class Records:
             if record.held:
                 raise Held
             _mark_deleted(connection, reference, time.time())
+            self._outbox.hidden(connection, record.owner, [reference])
             write_events(connection, [Event.by(client, "delete", record.owner, reference)])
         return record
 
@@ -295,6 +321,7 @@ class Records:
             records = _records(connection, rows)
             for record in records:
                 _mark_deleted(connection, record.reference, record.expires_at or time.time())
+                self._outbox.hidden(connection, record.owner, [record.reference])
             write_events(connection, (Event.by(_SERVICE, "expire", r.owner, r.reference) for r in records))
         return records
 

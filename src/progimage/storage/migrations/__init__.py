@@ -1,6 +1,12 @@
-"""The database's schema, version by version, and bringing a database to the newest."""
+"""The database's schema, version by version, and bringing a database to the newest.
+
+While a cluster is upgraded node by node, two versions of the service run on one schema, the newer one's. So a version
+only adds: tables, and columns that may be empty or have a default. What a version does not need any more is removed by
+the one after it.
+"""
 
 import fcntl
+from collections.abc import Callable
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -19,9 +25,34 @@ def migrate(url: str, lock_file: Path) -> None:
         lock_file: A file that the processes of this node share.
     """
     engine = make_engine(url)
-    if _revision(engine) != _newest():
-        _upgrade(engine, lock_file)
+    revision = _revision(engine)
+    if revision is None or revision < _newest():  # a newer version of the service has migrated it, if it is greater
+        locked(url, lock_file, lambda: _upgrade(engine))
     engine.dispose()
+
+
+def locked(url: str, lock_file: Path, work: Callable[[], None]) -> None:
+    """Do some work on a database's schema while no other process or node does.
+
+    Args:
+        url: SQLAlchemy's URL of it.
+        lock_file: A file that the processes of this node share.
+        work: What to do.
+    """
+    with lock_file.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if url.startswith("sqlite"):
+            work()
+            return
+        engine = make_engine(url)
+        with engine.connect() as connection:
+            # Waiting may take longer than a statement otherwise may; the lock ends with the connection.
+            connection.execute(sa.text("SET lock_timeout = 0"))
+            connection.execute(sa.text("SET statement_timeout = 0"))
+            connection.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": _ADVISORY_LOCK})
+            connection.commit()
+            work()
+        engine.dispose()
 
 
 def _revision(engine: sa.Engine) -> str | None:
@@ -37,17 +68,13 @@ def _newest() -> str:
     return max(path.name[1:5] for path in (Path(__file__).parent / "versions").glob("v[0-9]*.py"))
 
 
-def _upgrade(engine: sa.Engine, lock_file: Path) -> None:
+def _upgrade(engine: sa.Engine) -> None:
     # Only here, where it is needed: importing it takes a quarter of a second and 35 MB.
     import alembic.command
     import alembic.config
 
     config = alembic.config.Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
-    with lock_file.open("a") as lock, engine.connect() as connection:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if connection.dialect.name == "postgresql":
-            connection.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": _ADVISORY_LOCK})
-            connection.commit()
+    with engine.connect() as connection:
         config.attributes["connection"] = connection.execution_options(writes=True)
         alembic.command.upgrade(config, "head")

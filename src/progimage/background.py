@@ -1,0 +1,200 @@
+"""What the jobs in the background do: see `progimage.jobs` for how they get done."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack, aclosing
+from typing import Any
+
+import httpcore
+import structlog
+
+from progimage.access import Client, Principal, Scope, Visibility
+from progimage.access.principal import OPERATOR
+from progimage.housekeeping import Finding, Scrubber
+from progimage.http.ingest import Ingest
+from progimage.http.problems import CLIENT_GONE, to_problem
+from progimage.http.requested import preset, spec_of
+from progimage.jobs import JobQueue, Later
+from progimage.jobs.runner import JobFailed, Work
+from progimage.library import ImageLibrary, Options
+from progimage.rendering import is_original
+from progimage.settings import Settings
+from progimage.storage import DiskCache, UnknownReference
+from progimage.storage.blobs import ORIGINALS
+from progimage.storage.renditions import owner_tag
+
+log = structlog.get_logger(__name__)
+
+_SWEPT_AT_ONCE = 500
+"""How many images are ended in a row, before others get their turn at the database."""
+SCRUB_SLOT = 60
+"""Every so many seconds a job begins that scrubs for so long."""
+_DAY = 24 * 3600
+_TOLD_AT_ONCE = 500
+_PURGE_SECONDS = 10
+
+
+class Background:
+    """Does the jobs of one process.
+
+    Args:
+        settings: The options.
+        library: The images.
+        ingest: Fetches what is imported.
+        caches: What this node has on its disk of images.
+        scrubber: Checks the stored bytes, or None.
+        jobs: The queue.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        library: ImageLibrary,
+        ingest: Ingest,
+        caches: list[DiskCache],
+        scrubber: Scrubber | None,
+        jobs: JobQueue,
+    ) -> None:
+        """Keep the parts."""
+        self._settings, self._library, self._ingest = settings, library, ingest
+        self._caches, self._scrubber, self._jobs = caches, scrubber, jobs
+        self.works: dict[str, Work] = {
+            "prerender": self._prerender,
+            "purge": self._purge,
+            "import": self._import,
+            "sweep": self._sweep,
+            "scrub": self._scrub,
+        }
+
+    async def remind(self) -> None:
+        """Put in the jobs whose time has come; of all processes that do so, the first one is heard."""
+        sweep_seconds = self._settings.sweep_seconds
+        slots = [("sweep", sweep_seconds)] + ([("scrub", SCRUB_SLOT)] if self._scrubber else [])
+        for kind, seconds in slots:
+            await self._jobs.put(kind, f"{kind}-{seconds}-{int(time.time() // seconds)}", "", {})
+
+    async def tidy(self) -> None:
+        """Remove from this node's disk what is cached of images that are deleted; other nodes may have deleted them."""
+        for cache in self._caches:
+            known = await asyncio.to_thread(cache.originals)
+            for first in range(0, len(known), _TOLD_AT_ONCE):
+                owners = await self._library.catalogue.inventory.owners_of(known[first : first + _TOLD_AT_ONCE])
+                for sha256, names in owners.items():
+                    # Copies of originals have no owner; they go when nobody has them.
+                    tags = {owner_tag(name) for name in names} | ({ORIGINALS} if names else set())
+                    await asyncio.to_thread(cache.keep_only, sha256, tags)
+
+    async def _prerender(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Make renditions of an image before anybody asks; one that can't be made does not keep the others."""
+        reference, made, failed = arguments["reference"], [], {}
+        for name in arguments["renditions"]:
+            try:
+                record = await self._library.get(reference)
+                preset_name, _, extension = name.rpartition(".")
+                spec = spec_of(extension, preset(preset_name, self._settings), record.blob.info, "", self._settings)
+                if not is_original(record, spec):
+                    await self._library.renderer.rendition(record, spec)
+            except UnknownReference:
+                return {"gone": True}
+            except Exception as error:
+                failed[name] = _final_problem(error)["detail"]
+            else:
+                made.append(name)
+        return {"made": made, "failed": failed}
+
+    async def _purge(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Tell the CDN to forget an image."""
+        url = self._settings.purge_url
+        if url is None:
+            return {"gone": True}
+        body = self._settings.purge_body.replace("{reference}", arguments["reference"]).encode()
+        headers: dict[bytes | str, bytes | str] = {"content-type": "application/json"}
+        headers |= {name: value.get_secret_value() for name, value in self._settings.purge_headers.items()}
+        timeouts = dict.fromkeys(("connect", "read", "write", "pool"), _PURGE_SECONDS)
+        try:
+            async with httpcore.AsyncConnectionPool() as pool:
+                answer = await pool.request(
+                    "POST", url, headers=headers, content=body, extensions={"timeout": timeouts}
+                )
+        except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
+            raise Later({"detail": f"{url} can't be reached: {error!r}"}) from error
+        if answer.status >= 300:
+            raise Later({"detail": f"{url} answered {answer.status}", "status": answer.status})
+        return {"status": answer.status}
+
+    async def _import(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Fetch an image and store it under the reference that the job has brought along: once, however often."""
+        reference = arguments["reference"]
+        try:
+            record = await self._library.get(reference)
+        except UnknownReference:
+            principal = Principal(
+                arguments["owner"], frozenset(Scope(scope) for scope in arguments["scopes"]), arguments["key_id"]
+            )
+            visibility = arguments["visibility"]
+            options = Options(
+                Visibility(visibility) if visibility else None,
+                arguments["expires_at"],
+                tuple(arguments["labels"]),
+                arguments["metadata"],
+            )
+            try:
+                with ExitStack() as files:
+                    fetched = await self._ingest.fetch(arguments["url"], files)
+                    (record,) = await self._library.add(
+                        Client(principal, arguments["address"]), [fetched], options, references=[reference]
+                    )
+            except Exception as error:
+                raise JobFailed(_final_problem(error)) from error
+        return {"reference": record.reference, "bytes": record.blob.bytes, "format": record.blob.info.format}
+
+    async def _sweep(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """End what is over."""
+        library, settings = self._library, self._settings
+        expired = await _until_few(lambda: library.expire(_SWEPT_AT_ONCE))
+        purged = await _until_few(lambda: library.purge_deleted(Client(OPERATOR), _SWEPT_AT_ONCE))
+        reclaimed = await library.sweep(settings.orphan_grace_seconds)
+        await library.records.forget_tickets()
+        await library.catalogue.audit.trim(time.time() - settings.audit_seconds)
+        await self._jobs.forget(time.time() - settings.jobs_kept_seconds)
+        return {"expired": expired, "purged": purged, "reclaimed": reclaimed}
+
+    async def _scrub(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Check stored bytes for a while, those that were not for the longest time first."""
+        if self._scrubber is None:
+            return {"checked": 0}
+        end, checked, states = time.monotonic() + SCRUB_SLOT, 0, dict[str, int]()
+        since = time.time() - self._settings.scrub_days * _DAY
+        findings: AsyncIterator[Finding] = self._scrubber.scrub(since)
+        async with aclosing(findings):  # type: ignore[type-var]
+            async for finding in findings:
+                checked += 1
+                states[finding.state] = states.get(finding.state, 0) + 1
+                if time.monotonic() > end:
+                    break
+        return {"checked": checked, **states}
+
+
+async def _until_few(work: Callable[[], Awaitable[int]]) -> int:
+    """Do some work on as many as are done at once, until there are fewer, and return how many there were."""
+    total = 0
+    while True:
+        count = await work()
+        total += count
+        if count < _SWEPT_AT_ONCE:
+            return total
+
+
+def _final_problem(error: Exception) -> dict[str, Any]:
+    """Return the problem that an exception stands for, if trying again would not help.
+
+    Raises:
+        Later: It may.
+    """
+    problem = to_problem(error)
+    if problem.status >= 500 or problem.status in (408, 429, CLIENT_GONE) or problem.kind == "fetch-failed":
+        if problem.status == 500:
+            log.warning("a job met a fault", error=repr(error))
+        raise Later(problem.body()) from error
+    return problem.body()
