@@ -15,23 +15,9 @@ from PIL import Image
 
 from tests import pictures
 from tests.integration.server import Server, serving
-from tests.servers import AzureServer, ObjectServer, Proxy, S3Server, running
+from tests.servers import ObjectServer, Proxy, S3Server
 
 LARGE = random.Random(5).randbytes(2600 * 2500 * 3)
-
-
-@pytest.fixture(scope="session")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    server = S3Server(tmp_path_factory.mktemp("s3"))
-    with running(server):
-        yield server
-
-
-@pytest.fixture(scope="session")
-def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzureServer]:
-    server = AzureServer(tmp_path_factory.mktemp("azure") / "blobs")
-    with running(server):
-        yield server
 
 
 @pytest.fixture(scope="session")

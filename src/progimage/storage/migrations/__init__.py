@@ -6,6 +6,7 @@ the one after it.
 """
 
 import fcntl
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from progimage.storage.database import make_engine
 
 # Any number that all nodes share: the key of PostgreSQL's advisory lock around a migration.
 _ADVISORY_LOCK = 7_016_941
+_ASK_SECONDS = 0.1
 
 
 def migrate(url: str, lock_file: Path) -> None:
@@ -46,11 +48,12 @@ def locked(url: str, lock_file: Path, work: Callable[[], None]) -> None:
             return
         engine = make_engine(url)
         with engine.connect() as connection:
-            # Waiting may take longer than a statement otherwise may; the lock ends with the connection.
-            connection.execute(sa.text("SET lock_timeout = 0"))
-            connection.execute(sa.text("SET statement_timeout = 0"))
-            connection.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": _ADVISORY_LOCK})
-            connection.commit()
+            # Asking again and again, since who waits in a statement holds up an index that is made concurrently. The
+            # lock ends with the connection.
+            while not connection.execute(sa.text(f"SELECT pg_try_advisory_lock({_ADVISORY_LOCK})")).scalar():
+                connection.rollback()
+                time.sleep(_ASK_SECONDS)
+            connection.rollback()
             work()
         engine.dispose()
 

@@ -1,0 +1,218 @@
+"""Records on PostgreSQL: a real server, several nodes, and what may happen to it."""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+
+from tests import pictures
+from tests.integration.server import Server, serving
+from tests.integration.test_cloud import noise
+from tests.servers import Postgres, Proxy, S3Server
+
+PNG = pictures.BY_MODE["RGB"]()
+
+
+def eventually(check: Callable[[], object], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < end, "it did not come true"
+        time.sleep(0.1)
+
+
+def images_of(server: Server) -> list[str]:
+    return [image["reference"] for image in server.client.get("/storage/", params={"limit": 100}).json()["images"]]
+
+
+def test_everything_the_database_does(database: Postgres, data_dir: Path) -> None:
+    url = database.new_database()
+    settings = {
+        "database_url": url, "sweep_seconds": 1, "orphan_grace_seconds": 1, "undelete_seconds": 2,
+        "signing_keys": '["0123456789abcdef"]', "access": "keys", "presets": '{"small": "width=9"}',
+        "prerender": '["small.webp"]',
+    }  # fmt: skip
+    with serving(data_dir, **settings) as server:
+        alice, bob = server.as_owner("alice"), server.as_owner("bob")
+        references = [alice.put("/storage/", content=noise(n), params={"label": f"n{n}"}).text for n in range(3)]
+        for number, reference in enumerate(references):
+            assert alice.get(f"/storage/{reference}").content == noise(number)
+            assert alice.get(f"/storage/{reference}/info").json()["labels"] == [f"n{number}"]
+        page = alice.get("/storage/", params={"limit": 2}).json()
+        rest = alice.get("/storage/", params={"limit": 2, "cursor": page["next"]}).json()
+        listed = [image["reference"] for image in (*page["images"], *rest["images"])]
+        assert listed == references[::-1] and bob.get("/storage/").json()["images"] == []
+        changed = alice.patch(f"/storage/{references[0]}", json={"labels": ["new"], "metadata": {"a": "b"}})
+        assert changed.json()["labels"] == ["new"] and changed.json()["metadata"] == {"a": "b"}
+        assert alice.delete(f"/storage/{references[1]}").status_code == 204
+        assert alice.get(f"/storage/{references[1]}").status_code == 404
+        assert alice.post(f"/storage/{references[1]}/undelete").status_code == 200
+        alice.delete(f"/storage/{references[2]}")
+        eventually(lambda: alice.get("/account").json()["images"] == 2)  # swept away
+        ticket = alice.post("/tickets", json={"max_bytes": 10**6, "expires_in": 60}).json()["url"]
+        codes = sorted(httpx.put(f"{server.url}{ticket}", content=PNG).status_code for _ in range(2))
+        assert codes == [200, 403]
+        assert bob.delete(f"/storage/{references[0]}").status_code == 404
+        eventually(lambda: alice.get(f"/jobs/prerender-{references[0]}").json()["state"] == "done")
+        assert server.command("scrub") == ""
+        actions = server.command("audit", "--json")
+        assert all(f'"{action}"' in actions for action in ("upload", "delete", "undelete", "purge"))
+        name = url.rpartition("/")[2]
+        with pytest.raises(psycopg.errors.RaiseException, match="append-only"):
+            database.sql("UPDATE audit SET action = 'x'", name)
+        assert "wrong" not in server.command("doctor")
+
+
+def test_quotas_are_exact_across_nodes(database: Postgres, s3: S3Server, tmp_path: Path) -> None:
+    settings = s3.settings("quotas") | {"database_url": database.new_database(), "max_images_per_owner": 10}
+    with ExitStack() as stack:
+        nodes = [stack.enter_context(serving(tmp_path / f"node{n}", **settings)) for n in range(2)]
+
+        def upload(number: int) -> int:
+            return httpx.put(f"{nodes[number % 2].url}/storage/", content=noise(number, 40), timeout=60).status_code
+
+        with ThreadPoolExecutor(8) as threads:
+            codes = list(threads.map(upload, range(30)))
+        assert sorted(set(codes)) == [200, 403] and codes.count(200) == 10
+        for node in nodes:
+            assert node.client.get("/account").json()["images"] == 10 == len(images_of(node))
+
+
+def test_a_database_that_restarts(tmp_path: Path, s3: S3Server) -> None:
+    from tests.servers import postgres
+
+    with postgres(tmp_path / "postgres") as database:
+        settings = s3.settings("restarts") | {"database_url": database.new_database()}
+        with serving(tmp_path / "data", **settings) as server:
+            acknowledged, codes, over = {}, [], threading.Event()
+
+            def upload(first: int) -> None:
+                with httpx.Client(base_url=server.url, timeout=60) as client:
+                    for number in range(first, first + 10_000):
+                        if over.is_set():
+                            return
+                        answer = client.put("/storage/", content=noise(number, 60))
+                        codes.append(answer.status_code)
+                        if answer.status_code == 200:
+                            acknowledged[answer.text] = number
+                        else:
+                            assert answer.json()["type"].endswith("database-unavailable"), answer.text
+                            time.sleep(0.1)
+
+            threads = [threading.Thread(target=upload, args=(n * 10_000,)) for n in range(3)]
+            for thread in threads:
+                thread.start()
+            import signal
+
+            for how in (signal.SIGINT, signal.SIGKILL):  # a fast shutdown, a crash
+                time.sleep(2)
+                database.stop(how)
+                time.sleep(1)
+                assert server.client.get("/readyz").status_code == 503
+                database.start()
+                eventually(lambda: server.client.get("/readyz").status_code == 200)
+            time.sleep(2)
+            over.set()
+            for thread in threads:
+                thread.join()
+            assert set(codes) == {200, 503} and codes[-1] == 200 and len(acknowledged) > 20
+            for reference, number in acknowledged.items():
+                assert server.get(reference).content == noise(number, 60)
+
+
+def test_a_connection_cut_in_the_middle_of_a_commit(database: Postgres, data_dir: Path) -> None:
+    proxy = Proxy(database.port)
+    with serving(data_dir, database_url=database.new_database(proxy.port), jobs=0) as server:
+        stored = {server.put(noise(1))}
+        # The server never hears of the commit: nothing happened.
+        proxy.cut_before = lambda data: b"COMMIT" in data and b"INSERT INTO images" not in data
+        answer = server.client.put("/storage/", content=noise(2))
+        proxy.cut_before = lambda data: False
+        assert answer.status_code == 503 and answer.json()["type"].endswith("database-unavailable")
+        assert set(images_of(server)) == stored and server.client.get("/account").json()["images"] == 1
+        # It commits, and we never hear of that: the image is there, and counted, though nobody was told its reference.
+        commits = 0
+
+        def last_commit(data: bytes) -> bool:
+            nonlocal commits
+            commits += b"COMMIT" in data
+            return commits == 2  # the first one announces the bytes
+
+        proxy.cut_behind = last_commit
+        answer = server.client.put("/storage/", content=noise(3))
+        proxy.cut_behind = lambda data: False
+        assert answer.status_code == 503
+        there = images_of(server)
+        assert server.client.get("/account").json()["images"] == len(there) == 2
+        for reference in there:
+            assert server.get(reference).status_code == 200
+        assert server.get(server.put(noise(2))).content == noise(2)
+    proxy.close()
+
+
+def test_a_database_that_hangs_is_a_503(database: Postgres, data_dir: Path) -> None:
+    proxy = Proxy(database.port)
+    with serving(data_dir, database_url=database.new_database(proxy.port), jobs=0) as server:
+        reference = server.put(PNG)
+        proxy.refuse = True
+        proxy.cut_all()
+        began = time.monotonic()
+        answer = server.client.put("/storage/", content=noise(5))
+        assert answer.status_code == 503 and time.monotonic() - began < 15
+        assert server.client.get("/healthz").status_code == 200
+        proxy.refuse = False
+        assert server.get(reference).content == PNG
+    proxy.close()
+
+
+def test_nodes_start_together_on_an_empty_database(database: Postgres, s3: S3Server, tmp_path: Path) -> None:
+    settings = s3.settings("together") | {"database_url": database.new_database()}
+    with ExitStack() as stack, ThreadPoolExecutor(3) as threads:
+        nodes = list(threads.map(lambda n: Server(tmp_path / f"node{n}", **settings), range(3)))
+        for node in nodes:
+            stack.callback(node.stop)
+        reference = nodes[0].put(PNG)
+        assert all(node.get(reference).content == PNG for node in nodes)
+        assert not any("Traceback" in node.log() for node in nodes)
+
+
+def test_two_versions_of_the_service_on_one_database(database: Postgres, data_dir: Path) -> None:
+    """A newer version has migrated the schema, as it is allowed to: by adding. This one goes on, and starts anew."""
+    url = database.new_database()
+    name = url.rpartition("/")[2]
+    with serving(data_dir, database_url=url) as server:
+        before = server.put(PNG)
+        database.sql("ALTER TABLE images ADD COLUMN colour text", name)
+        database.sql("ALTER TABLE blobs ADD COLUMN pages integer NOT NULL DEFAULT 1", name)
+        database.sql("CREATE TABLE albums (id integer PRIMARY KEY)", name)
+        database.sql("UPDATE alembic_version SET version_num = '0099'", name)
+        during = server.put(noise(7))
+    with serving(data_dir, database_url=url) as server:
+        after = server.put(noise(8))
+        assert set(images_of(server)) == {before, during, after}
+        assert server.client.delete(f"/storage/{before}").status_code == 204
+        assert server.command("owners", "list")
+    assert database.sql("SELECT version_num FROM alembic_version", name) == [("0099",)]
+
+
+@pytest.mark.parametrize("revision", ["0001", "0002", "0003"])
+def test_a_database_of_an_older_version_is_migrated(database: Postgres, data_dir: Path, revision: str) -> None:
+    import alembic.command
+    import alembic.config
+    import sqlalchemy as sa
+
+    from progimage.storage import migrations
+
+    url = database.new_database()
+    config = alembic.config.Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    with sa.create_engine(url).connect() as connection:
+        config.attributes["connection"] = connection
+        alembic.command.upgrade(config, revision)
+    with serving(data_dir, database_url=url) as server:
+        assert server.get(server.put(PNG)).content == PNG
