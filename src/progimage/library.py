@@ -16,6 +16,7 @@ from progimage.access import Client, Ticket, Visibility
 from progimage.engine import Limits, Survey
 from progimage.rendering import Renderer, Watcher
 from progimage.storage import Blob, BlobStore, Catalogue, Changes, Record, Renditions, Spool, UnknownReference
+from progimage.tracing import span
 from progimage.workers import WorkerPool
 
 KNOWN_SECONDS = 5
@@ -121,6 +122,17 @@ class ImageLibrary:
             QuotaExceeded: The owner may not have so many.
             TicketUsed: The ticket was used.
         """
+        with span("library.add", images=len(uploads), bytes=sum(upload.bytes for upload in uploads)):
+            return await self._add(client, uploads, options, ticket, references)
+
+    async def _add(
+        self,
+        client: Client,
+        uploads: list[Upload],
+        options: Options,
+        ticket: Ticket | None,
+        references: list[str] | None,
+    ) -> list[Record]:
         owners = self.catalogue.owners
         owner = await owners.get(ticket.owner if ticket else client.principal.owner)
         owners.admit(owner, len(uploads), sum(upload.bytes for upload in uploads))  # before any work; it counts later

@@ -31,6 +31,7 @@ from progimage.engine import (
 )
 from progimage.single_flight import SingleFlight
 from progimage.storage import Blob, BlobDamaged, BlobMissing, BlobStore, Record, Renditions, Spool, UnknownReference
+from progimage.tracing import span
 from progimage.workers import WorkerPool
 
 _T = TypeVar("_T")
@@ -208,6 +209,10 @@ class Renderer:
         return await self._renditions.add(record.blob.sha256, record.owner, name, file)
 
     async def _render(self, record: Record, spec: RenditionSpec, name: str) -> Path:
+        with span("rendition", format=spec.format):
+            return await self._bring_or_render(record, spec, name)
+
+    async def _bring_or_render(self, record: Record, spec: RenditionSpec, name: str) -> Path:
         started = asyncio.get_running_loop().time()
         brought = await self._renditions.bring(record.blob.sha256, record.owner, name)
         if brought:

@@ -18,6 +18,7 @@ from progimage import __version__
 
 _tracer = trace.get_tracer("progimage", __version__)
 _started = False
+_EXPORT_SECONDS = 3
 
 
 def start_tracing(url: str | None, share: float) -> None:
@@ -42,7 +43,7 @@ def start_tracing(url: str | None, share: float) -> None:
         "service.instance.id": f"{socket.gethostname()}-{os.getpid()}",
     }
     provider = TracerProvider(resource=Resource.create(about), sampler=ParentBased(TraceIdRatioBased(share)))
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(url)))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(url, timeout=_EXPORT_SECONDS)))
     trace.set_tracer_provider(provider)
     _started = True
 

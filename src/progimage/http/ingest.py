@@ -22,6 +22,7 @@ from progimage.access import Fetcher
 from progimage.http.problems import ClientGone, Problem
 from progimage.library import Upload
 from progimage.storage import Spool
+from progimage.tracing import span
 
 _T = TypeVar("_T")
 
@@ -86,6 +87,18 @@ class Ingest:
             Problem: There is no image, or one is too large.
             ClientGone: The client left before the body's end.
         """
+        with span("ingest"):
+            return await self._receive(request, files, filename, hashed, texts, most)
+
+    async def _receive(
+        self,
+        request: Request[Any, Any, Any],
+        files: ExitStack,
+        filename: str | None,
+        hashed: bool,
+        texts: tuple[str, ...],
+        most: int | None,
+    ) -> Received:
         kind, options = parse_options_header(request.headers.get("content-type", ""))
         if kind == "multipart/form-data":
             form = _Form(self, files, hashed, texts)

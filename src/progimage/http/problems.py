@@ -12,6 +12,7 @@ from litestar.exceptions import HTTPException, ValidationException
 from litestar.response import Response
 from litestar.types import Send
 from obstore.exceptions import BaseError as StoreError
+from prometheus_client import Counter
 
 from progimage import engine
 from progimage.access import BadKey, FetchFailed, TooManyRequests, UrlRefused
@@ -83,6 +84,7 @@ class Problem(Exception):
 
 
 CLIENT_GONE = 499
+PROBLEMS = Counter("progimage_problems_total", "Requests answered with a problem, by its kind.", ["kind"])
 
 
 class ClientGone(Exception):
@@ -92,6 +94,7 @@ class ClientGone(Exception):
 def answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Answer a request with the problem that an exception stands for."""
     problem = to_problem(error)
+    PROBLEMS.labels(problem.kind).inc()
     if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         write = log.exception if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR else log.warning
         write(

@@ -9,6 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from progimage.tracing import span
+
 _CONNECT_SECONDS = 5
 _STATEMENT_SECONDS = 30
 
@@ -36,7 +38,7 @@ class Database:
         Raises:
             DatabaseUnavailable: It fails.
         """
-        with _translated_errors(), self._engine.connect() as connection:
+        with span("database.read"), _translated_errors(), self._engine.connect() as connection:
             yield connection
 
     @contextmanager
@@ -47,6 +49,7 @@ class Database:
             DatabaseUnavailable: It fails.
         """
         with (
+            span("database.write"),
             _translated_errors(),
             self._engine.connect().execution_options(writes=True) as connection,
             connection.begin(),
