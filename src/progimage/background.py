@@ -108,18 +108,24 @@ class Background:
         url = self._settings.purge_url
         if url is None:
             return {"gone": True}
-        body = self._settings.purge_body.replace("{reference}", arguments["reference"]).encode()
+
+        def filled(text: str) -> str:
+            return text.replace("{reference}", arguments["reference"])
+
+        url, method = filled(url), self._settings.purge_method
+        body = b"" if method == "GET" else filled(self._settings.purge_body).encode()
         headers: dict[bytes | str, bytes | str] = {"content-type": "application/json"}
-        headers |= {name: value.get_secret_value() for name, value in self._settings.purge_headers.items()}
+        headers |= {name: filled(value.get_secret_value()) for name, value in self._settings.purge_headers.items()}
         timeouts = dict.fromkeys(("connect", "read", "write", "pool"), _PURGE_SECONDS)
         try:
             async with httpcore.AsyncConnectionPool() as pool:
                 answer = await pool.request(
-                    "POST", url, headers=headers, content=body, extensions={"timeout": timeouts}
+                    method, url, headers=headers, content=body, extensions={"timeout": timeouts}
                 )
         except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
             raise Later({"detail": f"{url} can't be reached: {error!r}"}) from error
-        if answer.status >= 300:
+        # Asking anew for what is gone is answered with a 404, and that is what is wanted.
+        if answer.status >= 300 and not (method == "GET" and answer.status == 404):
             raise Later({"detail": f"{url} answered {answer.status}", "status": answer.status})
         return {"status": answer.status}
 

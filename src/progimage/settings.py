@@ -294,14 +294,18 @@ class Settings(BaseSettings):
     ] = ""
     purge_url: Annotated[
         str | None,
-        Field(description="Where a CDN is told, with a POST, to forget an image that was deleted or made private."),
+        Field(
+            description="Where a CDN is told to forget an image that was deleted or made private. In this URL, the body"
+            " and the headers, `{reference}` stands for the image's."
+        ),
     ] = None
-    purge_body: Annotated[str, Field(description="What is sent there; `{reference}` stands for the image's.")] = (
-        '{"surrogate_keys": ["{reference}"]}'
-    )
+    purge_method: Annotated[
+        Literal["POST", "PUT", "DELETE", "PURGE", "BAN", "GET"], Field(description="The method of that request.")
+    ] = "POST"
+    purge_body: Annotated[str, Field(description="Its body; a `GET` has none.")] = '{"surrogate_keys": ["{reference}"]}'
     purge_headers: Annotated[
         dict[str, SecretStr],
-        Field(description='The headers of that request, as a JSON object, such as `{"Fastly-Key": "…"}`.'),
+        Field(description='Its headers, as a JSON object, such as `{"Fastly-Key": "…"}`.'),
     ] = {}
     undelete_seconds: Annotated[
         int,
