@@ -199,9 +199,7 @@ def _row_bytes(folder: Path) -> int:
     with postgres(folder / "rows") as database:
         url = database.new_database()
         migrate(url, folder / "rows.lock")
-        info = json.dumps(
-            {"format": "JPEG", "media_type": "image/jpeg", "width": 4000, "height": 3000, "filler": "x" * 300}
-        )
+        info = json.dumps({"format": "JPEG", "width": 4000, "height": 3000, "others": "x" * 330})
         step = "md5(n::text) || md5((n + 1)::text)"
         engine = sa.create_engine(url)
         with engine.begin() as connection:
@@ -209,7 +207,8 @@ def _row_bytes(folder: Path) -> int:
             series = f"FROM generate_series(1, {count}) AS n"
             connection.execute(
                 sa.text(
-                    "INSERT INTO blobs (sha256, bytes, format, info, ladder, ladder_bytes, stored, touched_at, checked_at)"
+                    "INSERT INTO blobs"
+                    " (sha256, bytes, format, info, ladder, ladder_bytes, stored, touched_at, checked_at)"
                     f" SELECT {step}, 500000, 'JPEG', :info, :ladder, 50000, true, n, n {series}"
                 ),
                 {"info": info, "ladder": "x" * 180},
