@@ -6,9 +6,10 @@ COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-ha
 	--no-header --no-emit-index-url --no-annotate --quiet
 
 FUZZ_SECONDS ?= 120
+CLUSTER_SECONDS ?= 300
 VERSITYGW := v1.8.0
 
-.PHONY: install install-dev install-bench serve test check fuzz audit bench curves codecs docs lock clean
+.PHONY: install install-dev install-bench serve test check fuzz audit bench curves codecs costs cluster docs lock clean
 
 install: $(VENV)/.installed
 
@@ -57,6 +58,7 @@ check: install-dev
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate.py --check
 	$(BIN)/python docs/gallery.py --check
+	$(BIN)/python bench/capacity.py --check
 
 test: check $(VENV)/.installed-servers
 	rm -f .coverage .coverage.*
@@ -82,6 +84,15 @@ bench: install-bench
 
 curves: install-bench
 	$(BIN)/python bench/curves.py --write docs
+
+# What each request costs, and the capacity plan that follows.
+costs: install-bench $(VENV)/.installed-servers
+	$(BIN)/python -m bench.costs --write
+	$(BIN)/python bench/capacity.py --write
+
+# Faults for CLUSTER_SECONDS; 3600 is an hour.
+cluster: $(VENV)/.installed-servers
+	$(BIN)/python -m tests.cluster --seconds $(CLUSTER_SECONDS)
 
 codecs: install
 	$(BIN)/python bench/codecs.py
