@@ -188,7 +188,7 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
     if settings.scrub_rate:
         scrubber = open_scrubber(settings, library.catalogue, blobs, spool, settings.scrub_rate)
     caches = [renditions.files] + ([blobs.copies] if blobs.copies else [])
-    background = Background(settings, library, app.state.ingest, caches, scrubber, jobs)
+    background = Background(settings, library, app.state.ingest, renditions, caches, scrubber, jobs)
     runner = JobRunner(settings.database, library.catalogue.database, background.works, settings.jobs)
     repeated = [
         asyncio.create_task(repeat("tidying", settings.sweep_seconds, background.tidy)),

@@ -20,7 +20,7 @@ from progimage.jobs.runner import JobFailed, Work
 from progimage.library import ImageLibrary, Options
 from progimage.rendering import is_original
 from progimage.settings import Settings
-from progimage.storage import DiskCache, UnknownReference
+from progimage.storage import DiskCache, Renditions, UnknownReference
 from progimage.storage.blobs import ORIGINALS
 from progimage.storage.renditions import owner_tag
 
@@ -42,6 +42,7 @@ class Background:
         settings: The options.
         library: The images.
         ingest: Fetches what is imported.
+        renditions: Those that were made.
         caches: What this node has on its disk of images.
         scrubber: Checks the stored bytes, or None.
         jobs: The queue.
@@ -52,25 +53,31 @@ class Background:
         settings: Settings,
         library: ImageLibrary,
         ingest: Ingest,
+        renditions: Renditions,
         caches: list[DiskCache],
         scrubber: Scrubber | None,
         jobs: JobQueue,
     ) -> None:
         """Keep the parts."""
         self._settings, self._library, self._ingest = settings, library, ingest
-        self._caches, self._scrubber, self._jobs = caches, scrubber, jobs
+        self._renditions, self._caches = renditions, caches
+        self._scrubber, self._jobs = scrubber, jobs
         self.works: dict[str, Work] = {
             "prerender": self._prerender,
             "purge": self._purge,
             "import": self._import,
             "sweep": self._sweep,
+            "trim": self._trim,
             "scrub": self._scrub,
         }
 
     async def remind(self) -> None:
         """Put in the jobs whose time has come; of all processes that do so, the first one is heard."""
-        sweep_seconds = self._settings.sweep_seconds
-        slots = [("sweep", sweep_seconds)] + ([("scrub", SCRUB_SLOT)] if self._scrubber else [])
+        slots = [("sweep", self._settings.sweep_seconds)]
+        if self._scrubber:
+            slots.append(("scrub", SCRUB_SLOT))
+        if self._renditions.is_shared:
+            slots.append(("trim", _DAY))
         for kind, seconds in slots:
             await self._jobs.put(kind, f"{kind}-{seconds}-{int(time.time() // seconds)}", "", {})
 
@@ -165,6 +172,10 @@ class Background:
         await library.catalogue.audit.trim(time.time() - settings.audit_seconds)
         await self._jobs.forget(time.time() - settings.jobs_kept_seconds)
         return {"expired": expired, "purged": purged, "reclaimed": reclaimed}
+
+    async def _trim(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Remove old renditions from the store that nodes share."""
+        return {"removed": await self._renditions.forget_old(self._settings.shared_renditions_days)}
 
     async def _scrub(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Check stored bytes for a while, those that were not for the longest time first."""

@@ -19,6 +19,7 @@ from progimage.storage import BlobStore, Catalogue, Spool
 from progimage.workers import Sandbox, WorkerPool, available_defences
 
 _LITTLE_ROOM = 5 * GiB
+_MOST_SKEW = 60
 _TRIED = ("JPEG", "PNG", "WEBP", "AVIF", "HEIC", "JXL", "GIF", "TIFF")
 
 
@@ -47,6 +48,7 @@ async def examine(settings: Settings, catalogue: Catalogue) -> list[Finding]:
         ("defences", _defences),
         ("access", lambda: _access(settings, catalogue)),
         ("rate limits", lambda: _rate_limits(settings)),
+        ("nodes", lambda: _nodes(settings, catalogue)),
         ("integrity", lambda: _integrity(settings, catalogue)),
     ]
     if settings.second_blobs_url:
@@ -160,6 +162,20 @@ async def _rate_limits(settings: Settings) -> Finding:
     if bounded and settings.rate_limits_url == "memory://" and settings.http_processes > 1:
         return Finding("rate limits", "thought", "each HTTP process counts for itself; Redis would count for all")
     return Finding("rate limits", "well", settings.rate_limits_url.rpartition("@")[2])
+
+
+async def _nodes(settings: Settings, catalogue: Catalogue) -> Finding:
+    """See whether several nodes could share this deployment, and whether this one's clock is right."""
+    skew = await asyncio.to_thread(catalogue.database.clock_skew)
+    if abs(skew) > _MOST_SKEW:
+        return Finding("nodes", "wrong", f"this node's clock is {skew:+.0f} s away from the database's")
+    records_are_shared = not settings.database.startswith("sqlite")
+    if settings.blobs_are_shared != records_are_shared:
+        shared, own = ("originals", "records") if settings.blobs_are_shared else ("records", "originals")
+        return Finding("nodes", "thought", f"{shared} could be shared by several nodes, but {own} are on this one")
+    if records_are_shared and settings.rate_limits_url == "memory://" and settings.requests_per_address:
+        return Finding("nodes", "thought", "each node counts requests for itself; Redis would count for all")
+    return Finding("nodes", "well", "several can share this" if records_are_shared else "this is the only one")
 
 
 async def _integrity(settings: Settings, catalogue: Catalogue) -> Finding:

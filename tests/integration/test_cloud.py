@@ -1,7 +1,10 @@
 """Originals in cloud stores: real servers of S3 and Azure, and what they may do to us."""
 
+import asyncio
 import contextlib
 import hashlib
+import json
+import os
 import random
 import shutil
 import threading
@@ -13,6 +16,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from progimage.storage import DiskCache, Renditions, open_object_store
 from tests import pictures
 from tests.integration.server import Server, serving
 from tests.servers import ObjectServer, Proxy, S3Server
@@ -84,6 +88,25 @@ def test_blobs_are_put_once_and_go_with_their_last_reference(s3: S3Server, data_
         while s3.files("once"):
             assert time.monotonic() < end, s3.files("once")
             time.sleep(0.2)
+
+
+def test_old_renditions_are_removed_from_the_store(s3: S3Server, data_dir: Path, tmp_path: Path) -> None:
+    settings = s3.settings("old")
+    with serving(data_dir, **settings) as server:
+        references = [server.put(noise(n)) for n in (50, 51)]
+        for reference in references:
+            assert server.get(f"{reference}.webp?width=44").status_code == 200
+        time.sleep(1)
+        shown = server.client.get("/jobs?kind=trim").json()["jobs"]
+        assert shown == []  # it is the service's own job, and nobody else's business
+    kept = [name for name in s3.files("old") if len(name) < 64]
+    assert len(kept) == 2
+    os.utime(s3.files("old")[kept[0]], (1, time.time() - 31 * 86400))
+    store = open_object_store(settings["blobs_url"], json.loads(settings["blobs_options"]))
+    renditions = Renditions(DiskCache(tmp_path / "files", 1 << 20, 10), store)
+    assert asyncio.run(renditions.forget_old(30)) == 1
+    assert kept[0] not in s3.files("old") and kept[1] in s3.files("old")
+    assert {hashlib.sha256(noise(n)).hexdigest() for n in (50, 51)} <= set(s3.files("old"))
 
 
 def test_originals_come_from_the_store_itself(s3: S3Server, data_dir: Path) -> None:

@@ -75,7 +75,7 @@ def jobs() -> None:
 
 
 @jobs.command("list")
-@click.option("--kind", help="prerender, purge, import, sweep or scrub.  [default: all]")
+@click.option("--kind", help="prerender, purge, import, sweep, trim or scrub.  [default: all]")
 @click.option(
     "--state", type=click.Choice(["waiting", "running", "done", "failed"]), help="How far they are.  [default: any]"
 )

@@ -24,9 +24,8 @@ if TYPE_CHECKING:  # it takes long to import, and the command line seldom needs 
 VERSION = "1"
 """Of the form of the jobs. Nodes of several versions of the service share them as long as this is the same."""
 APPLICATION = "progimage"
-KINDS = ("prerender", "purge", "import", "sweep", "scrub")
+KINDS = ("prerender", "purge", "import", "sweep", "trim", "scrub")
 """What jobs do; each kind has a queue of its own, so that none waits for another's."""
-_UPKEEP = ("sweep", "scrub")
 _SEPARATOR = "~"
 """Between the id of a job of many parts and the number of a part."""
 _DELETED_AT_ONCE = 1000

@@ -56,6 +56,15 @@ class Database:
         ):
             yield connection
 
+    def clock_skew(self) -> float:
+        """Return by how many seconds this machine's clock is ahead of the database's.
+
+        Raises:
+            DatabaseUnavailable: It fails.
+        """
+        with self.reading() as connection:
+            return time.time() - float(connection.execute(sa.select(now_of(connection))).scalar_one())
+
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()

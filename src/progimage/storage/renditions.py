@@ -51,7 +51,7 @@ class Renditions:
 
     async def bring(self, sha256: str, owner: str, name: str) -> Path | None:
         """Return the file, if another node has made it."""
-        if not self._is_shared or self._spool is None:
+        if not self._can_share or self._spool is None:
             return None
         with self._spool.file(self._spool.outgoing) as file:
             try:
@@ -71,7 +71,7 @@ class Renditions:
     async def add(self, sha256: str, owner: str, name: str, file: Path) -> Path:
         """Move a file in, and have it sent to the shared store after that."""
         path = await asyncio.to_thread(self.files.add, sha256, owner_tag(owner), name, file)
-        if self._is_shared and len(self._writing) < _WRITES and path.stat().st_size <= _LARGEST_SHARED:
+        if self._can_share and len(self._writing) < _WRITES and path.stat().st_size <= _LARGEST_SHARED:
             writing = asyncio.create_task(self._share(_key(sha256, owner, name), path))
             self._writing.add(writing)
             writing.add_done_callback(self._writing.discard)
@@ -84,7 +84,7 @@ class Renditions:
         removed from the shared store now goes with its age.
         """
         await asyncio.to_thread(self.files.remove, sha256, owner and owner_tag(owner))
-        if not self._is_shared:
+        if not self._can_share:
             return
         prefix = f"{_PREFIX}/{sha256[:2]}/{sha256}/"
         wanted = prefix + (f"{owner_tag(owner)}-" if owner else "")
@@ -117,7 +117,12 @@ class Renditions:
             await asyncio.wait(set(self._writing), timeout=_SECONDS)
 
     @property
-    def _is_shared(self) -> bool:
+    def is_shared(self) -> bool:
+        """Whether several nodes share them."""
+        return self._shared is not None
+
+    @property
+    def _can_share(self) -> bool:
         return self._shared is not None and time.monotonic() > self._left_alone_until
 
     async def _share(self, key: str, path: Path) -> None:
