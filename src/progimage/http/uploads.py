@@ -7,10 +7,12 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
+import msgspec
 from litestar import Response, post, put
 from litestar.datastructures import State
 from litestar.enums import MediaType
 from litestar.openapi.datastructures import ResponseSpec
+from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp
 
 from progimage.access import BadSignature, Client, Principal, Scope, Signer, Ticket
@@ -96,7 +98,7 @@ async def upload_form(request: AnyRequest, state: State) -> Response[Any]:
     status_code=200,
     request_max_body_size=_SMALL_BODY,
 )
-async def import_list(request: AnyRequest, state: State, data: ImportWanted) -> ASGIApp | Response[BegunDocument]:
+async def import_list(request: AnyRequest, state: State, data: ImportWanted) -> ASGIApp:
     """Answer a stream of results, or which job makes them."""
     client = require(request, Scope.UPLOAD)
     refuse_query(query_of(request))
@@ -243,9 +245,7 @@ def _check_count(count: int, settings: Settings) -> None:
         )  # fmt: skip
 
 
-async def _import_in_background(
-    state: State, client: Client, urls: list[str], options: Options
-) -> Response[BegunDocument]:
+async def _import_in_background(state: State, client: Client, urls: list[str], options: Options) -> ASGIApp:
     if not state.settings.upload_by_url:
         state.ingest.refuse_url(urls[0])
     jobs: JobQueue = state.jobs
@@ -263,7 +263,8 @@ async def _import_in_background(
     parts = [{"url": url, "reference": reference, **common} for url, reference in zip(urls, references, strict=True)]
     await jobs.put_parts("import", id, client.principal.owner, parts)
     where = f"/jobs/{id}"
-    return Response(BegunDocument(id, where, references), status_code=202, headers={"location": where})
+    body = msgspec.json.encode(BegunDocument(id, where, references))
+    return ASGIResponse(body=body, status_code=202, media_type=MediaType.JSON, headers={"location": where})
 
 
 async def _import(state: State, client: Client, url: str, options: Options) -> Result:
