@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ def test_every_setting_that_is_named_exists(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_dockerfile_and_compose() -> None:
-    hadolint = Path(shutil.which("hadolint", path=str(Path(pictures.__file__).parents[1] / ".venv" / "bin")) or "")
+    hadolint = Path(sys.executable).with_name("hadolint")
     done = subprocess.run([hadolint, DEPLOY / "Dockerfile"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
     compose = documents(DEPLOY / "compose" / "compose.yaml")[0]
