@@ -168,7 +168,7 @@ def try_many(server: Server, inputs: list[bytes]) -> Counter:
 def test_cut_and_bent(attacked: Server, name: str) -> None:
     data = abuse.seeds()[name]
     before = deaths(attacked, "crash", "kill")
-    inputs = [*abuse.truncated(data), *abuse.bent(data)]
+    inputs = [*abuse.truncated(data), *abuse.bent(data)][::3]  # all of them take minutes; `make fuzz` has more
     answers = try_many(attacked, inputs)
     assert set(answers) <= set(FINE) and answers[400] and sum(answers.values()) == len(inputs)
     # Some are large in pixels, within the limits, and take seconds; on a busy machine one may be stopped at its time.

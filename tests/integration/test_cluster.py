@@ -164,10 +164,10 @@ def test_sweeps_are_done_by_one_node_of_all(nodes: list[Server]) -> None:
 
 
 def test_a_cluster_whose_parts_are_killed_loses_nothing(tmp_path: Path) -> None:
-    """Kills, restarts and pauses for half a minute; `python -m tests.cluster --seconds 600` does it for ten."""
+    """Kills, restarts and pauses, one after another; `python -m tests.cluster --seconds 600` does it for ten."""
     cluster = Cluster(tmp_path, 3)
     try:
-        report = cluster.run(30)
+        report = cluster.run(24)
     finally:
         cluster.close()
     print(report.text())
