@@ -1,4 +1,4 @@
-"""What is done in the background, and by hand: ending what is over, and holding stored bytes against their hashes."""
+"""Looking after what is stored: holding bytes against their hashes, and doing so again and again."""
 
 import asyncio
 import hashlib

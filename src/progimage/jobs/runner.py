@@ -33,6 +33,8 @@ _ATTEMPTS = 10
 _LONGEST_WAIT = 300.0
 _POLL_SECONDS = 1.0
 _END_SECONDS = 5
+_ENDLESS = "scrub"
+"""Of all kinds, this one takes as long as it is let, and loses nothing if it is stopped."""
 
 Work = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
@@ -84,7 +86,7 @@ class JobRunner:
         self._executor = executor_id()
         self._beating: asyncio.Task[None] | None = None
         self._stopping = threading.Event()
-        self._doing: set[asyncio.Task[Any]] = set()
+        self._doing: dict[asyncio.Task[Any], str] = {}
 
     async def start(self) -> None:
         """Begin to take jobs."""
@@ -100,9 +102,10 @@ class JobRunner:
             self._beating.cancel()
             with suppress(asyncio.CancelledError):
                 await self._beating
-        if self._doing:
-            await asyncio.wait(set(self._doing), timeout=_END_SECONDS)
-        for task in self._doing:
+        ending = {task for task, kind in self._doing.items() if kind != _ENDLESS}
+        if ending:
+            await asyncio.wait(ending, timeout=_END_SECONDS)
+        for task in list(self._doing):
             task.cancel()
         # It waits a second for threads that are asleep, and end with the process anyway.
         threading.Thread(target=DBOS.destroy, daemon=True).start()
@@ -130,10 +133,13 @@ class JobRunner:
         logger.propagate = True
         logger.addFilter(_is_no_failed_job)
 
+        here: set[str] = set()  # jobs whose last attempt was made by this process, rather than remembered
+
         @DBOS.step(name="attempt")
         def attempt(kind: str, arguments: dict[str, Any], carrier: dict[str, str]) -> dict[str, Any]:
             # This is a thread; what is done is done in the event loop.
             self._refuse_if_stopping()
+            here.add(str(DBOS.workflow_id))
             try:
                 return asyncio.run_coroutine_threadsafe(self._do(kind, arguments, carrier), self._loop).result()
             except concurrent.futures.CancelledError:
@@ -141,20 +147,24 @@ class JobRunner:
 
         @DBOS.workflow(name="job", max_recovery_attempts=1000)
         def job(arguments: dict[str, Any], carrier: dict[str, str]) -> dict[str, Any]:
-            kind, number = DBOS.workflow_id.partition("-")[0] if DBOS.workflow_id else "", 0
+            id, number = str(DBOS.workflow_id), 0
+            kind = id.partition("-")[0]
             while True:
                 outcome: dict[str, Any] = attempt(kind, arguments, carrier)
+                was_here = id in here
+                here.discard(id)
                 if "result" in outcome:
                     return dict(outcome["result"])
                 number += 1
                 if not outcome["again"] or number == _ATTEMPTS:
                     raise JobFailed(outcome["problem"])
-                self._stopping.wait(min(2**number, _LONGEST_WAIT) * random.uniform(0.5, 1))  # noqa: S311
+                if was_here:
+                    self._stopping.wait(min(2**number, _LONGEST_WAIT) * random.uniform(0.5, 1))  # noqa: S311
                 self._refuse_if_stopping()
 
         DBOS.launch()
         for kind in KINDS:
-            only = {"global_concurrency": 1, "worker_concurrency": 1} if kind == "scrub" else {}
+            only = {"global_concurrency": 1, "worker_concurrency": 1} if kind == _ENDLESS else {}
             limits: Any = only or {"worker_concurrency": self._at_once}
             DBOS.register_queue(kind, polling_interval_sec=_POLL_SECONDS, on_conflict="always_update", **limits)
 
@@ -165,8 +175,8 @@ class JobRunner:
     async def _do(self, kind: str, arguments: dict[str, Any], carrier: dict[str, str]) -> dict[str, Any]:
         task = asyncio.current_task()
         assert task is not None
-        self._doing.add(task)
-        task.add_done_callback(self._doing.discard)
+        self._doing[task] = kind
+        task.add_done_callback(self._doing.pop)
         with job_span(f"job {kind}", carrier):
             try:
                 return {"result": await self._works[kind](arguments)}
