@@ -102,7 +102,8 @@ class Report:
 class Cluster:
     """Nodes over one database and one store, in a folder."""
 
-    def __init__(self, folder: Path, nodes: int, seed: int = 1) -> None:
+    def __init__(self, folder: Path, nodes: int, seed: int = 1, pause: float = 6.0) -> None:
+        self._pause = pause
         self._stack = contextlib.ExitStack()
         self.store = S3Server(folder / "s3")
         self._stack.enter_context(running(self.store))
@@ -175,7 +176,7 @@ class Cluster:
 
     def _pause_store(self) -> str:
         self.store.pause()
-        time.sleep(self._random.uniform(1, 6))
+        time.sleep(self._random.uniform(self._pause / 6, self._pause))
         self.store.go_on()
         return "pause the store"
 
@@ -289,9 +290,10 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=3)
     parser.add_argument("--clients", type=int, default=4)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--pause", type=float, default=6.0, help="for how long the store stops at most, in seconds")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="progimage-cluster-") as folder:
-        cluster = Cluster(Path(folder), options.nodes, options.seed)
+        cluster = Cluster(Path(folder), options.nodes, options.seed, options.pause)
         try:
             report = cluster.run(options.seconds, options.clients)
         finally:

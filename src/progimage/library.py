@@ -181,6 +181,10 @@ class ImageLibrary:
         """Return the file of an original, if the store has files."""
         return self._blobs.local_path(record.blob.sha256)
 
+    def original_copy(self, record: Record) -> Path | None:
+        """Return this node's copy of an original that is in a cloud store, if it has one."""
+        return self._blobs.copy(record.blob.sha256)
+
     async def original_url(self, record: Record, seconds: int) -> str | None:
         """Return a URL at which the store itself answers an original for so long, if it has such."""
         return await self._blobs.signed_url(record.blob.sha256, seconds)

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import random
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -35,6 +34,12 @@ def noise(seed: int, side: int = 200) -> bytes:
     return pictures.saved(Image.frombytes("RGB", (side, side), data), "PNG")
 
 
+def forget_copies(data_dir: Path) -> None:
+    """Have originals read from the store again; a node keeps copies of what it has stored or read."""
+    for copy in (data_dir / "originals").glob("*/*/*"):
+        copy.unlink()
+
+
 @pytest.mark.parametrize("kind", ["s3", "azure"])
 def test_everything_works_over_a_cloud_store(
     kind: str, request: pytest.FixtureRequest, data_dir: Path, large: bytes
@@ -48,6 +53,8 @@ def test_everything_works_over_a_cloud_store(
         reference = server.put(data)
         assert server.put(data) != reference
         big = server.put(large)
+        assert server.get(big).content == large  # of the copy that this node has kept
+        forget_copies(data_dir)
         for reference_, bytes_ in ((reference, data), (big, large)):
             got = server.get(reference_)
             assert got.content == bytes_ and got.headers["content-length"] == str(len(bytes_))
@@ -152,7 +159,7 @@ def test_a_store_that_is_gone_is_a_503_and_nothing_is_lost(s3: S3Server, data_di
         # Renditions that are on this node are answered; what needs the store is a 503 that says so, within seconds.
         assert server.get(f"{reference}.gif").status_code == 200
         assert server.get(f"{reference}.png?width=18").status_code == 200  # of the copy of the original
-        shutil.rmtree(data_dir / "originals")
+        forget_copies(data_dir)
         for answer in (
             server.client.put("/storage/", content=noise(11)),
             server.get(reference),
@@ -172,6 +179,7 @@ def test_a_store_that_fails_for_a_moment_is_tried_again(s3: S3Server, data_dir: 
     with behind_proxy(s3, data_dir, "moment", originals_cache_bytes=0, store_seconds=8) as (server, proxy):
         data = noise(20)
         reference, big = server.put(data), server.put(large)
+        forget_copies(data_dir)
         for request in (
             lambda: server.get(reference),
             lambda: server.get(f"{reference}.png?width=19"),
@@ -182,6 +190,7 @@ def test_a_store_that_fails_for_a_moment_is_tried_again(s3: S3Server, data_dir: 
             threading.Timer(1, lambda: setattr(proxy, "refuse", False)).start()
             assert request().status_code == 200
         # A connection that breaks in the middle of an answer is taken up again where it broke.
+        forget_copies(data_dir)
         proxy.cut_after = 5_000_000
         assert server.get(big).content == large
         assert proxy.cuts >= 3
@@ -223,8 +232,7 @@ def test_what_the_store_lost_or_bent_is_never_served(s3: S3Server, data_dir: Pat
             lambda: file.unlink(),
         ):
             harm()
-            for copy in (data_dir / "originals").rglob(f"*-{name}"):
-                copy.unlink()
+            forget_copies(data_dir)
             answer = server.get(f"{reference}.webp?width=33")
             assert answer.status_code == 503 and answer.json()["type"].endswith("original-unavailable"), answer.text
         assert server.get(reference).status_code == 503

@@ -175,6 +175,9 @@ async def _original(
     elsewhere = await _elsewhere(request, state, record, identity)
     if elsewhere:
         return elsewhere
+    copy = library.original_copy(record)
+    if copy:
+        return Delivery(identity, record.blob.bytes, copy)
     path = library.original_path(record)
     return Delivery(identity, record.blob.bytes, path, lambda start, end: library.original_stream(record, start, end))
 

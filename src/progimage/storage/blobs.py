@@ -134,7 +134,7 @@ class BlobStore:
             await self._download(name, target, size)
             return
         while True:
-            copy = self.copies.get(_original(name), ORIGINALS, name)
+            copy = self.copy(name)
             if copy is None:
                 copy = await self._fetching.once(name, lambda: self._bring(name, size))
             with suppress(FileNotFoundError):  # it was thrown out of the cache just now
@@ -162,6 +162,10 @@ class BlobStore:
     def local_path(self, name: str) -> Path | None:
         """Return the blob's file, if this store has files that a web server can send."""
         return None
+
+    def copy(self, name: str) -> Path | None:
+        """Return this node's copy of a blob, if it has one; that of an original was held against its hash."""
+        return self.copies.get(_original(name), ORIGINALS, name) if self.copies else None
 
     async def signed_url(self, name: str, seconds: int) -> str | None:
         """Return a URL at which the store itself answers the blob for so long, if it has such."""
