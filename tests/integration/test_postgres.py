@@ -165,8 +165,10 @@ def test_a_database_that_hangs_is_a_503(database: Postgres, data_dir: Path) -> N
         answer = server.client.put("/storage/", content=noise(5))
         assert answer.status_code == 503 and time.monotonic() - began < 15
         assert server.client.get("/healthz").status_code == 200
+        for path in ("/jobs", "/jobs/some", "/metrics", "/account", "/storage/"):
+            assert server.client.get(path).status_code == 503, path
         proxy.refuse = False
-        assert server.get(reference).content == PNG
+        assert server.get(reference).content == PNG and server.client.get("/jobs").status_code == 200
     proxy.close()
 
 

@@ -118,17 +118,16 @@ _JOB_COLUMNS = ("id", "kind", "owner", "state", "arguments", "result", "problem"
 
 @contextmanager
 def _queue() -> "Iterator[JobQueue]":
-    from sqlalchemy.exc import SQLAlchemyError
-
     from progimage.deployment import open_jobs
     from progimage.jobs import UnknownJob
+    from progimage.storage import DatabaseUnavailable
 
     queue = open_jobs(load_settings())
     try:
         yield queue
     except UnknownJob as error:
         raise click.ClickException(f"There is no job {error}.") from None
-    except SQLAlchemyError as error:
-        raise click.ClickException(f"The database can't be used now: {error}") from None
+    except DatabaseUnavailable as error:
+        raise click.ClickException(str(error)) from None
     finally:
         queue.close()

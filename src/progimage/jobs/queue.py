@@ -9,17 +9,20 @@ import asyncio
 import logging
 import os
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 
+from progimage.storage.database import translated_errors
 from progimage.tracing import carried
 
 if TYPE_CHECKING:  # it takes long to import, and the command line seldom needs it
     from dbos import DBOSClient
+
+_T = TypeVar("_T")
 
 VERSION = "1"
 """Of the form of the jobs. Nodes of several versions of the service share them as long as this is the same."""
@@ -119,7 +122,7 @@ class JobQueue:
         Raises:
             DatabaseUnavailable: The database fails.
         """
-        await asyncio.to_thread(self._client.enqueue, _options(kind, id, owner), arguments, carried())
+        await _asked(self._client.enqueue, _options(kind, id, owner), arguments, carried())
 
     async def put_parts(self, kind: str, id: str, owner: str, parts: Sequence[dict[str, Any]]) -> None:
         """Put a job of many parts in, all or none; each part is done by itself.
@@ -134,7 +137,7 @@ class JobQueue:
                     options = _options(kind, f"{id}{_SEPARATOR}{number:06}", owner)
                     self._client.enqueue_in_transaction(connection, options, arguments, carried())
 
-        await asyncio.to_thread(put)
+        await _asked(put)
 
     async def find(
         self,
@@ -147,7 +150,7 @@ class JobQueue:
     ) -> list[Job]:
         """Return jobs, the newest first; None is any."""
         statuses = [name for name, one in _STATES.items() if one is state] if state else None
-        found = await asyncio.to_thread(
+        found = await _asked(
             self._client.list_workflows,
             user=owner, queue_name=kind, status=statuses, limit=most, offset=offset, sort_desc=True,
         )  # fmt: skip
@@ -159,10 +162,10 @@ class JobQueue:
         Raises:
             UnknownJob: There is none.
         """
-        found = await asyncio.to_thread(self._client.list_workflows, workflow_ids=[id])
+        found = await _asked(self._client.list_workflows, workflow_ids=[id])
         if not found:
             prefix = f"{id}{_SEPARATOR}"
-            found = await asyncio.to_thread(self._client.list_workflows, workflow_id_prefix=prefix)
+            found = await _asked(self._client.list_workflows, workflow_id_prefix=prefix)
         if not found:
             raise UnknownJob(id)
         return sorted((_job(status) for status in found), key=lambda job: job.id)
@@ -175,17 +178,17 @@ class JobQueue:
         """
         failed = [job for job in await self.get(id) if job.state is State.FAILED]
         for job in failed:
-            await asyncio.to_thread(self._client.delete_workflow, job.id)
+            await _asked(self._client.delete_workflow, job.id)
             await self.put(job.kind, job.id, job.owner, job.arguments)
         return failed
 
     async def counts(self) -> dict[tuple[str, State], int]:
         """Return how many jobs of each kind are waiting, running and failed."""
-        return await asyncio.to_thread(self._counts)
+        return await _asked(self._counts)
 
     async def forget(self, before: float) -> int:
         """Forget the jobs that ended before a time, in seconds since 1970, and return how many there were."""
-        return await asyncio.to_thread(self._forget, before)
+        return await _asked(self._forget, before)
 
     def close(self) -> None:
         """Close the connections."""
@@ -251,6 +254,20 @@ def prepare(url: str) -> None:
 def new_job_id(kind: str) -> str:
     """Return an id that no job has."""
     return f"{kind}-{uuid.uuid4()}"
+
+
+async def _asked(function: Callable[..., _T], *arguments: Any, **options: Any) -> _T:
+    """Call what blocks, in a thread.
+
+    Raises:
+        DatabaseUnavailable: The database fails.
+    """
+
+    def ask() -> _T:
+        with translated_errors():
+            return function(*arguments, **options)
+
+    return await asyncio.to_thread(ask)
 
 
 def executor_id() -> str:

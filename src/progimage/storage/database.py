@@ -38,7 +38,7 @@ class Database:
         Raises:
             DatabaseUnavailable: It fails.
         """
-        with span("database.read"), _translated_errors(), self._engine.connect() as connection:
+        with span("database.read"), translated_errors(), self._engine.connect() as connection:
             yield connection
 
     @contextmanager
@@ -50,7 +50,7 @@ class Database:
         """
         with (
             span("database.write"),
-            _translated_errors(),
+            translated_errors(),
             self._engine.connect().execution_options(writes=True) as connection,
             connection.begin(),
         ):
@@ -124,7 +124,8 @@ def make_engine(url: str, connections: int = 10) -> sa.Engine:
 
 
 @contextmanager
-def _translated_errors() -> Iterator[None]:
+def translated_errors() -> Iterator[None]:
+    """Turn what the database's driver raises into `DatabaseUnavailable`."""
     try:
         yield
     except (sa.exc.DBAPIError, sa.exc.TimeoutError) as error:
