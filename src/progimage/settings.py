@@ -19,6 +19,7 @@ MiB = 1024 * 1024
 GiB = 1024 * MiB
 _PRESET_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _SHORTEST_KEY = 16
+_STORES = ("file", "memory", "s3", "gs", "az")
 _DAY = 24 * 3600
 
 
@@ -418,6 +419,13 @@ class Settings(BaseSettings):
             if name not in FORMATS or not FORMATS[name].can_write:
                 raise ValueError(f"{name} is no format that can be written")
         return names
+
+    @field_validator("blobs_url", "second_blobs_url")
+    @classmethod
+    def _stores_are_known(cls, url: str | None) -> str | None:
+        if url is not None and urlsplit(url).scheme not in _STORES:
+            raise ValueError(f"{url} is the URL of no store; one begins with {', '.join(f'{s}:' for s in _STORES)}")
+        return url
 
     @field_validator("requests_per_key", "requests_per_address")
     @classmethod

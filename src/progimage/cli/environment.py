@@ -59,6 +59,8 @@ def opened(settings: "Settings") -> "Iterator[tuple[Catalogue, Changes]]":
         changes = Changes(data / "changes")
     except OSError as error:
         raise click.ClickException(f"The data folder can't be used: {error}") from None
+    except DatabaseUnavailable as error:
+        raise click.ClickException(str(error)) from None
     catalogue = open_catalogue(settings)
     try:
         yield catalogue, changes

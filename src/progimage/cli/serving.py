@@ -51,7 +51,8 @@ def _serve(settings: Any) -> None:
     from granian.log import LogLevels
     from granian.server import Server
 
-    from progimage.storage import sweep_spools
+    from progimage.deployment import open_blobs
+    from progimage.storage import DatabaseUnavailable, sweep_spools
     from progimage.storage.durable import make_folder
     from progimage.storage.migrations import migrate
     from progimage.workers import available_defences
@@ -61,9 +62,14 @@ def _serve(settings: Any) -> None:
     try:
         make_folder(data)
         swept = sweep_spools(data / "spool")
+        open_blobs(settings)  # only to see whether that can be done
         migrate(settings.database, data / "migration.lock")
     except OSError as error:
         raise click.ClickException(f"The data folder can't be used: {error}") from None
+    except DatabaseUnavailable as error:
+        raise click.ClickException(str(error)) from None
+    except ValueError as error:
+        raise click.ClickException(f"PROGIMAGE_BLOBS_URL or PROGIMAGE_BLOBS_OPTIONS can't be used: {error}") from None
     for line in _banner(settings, available_defences(), swept):
         click.echo(line, err=True)
     metrics = tempfile.mkdtemp(prefix="progimage-metrics-")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from progimage.storage.database import make_engine
+from progimage.storage.database import make_engine, translated_errors
 
 # Any number that all nodes share: the key of PostgreSQL's advisory lock around a migration.
 _ADVISORY_LOCK = 7_016_941
@@ -25,11 +25,15 @@ def migrate(url: str, lock_file: Path) -> None:
     Args:
         url: SQLAlchemy's URL of it.
         lock_file: A file that the processes of this node share.
+
+    Raises:
+        DatabaseUnavailable: It fails.
     """
     engine = make_engine(url)
-    revision = _revision(engine)
-    if revision is None or revision < _newest():  # a newer version of the service has migrated it, if it is greater
-        locked(url, lock_file, lambda: _upgrade(engine))
+    with translated_errors():
+        revision = _revision(engine)
+        if revision is None or revision < _newest():  # a newer version of the service has migrated it, if it is greater
+            locked(url, lock_file, lambda: _upgrade(engine))
     engine.dispose()
 
 
