@@ -190,10 +190,9 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
     caches = [renditions.files] + ([blobs.copies] if blobs.copies else [])
     background = Background(settings, library, app.state.ingest, renditions, caches, scrubber, jobs)
     runner = JobRunner(settings.database, library.catalogue.database, background.works, settings.jobs)
-    repeated = [
-        asyncio.create_task(repeat("tidying", settings.sweep_seconds, background.tidy)),
-        asyncio.create_task(repeat("reminding", min(settings.sweep_seconds, SCRUB_SLOT), background.remind)),
-    ]
+    repeated = [asyncio.create_task(repeat("reminding", min(settings.sweep_seconds, SCRUB_SLOT), background.remind))]
+    if settings.records_are_shared:
+        repeated.append(asyncio.create_task(repeat("tidying", settings.sweep_seconds, background.tidy)))
     try:
         await pool.warm_up()
         if settings.jobs:

@@ -169,13 +169,12 @@ async def _nodes(settings: Settings, catalogue: Catalogue) -> Finding:
     skew = await asyncio.to_thread(catalogue.database.clock_skew)
     if abs(skew) > _MOST_SKEW:
         return Finding("nodes", "wrong", f"this node's clock is {skew:+.0f} s away from the database's")
-    records_are_shared = not settings.database.startswith("sqlite")
-    if settings.blobs_are_shared != records_are_shared:
+    if settings.blobs_are_shared != settings.records_are_shared:
         shared, own = ("originals", "records") if settings.blobs_are_shared else ("records", "originals")
         return Finding("nodes", "thought", f"{shared} could be shared by several nodes, but {own} are on this one")
-    if records_are_shared and settings.rate_limits_url == "memory://" and settings.requests_per_address:
+    if settings.records_are_shared and settings.rate_limits_url == "memory://" and settings.requests_per_address:
         return Finding("nodes", "thought", "each node counts requests for itself; Redis would count for all")
-    return Finding("nodes", "well", "several can share this" if records_are_shared else "this is the only one")
+    return Finding("nodes", "well", "several can share this" if settings.records_are_shared else "this is the only one")
 
 
 async def _integrity(settings: Settings, catalogue: Catalogue) -> Finding:

@@ -475,6 +475,11 @@ class Settings(BaseSettings):
         return self.database_url or f"sqlite:///{self.data_dir.absolute() / 'progimage.sqlite'}"
 
     @property
+    def records_are_shared(self) -> bool:
+        """Whether records are in a database that several nodes can share."""
+        return not self.database.startswith("sqlite")
+
+    @property
     def database_shown(self) -> str:
         """The URL of the database without its password."""
         parts = urlsplit(self.database)
