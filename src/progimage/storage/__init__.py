@@ -8,8 +8,9 @@ from progimage.storage.database import Database, DatabaseUnavailable
 from progimage.storage.disk_cache import DiskCache
 from progimage.storage.inventory import Blob, Inventory, Totals
 from progimage.storage.keys import Keys, UnknownKey
+from progimage.storage.outbox import NoOutbox, Outbox
 from progimage.storage.owners import Owner, Owners, Quota, QuotaExceeded
-from progimage.storage.records import Held, ImageFilter, NoOutbox, Outbox, Record, Records, TicketUsed, UnknownReference
+from progimage.storage.records import Held, ImageFilter, Record, Records, TicketUsed, UnknownReference
 from progimage.storage.renditions import Renditions
 from progimage.storage.spool import Spool, sweep_spools
 

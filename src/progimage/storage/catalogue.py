@@ -4,8 +4,9 @@ from progimage.storage.audit import AuditLog
 from progimage.storage.database import Database
 from progimage.storage.inventory import Inventory
 from progimage.storage.keys import Keys
+from progimage.storage.outbox import NoOutbox, Outbox
 from progimage.storage.owners import Owners, Quota
-from progimage.storage.records import NoOutbox, Outbox, Records
+from progimage.storage.records import Records
 
 
 class Catalogue:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -15,6 +15,7 @@ from progimage.access.principal import OPERATOR
 from progimage.storage.audit import Event, write_events
 from progimage.storage.database import Database, insert_new, now_of
 from progimage.storage.inventory import Blob, blob_of
+from progimage.storage.outbox import Outbox
 from progimage.storage.owners import Owners
 from progimage.storage.schema import blobs, images, labels, used_tickets
 
@@ -95,26 +96,6 @@ class ImageFilter:
     labels: tuple[str, ...] = ()
     deleted: bool = False
     below: tuple[float, str] | None = None
-
-
-class Outbox(Protocol):
-    """Is told of changes within the transaction that makes them, so that what follows of them can't be lost."""
-
-    def added(self, connection: sa.Connection, owner: str, references: Iterable[str]) -> None:
-        """Images were added."""
-
-    def hidden(self, connection: sa.Connection, owner: str, references: Iterable[str]) -> None:
-        """Images must not be seen any more by everybody who could see them."""
-
-
-class NoOutbox:
-    """Does nothing of what it is told."""
-
-    def added(self, connection: sa.Connection, owner: str, references: Iterable[str]) -> None:
-        """Do nothing."""
-
-    def hidden(self, connection: sa.Connection, owner: str, references: Iterable[str]) -> None:
-        """Do nothing."""
 
 
 class Records:
