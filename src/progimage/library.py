@@ -122,21 +122,11 @@ class ImageLibrary:
             QuotaExceeded: The owner may not have so many.
             TicketUsed: The ticket was used.
         """
-        with span("library.add", images=len(uploads), bytes=sum(upload.bytes for upload in uploads)):
-            return await self._add(client, uploads, options, ticket, references)
-
-    async def _add(
-        self,
-        client: Client,
-        uploads: list[Upload],
-        options: Options,
-        ticket: Ticket | None,
-        references: list[str] | None,
-    ) -> list[Record]:
         owners = self.catalogue.owners
         owner = await owners.get(ticket.owner if ticket else client.principal.owner)
-        owners.admit(owner, len(uploads), sum(upload.bytes for upload in uploads))  # before any work; it counts later
-        with ExitStack() as files:
+        size = sum(upload.bytes for upload in uploads)
+        owners.admit(owner, len(uploads), size)  # before any work; it counts later
+        with span("library.add", images=len(uploads), bytes=size), ExitStack() as files:
             surveys = []
             for number, upload in enumerate(uploads, 1):
                 try:

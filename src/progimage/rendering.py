@@ -209,16 +209,12 @@ class Renderer:
         return await self._renditions.add(record.blob.sha256, record.owner, name, file)
 
     async def _render(self, record: Record, spec: RenditionSpec, name: str) -> Path:
-        with span("rendition", format=spec.format):
-            return await self._bring_or_render(record, spec, name)
-
-    async def _bring_or_render(self, record: Record, spec: RenditionSpec, name: str) -> Path:
         started = asyncio.get_running_loop().time()
-        brought = await self._renditions.bring(record.blob.sha256, record.owner, name)
-        if brought:
-            self.watcher.rendition(spec.format, None)
-            return brought
-        with ExitStack() as files:
+        with span("rendition", format=spec.format), ExitStack() as files:
+            brought = await self._renditions.bring(record.blob.sha256, record.owner, name)
+            if brought:
+                self.watcher.rendition(spec.format, None)
+                return brought
             source = files.enter_context(self.spool.file(self.spool.incoming))
             target = files.enter_context(self.spool.file(self.spool.outgoing))
             images = await self._other_images(spec, files)

@@ -78,15 +78,12 @@ def request_span(name: str, headers: Mapping[str, str]) -> Iterator[Any]:
 
 
 @contextmanager
-def job_span(name: str, carrier: Mapping[str, str], **attributes: Any) -> Iterator[Any]:
+def job_span(name: str, carrier: Mapping[str, str]) -> Iterator[Any]:
     """Measure a job, as a part of the trace of the request that asked for it."""
     if not _started:
         yield trace.INVALID_SPAN
         return
-    context = extract(carrier)
-    with _tracer.start_as_current_span(
-        name, context=context, kind=SpanKind.CONSUMER, attributes=_prefixed(attributes)
-    ) as current:
+    with _tracer.start_as_current_span(name, context=extract(carrier), kind=SpanKind.CONSUMER) as current:
         yield current
 
 
@@ -98,15 +95,17 @@ def carried() -> dict[str, str]:
     return carrier
 
 
-def past_span(name: str, began: float, ended: float, **attributes: Any) -> None:
+def past_span(name: str, began: float, ended: float) -> None:
     """Add a span of what another process has measured, from and to seconds since 1970."""
     if _started:
-        begun = _tracer.start_span(name, start_time=int(began * 1e9), attributes=_prefixed(attributes))
+        begun = _tracer.start_span(name, start_time=int(began * 1e9))
         begun.end(int(ended * 1e9))
 
 
-def fail(current: Any, status: int) -> None:
-    """Note that a request's answer says that it failed."""
+def note_answer(current: Any, method: str, route: str, status: int) -> None:
+    """Note on a request's span what was asked for, and how it was answered."""
+    current.update_name(f"{method} {route}")
+    current.set_attributes({"http.request.method": method, "http.route": route, "http.response.status_code": status})
     if status >= 500:
         current.set_status(Status(StatusCode.ERROR, str(status)))
 

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+
+from tests.servers import free_port
 
 PROGIMAGE = Path(sys.executable).with_name("progimage")
 
@@ -28,9 +29,7 @@ class Server:
     def __init__(self, data_dir: Path, python_path: Path | None = None, ready: bool = True, **settings: object) -> None:
         self.data_dir = data_dir
         self.log_path = data_dir.with_name(f"{data_dir.name}.log")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.environment = dict(os.environ) | {
             f"PROGIMAGE_{name.upper()}": str(value) for name, value in settings.items()
         }

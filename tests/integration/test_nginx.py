@@ -3,7 +3,7 @@
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from PIL import Image
 from tests import pictures
 from tests.integration.server import Server, serving
 from tests.integration.test_cloud import noise
+from tests.integration.test_lifecycle import eventually
 from tests.servers import Process, free_port, running
 
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
@@ -44,13 +45,6 @@ def nginx(folder: Path, name: str, port: int | None = None, **replaced: str) -> 
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client,
     ):
         yield client
-
-
-def eventually(check: Callable[[], object], seconds: float = 15) -> None:
-    end = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < end, "it did not come true"
-        time.sleep(0.1)
 
 
 def nodes_at(*servers: Server) -> dict[str, str]:

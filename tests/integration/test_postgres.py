@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,16 +13,10 @@ import pytest
 from tests import pictures
 from tests.integration.server import Server, serving
 from tests.integration.test_cloud import noise
+from tests.integration.test_jobs import eventually
 from tests.servers import Postgres, Proxy, S3Server
 
 PNG = pictures.BY_MODE["RGB"]()
-
-
-def eventually(check: Callable[[], object], seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < end, "it did not come true"
-        time.sleep(0.1)
 
 
 def images_of(server: Server) -> list[str]:

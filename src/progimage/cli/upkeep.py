@@ -110,7 +110,8 @@ def show_job(id: str, json_: bool) -> None:
 def retry_job(id: str) -> None:
     """Have what failed of a job done again."""
     with _queue() as queue:
-        click.echo(f"{len(run(queue.retry(id)))} put into the queue again", err=True)
+        failed = run(queue.retry(run(queue.get(id))))
+    click.echo(f"{len(failed)} put into the queue again", err=True)
 
 
 _JOB_COLUMNS = ("id", "kind", "owner", "state", "arguments", "result", "problem")

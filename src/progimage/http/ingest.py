@@ -88,37 +88,26 @@ class Ingest:
             ClientGone: The client left before the body's end.
         """
         with span("ingest"):
-            return await self._receive(request, files, filename, hashed, texts, most)
-
-    async def _receive(
-        self,
-        request: Request[Any, Any, Any],
-        files: ExitStack,
-        filename: str | None,
-        hashed: bool,
-        texts: tuple[str, ...],
-        most: int | None,
-    ) -> Received:
-        kind, options = parse_options_header(request.headers.get("content-type", ""))
-        if kind == "multipart/form-data":
-            form = _Form(self, files, hashed, texts)
-            await form.read(_body(request, most), options.get("boundary", ""), self._max_parts)
-            return form.received
-        if kind.startswith("multipart/"):
-            raise Problem(
-                400, "invalid-body", "The body is multipart, but no form.", parameter="Content-Type", given=kind,
-                allowed=["multipart/form-data", "an image's media type"],
-            )  # fmt: skip
-        length = request.headers.get("content-length", "")
-        if length.isdigit() and int(length) > self._max_bytes:
-            raise self.too_large(int(length))
-        arriving = self.new_file(files, filename, hashed)
-        async for chunk in _body(request, most):
-            await arriving.write(chunk)
-        upload = await arriving.finish()
-        if not upload.bytes:
-            raise _no_data("The body is empty.")
-        return Received([upload])
+            kind, options = parse_options_header(request.headers.get("content-type", ""))
+            if kind == "multipart/form-data":
+                form = _Form(self, files, hashed, texts)
+                await form.read(_body(request, most), options.get("boundary", ""), self._max_parts)
+                return form.received
+            if kind.startswith("multipart/"):
+                raise Problem(
+                    400, "invalid-body", "The body is multipart, but no form.", parameter="Content-Type", given=kind,
+                    allowed=["multipart/form-data", "an image's media type"],
+                )  # fmt: skip
+            length = request.headers.get("content-length", "")
+            if length.isdigit() and int(length) > self._max_bytes:
+                raise self.too_large(int(length))
+            arriving = self.new_file(files, filename, hashed)
+            async for chunk in _body(request, most):
+                await arriving.write(chunk)
+            upload = await arriving.finish()
+            if not upload.bytes:
+                raise _no_data("The body is empty.")
+            return Received([upload])
 
     async def fetch(self, url: str, files: ExitStack) -> Upload:
         """Fetch an image by its URL, to be stored.

@@ -9,15 +9,13 @@ from litestar.params import Parameter
 
 from progimage.access import Principal, Scope
 from progimage.http.documents import date_text, problems
-from progimage.http.options import check_range
+from progimage.http.options import MOST_LISTED, USUALLY_LISTED, check_range
 from progimage.http.permission import AnyRequest, require
 from progimage.http.problems import Problem
 from progimage.http.requested import query_of, refuse_query
 from progimage.jobs import Job, JobQueue, UnknownJob
 from progimage.jobs import State as JobState
 from progimage.jobs.queue import KINDS
-
-_MOST_LISTED = 1000
 
 
 class JobDocument(msgspec.Struct):
@@ -93,13 +91,13 @@ async def list_jobs(
     state: State,
     kind: Annotated[str | None, Parameter(description=f"One of {', '.join(KINDS)}.")] = None,
     in_state: Annotated[str | None, Parameter(query="state", description=f"One of {', '.join(JobState)}.")] = None,
-    limit: Annotated[int, Parameter(description=f"How many at most, 1 to {_MOST_LISTED}.")] = 100,
+    limit: Annotated[int, Parameter(description=f"How many at most, 1 to {MOST_LISTED}.")] = USUALLY_LISTED,
     offset: Annotated[int, Parameter(description="How many to pass over.")] = 0,
 ) -> JobListDocument:
     """Answer the jobs that the client may know of."""
     principal = require(request, Scope.READ).principal
     refuse_query(query_of(request), ("kind", "state", "limit", "offset"))
-    check_range("limit", limit, 1, _MOST_LISTED)
+    check_range("limit", limit, 1, MOST_LISTED)
     check_range("offset", offset, 0, 10**9)
     _check_one_of("kind", kind, KINDS)
     _check_one_of("state", in_state, tuple(JobState))
@@ -140,9 +138,8 @@ async def retry_job(request: AnyRequest, state: State, id: str) -> ProgressDocum
     """Have the failed parts of a job done again."""
     principal = require(request, Scope.UPLOAD).principal
     refuse_query(query_of(request))
-    await _own(state, principal, id)
     jobs: JobQueue = state.jobs
-    await jobs.retry(id)
+    await jobs.retry(await _own(state, principal, id))
     return ProgressDocument.of(id, await jobs.get(id))
 
 

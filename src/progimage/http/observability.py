@@ -20,7 +20,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, multiprocess
 
 from progimage.http.problems import Problem, send_problem
-from progimage.tracing import fail, is_tracing, request_span
+from progimage.tracing import is_tracing, note_answer, request_span
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 _LOG_SECONDS = 0.2
@@ -168,30 +168,14 @@ class Observed:
                 # An encoded slash is no separator, so no path of ours has one; nor does a file's name have a zero.
                 await send_problem(scope, send_with_id, Problem(404, "not-found", "There is nothing at this path."))
             elif is_tracing() and scope["path"] not in _QUIET_PATHS:
-                await self._traced(scope, receive, send_with_id)
+                headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+                with request_span(scope["method"], headers) as current:
+                    await self._app(scope, receive, send_with_id)
+                    note_answer(current, scope["method"], scope.get("path_template") or "none", status)
             else:
                 await self._app(scope, receive, send_with_id)
         finally:
             self._record(scope, request_id, status, time.perf_counter() - started)
-
-    async def _traced(self, scope: Any, receive: Receive, send: Send) -> None:
-        status = 0
-
-        async def noting(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = int(message["status"])
-            await send(message)
-
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        with request_span(scope["method"], headers) as current:
-            await self._app(scope, receive, noting)
-            route = scope.get("path_template") or "none"
-            current.update_name(f"{scope['method']} {route}")
-            current.set_attributes(
-                {"http.request.method": scope["method"], "http.route": route, "http.response.status_code": status}
-            )
-            fail(current, status)
 
     def _record(self, scope: Any, request_id: str, status: int, seconds: float) -> None:
         route = scope.get("path_template") or "none"

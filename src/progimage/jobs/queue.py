@@ -7,7 +7,6 @@ whichever node, has its id made of what it is.
 
 import asyncio
 import logging
-import os
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -170,13 +169,9 @@ class JobQueue:
             raise UnknownJob(id)
         return sorted((_job(status) for status in found), key=lambda job: job.id)
 
-    async def retry(self, id: str) -> list[Job]:
-        """Put what failed of a job in again, and return what that was.
-
-        Raises:
-            UnknownJob: There is none.
-        """
-        failed = [job for job in await self.get(id) if job.state is State.FAILED]
+    async def retry(self, parts: Iterable[Job]) -> list[Job]:
+        """Put those in again that failed, and return which they were."""
+        failed = [job for job in parts if job.state is State.FAILED]
         for job in failed:
             await _asked(self._client.delete_workflow, job.id)
             await self.put(job.kind, job.id, job.owner, job.arguments)
@@ -268,11 +263,6 @@ async def _asked(function: Callable[..., _T], *arguments: Any, **options: Any) -
             return function(*arguments, **options)
 
     return await asyncio.to_thread(ask)
-
-
-def executor_id() -> str:
-    """Return what this process is called among those that do jobs; no other ever had the name."""
-    return f"{os.getpid()}-{uuid.uuid4().hex}"
 
 
 def _options(kind: str, id: str, owner: str) -> Any:

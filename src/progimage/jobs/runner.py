@@ -9,8 +9,10 @@ it is done twice.
 import asyncio
 import concurrent.futures
 import logging
+import os
 import random
 import threading
+import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -18,7 +20,7 @@ from typing import Any
 import sqlalchemy as sa
 import structlog
 
-from progimage.jobs.queue import APPLICATION, KINDS, VERSION, executor_id
+from progimage.jobs.queue import APPLICATION, KINDS, VERSION
 from progimage.storage import Database, DatabaseUnavailable
 from progimage.storage.database import now_of
 from progimage.storage.schema import executors
@@ -83,7 +85,7 @@ class JobRunner:
         """Prepare; nothing is done yet."""
         self._url, self._database, self._works, self._at_once = url, database, works, at_once
         self._loop = asyncio.get_running_loop()
-        self._executor = executor_id()
+        self._executor = f"{os.getpid()}-{uuid.uuid4().hex}"  # no other process ever has the name
         self._beating: asyncio.Task[None] | None = None
         self._stopping = threading.Event()
         self._doing: dict[asyncio.Task[Any], str] = {}

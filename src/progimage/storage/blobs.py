@@ -318,17 +318,12 @@ def open_blob_store(
 
 
 def open_object_store(url: str, options: Mapping[str, str] | None = None, seconds: int = 10) -> Any:
-    """Open an obstore store; see `open_blob_store`.
+    """Open the obstore store of a URL that is no folder's; see `open_blob_store`.
 
     Raises:
         ValueError: The URL is of no known kind.
     """
-    parts = urlsplit(url)
-    if parts.scheme == "file":
-        path = Path(unquote(parts.path))
-        make_folder(path)
-        return LocalStore(path)
-    if parts.scheme == "memory":
+    if urlsplit(url).scheme == "memory":
         return MemoryStore()
     limit = timedelta(seconds=seconds)
     plain = any(value.startswith("http://") for value in (options or {}).values())

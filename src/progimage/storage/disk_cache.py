@@ -80,16 +80,13 @@ class DiskCache:
         """Return the SHA-256 of every original that has files here."""
         return [folder.name for folder in self._root.glob("*/*") if folder.is_dir()]
 
-    def keep_only(self, sha256: str, owners: set[str]) -> int:
-        """Remove the files of one original that are of other owners, and return how many there were."""
-        removed = 0
+    def keep_only(self, sha256: str, owners: set[str]) -> None:
+        """Remove the files of one original that are of other owners."""
         folder = self._folder(sha256)
         for path in folder.glob("*"):
             if path.name.partition("-")[0] not in owners:
                 path.unlink(missing_ok=True)
-                removed += 1
         _remove_if_empty(folder)
-        return removed
 
     def shrink(self) -> None:
         """Remove the least recently used files until there is room again; one process at a time does so."""

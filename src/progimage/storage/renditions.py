@@ -77,17 +77,17 @@ class Renditions:
             writing.add_done_callback(self._writing.discard)
         return path
 
-    async def remove(self, sha256: str, owner: str | None = None) -> None:
-        """Remove all renditions of one original, or those of one owner, here and in the shared store.
+    async def remove(self, sha256: str, owner: str) -> None:
+        """Remove the renditions that an owner has of an original, here and in the shared store.
 
         What another node has on its disk goes with its next sweep; nobody can ask for it any more. What can't be
         removed from the shared store now goes with its age.
         """
-        await asyncio.to_thread(self.files.remove, sha256, owner and owner_tag(owner))
+        await asyncio.to_thread(self.files.remove, sha256, owner_tag(owner))
         if not self._can_share:
             return
-        prefix = f"{_PREFIX}/{sha256[:2]}/{sha256}/"
-        wanted = prefix + (f"{owner_tag(owner)}-" if owner else "")
+        wanted = _key(sha256, owner, "")
+        prefix = wanted.rpartition("/")[0]  # a store lists whole folders
         try:
             async with asyncio.timeout(_SECONDS):
                 async for listed in obstore.list(self._shared, prefix=prefix):
