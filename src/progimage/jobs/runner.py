@@ -22,7 +22,7 @@ import structlog
 
 from progimage.jobs.queue import APPLICATION, KINDS, VERSION
 from progimage.storage import Database, DatabaseUnavailable
-from progimage.storage.database import now_of
+from progimage.storage.database import now_of, translated_errors
 from progimage.storage.schema import executors
 from progimage.tracing import job_span
 
@@ -133,7 +133,7 @@ class JobRunner:
         for handler in logger.handlers:  # its lines have the form of all others
             logger.removeHandler(handler)
         logger.propagate = True
-        logger.addFilter(_is_no_failed_job)
+        logger.addFilter(self._is_news)
 
         here: set[str] = set()  # jobs whose last attempt was made by this process, rather than remembered
 
@@ -169,6 +169,16 @@ class JobRunner:
             only = {"global_concurrency": 1, "worker_concurrency": 1} if kind == _ENDLESS else {}
             limits: Any = only or {"worker_concurrency": self._at_once}
             DBOS.register_queue(kind, polling_interval_sec=_POLL_SECONDS, on_conflict="always_update", **limits)
+
+    def _is_news(self, record: logging.LogRecord) -> bool:
+        """Tell whether a line of DBOS's log is to be written: one of a job that failed is not, which has its own."""
+        if record.exc_info and isinstance(record.exc_info[1], JobFailed):
+            return False
+        if record.exc_info and self._stopping.is_set():
+            # Its outcome could not be written down any more, so whoever goes on with it does the last attempt again.
+            log.info("a job was cut off, since this process ends; it is done again", error=repr(record.exc_info[1]))
+            return False
+        return True
 
     def _refuse_if_stopping(self) -> None:
         if self._stopping.is_set():
@@ -215,13 +225,9 @@ class JobRunner:
         """Put the jobs of dead processes back into the queue; it does no harm if several do so."""
         from dbos import DBOS
 
-        found = DBOS._recover_pending_workflows(dead)
+        with translated_errors():
+            found = DBOS._recover_pending_workflows(dead)
         if found:
             log.warning("jobs of processes that are no more are done again", jobs=len(found))
         with self._database.writing() as connection:
             connection.execute(sa.delete(executors).where(executors.c.id.in_(dead)))
-
-
-def _is_no_failed_job(record: logging.LogRecord) -> bool:
-    """Tell whether a line of DBOS's log is about something else than a job that failed, which has its line already."""
-    return not (record.exc_info and isinstance(record.exc_info[1], JobFailed))

@@ -1,11 +1,13 @@
 """The database: connections, transactions, and what can go wrong with them."""
 
+import logging
 import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import psycopg
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -88,6 +90,7 @@ def now_of(connection: sa.Connection) -> sa.ColumnElement[float]:
 def make_engine(url: str, connections: int = 10) -> sa.Engine:
     """Make the SQLAlchemy engine of a database; SQLite is set to be durable and to be shared."""
     if not url.startswith("sqlite"):
+        logging.getLogger(f"sqlalchemy.pool.impl.{sa.QueuePool.__name__}").addFilter(_briefly)
         return sa.create_engine(
             url,
             pool_size=connections,
@@ -130,3 +133,12 @@ def translated_errors() -> Iterator[None]:
         yield
     except (sa.exc.DBAPIError, sa.exc.TimeoutError) as error:
         raise DatabaseUnavailable(f"The database can't be used now: {error.__cause__ or error}") from error
+
+
+def _briefly(record: logging.LogRecord) -> bool:
+    """Have a connection that was lost told in a line: the pool replaces it, and whoever used it has the exception."""
+    if record.exc_info and isinstance(record.exc_info[1], sa.exc.DBAPIError | psycopg.Error):
+        record.msg, record.args = f"{record.msg}: {record.exc_info[1]}".splitlines()[0], ()
+        record.levelno, record.levelname = logging.WARNING, "warning"
+        record.exc_info = record.exc_text = None
+    return True
