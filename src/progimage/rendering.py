@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import shutil
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -23,14 +24,16 @@ from progimage.engine import (
     RenditionSpec,
     Survey,
     Swatch,
+    build_pyramid,
     inspect,
+    may_serve,
     palette,
     placeholder,
     render,
     survey,
 )
 from progimage.single_flight import SingleFlight
-from progimage.storage import Blob, BlobDamaged, BlobMissing, BlobStore, Record, Renditions, Spool, UnknownReference
+from progimage.storage import BlobDamaged, BlobMissing, BlobStore, Record, Renditions, Spool, UnknownReference
 from progimage.tracing import span
 from progimage.workers import WorkerPool
 
@@ -218,8 +221,8 @@ class Renderer:
             source = files.enter_context(self.spool.file(self.spool.incoming))
             target = files.enter_context(self.spool.file(self.spool.outgoing))
             images = await self._other_images(spec, files)
-            stands_for = await self._fetch_source(record.blob, spec, source)
-            await self._run(render, lambda limits: (source, spec, target, limits, images, stands_for))
+            stands_for, pyramid = await self._fetch_source(record, spec, source)
+            await self._run(render, lambda limits: (source, spec, target, limits, images, stands_for, pyramid))
             path = await self._cache(record, name, target)
         self.watcher.rendition(spec.format, asyncio.get_running_loop().time() - started)
         return path
@@ -236,8 +239,15 @@ class Renderer:
         except LimitExceeded:
             return await self.pool.run(function, *arguments(self._limits), heavy=True)
 
-    async def _fetch_source(self, blob: Blob, spec: RenditionSpec, source: Path) -> tuple[int, int] | None:
-        """Bring what a rendition is made of: the original, or a step of the ladder, for whose full size it stands."""
+    async def _fetch_source(
+        self, record: Record, spec: RenditionSpec, source: Path
+    ) -> tuple[tuple[int, int] | None, bool]:
+        """Bring what a rendition is made of: the original, a step of its ladder, or its pyramid.
+
+        Returns:
+            For what full size it stands, if it is a step, and whether it is the pyramid.
+        """
+        blob = record.blob
         step = blob.ladder.step_for(spec) if blob.ladder else None
         if blob.ladder and step:
             try:
@@ -245,9 +255,46 @@ class Renderer:
             except (BlobMissing, BlobDamaged) as error:
                 log.warning("a step of a ladder is missing; the original is taken", name=str(error))
             else:
-                return blob.ladder.size
+                return blob.ladder.size, False
+        if blob.ladder and may_serve(blob.ladder, spec) and await self._fetch_pyramid(record, source):
+            return None, True
         await self._blobs.fetch(blob.sha256, source, blob.bytes)
-        return None
+        return None, False
+
+    async def _fetch_pyramid(self, record: Record, source: Path) -> bool:
+        """Bring an image's pyramid, made if need be, and tell whether that was done."""
+        name = result_digest(record, "pyramid")
+        path = self._renditions.get(record.blob.sha256, record.owner, name)
+        if path is None:
+            path = await self._rendering.once(name, lambda: self._make_pyramid(record, name))
+        try:
+            await asyncio.to_thread(_link_or_copy, path, source)
+        except FileNotFoundError:  # it was thrown out of the cache just now
+            return False
+        return True
+
+    async def _make_pyramid(self, record: Record, name: str) -> Path:
+        brought = await self._renditions.bring(record.blob.sha256, record.owner, name)
+        if brought:
+            return brought
+        with (
+            span("pyramid"),
+            self.spool.file(self.spool.incoming) as source,
+            self.spool.file(self.spool.outgoing) as target,
+        ):
+            await self._blobs.fetch(record.blob.sha256, source, record.blob.bytes)
+            flat = record.blob.info.line_art
+            await self.pool.run(build_pyramid, source, target, flat, self._limits, heavy=True)
+            return await self._cache(record, name, target)
+
+
+def _link_or_copy(path: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(path)
+    except FileNotFoundError:
+        raise
+    except OSError:  # the scratch files are on another file system
+        shutil.copyfile(path, target)
 
 
 def is_original(record: Record, spec: RenditionSpec) -> bool:

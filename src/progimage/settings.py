@@ -33,6 +33,13 @@ class Settings(BaseSettings):
     data_dir: Annotated[
         Path, Field(description="The folder for everything that is kept locally; it is made if need be.")
     ] = Path("data")
+    public_url: Annotated[
+        str | None,
+        Field(
+            description="Where clients reach the service, such as `https://images.example.org`, for documents that name"
+            " their own address (IIIF). By default what the request says."
+        ),
+    ] = None
     blobs_url: Annotated[
         str | None,
         Field(
@@ -231,6 +238,22 @@ class Settings(BaseSettings):
     max_batch: Annotated[
         int, Field(ge=1, description="The most renditions in one request for several, `POST /storage/renditions`.")
     ] = 1000
+    iiif_max_side: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="The greatest width and height in pixels that an IIIF request may ask for; each image's"
+            " description says so (`maxWidth`, `maxHeight`). By default there is none.",
+        ),
+    ] = None
+    iiif_max_area: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="The most pixels that an IIIF request may ask for; each image's description says so"
+            " (`maxArea`). By default there is no other bound than `max_pixels`.",
+        ),
+    ] = None
     presets: Annotated[
         dict[str, str],
         Field(

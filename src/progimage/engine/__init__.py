@@ -23,6 +23,7 @@ from progimage.engine.ladder import SIDES, Ladder, Step
 from progimage.engine.limits import Limits
 from progimage.engine.look import Placeholder, Swatch, palette, placeholder
 from progimage.engine.pipeline import ENGINE_VERSION, Rendered, render
+from progimage.engine.pyramid import build_pyramid, may_serve
 from progimage.engine.spec import RenditionSpec
 
 __all__ = [
@@ -46,8 +47,10 @@ __all__ = [
     "Survey",
     "Swatch",
     "UnknownParameter",
+    "build_pyramid",
     "by_extension",
     "inspect",
+    "may_serve",
     "palette",
     "placeholder",
     "render",

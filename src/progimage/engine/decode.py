@@ -46,17 +46,19 @@ class Decoding:
     Attributes:
         shrink: Into how many parts a side of a JPEG is divided: 1, 2, 4 or 8.
         draw: By how much a drawing is drawn larger than it says.
+        level: Of a pyramid; 0 is the whole size.
         metadata: Which metadata to take along: exif, xmp.
     """
 
     shrink: int = 1
     draw: float = 1
+    level: int = 0
     metadata: frozenset[str] = frozenset()
 
     @property
     def scaled(self) -> bool:
         """The pixels are of another size than the image."""
-        return self.shrink > 1 or self.draw != 1
+        return self.shrink > 1 or self.draw != 1 or self.level > 0
 
 
 def decode(source: Source, reader: str, first: int, last: int, how: Decoding = Decoding()) -> Iterator[Frame]:
@@ -141,6 +143,8 @@ def _vips_animation(source: Source, first: int, last: int) -> Iterator[Frame]:
 def _load_vips(source: Source, page: int, how: Decoding) -> pyvips.Image:
     if source.format.name == "SVG":
         return load_svg(source.path, source.dpi, how.draw)
+    if source.levels:
+        return pyvips.Image.tiffload(str(source.path), page=how.level, fail_on="error")
     options: dict[str, Any] = {"access": "sequential", "fail_on": "error"}
     if source.format.name == "TIFF":
         options["page"] = page

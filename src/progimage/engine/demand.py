@@ -1,13 +1,16 @@
 """What a rendition will cost, reckoned from sizes alone before any pixel is decoded, and how little need be decoded."""
 
+import math
+
 from progimage.engine.decode import Decoding
 from progimage.engine.errors import InvalidParameter
 from progimage.engine.formats import FORMATS
-from progimage.engine.geometry import Size, fitting, sizes_on_the_way
+from progimage.engine.geometry import Box, Size, crop_box, fitting, sizes_on_the_way
 from progimage.engine.ladder import resampled_to, suffices
 from progimage.engine.limits import Limits
 from progimage.engine.operations import Operations
 from progimage.engine.parameters import by_name
+from progimage.engine.pyramid import level_for
 from progimage.engine.source import Source
 from progimage.engine.spec import RenditionSpec, changes_pixels
 
@@ -71,7 +74,7 @@ def check_demand(source: Source, spec: RenditionSpec, frames: int, limits: Limit
                 f"only where there are at most {_MEDIAN_PIXELS} pixels in all frames; here are {most * frames}",
             )
     _check_memory(source, spec, frames, most, limits)
-    limits.check_work(work(_upright(source, spec), frames, spec))
+    limits.check_work(work(_read(source, spec), frames, spec))
 
 
 def _check_memory(source: Source, spec: RenditionSpec, frames: int, most: int, limits: Limits) -> None:
@@ -81,7 +84,8 @@ def _check_memory(source: Source, spec: RenditionSpec, frames: int, most: int, l
     # step that needs all of it at once. An encoder that goes over the frames twice keeps all of them.
     sample = 2 if source.mode.endswith("16") else 1
     kept = frames if FORMATS[spec.format].animated and (spec.format == "PNG" or spec.max_bytes) else 1
-    needed = (source.width * source.height * 4 + most * 4 * (1 + kept)) * sample
+    read = math.prod(_read(source, spec)) if source.levels else source.width * source.height
+    needed = (read * 4 + most * 4 * (1 + kept)) * sample
     if needed > limits.memory:
         raise InvalidParameter(
             "width", _given(spec, "width"), f"what needs at most {limits.memory} bytes of memory; this needs {needed}"
@@ -96,6 +100,8 @@ def decoding(source: Source, spec: RenditionSpec, reader: str) -> Decoding:
         spec: What is asked for.
         reader: The codec.
     """
+    if source.levels:
+        return level_for(source, spec.stages[0])
     metadata = spec.kept - {"icc"}
     size = _upright(source, spec)
     target = resampled_to(size, spec.stages[0], vector=source.vector)
@@ -117,6 +123,12 @@ def _may_shrink(size: Size, target: Size, shrink: int) -> bool:
 
 def _upright(source: Source, spec: RenditionSpec) -> Size:
     return source.stands_for or _turned(source, spec)
+
+
+def _read(source: Source, spec: RenditionSpec) -> Size:
+    """Return the size of what has to be read: of a pyramid, only the part that is asked for."""
+    box = crop_box(_upright(source, spec), spec.stages[0]) if source.levels else None
+    return (box.width, box.height) if isinstance(box, Box) else _upright(source, spec)
 
 
 def _turned(source: Source, spec: RenditionSpec) -> Size:

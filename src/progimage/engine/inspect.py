@@ -17,7 +17,7 @@ from progimage.engine.limits import Limits
 from progimage.engine.look import is_line_art, perceptual_hash
 from progimage.engine.modes import is_deep
 from progimage.engine.picture import as_picture
-from progimage.engine.source import ORIENTATION_TAG, Source, open_pillow, open_source
+from progimage.engine.source import ORIENTATION_TAG, TURNED_BY_CODEC, Source, open_pillow, open_source
 
 _EXIF_FIELDS = (
     "Make", "Model", "LensMake", "LensModel", "Software", "Artist", "Copyright", "ImageDescription", "DateTime",
@@ -67,6 +67,12 @@ class ImageInfo:
     exif: dict[str, str | int | float] = field(default_factory=dict)
     perceptual_hash: str | None = None
     line_art: bool = False
+
+    @property
+    def upright(self) -> tuple[int, int]:
+        """Width and height once the orientation is applied."""
+        turned = self.orientation >= 5 and self.format not in TURNED_BY_CODEC
+        return (self.height, self.width) if turned else (self.width, self.height)
 
 
 @dataclass(frozen=True, slots=True)

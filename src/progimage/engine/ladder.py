@@ -24,7 +24,8 @@ SPARE = 1.6
 """A smaller copy has at least so many times the pixels a side that are asked for: then a 300 px JPEG has an SSIM within
 0.002 of the one made from the original."""
 
-_MODES = ("L", "LA", "RGB", "RGBA")
+COPIED_MODES = ("L", "LA", "RGB", "RGBA")
+"""The kinds of pixels of which smaller copies are kept."""
 _JPEG = {"Q": 90, "subsample_mode": "off"}
 _PNG = {"compression": 1, "filter": "sub"}
 
@@ -90,7 +91,7 @@ def top_of(frame: Frame, size: Size) -> pyvips.Image | None:
         frame: Of a still picture with one page, decoded at any size.
         size: The width and height that it has in full.
     """
-    if frame.mode not in _MODES or not _is_worth(SIDES[-1], size):
+    if frame.mode not in COPIED_MODES or not _is_worth(SIDES[-1], size):
         return None
     return _of_side(frame.pixels, SIDES[0], size) if _is_worth(SIDES[0], size) else frame.pixels.copy_memory()
 

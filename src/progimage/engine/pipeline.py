@@ -17,6 +17,7 @@ from progimage.engine.limits import Limits
 from progimage.engine.modes import has_alpha, is_deep
 from progimage.engine.operations import Operations
 from progimage.engine.plan import Plan
+from progimage.engine.pyramid import open_pyramid
 from progimage.engine.source import Source, open_source
 from progimage.engine.spec import RenditionSpec
 from progimage.engine.steps.colour import colour
@@ -52,7 +53,7 @@ OUTPUT: tuple[Step, ...] = (flatten, colour)
 
 _WRITES_PAGES = ("MPO", "PDF", "TIFF")
 _CODECS = ("pillow", "pyvips-binary", "pillow-heif", "pillow-jxl-plugin")
-ENGINE_VERSION = "-".join(["3", *(version(codec) for codec in _CODECS)])
+ENGINE_VERSION = "-".join(["4", *(version(codec) for codec in _CODECS)])
 """Changes whenever the same spec could give other bytes; a part of every rendition's ETag."""
 
 
@@ -78,6 +79,7 @@ def render(
     limits: Limits,
     images: Mapping[str, Path] | None = None,
     stands_for: Size | None = None,
+    pyramid: bool = False,
 ) -> Rendered:
     """Write the rendition of an image file that a spec asks for.
 
@@ -88,6 +90,7 @@ def render(
         limits: The largest image to accept, and to make.
         images: The files of the other images that the spec needs, by their references; see `spec.references()`.
         stands_for: Where `source` is a step of an image's ladder: the image's width and height, upright.
+        pyramid: `source` is an image's pyramid.
 
     Raises:
         NotAnImage: `source` is in no format that can be read.
@@ -96,7 +99,10 @@ def render(
         InvalidParameter: It has no such page, or a parameter can't be met for this image.
         CannotRepresent: The target format can't hold it.
     """
-    opened = replace(open_source(Path(source), limits, dpi=spec.dpi), stands_for=stands_for)
+    if pyramid:
+        opened = open_pyramid(Path(source), limits)
+    else:
+        opened = replace(open_source(Path(source), limits, dpi=spec.dpi), stands_for=stands_for)
     first, last = _chosen_pages(opened, spec)
     check_demand(opened, spec, last - first, limits)
     format = FORMATS[spec.format]

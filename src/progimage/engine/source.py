@@ -48,6 +48,8 @@ _WEBP_AT_ONCE = 25_000_000
 """Up to so many pixels a still WebP is read by Pillow."""
 _SVG_SNIFFED = 64 * 1024
 ORIENTATION_TAG = 0x0112
+TURNED_BY_CODEC = ("HEIC", "JXL")
+"""libheif and libjxl turn the picture themselves; what its EXIF says is to be ignored (ISO/IEC 18181-2)."""
 DEEP_AVIF = "RGB;16"
 _PATH = re.compile(r"/[^\s\"']*/[^\s\"']+")
 
@@ -68,6 +70,7 @@ class Source:
         orientation: The EXIF orientation that is still to be applied, 1 to 8.
         dpi: How finely a drawing is drawn.
         stands_for: The width and height, upright, of the image that it is a smaller copy of, if it is one.
+        levels: How many levels it has, if it is a pyramid, of which any part can be read by itself.
     """
 
     path: Path
@@ -81,6 +84,7 @@ class Source:
     orientation: int = 1
     dpi: float = 72
     stands_for: tuple[int, int] | None = None
+    levels: int = 0
 
     @property
     def animated(self) -> bool:
@@ -189,8 +193,7 @@ def _describe(path: Path, image: Image.Image, head: bytes, limits: Limits) -> So
 
 def orientation_of(image: Image.Image, format: Format) -> int:
     """Return the EXIF orientation that is still to be applied to what the codec gives, 1 to 8."""
-    # libheif and libjxl have already turned the picture; what its EXIF says is to be ignored (ISO/IEC 18181-2).
-    if format.name in ("HEIC", "JXL"):
+    if format.name in TURNED_BY_CODEC:
         return 1
     if format.name == "PNG" and "exif" not in image.info:
         return 1  # Pillow would decode all of it, to look for an EXIF behind the pixels

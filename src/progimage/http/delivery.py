@@ -40,6 +40,7 @@ class Identity:
         filename: What to call them if they are saved, or None: they are to be shown.
         vary: The request header that they depend on, if they do on one.
         surrogate: The header that tells a CDN which image they are of, and its reference, if that is wanted.
+        links: What `Link` says (RFC 8288), if anything.
     """
 
     etag: str
@@ -49,6 +50,7 @@ class Identity:
     filename: str | None = None
     vary: str | None = None
     surrogate: tuple[str, str] | None = None
+    links: str | None = None
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """Return the headers that a response has whether or not the bytes come with it."""
@@ -63,6 +65,8 @@ class Identity:
             pairs.append(("content-security-policy", _SANDBOX_POLICY))
         if self.vary:
             pairs.append(("vary", self.vary))
+        if self.links:
+            pairs.append(("link", self.links))
         if self.surrogate:
             pairs.append(self.surrogate)
         if self.filename:

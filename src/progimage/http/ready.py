@@ -1,7 +1,7 @@
 """Answers that are ready in memory: a request that was just answered is answered again without any of the work.
 
 Originals and renditions never change, so all that can make an answer untrue is a deletion, or that the
-image is made private; see `storage.Changes`. Only what anybody may have is kept: see `storage._ready`.
+image is made private; see `storage.Changes`. Only what anybody may have is kept: see `answers.keep_ready`.
 """
 
 import time

@@ -1,6 +1,7 @@
 """All paths of the API."""
 
 from progimage.http.access import ACCESS
+from progimage.http.iiif import IIIF
 from progimage.http.images import change, list_images, remove, undelete
 from progimage.http.jobs import JOBS
 from progimage.http.operation import formats, healthz, home, metrics, readyz
@@ -13,4 +14,4 @@ _STORING = (upload, upload_form, import_list, make_ticket)
 _LOOKING_AFTER = (list_images, change, remove, undelete)
 _OPERATING = (formats, healthz, readyz, metrics, home)
 _ANSWERING = (deliver, info, placeholder, palette, several_renditions)
-ROUTES = (*_STORING, *_ANSWERING, *_LOOKING_AFTER, *ACCESS, *JOBS, transform, describe, *_OPERATING)
+ROUTES = (*_STORING, *_ANSWERING, *_LOOKING_AFTER, *IIIF, *ACCESS, *JOBS, transform, describe, *_OPERATING)

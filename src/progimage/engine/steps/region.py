@@ -10,15 +10,23 @@ from progimage.engine.geometry import Box, crop_box
 from progimage.engine.operations import Operations
 from progimage.engine.paint import alpha_band, opaque_bands
 from progimage.engine.plan import Plan
+from progimage.engine.pyramid import part_of_level, scale_of
 from progimage.engine.steps.size import cut
 
 
 def region(frame: Frame, operations: Operations, plan: Plan) -> Frame:
-    """Keep a part only."""
-    pixels = frame.pixels
-    box = crop_box((pixels.width, pixels.height), operations)
+    """Keep a part only; where the frame is a level of a pyramid, the part of it that has what is to be kept."""
+    pixels, stands_for = frame.pixels, frame.stands_for
+    here = pixels.width, pixels.height
+    box = crop_box(stands_for or here, operations)
     if isinstance(box, Box):
-        pixels = pixels.crop(box.left, box.top, box.width, box.height)
+        if stands_for:
+            stands_for = box.width, box.height
+            box = part_of_level(box, scale_of(frame.stands_for or here, here))
+        # A level may lack the last row and column.
+        right, bottom = min(here[0], box.left + box.width), min(here[1], box.top + box.height)
+        left, top = min(box.left, here[0] - 1), min(box.top, here[1] - 1)
+        pixels = pixels.crop(left, top, max(1, right - left), max(1, bottom - top))
     elif box:
         pixels = cut(pixels, box, operations, plan, "crop")
     if operations.trim is not None:
@@ -26,7 +34,7 @@ def region(frame: Frame, operations: Operations, plan: Plan) -> Frame:
         found = plan.settle((id(operations), "trim"), lambda: _edges(pixels, operations.trim or 0))
         if found:
             pixels = pixels.crop(found.left, found.top, found.width, found.height)
-    return replace(frame, pixels=pixels)
+    return replace(frame, pixels=pixels, stands_for=stands_for)
 
 
 def _edges(pixels: pyvips.Image, threshold: float) -> Box | None:

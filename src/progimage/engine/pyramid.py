@@ -1,0 +1,124 @@
+"""The pyramid: a large image in tiles, at full size, half of it, and so on, so that a part is read without the rest.
+
+It is a tiled TIFF with a page for each level, upright, with the image's colour profile and no other metadata. Level `n`
+has an image's pixels `2**n` times `2**n` at a time; what does not fill one at the right and lower edge is left out.
+"""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pyvips
+
+from progimage.engine.decode import Decoding, decode, with_readers
+from progimage.engine.formats import FORMATS
+from progimage.engine.geometry import Box, Size, crop_box, fitting
+from progimage.engine.ladder import COPIED_MODES, Ladder, suffices
+from progimage.engine.limits import Limits
+from progimage.engine.operations import Operations
+from progimage.engine.source import Source, open_source
+from progimage.engine.spec import RenditionSpec
+
+TILE = 512
+"""The side of a tile, in pixels."""
+LEAST_PIXELS = 20_000_000
+"""A smaller image is decoded whole for each part, which takes less than making its pyramid would."""
+_LARGEST_PART = 4
+"""A larger part than one of so many is read from the original, too."""
+
+_JPEG = {"compression": "jpeg", "Q": 90}
+_DEFLATE = {"compression": "deflate", "predictor": "horizontal"}
+
+
+def may_serve(ladder: Ladder, spec: RenditionSpec) -> bool:
+    """Tell whether a rendition is to be made of the image's pyramid.
+
+    Args:
+        ladder: Of the image: it has one if it is a still of 8 bits.
+        spec: What is asked for.
+    """
+    if ladder.width * ladder.height < LEAST_PIXELS or spec.kept - {"icc"} or (ladder.turned and not spec.autorotate):
+        return False
+    first = spec.stages[0]
+    part = crop_box(ladder.size, first)
+    if not isinstance(part, Box) or first.trim is not None or first.kernel == "nearest":
+        return False
+    return part.width * part.height * _LARGEST_PART <= ladder.width * ladder.height
+
+
+def build_pyramid(source: str | Path, target: str | Path, flat: bool, limits: Limits) -> None:
+    """Write the pyramid of an image.
+
+    Args:
+        source: The image: a still of 8 bits, grey or RGB, with alpha or not.
+        target: The file to write.
+        flat: The picture has even areas, whose edges JPEG would blur.
+        limits: The largest image to accept.
+
+    Raises:
+        NotAnImage: `source` is in no format that can be read.
+        CorruptImage: It is broken.
+        LimitExceeded: It is too large.
+    """
+    opened = open_source(Path(source), limits)
+
+    def attempt(reader: str) -> None:
+        frame = next(decode(opened, reader, 0, 1))
+        assert frame.mode in COPIED_MODES, frame.mode
+        pixels = frame.pixels.copy_memory().autorot() if opened.orientation > 1 else frame.pixels
+        options = _DEFLATE if flat or pixels.hasalpha() else _JPEG
+        pixels.tiffsave(
+            str(target), tile=True, tile_width=TILE, tile_height=TILE, pyramid=True, depth="onetile", keep="icc",
+            **options,
+        )  # fmt: skip
+
+    with_readers(opened, attempt)
+
+
+def open_pyramid(path: Path, limits: Limits) -> Source:
+    """Read the header of a pyramid.
+
+    Raises:
+        LimitExceeded: The image is too large.
+    """
+    image = pyvips.Image.tiffload(str(path))
+    levels = image.get("n-pages") if image.get_typeof("n-pages") else 1
+    replace(limits, work=0).check(image.width, image.height)  # only a part is worked on
+    return Source(path, FORMATS["TIFF"], limits, image.width, image.height, 1, "VIPS", levels=levels)
+
+
+def level_for(source: Source, operations: Operations) -> Decoding:
+    """Return which level of a pyramid to read: the smallest that has all that is asked for.
+
+    Args:
+        source: The pyramid.
+        operations: The first ones; they cut out a box.
+    """
+    box = crop_box((source.width, source.height), operations)
+    assert isinstance(box, Box)
+    wanted = fitting((box.width, box.height), operations).resized
+    for level in range(source.levels - 1, 0, -1):
+        here = part_of_level(box, 2**level)
+        size = here.width, here.height
+        # At the edges a tile is a pixel more or less.
+        same = all(abs(side - target) <= 1 for side, target in zip(size, wanted, strict=True))
+        if same or suffices(size, wanted):
+            return Decoding(level=level)
+    return Decoding()
+
+
+def part_of_level(box: Box, scale: int) -> Box:
+    """Return the part of a level that has a box of the image.
+
+    Args:
+        box: In the image's own pixels.
+        scale: How many of them a pixel of the level is wide and high.
+    """
+    left, top = box.left // scale, box.top // scale
+    right, bottom = math.ceil((box.left + box.width) / scale), math.ceil((box.top + box.height) / scale)
+    return Box(left, top, right - left, bottom - top)
+
+
+def scale_of(full: Size, here: Size) -> int:
+    """Return how many pixels of the image a pixel of one of its levels is wide and high: a power of two."""
+    return 1 << round(math.log2(max(full) / max(here)))
