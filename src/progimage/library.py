@@ -58,6 +58,10 @@ class Options:
     metadata: dict[str, str] = field(default_factory=dict)
 
 
+class ReferenceTaken(Exception):
+    """An image with this reference has other bytes."""
+
+
 class ImageLibrary:
     """Keeps originals, and renders any of them in any format.
 
@@ -115,13 +119,19 @@ class ImageLibrary:
             uploads: At least one.
             options: What is said of them.
             ticket: What allows it, if it is not the client's key; they are then of the ticket's owner.
-            references: Which they get, one for each upload; None: new ones.
+            references: Which they get, one for each upload; None: new ones. If the images are there already, with the
+                same bytes, they are returned as they are, so that adding them again does no harm.
 
         Raises:
             EngineError: One is not an image, is corrupt, or too large. Of several, a note on the exception says which.
             QuotaExceeded: The owner may not have so many.
             TicketUsed: The ticket was used.
+            ReferenceTaken: An image with one of the references has other bytes.
         """
+        if references:
+            known = await self._known_already(references, uploads)
+            if known:
+                return known
         owners = self.catalogue.owners
         owner = await owners.get(ticket.owner if ticket else client.principal.owner)
         size = sum(upload.bytes for upload in uploads)
@@ -150,6 +160,21 @@ class ImageLibrary:
                 )  # fmt: skip
             await self.records.add(client, records, (ticket.id, ticket.until) if ticket else None)
         return records
+
+    async def _known_already(self, references: list[str], uploads: list[Upload]) -> list[Record]:
+        """Return the images that have these references, those that were deleted among them; none, if there are none.
+
+        Raises:
+            ReferenceTaken: One of them has other bytes.
+        """
+        found = []
+        for reference in references:
+            record = await self.records.get(reference) or await self.records.get(reference, deleted=True)
+            if record:
+                found.append(record)
+        if found and [record.blob.sha256 for record in found] != [upload.sha256 for upload in uploads]:
+            raise ReferenceTaken(references[0])
+        return found
 
     async def get(self, reference: str) -> Record:
         """Return the record of a reference.

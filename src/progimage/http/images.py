@@ -50,6 +50,7 @@ async def list_images(
     request: AnyRequest,
     state: State,
     format: Annotated[str | None, _parameter("format", "Their container format, such as JPEG.")] = None,
+    sha256: Annotated[str | None, _parameter("sha256", "Those whose originals have this hash.")] = None,
     min_bytes: Annotated[str | None, _parameter("min_bytes", "The smallest originals.")] = None,
     max_bytes: Annotated[str | None, _parameter("max_bytes", "The largest originals.")] = None,
     after: Annotated[str | None, _parameter("after", "Uploaded since this date.")] = None,

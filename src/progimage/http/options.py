@@ -20,7 +20,7 @@ from progimage.storage import ImageFilter
 Pairs = Iterable[tuple[str, str]]
 
 UPLOAD_OPTIONS = ("visibility", "expires", "label", "metadata")
-FILTERS = ("owner", "format", "min_bytes", "max_bytes", "after", "before", "label", "deleted")
+FILTERS = ("owner", "format", "sha256", "min_bytes", "max_bytes", "after", "before", "label", "deleted")
 CURSOR, LIMIT = "cursor", "limit"
 MOST_LISTED, USUALLY_LISTED = 1000, 100
 """How many items a page of a list may have, and has if nothing is asked for."""
@@ -32,6 +32,7 @@ _DURATION = re.compile(r"([0-9]{1,10})([smhdw]?)")
 _ISO_DURATION = re.compile(
     r"P(?:(\d{1,4})W)?(?:(\d{1,6})D)?(?:T(?:(\d{1,6})H)?(?:(\d{1,8})M)?(?:(\d{1,10})S)?)?", re.ASCII
 )
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _DATE = "a date such as 2027-01-31 or 2027-01-31T12:00:00Z"
 _EXPIRES = f"{_DATE}, or a duration such as 30d, 12h, 90 (seconds) or P30D, that ends within 100 years"
 
@@ -142,6 +143,10 @@ def image_filter(pairs: Pairs) -> ImageFilter:
             if value.upper() not in FORMATS:
                 raise _invalid(name, value, ", ".join(FORMATS))
             values[name] = value.upper()
+        elif name == "sha256":
+            if not _SHA256.fullmatch(value):
+                raise _invalid(name, value, "64 hexadecimal digits in lower case")
+            values[name] = value
         else:
             values[name] = value
     return ImageFilter(**values, labels=checked_labels(labels))

@@ -17,6 +17,7 @@ from prometheus_client import Counter
 from progimage import engine
 from progimage.access import BadKey, FetchFailed, TooManyRequests, UrlRefused
 from progimage.jobs import UnknownJob
+from progimage.library import ReferenceTaken
 from progimage.storage import (
     BlobDamaged,
     BlobMissing,
@@ -192,6 +193,13 @@ _PROBLEMS: dict[type[Exception], Callable[[Any], Problem]] = {
         403, "quota-exceeded", str(e), parameter=e.what, given=e.wanted, allowed=e.allowed
     ),
     TicketUsed: lambda e: Problem(403, "ticket-used", "The ticket has been used.", parameter="ticket"),
+    ReferenceTaken: lambda e: Problem(
+        409,
+        "idempotency-key-reused",
+        "With this key another image was uploaded.",
+        parameter="Idempotency-Key",
+        allowed="a new random UUID for each upload",
+    ),
     Held: lambda e: Problem(409, "held", "A legal hold keeps the image from being deleted."),
     UnknownKey: lambda e: Problem(404, "unknown-key", "No active key has this id.", given=str(e)),
     UrlRefused: lambda e: Problem(400, "url-refused", str(e), parameter="url", allowed=e.allowed),

@@ -36,6 +36,7 @@ from progimage.library import ImageLibrary, Options
 from progimage.settings import Settings
 
 TICKET = "ticket"
+IDEMPOTENCY_KEY = "Idempotency-Key"
 _LONGEST_TICKET = 7 * 24 * 3600
 _SMALL_BODY = 1024 * 1024
 _DESCRIPTION = (
@@ -44,6 +45,8 @@ _DESCRIPTION = (
     " the record, or a list of records. As parameters or fields of the form: `visibility` (public, signed, key),"
     " `expires` (a date, or a duration such as 30d), `label` (several), `metadata` (a JSON object of texts), and,"
     " where that is allowed, `url`: from where the image is fetched. A `ticket` lets in whoever has no key, once."
+    " With an `Idempotency-Key`, a random UUID, a request that is sent again, because its answer was lost, is answered"
+    " with what the first one stored."
 )
 
 
@@ -54,7 +57,7 @@ _DESCRIPTION = (
     description=f"{_DESCRIPTION} A name after `/storage/` is only the file's name, as `curl -T` adds it.",
     responses={
         200: ResponseSpec(str, description="The references, one a line.", media_type="text/plain"),
-        **problems(400, 401, 403, 405, 408, 413, 422, 429, 503),
+        **problems(400, 401, 403, 405, 408, 409, 413, 422, 429, 503),
     },
     status_code=200,
 )
@@ -74,7 +77,7 @@ async def upload(request: AnyRequest, state: State, reference: str | None = None
     description=f"The same as PUT, for HTML forms. {_DESCRIPTION}",
     responses={
         200: ResponseSpec(str, description="The references, one a line.", media_type="text/plain"),
-        **problems(400, 401, 403, 408, 413, 422, 429, 503),
+        **problems(400, 401, 403, 408, 409, 413, 422, 429, 503),
     },
     status_code=200,
 )
@@ -179,6 +182,7 @@ async def _upload(request: AnyRequest, state: State, filename: str | None) -> Re
     else:
         client = require(request, Scope.UPLOAD)
         refuse_query(query, (*UPLOAD_OPTIONS, URL))
+    key = _idempotency_key(request)
     options = _options_of(ticket) if ticket else upload_options(pair for pair in query if pair[0] != URL)
     library.catalogue.owners.admit(await library.catalogue.owners.get(client.principal.owner), 1, 0)
     urls = [value for name, value in query if name == URL]
@@ -198,7 +202,7 @@ async def _upload(request: AnyRequest, state: State, filename: str | None) -> Re
         for url in urls:
             uploads.append(await unless_disconnected(request.receive, state.ingest.fetch(url, files)))
         async with state.rates.rendering(client):
-            work = library.add(client, uploads, options, ticket)
+            work = library.add(client, uploads, options, ticket, _references(key, client, len(uploads)))
             records = await unless_disconnected(request.receive, work)
     if _prefers_json(request):
         documents = [OwnImageRecord.of_own(record, state.settings.visibility) for record in records]
@@ -230,6 +234,30 @@ async def _ticket(state: State, query: list[tuple[str, str]]) -> Ticket | None:
     except BadSignature as error:
         raise Problem(403, "bad-ticket", str(error), parameter=TICKET) from None
     return ticket
+
+
+def _idempotency_key(request: AnyRequest) -> uuid.UUID | None:
+    """Return what tells a request that is sent again from a new one.
+
+    Raises:
+        Problem: It is no UUID.
+    """
+    given = request.headers.get(IDEMPOTENCY_KEY)
+    if given is None:
+        return None
+    if not _is_uuid(given):
+        raise Problem(
+            400, "invalid-parameter", "The key is not random enough.", parameter=IDEMPOTENCY_KEY, given=given[:100],
+            allowed="a random UUID",
+        )  # fmt: skip
+    return uuid.UUID(given)
+
+
+def _references(key: uuid.UUID | None, client: Client, count: int) -> list[str] | None:
+    """Return the references that the images of a request get, each time that it is sent."""
+    if key is None:
+        return None
+    return [str(uuid.uuid5(key, f"{client.principal.owner} {number}")) for number in range(count)]
 
 
 def _options_of(ticket: Ticket) -> Options:

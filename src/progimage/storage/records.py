@@ -78,6 +78,7 @@ class ImageFilter:
     Attributes:
         owner: Whose.
         format: Their container format.
+        sha256: Of their originals.
         min_bytes: The smallest originals.
         max_bytes: The largest.
         after: Uploaded since, in seconds since 1970.
@@ -89,6 +90,7 @@ class ImageFilter:
 
     owner: str | None = None
     format: str | None = None
+    sha256: str | None = None
     min_bytes: int | None = None
     max_bytes: int | None = None
     after: float | None = None
@@ -336,6 +338,8 @@ def _conditions(wanted: ImageFilter) -> Iterable[sa.ColumnElement[bool]]:
         yield column.owner == wanted.owner
     if wanted.format is not None:
         yield blobs.c.format == wanted.format
+    if wanted.sha256 is not None:
+        yield images.c.sha256 == wanted.sha256
     if wanted.min_bytes is not None:
         yield blobs.c.bytes >= wanted.min_bytes
     if wanted.max_bytes is not None:
