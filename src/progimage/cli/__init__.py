@@ -3,25 +3,45 @@
 import click
 
 from progimage.cli.access import audit, keys, owners, sign, ticket
+from progimage.cli.images import get, info, list_, put, rm
+from progimage.cli.local import bench, completion, formats, transform
 from progimage.cli.serving import serve
 from progimage.cli.upkeep import doctor, jobs, scrub
 
+_SECTIONS: dict[str, tuple[click.Command, ...]] = {
+    "Images of a service (--url, --key)": (put, get, info, list_, rm),
+    "Image files": (transform, bench, formats),
+    "A deployment": (serve, keys, owners, sign, ticket, audit, jobs, scrub, doctor),
+    "The shell": (completion,),
+}
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+class _Sections(click.Group):
+    """Lists the commands by what they are about."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list."""
+        for title, commands in _SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(str(one.name), one.get_short_help_str(limit=90)) for one in commands])
+
+
+@click.group(
+    cls=_Sections,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="""\b
+Exit codes:
+  0  all is well
+  1  something failed; standard error says what
+  2  the command line is not what it should be
+
+Answers go to standard output, all else to standard error. With --json an answer is JSON, a line for each item.""",
+)
 @click.version_option(package_name="progimage")
 def main() -> None:
     """ProgImage: store images, and get them back in any format."""
 
 
-@main.command()
-def formats() -> None:
-    """List every format: its extensions, and whether it can be read and written."""
-    from progimage.engine import FORMATS
-
-    for format in FORMATS.values():
-        uses = ("r" if format.can_read else "-") + ("w" if format.can_write else "-")
-        click.echo(f"{format.name:<8} {uses}  {', '.join(format.extensions):<32} {format.description}")
-
-
-for command in (serve, keys, owners, audit, sign, ticket, scrub, doctor, jobs):
-    main.add_command(command)
+for _commands in _SECTIONS.values():
+    for _command in _commands:
+        main.add_command(_command)
