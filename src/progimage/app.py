@@ -8,8 +8,9 @@ from pathlib import Path
 
 import litestar_offline_docs
 from granian.utils.proxies import wrap_asgi_with_proxy_headers
-from litestar import Litestar
+from litestar import Litestar, Router
 from litestar.config.cors import CORSConfig
+from litestar.datastructures import CacheControlHeader
 from litestar.exceptions import InternalServerException, NotFoundException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
@@ -35,6 +36,7 @@ from progimage.http.observability import (
     forget_process,
     set_up_logging,
 )
+from progimage.http.operation import PAGE
 from progimage.http.problems import answer
 from progimage.http.ready import ReadyAnswers
 from progimage.http.routes import ROUTES
@@ -62,13 +64,8 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     app = Litestar(
         route_handlers=[
             *ROUTES,
-            create_static_files_router(
-                path=_ASSETS,
-                directories=[Path(litestar_offline_docs.__file__).parent / "static"],
-                include_in_schema=False,
-                # So it says of a name that no file can have.
-                exception_handlers={InternalServerException: lambda request, _: answer(request, NotFoundException())},
-            ),
+            _files(_ASSETS, Path(litestar_offline_docs.__file__).parent / "static"),
+            _files("/page", PAGE),
         ],
         lifespan=[_lifespan],
         exception_handlers={Exception: answer},
@@ -113,6 +110,17 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     if settings.trusted_proxies:
         served = wrap_asgi_with_proxy_headers(served, settings.trusted_proxies)
     return served
+
+
+def _files(path: str, folder: Path) -> Router:
+    return create_static_files_router(
+        path=path,
+        directories=[folder],
+        include_in_schema=False,
+        cache_control=CacheControlHeader(no_cache=True),  # their names are the same in the next version
+        # So it says of a name that no file can have.
+        exception_handlers={InternalServerException: lambda request, _: answer(request, NotFoundException())},
+    )
 
 
 def _cors(origins: list[str]) -> CORSConfig | None:

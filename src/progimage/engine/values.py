@@ -223,7 +223,7 @@ class CssColour:
 
     def schema(self) -> dict[str, Any]:
         """Return the JSON schema."""
-        return {"type": "string", "examples": ["orange", "ff880080"]}
+        return {"type": "string", "format": "color", "examples": ["orange", "ff880080"]}
 
 
 @dataclass(frozen=True)

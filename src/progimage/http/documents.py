@@ -8,6 +8,7 @@ from litestar.openapi.datastructures import ResponseSpec
 
 from progimage.access import ApiKey, Scope, Visibility
 from progimage.engine import Format, ImageInfo
+from progimage.engine.parameters import Parameter
 from progimage.storage import Event, Owner, Quota, Record
 
 
@@ -347,6 +348,31 @@ class FormatRow(msgspec.Struct):
         """Make it of a row of the table of formats."""
         fields = {name: getattr(format, name) for name in cls.__struct_fields__ if name != "extensions"}
         return cls(extensions=list(format.extensions), **fields)
+
+
+class ParameterRow(msgspec.Struct):
+    """A parameter of a rendition: what it does, and how its value is written."""
+
+    name: str
+    group: str
+    doc: str
+    allowed: str
+    unit: str
+    default: str
+    """Empty if there is none."""
+    aliases: list[str]
+    needs: str | None
+    """Another parameter without which it means nothing."""
+    schema: dict[str, Any]
+    """The JSON schema of its value."""
+
+    @classmethod
+    def of(cls, one: Parameter) -> "ParameterRow":
+        """Make it of a declaration."""
+        return cls(
+            one.name, one.group, one.doc, one.kind.allowed, one.unit, one.default_text, list(one.aliases), one.needs,
+            one.kind.schema(),
+        )  # fmt: skip
 
 
 def problems(*statuses: int) -> dict[int, ResponseSpec]:

@@ -41,6 +41,12 @@ _DOCS_POLICY = (
     b"default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:;"
     b" font-src 'self' data:; connect-src 'self'; frame-ancestors 'none'",
 )
+_PAGE = "/"
+_PAGE_POLICY = (
+    b"content-security-policy",
+    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self';"
+    b" base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+)
 
 
 class Guard:
@@ -222,8 +228,14 @@ class _Guarded:
             elif name == b"content-security-policy":
                 policy = True
         if kind.startswith((b"application/json", b"application/problem", b"text/")) and not policy:
-            more += [_NO_REFERRER, _DOCS_POLICY if self._scope["path"].startswith(_DOCS) else _POLICY]
+            more += [_NO_REFERRER, _policy(self._scope["path"])]
         return more
+
+
+def _policy(path: str) -> tuple[bytes, bytes]:
+    if path == _PAGE:
+        return _PAGE_POLICY
+    return _DOCS_POLICY if path.startswith(_DOCS) else _POLICY
 
 
 class KeyRing:

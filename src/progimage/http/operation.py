@@ -2,15 +2,16 @@
 
 import hmac
 import time
+from pathlib import Path
 
 import prometheus_client
-from litestar import Response, get
+from litestar import Response, get, route
 from litestar.datastructures import State
 from litestar.enums import MediaType
-from litestar.response import Redirect
 
-from progimage.engine import FORMATS
-from progimage.http.documents import FormatRow, problems
+from progimage.engine import FORMATS, RenditionSpec
+from progimage.engine.parameters import declared
+from progimage.http.documents import FormatRow, ParameterRow, problems
 from progimage.http.guard import CHALLENGE
 from progimage.http.observability import BLOBS_DAMAGED, BYTES_STORED, IMAGES, JOBS, LADDER_BYTES, metrics_text
 from progimage.http.permission import AnyRequest
@@ -18,6 +19,9 @@ from progimage.http.problems import Problem
 from progimage.settings import Settings
 from progimage.storage import Totals
 
+PAGE = Path(__file__).parent / "page"
+"""Where the files of the page are."""
+_HOME = (PAGE / "index.html").read_bytes()
 _PAUSE_FACTOR = 20
 """What is counted for the metrics is counted again after so many times as long as that took."""
 
@@ -26,6 +30,12 @@ _PAUSE_FACTOR = 20
 def formats() -> list[FormatRow]:
     """Every format that can be read or written."""
     return [FormatRow.of(format) for format in FORMATS.values()]
+
+
+@get("/parameters", tags=["formats"], summary="List the transformations", sync_to_thread=False)
+def parameters() -> list[ParameterRow]:
+    """Every parameter of a rendition, in the order of the pipeline."""
+    return [ParameterRow.of(one) for one in declared(RenditionSpec)]
 
 
 @get(
@@ -95,7 +105,7 @@ def _check_token(request: AnyRequest, settings: Settings) -> None:
         )  # fmt: skip
 
 
-@get("/", include_in_schema=False, sync_to_thread=False)
-def home() -> Redirect:
-    """Show the interactive documentation."""
-    return Redirect("/docs")
+@route("/", http_method=["GET", "HEAD"], include_in_schema=False, media_type=MediaType.HTML, sync_to_thread=False)
+def home() -> Response[bytes]:
+    """Show the page."""
+    return Response(_HOME, media_type=MediaType.HTML, headers={"cache-control": "no-cache"})

@@ -1,0 +1,54 @@
+"""A browser, and pages of it that fail a test if anything is said on the console."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+_OPTIONS = [
+    "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium")
+    options = [*_OPTIONS, "--no-sandbox"] if os.geteuid() == 0 else _OPTIONS
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=options)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Opens pages whose scripts must not fail, and which must not break their own policy."""
+    said: list[str] = []
+    contexts = []
+
+    def opened(url: str, **options: Any) -> Page:
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("console", lambda message: _note(message.text, said))
+        page.goto(url)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert not said
+
+
+def _note(text: str, said: list[str]) -> None:
+    # An answer of 4xx is told there by the browser itself, whatever the page makes of it; and tests look at pixels.
+    if "Failed to load resource" not in text and "Multiple readback operations" not in text:
+        said.append(text)
