@@ -9,7 +9,7 @@ FUZZ_SECONDS ?= 120
 CLUSTER_SECONDS ?= 300
 VERSITYGW := v1.8.0
 
-.PHONY: install install-dev install-bench serve test coverage check fuzz audit bench curves codecs costs cluster docs lock clean
+.PHONY: install install-dev install-bench serve test coverage check fuzz audit bench curves codecs tiles costs cluster docs screenshots lock clean
 
 install: $(VENV)/.installed
 
@@ -98,12 +98,19 @@ costs: install-bench $(VENV)/.installed-servers
 cluster: $(VENV)/.installed-servers
 	$(BIN)/python -m tests.cluster --seconds $(CLUSTER_SECONDS)
 
+tiles: install-bench
+	$(BIN)/python -m bench.tiles
+
 codecs: install
 	$(BIN)/python bench/codecs.py
 
 docs: install-dev
 	$(BIN)/python docs/generate.py
 	$(BIN)/python docs/gallery.py
+
+# Of the page, for the documentation; needs Chromium.
+screenshots: install-dev
+	$(BIN)/python -m docs.screenshots
 
 lock: install-dev
 	$(COMPILE) pyproject.toml requirements/build.in -o requirements/runtime.txt

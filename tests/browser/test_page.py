@@ -250,7 +250,8 @@ def test_with_keys(open_page: Open, data_dir: Path) -> None:
         page.click("#open-key")
         expect(page.locator("#account")).to_contain_text("You are alice")
         page.click("text=Forget it")
-        expect(page.locator("#status")).to_contain_text("No image has this reference")
+        expect(page.locator("#status")).to_contain_text("give a key")
+        expect(page.locator("#images li")).to_have_count(0)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -5,6 +5,7 @@ import { bytes, find, make, say } from "./elements.js";
 
 const PAGE = 48;
 const SMALL = "auto?width=360&height=270&gravity=smart";
+const FADE = 300;
 let next = null;
 
 export async function showGallery() {
@@ -59,7 +60,10 @@ const seen = new IntersectionObserver(
 );
 
 async function load(frame, { image, picture }) {
-  picture.onload = () => picture.classList.add("there");
+  picture.onload = () => {
+    picture.classList.add("there");
+    setTimeout(() => frame.style.removeProperty("background-image"), FADE); // a transparent picture would show it
+  };
   const placeholder = askJson(`/storage/${image.reference}/placeholder`).then(
     ({ data_uri }) => {
       if (!picture.classList.contains("there")) frame.style.backgroundImage = `url("${data_uri}")`;
