@@ -140,8 +140,7 @@ def info(client: "Client", image: str, picture: bool | None, json_: bool) -> Non
         described, shown = _described_file(Path(image), picture=picture)
     else:
         described = msgspec.to_builtins(client.info(image))
-        width, height = room()
-        shown = client.get(image, "png", width=width, height=height, fit="inside") if picture else None
+        shown = _small(client, image) if picture else None
     if json_:
         show([described], (), json=True)
         return
@@ -304,6 +303,18 @@ class _bar:
 
 def _extensions(client: "Client", format: str) -> list[str]:
     return next((row.extensions for row in client.formats() if row.name == format), [])
+
+
+def _small(client: "Client", reference: str) -> bytes | None:
+    """Return a picture that a terminal has room for, if the service makes one for whoever asks."""
+    from progimage.client import ServiceError
+
+    width, height = room()
+    try:
+        return client.get(reference, "png", width=width, height=height, fit="inside", page=1)
+    except ServiceError as error:
+        click.echo(f"There is no picture: {error}", err=True)
+        return None
 
 
 def _described_file(path: Path, *, picture: bool) -> tuple[dict[str, Any], bytes | None]:

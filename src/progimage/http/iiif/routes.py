@@ -117,6 +117,8 @@ async def image(
     uri = f"{_id(request, state, version, reference)}/{wanted.canonical()}"
     links = f'<{PROFILES[version]}>;rel="profile", <{uri}>;rel="canonical"'
     answer = await rendition(request, state, record, spec, wanted.extension, None, links)
+    if state.settings.public_url is None:
+        return answer  # it names the host that was asked, which the next request may not
     return keep_ready(request, state, record, seen, answer, None if is_original(record, spec) else spec.format)
 
 
