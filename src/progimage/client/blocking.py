@@ -64,7 +64,8 @@ class Client(Connecting):
     ) -> Image:
         """Store an image, and return what is known of it. It is safe on disk then.
 
-        It is sent again if the service is busy or the connection breaks; it is stored once all the same.
+        It is sent again if the service is busy or the connection breaks; it is stored once all the same. With a ticket
+        it is sent once.
 
         Args:
             source: A path, bytes, an open file, or a URL from which the service is to fetch it, where it does so.

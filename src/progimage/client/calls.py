@@ -189,12 +189,13 @@ def put(
     if ticket:
         params.append(("ticket", ticket))
     headers = {"accept": "application/json", "idempotency-key": str(uuid.uuid4())}
+    again = ticket is None  # it lets in once, whether or not its answer arrives
     if isinstance(source, str) and source.startswith(_FETCHED):
-        return Call("PUT", "/storage/", read_as(Image), [*params, ("url", source)], headers=headers)
+        return Call("PUT", "/storage/", read_as(Image), [*params, ("url", source)], headers=headers, repeatable=again)
     name = filename or _name_of(source)
     headers["content-type"] = "application/octet-stream"
     path = f"/storage/{quote(name, safe='')}" if name else "/storage/"
-    return Call("PUT", path, read_as(Image), params, body=Body.of(source), headers=headers)
+    return Call("PUT", path, read_as(Image), params, body=Body.of(source), headers=headers, repeatable=again)
 
 
 def info(reference: str) -> Call[Image]:
