@@ -64,6 +64,14 @@ def test_a_cache_in_front(tmp_path: Path) -> None:
         assert first.headers["x-cache"] == "MISS" and second.headers["x-cache"] == "HIT"
         assert first.content == second.content and first.headers["etag"] == second.headers["etag"]
         assert client.get(path, headers={"if-none-match": first.headers["etag"]}).status_code == 304
+        tile = f"/iiif/3/{reference}/0,0,100,100/50,50/0/default.jpg"
+        assert [client.get(tile).headers["x-cache"] for _ in range(2)] == ["MISS", "HIT"]
+        document = f"/iiif/3/{reference}/info.json"
+        kinds = [client.get(document, headers={"accept": kind}) for kind in ("*/*", "application/ld+json")]
+        assert [kind.headers["content-type"].partition(";")[0] for kind in kinds] == [
+            "application/json",
+            "application/ld+json",
+        ]
         # An expired one is answered at once, and asked for again behind that.
         time.sleep(3.5)  # whole seconds are counted
         assert client.get(path).headers["x-cache"] == "STALE"
