@@ -83,7 +83,8 @@ def open_pyramid(path: Path, limits: Limits) -> Source:
     """
     image = pyvips.Image.tiffload(str(path))
     levels = image.get("n-pages") if image.get_typeof("n-pages") else 1
-    replace(limits, work=0).check(image.width, image.height)  # only a part is worked on
+    limits = replace(limits, work=0)  # only a part is worked on; `check_demand` reckons with that
+    limits.check(image.width, image.height)
     return Source(path, FORMATS["TIFF"], limits, image.width, image.height, 1, "VIPS", levels=levels)
 
 
