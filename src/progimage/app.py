@@ -34,7 +34,6 @@ from progimage.http.observability import (
     Observed,
     count_death,
     forget_process,
-    set_up_logging,
 )
 from progimage.http.operation import PAGE
 from progimage.http.problems import answer
@@ -42,6 +41,7 @@ from progimage.http.ready import ReadyAnswers
 from progimage.http.routes import ROUTES
 from progimage.jobs import JobRunner, prepare
 from progimage.library import ImageLibrary
+from progimage.logs import set_up_logging
 from progimage.settings import Settings
 from progimage.storage import Changes, Spool
 from progimage.storage.migrations import locked

@@ -13,8 +13,6 @@ import limits
 import limits.aio
 import structlog
 from limits.errors import StorageError
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from progimage.access.principal import Client
 
@@ -95,6 +93,11 @@ class RateLimits:
         storage: Any = limits.storage.storage_from_string(
             f"async+{url}", **({"implementation": "redispy"} if shared else {})
         )
+        self._failures: tuple[type[Exception], ...] = (StorageError, OSError)
+        if shared:
+            from redis.exceptions import RedisError
+
+            self._failures += (RedisError,)
         self._limiter = limits.aio.strategies.SlidingWindowCounterRateLimiter(storage)
         self._turns: _Turns = _RedisTurns(url, lease_seconds) if shared else _MemoryTurns()
 
@@ -110,7 +113,7 @@ class RateLimits:
                 if await self._limiter.hit(rate, name):
                     continue
                 reset, _ = await self._limiter.get_window_stats(rate, name)
-            except (RedisError, StorageError, OSError) as error:
+            except self._failures as error:
                 # Better no bound for a while than no service.
                 log.warning("requests can't be counted now; they are let through", error=repr(error))
                 return
@@ -135,7 +138,7 @@ class RateLimits:
             if turn:
                 try:
                     await self._turns.give_back(name, turn)
-                except (RedisError, OSError) as error:
+                except self._failures as error:
                     log.warning("a turn can't be given back; it ends by itself", error=repr(error))
 
     async def check(self) -> None:
@@ -149,7 +152,7 @@ class RateLimits:
         while True:
             try:
                 turn = await self._turns.take(name, most)
-            except (RedisError, OSError) as error:
+            except self._failures as error:
                 log.warning("what is under way can't be counted now; it is let through", error=repr(error))
                 return None
             if turn:
@@ -182,6 +185,8 @@ class _RedisTurns:
     """The turns of all nodes: a sorted set for each client, of the turns and when each is over at the latest."""
 
     def __init__(self, url: str, lease_seconds: int) -> None:
+        from redis.asyncio import Redis  # it takes a tenth of a start to import, and few deployments have a use for it
+
         self._redis: Redis = Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2)
         self._take = self._redis.register_script(_TAKE_TURN)
         self._lease = lease_seconds

@@ -35,16 +35,16 @@ def create(owner: str, name: str, scopes: tuple[str, ...], expires: str | None, 
     """Make a key and print it; it is not kept, and can't be shown again."""
     from progimage.access import Client, Scope, is_owner
     from progimage.access.principal import OPERATOR
-    from progimage.http.documents import NewKeyDocument
-    from progimage.http.options import expiry
 
     if not is_owner(owner):
         raise click.ClickException(f"No owner can be called {owner!r}.")
     allowed = frozenset(map(Scope, scopes or _SCOPES[:-1]))
-    expires_at = checked(expiry, expires) if expires else None
+    expires_at = _expiry(expires) if expires else None
     with opened(load_settings()) as (catalogue, _):
         made = run(catalogue.keys.create(Client(OPERATOR), owner, name, allowed, expires_at))
     if json_:
+        from progimage.http.documents import NewKeyDocument
+
         show([NewKeyDocument.of_new(made.key, made.text)], (), json=True)
     else:
         click.echo(f"{made.key.id}: {', '.join(sorted(allowed))} for {owner}", err=True)
@@ -85,9 +85,8 @@ def rotate(id: str, grace: str) -> None:
     """Print a new key that allows the same as an old one, which ends after a time of grace."""
     from progimage.access import Client
     from progimage.access.principal import OPERATOR
-    from progimage.http.options import expiry
 
-    seconds = 0.0 if grace == "0" else checked(expiry, grace) - time.time()
+    seconds = 0.0 if grace == "0" else _expiry(grace) - time.time()
     with opened(load_settings()) as (catalogue, changes):
         made = run(catalogue.keys.rotate(Client(OPERATOR), id, seconds))
         changes.mark(id)
@@ -123,12 +122,11 @@ def set_owner(owner: str, max_images: int | None, max_bytes: int | None, retenti
     from progimage.access import Client, is_owner
     from progimage.access.principal import OPERATOR
     from progimage.http.documents import OwnerDocument
-    from progimage.http.options import expiry
     from progimage.storage import Quota
 
     if not is_owner(owner):
         raise click.ClickException(f"No owner can be called {owner!r}.")
-    seconds = round(checked(expiry, retention) - time.time()) if retention else None
+    seconds = round(_expiry(retention) - time.time()) if retention else None
     with opened(load_settings()) as (catalogue, _):
         found = run(catalogue.owners.set(Client(OPERATOR), owner, Quota(max_images, max_bytes), seconds))
         document = OwnerDocument.of(found, catalogue.owners.quota_of(found))
@@ -206,6 +204,13 @@ def ticket(owner: str, max_bytes: int, expires: int, visibility: str | None, lab
         labels=checked(lambda _: checked_labels(labels), ""),
     )
     click.echo(f"/storage/?{urlencode({'ticket': Signer(_signing_keys()).issue(made)})}")
+
+
+def _expiry(text: str) -> float:
+    """Return when a date is, or when a duration is over, in seconds since 1970."""
+    from progimage.http.options import expiry
+
+    return checked(expiry, text)
 
 
 def _signing_keys() -> list[str]:

@@ -46,7 +46,7 @@ def opened(settings: "Settings") -> "Iterator[tuple[Catalogue, Changes]]":
         ClickException: It can't be used.
     """
     from progimage.deployment import open_catalogue
-    from progimage.http.observability import set_up_logging
+    from progimage.logs import set_up_logging
     from progimage.storage import Changes, DatabaseUnavailable
     from progimage.storage.durable import make_folder
     from progimage.storage.migrations import migrate

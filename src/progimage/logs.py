@@ -1,0 +1,100 @@
+"""What is logged, and in which form: on standard error, JSON or for people."""
+
+import asyncio
+import logging
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import structlog
+
+_LOG_SECONDS = 0.2
+
+
+class AccessLog:
+    """One line a request, written a few times a second: a write for each would take longer than a ready answer.
+
+    Args:
+        render: Makes the text of a line, or None: nothing is logged.
+    """
+
+    def __init__(self, render: Callable[[dict[str, Any]], str] | None) -> None:
+        """Begin with no lines."""
+        self._render = render
+        self._lines: list[tuple[float, str, str, str, int, float]] = []
+
+    def add(self, request_id: str, method: str, path: str, status: int, seconds: float) -> None:
+        """Log a request that was answered just now."""
+        if self._render is None:
+            return
+        if not self._lines:
+            asyncio.get_running_loop().call_later(_LOG_SECONDS, self.flush)
+        self._lines.append((time.time(), request_id, method, path, status, seconds))
+
+    def flush(self) -> None:
+        """Write the lines."""
+        lines, self._lines = self._lines, []
+        if self._render and lines:
+            sys.stderr.write("".join(f"{self._render(_named(line))}\n" for line in lines))
+
+
+def _named(line: tuple[float, str, str, str, int, float]) -> dict[str, Any]:
+    answered, request_id, method, path, status, seconds = line
+    return {
+        "event": "request",
+        "method": method,
+        "path": path,
+        "status": status,
+        "milliseconds": round(seconds * 1000, 2),
+        "request_id": request_id,
+        "level": "info",
+        "timestamp": datetime.fromtimestamp(answered, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+    }
+
+
+def set_up_logging(log_format: str, level: str) -> AccessLog:
+    """Make structlog and the standard library's loggers write to standard error in one form.
+
+    Args:
+        log_format: `json`, `console`, or `auto`: console on a terminal, else json.
+        level: The least important level to write.
+
+    Returns:
+        Where requests are logged.
+    """
+    console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if console else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[*shared, structlog.processors.format_exc_info, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    if level not in ("debug", "info"):
+        return AccessLog(None)
+    return AccessLog((lambda line: str(renderer(None, "info", line))) if console else _as_json)
+
+
+def _as_json(line: dict[str, Any]) -> str:
+    return msgspec.json.encode(line).decode()
