@@ -98,7 +98,7 @@ costs: install-bench $(VENV)/.installed-servers
 cluster: $(VENV)/.installed-servers
 	$(BIN)/python -m tests.cluster --seconds $(CLUSTER_SECONDS)
 
-tiles: install-bench
+tiles: install-dev
 	$(BIN)/python -m bench.tiles
 
 codecs: install

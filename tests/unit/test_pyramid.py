@@ -92,5 +92,7 @@ def test_when_it_is_used(query: str, expected: bool) -> None:
     spec = RenditionSpec.from_canonical(f"JPEG?{query}")
     assert may_serve(Ladder(6000, 4000, False, ()), spec) is expected
     assert not may_serve(Ladder(600, 400, False, ()), spec)
+    if query == "crop=0,0,5000,4000":
+        assert may_serve(Ladder(10_000, 6000, False, ()), spec)  # of a huge image, every part
     turned = RenditionSpec.from_canonical(f"JPEG?{query}&autorotate=false")
     assert not may_serve(Ladder(6000, 4000, True, ()), turned)

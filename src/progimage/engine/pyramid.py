@@ -24,7 +24,9 @@ TILE = 512
 LEAST_PIXELS = 20_000_000
 """A smaller image is decoded whole for each part, which takes less than making its pyramid would."""
 _LARGEST_PART = 4
-"""A larger part than one of so many is read from the original, too."""
+"""A larger part than one of so many is read from the original, too …"""
+_HUGE_PIXELS = 50_000_000
+"""… unless the image is as large as this."""
 
 _JPEG = {"compression": "jpeg", "Q": 90}
 _DEFLATE = {"compression": "deflate", "predictor": "horizontal"}
@@ -43,7 +45,8 @@ def may_serve(ladder: Ladder, spec: RenditionSpec) -> bool:
     part = crop_box(ladder.size, first)
     if not isinstance(part, Box) or first.trim is not None or first.kernel == "nearest":
         return False
-    return part.width * part.height * _LARGEST_PART <= ladder.width * ladder.height
+    whole = ladder.width * ladder.height
+    return whole >= _HUGE_PIXELS or part.width * part.height * _LARGEST_PART <= whole
 
 
 def build_pyramid(source: str | Path, target: str | Path, flat: bool, limits: Limits) -> None:
