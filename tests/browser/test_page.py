@@ -283,6 +283,23 @@ def test_everybody_can_use_it(open_page: Open, server: Server, scheme: str, widt
     assert faults() == []
 
 
+def test_names_are_only_text(open_page: Open, server: Server) -> None:
+    name = "<img src=x onerror=alert(1)>.png"
+    exif = Image.Exif()
+    exif[0x010E] = "<script>alert(2)</script>"
+    reference = server.put(pictures.saved(pictures.colour(), "JPEG", exif=exif), name)
+    page = open_page("about:blank")
+    dialogs: list[str] = []
+    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    page.goto(server.url)
+    expect(page.locator("#images .label", has_text=name).first).to_be_visible()
+    page.goto(f"{server.url}/#/image/{reference}")
+    expect(page.locator("h1", has_text=name)).to_be_visible()
+    expect(page.locator("#facts")).to_contain_text("<script>alert(2)</script>")
+    expect(page.locator("#after-facts")).to_contain_text("ms")
+    assert not dialogs and page.locator("h1 img, #facts script").count() == 0
+
+
 def test_by_keyboard_alone(open_page: Open, server: Server) -> None:
     server.put(png(11), "by-keyboard.png")
     page = open_page(server.url)
