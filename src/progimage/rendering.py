@@ -174,20 +174,33 @@ class Renderer:
 
     async def _remembered(self, record: Record, what: str, function: Callable[..., Any], *options: Any) -> bytes:
         """Return what a function of the engine says of an original, as JSON; it is kept as a rendition is."""
-        name = result_digest(record, what)
-        path = self._renditions.get(record.blob.sha256, record.owner, name)
-        if path is None:
-            path = await self._rendering.once(name, lambda: self._look(record, name, function, *options))
+
+        async def make(source: Path, target: Path) -> None:
+            found = await self._run(function, lambda limits: (source, *options, limits))
+            await asyncio.to_thread(target.write_bytes, msgspec.json.encode(found))
+
+        path = await self._kept(record, what, make)
         return await asyncio.to_thread(path.read_bytes)
 
-    async def _look(self, record: Record, name: str, function: Callable[..., Any], *options: Any) -> Path:
+    async def _kept(self, record: Record, what: str, make: Callable[[Path, Path], Awaitable[None]]) -> Path:
+        """Return a file that is made of an original, from the cache or made now, once however many ask for it.
+
+        Args:
+            record: Of the original.
+            what: The file is, see `result_digest`.
+            make: Writes the file; is told where the original is, and where to.
+        """
+        name = result_digest(record, what)
+        path = self._renditions.get(record.blob.sha256, record.owner, name)
+        return path or await self._rendering.once(name, lambda: self._make(record, name, make))
+
+    async def _make(self, record: Record, name: str, make: Callable[[Path, Path], Awaitable[None]]) -> Path:
         brought = await self._renditions.bring(record.blob.sha256, record.owner, name)
         if brought:
             return brought
         with self.spool.file(self.spool.incoming) as source, self.spool.file(self.spool.outgoing) as target:
             await self._blobs.fetch(record.blob.sha256, source, record.blob.bytes)
-            found = await self._run(function, lambda limits: (source, *options, limits))
-            await asyncio.to_thread(target.write_bytes, msgspec.json.encode(found))
+            await make(source, target)
             return await self._cache(record, name, target)
 
     async def _other_images(self, spec: RenditionSpec, files: ExitStack) -> dict[str, Path]:
@@ -263,29 +276,18 @@ class Renderer:
 
     async def _fetch_pyramid(self, record: Record, source: Path) -> bool:
         """Bring an image's pyramid, made if need be, and tell whether that was done."""
-        name = result_digest(record, "pyramid")
-        path = self._renditions.get(record.blob.sha256, record.owner, name)
-        if path is None:
-            path = await self._rendering.once(name, lambda: self._make_pyramid(record, name))
+
+        async def make(original: Path, target: Path) -> None:
+            with span("pyramid"):
+                flat = record.blob.info.line_art
+                await self.pool.run(build_pyramid, original, target, flat, self._limits, heavy=True)
+
+        path = await self._kept(record, "pyramid", make)
         try:
             await asyncio.to_thread(_link_or_copy, path, source)
         except FileNotFoundError:  # it was thrown out of the cache just now
             return False
         return True
-
-    async def _make_pyramid(self, record: Record, name: str) -> Path:
-        brought = await self._renditions.bring(record.blob.sha256, record.owner, name)
-        if brought:
-            return brought
-        with (
-            span("pyramid"),
-            self.spool.file(self.spool.incoming) as source,
-            self.spool.file(self.spool.outgoing) as target,
-        ):
-            await self._blobs.fetch(record.blob.sha256, source, record.blob.bytes)
-            flat = record.blob.info.line_art
-            await self.pool.run(build_pyramid, source, target, flat, self._limits, heavy=True)
-            return await self._cache(record, name, target)
 
 
 def _link_or_copy(path: Path, target: Path) -> None:

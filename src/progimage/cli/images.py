@@ -145,9 +145,7 @@ def info(client: "Client", image: str, picture: bool | None, json_: bool) -> Non
         show([described], (), json=True)
         return
     if shown:
-        with tempfile.NamedTemporaryFile(suffix=".png") as file:
-            Path(file.name).write_bytes(shown)
-            click.echo("\n".join(lines_of(Path(file.name))))
+        click.echo("\n".join(lines_of(shown)))
     for name, value in described.items():
         if value not in (None, [], {}, ""):
             click.echo(f"{name:<16} {_told(value)}")
@@ -280,10 +278,10 @@ def _progress(total: int) -> Any:
     """Return what shows how far it is, if there is somebody to see it; it hands out what counts one further."""
     if total < 2 or not sys.stderr.isatty():
         return nullcontext(lambda: None)
-    return _bar(total)
+    return _Bar(total)
 
 
-class _bar:
+class _Bar:
     def __init__(self, total: int) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn

@@ -1,8 +1,8 @@
 """Pictures in a terminal: two pixels in each character, one above the other, in 24-bit colours."""
 
+import io
 import shutil
 import sys
-from pathlib import Path
 
 MOST_COLUMNS = 60
 _UPPER_HALF = "▀"
@@ -20,15 +20,15 @@ def can_show() -> bool:
     return sys.stdout.isatty()
 
 
-def lines_of(path: Path) -> list[str]:
+def lines_of(picture: bytes) -> list[str]:
     """Return a small picture as lines of text.
 
     Args:
-        path: An image file that Pillow reads, of at most the size that `room` returns.
+        picture: An image file that Pillow reads, of at most the size that `room` returns.
     """
     from PIL import Image
 
-    with Image.open(path) as image:
+    with Image.open(io.BytesIO(picture)) as image:
         ground = Image.new("RGBA", image.size, (128, 128, 128, 255))
         pixels = Image.alpha_composite(ground, image.convert("RGBA")).convert("RGB")
     lines = []

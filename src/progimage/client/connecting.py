@@ -2,6 +2,7 @@
 
 import os
 import random
+import time
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -95,8 +96,6 @@ class Connecting:
         Raises:
             ValueError: There is no signing key.
         """
-        import time
-
         from progimage.access.signing import Signer
 
         if self._signing_key is None:

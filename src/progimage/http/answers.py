@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
@@ -147,11 +147,7 @@ async def described(
         return NotModified(identity)
     async with state.rates.rendering(client_of(request)):
         answer = msgspec.json.encode(await unless_disconnected(request.receive, describe()))
-
-    async def stream(start: int, end: int) -> AsyncIterator[bytes]:
-        yield answer[start:end]
-
-    return Delivery(identity, len(answer), None, stream)
+    return Delivery.of_bytes(identity, answer)
 
 
 def identity_of(

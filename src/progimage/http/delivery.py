@@ -116,6 +116,15 @@ class Delivery:
     path: Path | None = None
     stream: Callable[[int, int], AsyncIterator[bytes]] | None = None
 
+    @classmethod
+    def of_bytes(cls, identity: Identity, body: bytes) -> "Delivery":
+        """Answer bytes that are in memory."""
+
+        async def stream(start: int, end: int) -> AsyncIterator[bytes]:
+            yield body[start:end]
+
+        return cls(identity, len(body), None, stream)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""
         method = scope["method"]  # type: ignore[typeddict-item]

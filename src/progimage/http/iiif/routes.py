@@ -1,7 +1,6 @@
 """The paths of the IIIF Image API."""
 
 import hashlib
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -76,11 +75,7 @@ async def information(request: AnyRequest, state: State, version: str, reference
     identity = replace(identity, cache_control=control)
     if is_not_modified(request.headers, identity):
         return NotModified(identity)
-
-    async def stream(start: int, end: int) -> AsyncIterator[bytes]:
-        yield body[start:end]
-
-    return Delivery(identity, len(body), None, stream)
+    return Delivery.of_bytes(identity, body)
 
 
 @route(

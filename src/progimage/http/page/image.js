@@ -8,6 +8,8 @@ import { openZoom } from "./zoom.js";
 const PAUSE = 250;
 const SHOWN = "webp?width=1600&height=1200&fit=inside";
 const WIDTHS = [480, 960, 1920];
+// What is said to one encoder, and may mean nothing to another.
+const ENCODING = ["quality", "max_bytes", "chroma", "depth", "lossless", "effort", "progressive", "palette"];
 let image = null;
 let asking = new AbortController();
 let pausing = 0;
@@ -42,13 +44,18 @@ function later() {
   pausing = setTimeout(render, PAUSE);
 }
 
+// The path of the rendition that is asked for now.
+function wanted() {
+  const asked = written(query());
+  return `/storage/${image.reference}.${find("format").value}${asked ? `?${asked}` : ""}`;
+}
+
 async function render() {
   if (!image) return;
   asking.abort();
   asking = new AbortController();
   const { signal } = asking;
-  const asked = written(query());
-  const path = `/storage/${image.reference}.${find("format").value}${asked ? `?${asked}` : ""}`;
+  const path = wanted();
   tellCode(path);
   find("after").setAttribute("aria-busy", "true");
   try {
@@ -80,7 +87,7 @@ async function showBlob(picture, blob, path, signal) {
   } catch {
     const [stem, asked] = path.split("?");
     const kept = new URLSearchParams(asked);
-    for (const name of ["quality", "max_bytes", "chroma", "depth", "lossless", "effort", "progressive", "palette", "keep"]) kept.delete(name);
+    for (const name of [...ENCODING, "keep"]) kept.delete(name);
     const preview = await ask(`${stem.replace(/\.\w+$/, ".png")}?${kept}`, { signal });
     await put(picture, await preview.blob());
     return false;
@@ -158,7 +165,7 @@ function tellCode(path) {
 const python = (value) => (/^-?\d+(\.\d+)?$/.test(value) ? value : value === "true" ? "True" : value === "false" ? "False" : JSON.stringify(value));
 
 function html(pairs) {
-  const kept = pairs.filter(([name]) => !["width", "height", "dpr", "chroma", "progressive", "lossless", "palette", "depth", "max_bytes", "effort", "quality"].includes(name));
+  const kept = pairs.filter(([name]) => ![...ENCODING, "width", "height", "dpr"].includes(name));
   const at = (extension, width) => address(`/storage/${image.reference}.${extension}?${written([...kept, ["width", String(width)]])}`).href;
   const source = (extension) =>
     `  <source type="image/${extension}" srcset="${WIDTHS.map((width) => `${at(extension, width)} ${width}w`).join(", ")}">`;
@@ -177,10 +184,8 @@ setSplit(50);
 find("open-zoom").addEventListener("click", () => openZoom(image).catch((error) => say(error.message)));
 
 find("sign").addEventListener("click", async () => {
-  const asked = written(query());
-  const path = `/storage/${image.reference}.${find("format").value}${asked ? `?${asked}` : ""}`;
   try {
-    const { url } = await sendJson("/sign", "POST", { url: path, expires_in: 86400 });
+    const { url } = await sendJson("/sign", "POST", { url: wanted(), expires_in: 86400 });
     await copy(address(url).href);
     say("The link is copied; it works for a day, for anybody.");
   } catch (error) {
