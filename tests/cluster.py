@@ -131,8 +131,8 @@ class Cluster:
                 node.stop()
         self._stack.close()
 
-    def run(self, seconds: float, clients: int = 4) -> Report:
-        """Load it for so long while faults come one after another; then check everything."""
+    def run(self, seconds: float, clients: int = 4, least_faults: int = 0) -> Report:
+        """Load it for so long, and until there were so many faults, one after another; then check everything."""
         began = time.monotonic()
         threads = [threading.Thread(target=self._load, args=(seed,)) for seed in range(clients)]
         for thread in threads:
@@ -140,19 +140,29 @@ class Cluster:
         faults = [self._kill_node, self._restart_database, self._pause_store, self._crash_database]
         time.sleep(2)
         turn = 0
-        while time.monotonic() - began < seconds - 6:
+        while time.monotonic() - began < seconds - 6 or turn < least_faults:
             fault = Fault("", time.monotonic())
             self.report.faults.append(fault)
             fault.name = faults[turn % len(faults)]()
             fault.ended = time.monotonic()
             turn += 1
             time.sleep(self._random.uniform(3, 6))
+            self._wait_for_an_answer(fault.ended)
         self._over.set()
         for thread in threads:
             thread.join()
         self.report.seconds = time.monotonic() - began
         self._check()
         return self.report
+
+    def _wait_for_an_answer(self, since: float, seconds: float = 60.0) -> None:
+        """Wait until the cluster answers again; the report says if it never did."""
+        until = time.monotonic() + seconds
+        while not (self.report.successes and self.report.successes[-1] > since):
+            if time.monotonic() > until:
+                self.report.wrong.append(f"no request was answered well for {seconds:.0f} s after a fault was over")
+                return
+            time.sleep(0.1)
 
     def _kill_node(self) -> str:
         number = self._random.randrange(len(self.nodes))
