@@ -56,8 +56,8 @@ check: install-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python docs/generate.py --check
-	$(BIN)/python docs/gallery.py --check
+	$(BIN)/python -m docs.generate --check
+	$(BIN)/python -m docs.gallery --check
 	$(BIN)/python bench/capacity.py --check
 
 test: check $(VENV)/.installed-servers
@@ -104,9 +104,11 @@ tiles: install-dev
 codecs: install
 	$(BIN)/python bench/codecs.py
 
+# The pages that the program itself tells, and of all pages a site, in build/site.
 docs: install-dev
-	$(BIN)/python docs/generate.py
-	$(BIN)/python docs/gallery.py
+	$(BIN)/python -m docs.generate
+	$(BIN)/python -m docs.gallery
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs build/site
 
 # Of the page, for the documentation; needs Chromium.
 screenshots: install-dev

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
+from docs.http_page import http_page
+from progimage.app import openapi_document
 from progimage.engine import FORMATS, Format, Limits, RenditionSpec, render
 from progimage.engine.parameters import declared
 from progimage.settings import Settings
@@ -123,7 +125,12 @@ def picture() -> Image.Image:
 
 def main() -> int:
     """Write the pages, or check them."""
-    pages = {"settings.md": settings_page(), "formats.md": formats_page(), "transformations.md": transformations_page()}
+    pages = {
+        "settings.md": settings_page(),
+        "formats.md": formats_page(),
+        "transformations.md": transformations_page(),
+        "http.md": http_page(openapi_document()),
+    }
     if "--check" in sys.argv:
         stale = [name for name, text in pages.items() if (DOCS / name).read_text() != text]
         for name in stale:

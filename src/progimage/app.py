@@ -5,8 +5,10 @@ import contextlib
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import litestar_offline_docs
+import msgspec
 from granian.utils.proxies import wrap_asgi_with_proxy_headers
 from litestar import Litestar, Router
 from litestar.config.cors import CORSConfig
@@ -61,6 +63,31 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     start_tracing(settings.traces_url, settings.traces_share)
     access_log = set_up_logging(settings.log_format, settings.log_level)
     cors = _cors(settings.cors_origins)
+    app = _application(cors)
+    app.state.settings = settings
+    app.state.signer = Signer([key.get_secret_value() for key in settings.signing_keys])
+    app.state.ready = ReadyAnswers(_cors_headers(cors))
+    app.state.guard = Guard(
+        app,
+        app.state.ready,
+        cors,
+        needs_keys=settings.needs_keys,
+        idle_seconds=settings.idle_seconds,
+        upload_seconds=settings.upload_seconds,
+    )
+    served: ASGIApp = Observed(app.state.guard, access_log)
+    if settings.trusted_proxies:
+        served = wrap_asgi_with_proxy_headers(served, settings.trusted_proxies)
+    return served
+
+
+def openapi_document() -> dict[str, Any]:
+    """Return the OpenAPI document of the HTTP API, which a service has at `/docs/openapi.json`."""
+    document: dict[str, Any] = msgspec.to_builtins(_application(None).openapi_schema.to_schema())
+    return document
+
+
+def _application(cors: CORSConfig | None) -> Litestar:
     app = Litestar(
         route_handlers=[
             *ROUTES,
@@ -95,21 +122,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
         logging_config=None,
     )
     complete(app.openapi_schema)
-    app.state.settings = settings
-    app.state.signer = Signer([key.get_secret_value() for key in settings.signing_keys])
-    app.state.ready = ReadyAnswers(_cors_headers(cors))
-    app.state.guard = Guard(
-        app,
-        app.state.ready,
-        cors,
-        needs_keys=settings.needs_keys,
-        idle_seconds=settings.idle_seconds,
-        upload_seconds=settings.upload_seconds,
-    )
-    served: ASGIApp = Observed(app.state.guard, access_log)
-    if settings.trusted_proxies:
-        served = wrap_asgi_with_proxy_headers(served, settings.trusted_proxies)
-    return served
+    return app
 
 
 def _files(path: str, folder: Path) -> Router:

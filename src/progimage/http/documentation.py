@@ -1,5 +1,7 @@
 """What the OpenAPI document says beyond what the handlers' signatures tell."""
 
+import inspect
+import re
 from copy import deepcopy
 from typing import Any
 
@@ -8,8 +10,9 @@ from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
 from litestar.openapi.spec.media_type import OpenAPIMediaType
 
 from progimage.access import EXPIRES, SIGNATURE, Visibility
-from progimage.engine import RenditionSpec
+from progimage.engine import ImageInfo, Placeholder, RenditionSpec, Swatch
 from progimage.engine import parameters as engine_parameters
+from progimage.http import documents
 from progimage.http.batches import NDJSON, ZIP
 from progimage.http.requested import AUTO, PRESET, extensions
 
@@ -23,6 +26,14 @@ _SAID = {
     "metadata": "A JSON object of names and texts.",
     "url": "From where an image is fetched, where that is allowed; several times.",
 }
+_ENGINE: dict[type, tuple[type, ...]] = {
+    documents.ImageRecord: (ImageInfo,),
+    documents.OwnImageRecord: (ImageInfo,),
+    documents.InspectedImage: (ImageInfo,),
+    documents.PlaceholderDocument: (Placeholder,),
+    documents.SwatchDocument: (Swatch,),
+}
+"""Where the engine says what the members of a document mean."""
 _WORDS = {
     "minLength": "min_length",
     "maxLength": "max_length",
@@ -31,7 +42,9 @@ _WORDS = {
 
 
 def complete(document: OpenAPI) -> None:
-    """Describe bodies, and the paths that share a handler with others: renditions, and `/transform`."""
+    """Describe documents, bodies, and the paths that share a handler with others: renditions, and `/transform`."""
+    for name, schema in document.components.schemas.items():
+        _describe(schema, getattr(documents, name, None))
     paths = document.paths
     assert paths is not None
     for path in _UPLOADS:
@@ -50,6 +63,24 @@ def complete(document: OpenAPI) -> None:
     problems = {status: answer for status, answer in (original.get.responses or {}).items() if status in ("400", "503")}  # type: ignore[union-attr]
     for path in ("/transform.{extension}", "/transform"):
         paths[path] = _transform_path("extension" in path, problems)
+
+
+def _describe(schema: Schema, source: type | None) -> None:
+    """Say what a document and its members mean, as the docstrings of its class and of the engine's do."""
+    if source is None:
+        return
+    docstrings = [inspect.getdoc(one) or "" for one in (*_ENGINE.get(source, ()), *source.__mro__[:-1])]
+    schema.description = (inspect.getdoc(source) or "").partition("\n\n")[0]
+    meanings = {name: text for docstring in docstrings for name, text in _attributes(docstring).items()}
+    for name, member in (schema.properties or {}).items():
+        if isinstance(member, Schema):
+            member.description = meanings.get(name, "").replace("None", "null") or None
+
+
+def _attributes(docstring: str) -> dict[str, str]:
+    """Read the section *Attributes* of a docstring."""
+    _, _, section = docstring.partition("Attributes:\n")
+    return {name: " ".join(text.split()) for name, text in re.findall(r"^    (\w+): (.*(?:\n {5,}.*)*)", section, re.M)}
 
 
 def _rendition_paths(original: PathItem) -> PathItem:

@@ -13,7 +13,17 @@ from progimage.storage import Event, Owner, Quota, Record
 
 
 class ProblemDocument(msgspec.Struct, omit_defaults=True):
-    """What went wrong (RFC 9457)."""
+    """What went wrong (RFC 9457).
+
+    Attributes:
+        type: What kind of problem it is: `urn:progimage:problem:` and a name that does not change.
+        title: The status in words.
+        status: The HTTP status.
+        detail: What is wrong, in a sentence.
+        parameter: The parameter, field or header that is at fault.
+        given: What was given for it.
+        allowed: What would have been allowed.
+    """
 
     type: str
     title: str
@@ -25,7 +35,15 @@ class ProblemDocument(msgspec.Struct, omit_defaults=True):
 
 
 class ImageRecord(msgspec.Struct):
-    """What is known of a stored image."""
+    """What is known of a stored image.
+
+    Attributes:
+        reference: What it is asked for by.
+        filename: What it was called when it was uploaded, if that was said.
+        uploaded_at: When (RFC 3339).
+        bytes: Of the original.
+        sha256: Of the original, in hexadecimal digits.
+    """
 
     reference: str
     filename: str | None
@@ -55,7 +73,17 @@ class ImageRecord(msgspec.Struct):
 
 
 class OwnImageRecord(ImageRecord, kw_only=True):
-    """What is known of a stored image, for whoever may act for its owner."""
+    """What is known of a stored image, for whoever may act for its owner.
+
+    Attributes:
+        owner: Whose it is.
+        visibility: Who may read it.
+        expires_at: Until when it is there (RFC 3339), or null.
+        deleted_at: When it was deleted, or null.
+        held: A legal hold keeps it from being deleted and from expiring.
+        labels: To find it by.
+        metadata: Names and texts.
+    """
 
     owner: str
     visibility: Visibility
@@ -98,15 +126,26 @@ def _described(record: Record) -> dict[str, Any]:
 
 
 class ImagePage(msgspec.Struct):
-    """A page of a list of images, the newest first."""
+    """A page of a list of images, the newest first.
+
+    Attributes:
+        images: Their records.
+        next: The `cursor` of the next page; null on the last.
+    """
 
     images: list[OwnImageRecord]
     next: str | None
-    """The `cursor` of the next page."""
 
 
 class ImageChange(msgspec.Struct, forbid_unknown_fields=True):
-    """What is to be changed of an image (RFC 7396): what is left out stays as it is, null removes."""
+    """What is to be changed of an image (RFC 7396): what is left out stays as it is, null removes.
+
+    Attributes:
+        expires: A date, such as 2027-01-31, or a duration, such as 30d or P30D.
+        labels: All that it is to have.
+        metadata: Names and texts; null for a text removes its name.
+        held: A legal hold; for administrators.
+    """
 
     visibility: Visibility | msgspec.UnsetType | None = msgspec.UNSET
     expires: str | msgspec.UnsetType | None = msgspec.UNSET
@@ -116,7 +155,15 @@ class ImageChange(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class KeyDocument(msgspec.Struct):
-    """What is known of an API key."""
+    """What is known of an API key.
+
+    Attributes:
+        id: Its public part.
+        scopes: What it allows.
+        expires_at: Until when it is valid, or null.
+        revoked_at: When it was revoked, or null.
+        active: It is valid now.
+    """
 
     id: str
     owner: str
@@ -134,10 +181,13 @@ class KeyDocument(msgspec.Struct):
 
 
 class NewKeyDocument(KeyDocument, kw_only=True):
-    """A key that was made just now."""
+    """A key that was made just now.
+
+    Attributes:
+        key: The whole key; it is not shown again.
+    """
 
     key: str
-    """The whole key; it is not shown again."""
 
     @classmethod
     def of_new(cls, key: ApiKey, text: str) -> "NewKeyDocument":
@@ -159,7 +209,14 @@ def _key(key: ApiKey) -> dict[str, Any]:
 
 
 class KeyWanted(msgspec.Struct, forbid_unknown_fields=True):
-    """Which key is to be made."""
+    """Which key is to be made.
+
+    Attributes:
+        owner: For whose images.
+        scopes: What it allows.
+        name: To tell it from others.
+        expires: A date or a duration; null: never.
+    """
 
     owner: str
     scopes: list[Scope]
@@ -168,13 +225,23 @@ class KeyWanted(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class KeyRotation(msgspec.Struct, forbid_unknown_fields=True):
-    """How a key is to be replaced."""
+    """How a key is to be replaced.
+
+    Attributes:
+        grace_seconds: For how long the old one stays valid.
+    """
 
     grace_seconds: int = 86400
 
 
 class OwnerDocument(msgspec.Struct):
-    """What an owner has, and what it may have; null is no bound."""
+    """What an owner has, and what it may have; null is no bound.
+
+    Attributes:
+        images: How many it has.
+        bytes: How many they have.
+        retention_seconds: After how long its images expire, unless an upload says otherwise.
+    """
 
     owner: str
     images: int
@@ -190,7 +257,11 @@ class OwnerDocument(msgspec.Struct):
 
 
 class OwnerWanted(msgspec.Struct, forbid_unknown_fields=True):
-    """What an owner may have; null is what the deployment allows everybody."""
+    """What an owner may have; null is what the deployment allows everybody.
+
+    Attributes:
+        retention_seconds: After how long its images expire, unless an upload says otherwise.
+    """
 
     max_images: int | None = None
     max_bytes: int | None = None
@@ -198,7 +269,15 @@ class OwnerWanted(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class TicketWanted(msgspec.Struct, forbid_unknown_fields=True):
-    """What a ticket is to allow, and what is to be said of its images."""
+    """What a ticket is to allow, and what is to be said of its images.
+
+    Attributes:
+        max_bytes: The largest upload.
+        expires_in: For how many seconds the ticket is valid.
+        expires: Until when the image is there: a date or a duration.
+        labels: Of the image.
+        metadata: Of the image.
+    """
 
     max_bytes: int
     expires_in: int = 600
@@ -209,19 +288,28 @@ class TicketWanted(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class TicketDocument(msgspec.Struct):
-    """A ticket."""
+    """A ticket.
+
+    Attributes:
+        url: Where to PUT or POST the image, once.
+        expires_at: Until when (RFC 3339).
+    """
 
     url: str
-    """Where to PUT or POST the image, once."""
     expires_at: str
     max_bytes: int
 
 
 class SignatureWanted(msgspec.Struct, forbid_unknown_fields=True):
-    """Which request is to be signed."""
+    """Which request is to be signed.
+
+    Attributes:
+        url: Its path and query.
+        expires_in: For how many seconds it is valid; null: for ever.
+        method: GET (and with it HEAD) or DELETE.
+    """
 
     url: str
-    """The path and query."""
     expires_in: int | None = 3600
     method: str = "GET"
 
@@ -234,7 +322,16 @@ class SignedDocument(msgspec.Struct):
 
 
 class EventDocument(msgspec.Struct):
-    """Something that happened."""
+    """Something that happened.
+
+    Attributes:
+        at: When (RFC 3339).
+        action: What, such as upload, delete or refused.
+        key_id: With which key, if with one.
+        address: From which network address.
+        reference: To which image, if to one.
+        detail: What else there is to say.
+    """
 
     id: int
     at: str
@@ -255,15 +352,25 @@ class EventDocument(msgspec.Struct):
 
 
 class EventPage(msgspec.Struct):
-    """A page of the audit log, the newest first."""
+    """A page of the audit log, the newest first.
+
+    Attributes:
+        events: What happened.
+        next: The `cursor` of the next page; null on the last.
+    """
 
     events: list[EventDocument]
     next: str | None
-    """The `cursor` of the next page."""
 
 
 class ImportWanted(msgspec.Struct, forbid_unknown_fields=True):
-    """Which images are to be fetched and stored; in the background, if the answer is not waited for."""
+    """Which images are to be fetched and stored; in the background, if the answer is not waited for.
+
+    Attributes:
+        urls: From where.
+        background: Answer at once, with a job.
+        expires: Until when the images are there: a date or a duration.
+    """
 
     urls: list[str]
     background: bool = False
@@ -274,7 +381,13 @@ class ImportWanted(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class BegunDocument(msgspec.Struct):
-    """Work that goes on in the background: the id of its job, where to see how far it is, and what will be stored."""
+    """Work that goes on in the background.
+
+    Attributes:
+        job: The id of its job.
+        url: Where to see how far it is.
+        references: Of what will be stored, in the order of the request.
+    """
 
     job: str
     url: str
@@ -330,7 +443,15 @@ class SwatchDocument(msgspec.Struct):
 
 
 class FormatRow(msgspec.Struct):
-    """What can be done with a format."""
+    """What can be done with a format.
+
+    Attributes:
+        extensions: In URLs; the first is the usual one.
+        animated: It can have frames that are shown one after the other.
+        pages: It can have several pages.
+        alpha: It can have transparency.
+        lossless: It can keep every pixel as it is.
+    """
 
     name: str
     description: str
@@ -351,7 +472,17 @@ class FormatRow(msgspec.Struct):
 
 
 class ParameterRow(msgspec.Struct):
-    """A parameter of a rendition: what it does, and how its value is written."""
+    """A parameter of a rendition: what it does, and how its value is written.
+
+    Attributes:
+        doc: What it does.
+        allowed: In words.
+        unit: Of its value; empty if it has none.
+        default: Empty if there is none.
+        aliases: Its other names.
+        needs: Another parameter without which it means nothing.
+        schema: The JSON schema of its value.
+    """
 
     name: str
     group: str
@@ -359,12 +490,9 @@ class ParameterRow(msgspec.Struct):
     allowed: str
     unit: str
     default: str
-    """Empty if there is none."""
     aliases: list[str]
     needs: str | None
-    """Another parameter without which it means nothing."""
     schema: dict[str, Any]
-    """The JSON schema of its value."""
 
     @classmethod
     def of(cls, one: Parameter) -> "ParameterRow":

@@ -1,0 +1,121 @@
+"""The reference of the HTTP API, made from the OpenAPI document that the service has at `/docs/openapi.json`."""
+
+from typing import Any
+
+from progimage.engine import RenditionSpec
+from progimage.engine.parameters import declared
+
+_METHODS = ("put", "post", "get", "patch", "delete")
+"""Of an operation's methods the first is shown; HEAD is GET without the body, everywhere."""
+_TITLES = {"iiif": "IIIF"}
+_Operation = tuple[str, str, dict[str, Any]]
+"""Path, method, and what the document says of them."""
+_HEAD = """# The HTTP API
+
+A service shows this with forms to try it out at `/docs`, and as OpenAPI at `/docs/openapi.json`. Where it asks for keys, requests
+have `Authorization: Bearer KEY`, or the key as the password of HTTP basic. Each `GET` of an image or a description can be a `HEAD`.
+
+Whatever goes wrong is `application/problem+json`, [a document](#problemdocument) with what is wrong, which parameter, what was given and
+what is allowed. 401: no valid key; 403: not with this key; 404: not there, or not for you; 413: too large; 422: not an image that can be
+decoded; 429: too often; 503: ask again, after `Retry-After` seconds.
+"""
+
+
+def http_page(document: dict[str, Any]) -> str:
+    """Describe every path and every document.
+
+    Args:
+        document: The OpenAPI document.
+    """
+    operations = [
+        (path, method, item[method])
+        for path, item in document["paths"].items()
+        for method in _METHODS
+        if method in item
+    ]
+    parts = [_HEAD]
+    tags: dict[str, dict[str, list[_Operation]]] = {}
+    for one in operations:
+        tags.setdefault(one[2]["tags"][0], {}).setdefault(one[2]["summary"], []).append(one)
+    for tag, summaries in tags.items():
+        parts.append(f"\n## {_TITLES.get(tag, tag.capitalize())}\n")
+        parts += [_operation(summary, same) for summary, same in summaries.items()]
+    parts.append("\n## Documents\n")
+    parts += [_schema(name, schema) for name, schema in document["components"]["schemas"].items()]
+    return "".join(parts)
+
+
+def _operation(summary: str, same: list[_Operation]) -> str:
+    *_, operation = same[0]
+    requests = ", ".join(f"`{method.upper()} {path}`" for path, method, _ in same)
+    parts = [f"\n### {summary.removesuffix('?')}\n\n{requests}\n"]
+    if operation.get("description"):
+        parts.append(f"\n{operation['description']}\n")
+    named = {one["name"]: one for one in operation.get("parameters", []) if one.get("description")}
+    transformations = {one.name for one in declared(RenditionSpec)}
+    transforms = transformations <= named.keys()
+    shown = [one for name, one in named.items() if not (transforms and name in transformations)]
+    if shown:
+        parts.append("\n| parameter | in the | type | |\n|---|---|---|---|\n")
+        parts += [
+            f"| `{one['name']}` | {one['in']} | {_type(one['schema']).removesuffix(' or null')} |"
+            f" {_cell(one['description'])} |\n"
+            for one in shown
+        ]
+    if transforms:
+        parts.append("\nand every parameter of [transformations.md](transformations.md).\n")
+    if "requestBody" in operation:
+        bodies = [
+            f"`{media}` {_type(one['schema'])}".strip() for media, one in operation["requestBody"]["content"].items()
+        ]
+        parts.append(f"\nBody: {', or '.join(bodies)}.\n")
+    parts.append(f"\nAnswers: {', '.join(_answer(*one) for one in sorted(operation['responses'].items()))}.\n")
+    return "".join(parts)
+
+
+def _answer(status: str, answer: dict[str, Any]) -> str:
+    if status >= "400":
+        return status
+    contents = [f"`{media}` {_type(one['schema'])}".strip() for media, one in answer.get("content", {}).items()]
+    return f"**{status}** {' or '.join(contents)}".strip()
+
+
+def _schema(name: str, schema: dict[str, Any]) -> str:
+    parts = [f"\n### {name}\n"]
+    if schema.get("description"):
+        parts.append(f"\n{schema['description']}\n")
+    if "properties" in schema:
+        parts.append("\n| member | type | |\n|---|---|---|\n")
+        parts += [
+            f"| `{member}` | {_type(one)} | {_cell(one.get('description', ''))} |\n"
+            for member, one in schema["properties"].items()
+        ]
+    else:
+        parts.append(f"\n{_type(schema)}\n")
+    return "".join(parts)
+
+
+def _type(schema: dict[str, Any]) -> str:
+    """Say in words what a JSON schema allows."""
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return f"[{name}](#{name.lower()})"
+    if "oneOf" in schema:
+        return " or ".join(dict.fromkeys(_type(one) for one in schema["oneOf"]))
+    if "enum" in schema:
+        many = len(schema["enum"]) > 20  # the extensions
+        return "one of [formats.md](formats.md)" if many else ", ".join(f"`{one}`" for one in schema["enum"])
+    if schema.get("format") == "binary":
+        return ""
+    kind = schema.get("type", "anything")
+    if kind == "array":
+        return f"list of {_type(schema.get('items', {})) or 'files'}"
+    if kind == "object" and schema.get("properties"):
+        return "with " + ", ".join(f"`{name}`" for name in schema["properties"])
+    low, high = schema.get("minimum"), schema.get("maximum")
+    bounds = f", {low} to {high}" if None not in (low, high) else f", {low} or more" if low is not None else ""
+    return f"{kind}{bounds}"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "&#124;").replace("\n", " ")
