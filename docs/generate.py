@@ -8,9 +8,9 @@ import tempfile
 from itertools import groupby
 from pathlib import Path
 
+from docs.http_page import http_page
 from PIL import Image, ImageDraw
 
-from docs.http_page import http_page
 from progimage.app import openapi_document
 from progimage.engine import FORMATS, Format, Limits, RenditionSpec, render
 from progimage.engine.parameters import declared

@@ -12,12 +12,13 @@ _Operation = tuple[str, str, dict[str, Any]]
 """Path, method, and what the document says of them."""
 _HEAD = """# The HTTP API
 
-A service shows this with forms to try it out at `/docs`, and as OpenAPI at `/docs/openapi.json`. Where it asks for keys, requests
-have `Authorization: Bearer KEY`, or the key as the password of HTTP basic. Each `GET` of an image or a description can be a `HEAD`.
+A service shows this with forms to try it out at `/docs`, and as OpenAPI at `/docs/openapi.json`. Where it asks for
+keys, requests have `Authorization: Bearer KEY`, or the key as the password of HTTP basic. Each `GET` of an image or a
+description can be a `HEAD`.
 
-Whatever goes wrong is `application/problem+json`, [a document](#problemdocument) with what is wrong, which parameter, what was given and
-what is allowed. 401: no valid key; 403: not with this key; 404: not there, or not for you; 413: too large; 422: not an image that can be
-decoded; 429: too often; 503: ask again, after `Retry-After` seconds.
+Whatever goes wrong is `application/problem+json`, [a document](#problemdocument) with what is wrong, which parameter,
+what was given and what is allowed. 401: no valid key; 403: not with this key; 404: not there, or not for you; 413: too
+large; 422: an image that can't be decoded; 429: too often; 503: ask again, after `Retry-After` seconds.
 """
 
 
@@ -76,8 +77,11 @@ def _operation(summary: str, same: list[_Operation]) -> str:
 def _answer(status: str, answer: dict[str, Any]) -> str:
     if status >= "400":
         return status
-    contents = [f"`{media}` {_type(one['schema'])}".strip() for media, one in answer.get("content", {}).items()]
-    return f"**{status}** {' or '.join(contents)}".strip()
+    return f"**{status}** {' or '.join(_contents(answer))}".strip()
+
+
+def _contents(body: dict[str, Any]) -> list[str]:
+    return [f"`{media}` {_type(one['schema'])}".strip() for media, one in body.get("content", {}).items()]
 
 
 def _schema(name: str, schema: dict[str, Any]) -> str:

@@ -1,8 +1,13 @@
 """A browser, and pages of it that fail a test if anything is said on the console."""
 
+import http.server
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,6 +51,26 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
     for context in contexts:
         context.close()
     assert not said
+
+
+@dataclass(frozen=True)
+class Site:
+    """Pages of somebody else: what is in the folder is at the address."""
+
+    folder: Path
+    url: str
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    served = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=tmp_path))
+    threading.Thread(target=served.serve_forever, daemon=True).start()
+    yield Site(tmp_path, f"http://127.0.0.1:{served.server_port}/")
+    served.shutdown()
 
 
 def _note(text: str, said: list[str]) -> None:

@@ -1,9 +1,6 @@
 """OpenSeadragon, a viewer that others have written, on a page of another origin."""
 
-import http.server
-import threading
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,26 +8,12 @@ from PIL import Image
 from playwright.sync_api import Page
 
 from tests import pictures
+from tests.browser.conftest import Site
 from tests.integration.server import Server
 
 OPENSEADRAGON = Path(__file__).parent.parent / "servers" / "node_modules" / "openseadragon" / "build" / "openseadragon"
 PAGE = """<!doctype html><title>A viewer</title><link rel="icon" href="data:,">
 <script src="openseadragon.min.js"></script><div id="viewer" style="width: 800px; height: 600px"></div>"""
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[str]:
-    (tmp_path / "index.html").write_text(PAGE)
-    (tmp_path / "openseadragon.min.js").symlink_to(OPENSEADRAGON / "openseadragon.min.js")
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    served = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=tmp_path))
-    threading.Thread(target=served.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{served.server_port}/"
-    served.shutdown()
 
 
 def checkered(width: int, height: int) -> Image.Image:
@@ -44,11 +27,13 @@ def checkered(width: int, height: int) -> Image.Image:
 
 @pytest.mark.parametrize("version", ["2", "3"])
 def test_openseadragon_zooms_into_a_photograph(
-    open_page: Callable[..., Page], server: Server, site: str, version: str
+    open_page: Callable[..., Page], server: Server, site: Site, version: str
 ) -> None:
     width, height = 5500, 4500
     reference = server.put(pictures.saved(checkered(width, height), "JPEG", quality=95))
-    page = open_page(site)
+    (site.folder / "index.html").write_text(PAGE)
+    (site.folder / "openseadragon.min.js").symlink_to(OPENSEADRAGON / "openseadragon.min.js")
+    page = open_page(site.url)
     page.evaluate(
         """(source) => new Promise((resolve) => {
             window.viewer = OpenSeadragon({ id: "viewer", tileSources: source, crossOriginPolicy: "Anonymous",

@@ -24,12 +24,15 @@ class Server:
         settings: PROGIMAGE_* environment variables, without the prefix.
         python_path: A folder whose sitecustomize.py changes the server, for codecs that misbehave.
         ready: Wait until it is ready, not only there.
+        port: Where it listens; 0: anywhere.
     """
 
-    def __init__(self, data_dir: Path, python_path: Path | None = None, ready: bool = True, **settings: object) -> None:
+    def __init__(
+        self, data_dir: Path, python_path: Path | None = None, ready: bool = True, port: int = 0, **settings: object
+    ) -> None:
         self.data_dir = data_dir
         self.log_path = data_dir.with_name(f"{data_dir.name}.log")
-        self.port = free_port()
+        self.port = port or free_port()
         self.environment = dict(os.environ) | {
             f"PROGIMAGE_{name.upper()}": str(value) for name, value in settings.items()
         }

@@ -3,7 +3,6 @@
 import asyncio
 import io
 import random
-import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -182,6 +181,7 @@ def test_keys_signatures_and_tickets(make: Make, data_dir: Path) -> None:
         with pytest.raises(ValueError, match="signing key"):
             make(server.url, key).url(reference, expires_in=60)
         ticket = alice.ticket(10**6, labels=["visitor"])
+        assert httpx.post(alice.ticket(10**6).url, content=PNG).status_code == 200
         visitor = make(server.url).put(PNG, ticket=httpx.URL(ticket.url).params["ticket"])
         assert alice.info(visitor.reference).labels == ["visitor"]
 
@@ -205,21 +205,6 @@ def test_an_upload_whose_answer_is_lost_is_stored_once(make: Make, data_dir: Pat
 def test_a_service_that_is_not_there_yet(make: Make, data_dir: Path) -> None:
     with pytest.raises(ConnectionFailed, match="can't be reached"):
         make(f"http://127.0.0.1:{free_port()}", attempts=2).formats()
-
-
-def test_the_examples_of_the_documentation(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = Path(__file__).parents[2] / "docs" / "client.md"
-    examples = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
-    assert len(examples) >= 8
-    (tmp_path / "photo.jpg").write_bytes(pictures.saved(pictures.colour((900, 600)), "JPEG"))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PROGIMAGE_URL", server.url)
-    names: dict[str, Any] = {"__name__": "example"}
-    for example in examples:
-        exec(example, names)
-    assert names["size"] == len(names["original"]) and Pillow.open("poster.png").size == (800, 533)
-    assert httpx.get(names["url"]).status_code == httpx.get(names["tile"]).status_code == 200
-    assert Pillow.open("small.webp").size[0] == 300
 
 
 def test_idempotency_keys(server: Server) -> None:

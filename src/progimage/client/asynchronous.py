@@ -144,7 +144,7 @@ class AsyncClient(Connecting):
 
     async def ticket(self, max_bytes: int, *, expires_in: int = 600, **options: Any) -> Ticket:
         """See `Client.ticket`."""
-        return await self._do(calls.ticket(max_bytes, expires_in, options))
+        return await self._do(calls.ticket(self.root, max_bytes, expires_in, options))
 
     async def sign(self, url: str, *, expires_in: int | None = 3600, method: str = "GET") -> str:
         """See `Client.sign`."""

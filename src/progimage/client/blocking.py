@@ -186,7 +186,7 @@ class Client(Connecting):
             expires_in: For how many seconds it is valid.
             options: What is settled of the image; see `put`.
         """
-        return self._do(calls.ticket(max_bytes, expires_in, options))
+        return self._do(calls.ticket(self.root, max_bytes, expires_in, options))
 
     def sign(self, url: str, *, expires_in: int | None = 3600, method: str = "GET") -> str:
         """Have the service sign a request, and return its URL: whoever has it can make just that request.

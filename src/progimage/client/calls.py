@@ -295,10 +295,15 @@ def job(id: str) -> Call[Job]:
     return Call("GET", f"/jobs/{quote(id, safe='')}", read_as(Job))
 
 
-def ticket(max_bytes: int, expires_in: int, options: Mapping[str, Any]) -> Call[Ticket]:
-    """Make an upload ticket."""
+def ticket(root: str, max_bytes: int, expires_in: int, options: Mapping[str, Any]) -> Call[Ticket]:
+    """Make an upload ticket, for a URL that begins with `root`."""
+
+    def read(response: httpx.Response) -> Ticket:
+        made = read_as(Ticket)(response)
+        return msgspec.structs.replace(made, url=f"{root}{made.url}")
+
     body = {"max_bytes": max_bytes, "expires_in": expires_in, **_said(options)}
-    return Call("POST", "/tickets", read_as(Ticket), json=body)
+    return Call("POST", "/tickets", read, json=body)
 
 
 def sign(url: str, expires_in: int | None, method: str) -> Call[Signed]:

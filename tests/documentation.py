@@ -1,0 +1,190 @@
+"""Reads the pages of the documentation as somebody does who tries everything that stands there.
+
+A block of code is run by what it is called: `console` in one shell a page, whose output has to be what is shown (`…`
+stands for anything), `sh` likewise without output, `python` in one namespace a page; one with a `title` is written to a
+file of that name. What can't be run says why, in a comment before it.
+"""
+
+import contextlib
+import os
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from markdown_it import MarkdownIt
+
+from tests.integration.server import PROGIMAGE, Server
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")])
+HOST = "http://127.0.0.1:5000"
+"""Where the service of the documentation is; the tests' one is elsewhere."""
+_NOT_RUN = re.compile(r"<!-- not run: (.+?) -->", re.DOTALL)
+_SERVE = re.compile(r"^((?:\w+=(?:'[^']*'|\S)+ )*)progimage serve((?: --\w+ \S+)*)$")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of code.
+
+    Attributes:
+        page: Where it stands.
+        line: Of the page, counted from 1.
+        language: What it is called.
+        title: The file that it is, if it is one.
+        text: What it says.
+        not_run: Why it can't be run, or None.
+    """
+
+    page: Path
+    line: int
+    language: str
+    title: str | None
+    text: str
+    not_run: str | None
+
+    def __str__(self) -> str:
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+
+def blocks_of(page: Path) -> list[Block]:
+    """Return the blocks of code of a page."""
+    found, reason = [], None
+    for token in MarkdownIt().parse(page.read_text()):
+        if token.type == "fence":
+            language, _, rest = token.info.strip().partition(" ")
+            title = re.fullmatch(r'title="(.+)"', rest)
+            found.append(Block(page, token.map[0] + 1, language, title and title[1], token.content, reason))
+            reason = None
+        elif token.type == "html_block" and (match := _NOT_RUN.search(token.content)):
+            reason = match[1]
+        elif token.type != "html_block":
+            reason = None
+    return found
+
+
+class Reader:
+    """Somebody with a machine, a folder of pictures, and a service of their own.
+
+    Args:
+        folder: An empty one.
+        settings: Of the service.
+        elsewhere: Replaces addresses of the documentation by those of servers of the tests.
+    """
+
+    def __init__(self, folder: Path, elsewhere: dict[str, str], **settings: object) -> None:
+        self.folder = folder / "reader"
+        self.folder.mkdir()
+        self._settings = settings
+        self.server = Server(folder / "data", **settings)
+        self._elsewhere = {HOST: self.server.url, **elsewhere}
+        self.environment = {
+            **self.server.environment,
+            "HOME": str(self.folder),
+            "PATH": f"{PROGIMAGE.parent}:{os.environ['PATH']}",
+            "LC_ALL": "C.UTF-8",
+            "PROGIMAGE_URL": self.server.url,
+            "PROGIMAGE_DATA_DIR": str(self.server.data_dir),
+            "host": self.server.url,
+        }
+        self._shell = subprocess.Popen(
+            ["bash", "--norc"], cwd=self.folder, env=self.environment, text=True, bufsize=1,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        self._names: dict[str, Any] = {"__name__": "example"}
+
+    def close(self) -> None:
+        self._shell.stdin.close()
+        self._shell.wait(timeout=30)
+        self.server.stop()
+
+    def run(self, block: Block) -> None:
+        """Do what a block says.
+
+        Raises:
+            AssertionError: Something else came out than it says.
+        """
+        text = self.local(block.text)
+        if block.title:
+            path = self.folder / block.title
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        elif block.language == "console":
+            for command, expected in commands(text):
+                self._command(str(block), command, expected)
+        elif block.language == "sh":
+            self._command(str(block), text.rstrip(), "")
+        elif block.language == "python":
+            exec(compile("\n" * block.line + text, str(block.page), "exec"), self._names)
+        else:
+            raise AssertionError(f"{block}: nobody knows how to run {block.language!r}")
+
+    def local(self, text: str) -> str:
+        """Replace the addresses of the documentation by those of the tests."""
+        for there, here in self._elsewhere.items():
+            text = text.replace(there, here)
+        return text
+
+    def _command(self, where: str, command: str, expected: str) -> None:
+        if match := _SERVE.match(command):
+            self._serve(match[1], match[2])
+            return
+        self._shell.stdin.write(f'{command}\necho; echo "<<$?>>"\n')
+        said, code = [], None
+        for line in self._shell.stdout:
+            if match := re.fullmatch(r"<<(\d+)>>\n", line):
+                code = int(match[1])
+                break
+            said.append(line)
+        output = "".join(said).strip()
+        assert code == 0, f"{where}: {command}\nended with {code}:\n{output}"
+        pattern = ".*".join(re.escape(part) for part in expected.strip().split("…"))
+        assert not expected or re.fullmatch(pattern, output, re.DOTALL), (
+            f"{where}: {command}\nwas to say:\n{expected}\nand said:\n{output}"
+        )
+
+    def _serve(self, variables: str, options: str) -> None:
+        """Start the service anew, as the command says, where it was."""
+        given = dict(word.split("=", 1) for word in shlex.split(variables))
+        words = shlex.split(options)
+        given |= {f"PROGIMAGE_{name[2:].upper()}": value for name, value in zip(words[::2], words[1::2], strict=True)}
+        settings = {name.removeprefix("PROGIMAGE_").lower(): value for name, value in given.items()}
+        self.server.stop()
+        self.server = Server(self.server.data_dir, port=self.server.port, **self._settings, **settings)
+
+
+def commands(text: str) -> Iterator[tuple[str, str]]:
+    """Part the text of a console into commands and what they say."""
+    for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+        lines = part.splitlines()
+        length = 1
+        while lines[length - 1].endswith("\\"):
+            length += 1
+        yield "\n".join(lines[:length]), "\n".join(lines[length:])
+
+
+@contextlib.contextmanager
+def reading(folder: Path, elsewhere: dict[str, str], **settings: object) -> Iterator[Reader]:
+    """A reader, for as long as it takes."""
+    reader = Reader(folder, elsewhere, **settings)
+    try:
+        yield reader
+    finally:
+        reader.close()
+
+
+def titled(page: Path, elsewhere: dict[str, str]) -> dict[str, str]:
+    """Return the files that a page shows, by their names, with addresses replaced.
+
+    Args:
+        page: The page.
+        elsewhere: Addresses of the documentation, and those of the tests.
+    """
+    files = {block.title: block.text for block in blocks_of(page) if block.title}
+    for there, here in elsewhere.items():
+        files = {title: text.replace(there, here) for title, text in files.items()}
+    return files

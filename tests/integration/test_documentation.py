@@ -1,0 +1,84 @@
+"""The documentation: what stands there is true, what it shows can be run, and its links lead somewhere."""
+
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from progimage.settings import Settings
+from tests import pictures
+from tests.documentation import PAGES, ROOT, blocks_of, reading
+
+_SHOWN = ("text", "html", "")
+"""Blocks that are not there to be run: drawings and patterns; `test_recipes.py` has the HTML in a browser."""
+_PICTURES = {
+    "photo.jpg": "JPEG",
+    "image.jpg": "JPEG",
+    "photo.heic": "HEIF",
+    "Pictures/a.jpg": "JPEG",
+    "Pictures/b.png": "PNG",
+}
+"""What a reader has at hand."""
+_RUN = [page for page in PAGES if page.name != "recipes.md" and any(not block.not_run for block in blocks_of(page))]
+
+
+@pytest.fixture(scope="module")
+def example_org(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server of pictures, which is https://example.org in the documentation."""
+    folder = tmp_path_factory.mktemp("example.org")
+    for number, name in enumerate(("a.jpg", "b.jpg")):
+        (folder / name).write_bytes(pictures.saved(pictures.colour((200 + number, 100)), "JPEG"))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@pytest.mark.parametrize("page", _RUN, ids=lambda page: page.name)
+def test_what_a_page_shows_can_be_run(
+    page: Path, example_org: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {
+        "upload_by_url": True,
+        "fetch_private_networks": '["127.0.0.0/8"]',
+        "fetch_ports": f"[{example_org.rpartition(':')[2]}]",
+        "signing_keys": '["sixteen characters or more"]',
+    }
+    with reading(tmp_path, {"https://example.org": example_org}, **settings) as reader:
+        (reader.folder / "Pictures").mkdir()
+        for name, format in _PICTURES.items():
+            (reader.folder / name).write_bytes(pictures.saved(pictures.colour((1200, 800)), format))
+        monkeypatch.chdir(reader.folder)
+        for name, value in reader.environment.items():
+            monkeypatch.setenv(name, value)
+        for block in blocks_of(page):
+            if not block.not_run and block.language not in _SHOWN and not block.language.startswith("{"):
+                reader.run(block)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_and_settings_of_a_page(page: Path) -> None:
+    text = page.read_text()
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
+        assert target.startswith("http") or (page.parent / target).exists(), target
+    known = {f"PROGIMAGE_{name.upper()}" for name in Settings.model_fields} | {"PROGIMAGE_URL", "PROGIMAGE_KEY"}
+    assert set(re.findall(r"\bPROGIMAGE_[A-Z_]*[A-Z]\b(?!_)", text)) <= known
+
+
+def test_the_site(tmp_path: Path) -> None:
+    """Every link and anchor between its pages is held against what is there; a warning is a failure."""
+    sphinx = Path(sys.executable).with_name("sphinx-build")
+    command = [sphinx, "--quiet", "--fail-on-warning", "--keep-going", ROOT / "docs", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    for page in ("index", "tutorial", "recipes", "http", "settings", "commands", "python", "durability", "changelog"):
+        assert (tmp_path / f"{page}.html").stat().st_size > 5000
+    for page in tmp_path.glob("*.html"):
+        outside = re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="(https?://[^"]+)"', page.read_text())
+        assert not outside, f"{page.name} needs other hosts: {outside}"
