@@ -24,6 +24,7 @@ $(VENV)/.installed: requirements/runtime.txt pyproject.toml
 	PKG_CONFIG_PATH= PKG_CONFIG_LIBDIR=/nowhere $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		--require-hashes --no-binary pyvips -r requirements/runtime.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m compileall -q src
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements/dev.txt
@@ -60,8 +61,10 @@ check: install-dev
 	$(BIN)/python -m docs.gallery --check
 	$(BIN)/python bench/capacity.py --check
 
+# Those that look at the clock come last, one after the other.
 test: check $(VENV)/.installed-servers
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not alone" --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -m alone
 
 # The same tests, a quarter slower, and which lines none of them reaches.
 coverage: $(VENV)/.installed-servers

@@ -197,7 +197,7 @@ class Cluster:
             node = chance.choice(self.nodes)
             if node is None:
                 continue
-            client = clients.setdefault(node.url, httpx.Client(base_url=node.url, timeout=40))
+            client = clients.setdefault(node.url, node.new_client(timeout=40))
             kind = chance.choices(("upload", "original", "rendition", "delete"), (4, 4, 4, 1))[0]
             reference = None
             if kind != "upload":

@@ -6,8 +6,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -46,7 +47,7 @@ class Server:
                 start_new_session=True,
             )
         self.url = f"http://127.0.0.1:{self.port}"
-        self.client = httpx.Client(base_url=self.url, timeout=120)
+        self.client = self.new_client(timeout=120)
         self._wait_until_ready("/readyz" if ready else "/healthz")
 
     def _wait_until_ready(self, path: str) -> None:
@@ -82,7 +83,11 @@ class Server:
         """A client with a new key of an owner, for all but administration unless scopes are given."""
         options = [option for scope in scopes for option in ("--scope", scope)]
         key = self.command("keys", "create", "--owner", owner, *options)
-        return httpx.Client(base_url=self.url, timeout=60, headers={"authorization": f"Bearer {key}"})
+        return self.new_client(headers={"authorization": f"Bearer {key}"})
+
+    def new_client(self, timeout: float = 60, **options: Any) -> httpx.Client:
+        """A client of its own; it loads no certificates, which takes longer than many a test."""
+        return httpx.Client(base_url=self.url, timeout=timeout, verify=False, **options)
 
     def stop(self) -> int:
         """SIGTERM, and wait."""
@@ -110,3 +115,11 @@ def serving(
             server.stop()
         assert '"status":500' not in server.log()
         assert "Traceback" not in server.log(), server.log()
+
+
+def eventually(check: Callable[[], object], seconds: float = 60) -> None:
+    """Wait until something is true."""
+    end = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < end, "it did not come true"
+        time.sleep(0.1)

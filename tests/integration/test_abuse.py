@@ -71,6 +71,7 @@ def try_all(server: Server, data: bytes) -> httpx.Response:
     return answer
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("name", abuse.BOMBS)
 def test_bombs(attacked: Server, name: str) -> None:
     started, before = time.monotonic(), deaths(attacked, "time", "crash", "kill")
@@ -122,6 +123,7 @@ def listening() -> Iterator[list]:
         waiting.join()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("name", abuse.SVGS)
 def test_drawings(hurried: Server, listening: list, name: str) -> None:
     started = time.monotonic()
@@ -182,6 +184,7 @@ def test_cut_and_bent(attacked: Server, name: str) -> None:
     assert deaths(attacked, "crash", "kill") == before
 
 
+@pytest.mark.alone
 def test_two_attackers_do_not_keep_an_owner_waiting(attacked: Server) -> None:
     """Bombs from two sides, and somebody who only wants thumbnails."""
     reference = attacked.put(pictures.detailed(1200, 900).jpegsave_buffer())

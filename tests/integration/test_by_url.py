@@ -175,6 +175,7 @@ def test_a_name_that_changes_its_address_leads_nowhere(fetching: Server, port: i
     assert Web.hits["127.0.0.2"] == before
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("path", "expected"),
     [

@@ -13,9 +13,9 @@ from progimage.jobs.runner import BEAT_SECONDS, SILENT_SECONDS
 from progimage.library import KNOWN_SECONDS
 from tests import pictures
 from tests.cluster import STALE_SECONDS, Cluster
-from tests.integration.server import Server
+from tests.integration.server import Server, eventually
 from tests.integration.test_cloud import noise
-from tests.integration.test_jobs import Site, eventually
+from tests.integration.test_jobs import Site
 from tests.servers import Postgres, S3Server
 
 PNG = pictures.BY_MODE["RGB"]()
@@ -79,6 +79,7 @@ def test_a_node_that_lost_its_disk_loses_nothing(nodes: list[Server]) -> None:
     assert nodes[0].get(reference).content == noise(2, 300)
 
 
+@pytest.mark.alone
 def test_deletion_reaches_every_node_within_five_seconds(nodes: list[Server]) -> None:
     one, other = nodes
     alice = one.as_owner("alice")
@@ -104,6 +105,7 @@ def _cached_files(node: Server, data: bytes) -> list[Path]:
     return [path for folder in ("originals", "renditions") for path in (node.data_dir / folder).glob(f"*/{name}/*")]
 
 
+@pytest.mark.alone
 def test_a_revoked_key_is_refused_everywhere_within_five_seconds(nodes: list[Server]) -> None:
     one, other = nodes
     key = one.command("keys", "create", "--owner", "carol")
@@ -122,7 +124,8 @@ def test_many_nodes_asked_for_the_same_rendition_make_it_once_each_at_most(nodes
     before = sum(counted(node, "progimage_rendition_cache_misses_total") for node in nodes)
 
     def ask(number: int) -> bytes:
-        return httpx.get(f"{nodes[number % 2].url}/storage/{reference}.avif?width=321", timeout=60).content
+        with nodes[number % 2].new_client() as client:
+            return client.get(f"/storage/{reference}.avif?width=321").content
 
     with ThreadPoolExecutor(16) as threads:
         bodies = set(threads.map(ask, range(32)))
@@ -130,6 +133,7 @@ def test_many_nodes_asked_for_the_same_rendition_make_it_once_each_at_most(nodes
     assert sum(counted(node, "progimage_rendition_cache_misses_total") for node in nodes) - before <= len(nodes)
 
 
+@pytest.mark.alone
 def test_the_jobs_of_a_node_that_never_comes_back_are_done_by_others(
     settings: dict[str, object], nodes: list[Server], site: Site, tmp_path: Path
 ) -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 from tests import pictures
 from tests.integration.server import Server, serving
 
+pytestmark = pytest.mark.alone
 HOSTILE = Path(__file__).with_name("hostile")
 PNG = pictures.BY_MODE["RGB"]()
 SEGFAULT, HANG, ALLOCATE, SLEEP = 1, 2, 3, 4

@@ -12,17 +12,10 @@ import httpx
 import pytest
 
 from tests import pictures
-from tests.integration.server import PROGIMAGE, Server, serving
+from tests.integration.server import PROGIMAGE, Server, eventually, serving
 
 PNG = pictures.BY_MODE["RGB"]()
 PRESETS = json.dumps({"small": "width=40", "round": "width=30&height=30&radius=max"})
-
-
-def eventually(check: Callable[[], object], seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < end, "it did not come true"
-        time.sleep(0.2)
 
 
 class Site:

@@ -4,7 +4,6 @@ import json
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
@@ -13,7 +12,7 @@ import httpx
 import pytest
 
 from tests import pictures
-from tests.integration.server import PROGIMAGE, Server, serving
+from tests.integration.server import PROGIMAGE, Server, eventually, serving
 
 PNG = pictures.BY_MODE["RGB"]()
 GIF = pictures.animation()
@@ -21,13 +20,6 @@ GIF = pictures.animation()
 
 def kind(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["type"].rpartition(":")[2]
-
-
-def eventually(check: Callable[[], bool], seconds: float = 15) -> None:
-    end = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < end
-        time.sleep(0.1)
 
 
 def listed(client: httpx.Client, **query: object) -> list[str]:
@@ -121,6 +113,7 @@ def test_what_can_not_be_said(server: Server, name: str, value: str) -> None:
     )
 
 
+@pytest.mark.alone
 def test_images_expire(data_dir: Path) -> None:
     with serving(data_dir, sweep_seconds=1, undelete_seconds=3, orphan_grace_seconds=1) as server:
         reference = server.client.put("/storage/", content=PNG, params={"expires": "4"}).text
@@ -195,13 +188,13 @@ def test_deleted_images_can_be_brought_back(server: Server) -> None:
 def test_a_legal_hold_keeps_an_image(data_dir: Path) -> None:
     with serving(data_dir, sweep_seconds=1, undelete_seconds=0, access="keys") as server:
         alice, admin = server.as_owner("alice"), server.as_owner("root", "admin")
-        reference = alice.put("/storage/", content=PNG, params={"expires": "2"}).text
+        reference = alice.put("/storage/", content=PNG, params={"expires": "5"}).text
         assert kind(alice.patch(f"/storage/{reference}", json={"held": True})) == (403, "scope-missing")
         assert admin.patch(f"/storage/{reference}", json={"held": True}).json()["held"]
         for client in (alice, admin):
             for query in ("", "?permanently"):
                 assert kind(client.delete(f"/storage/{reference}{query}")) == (409, "held")
-        time.sleep(4)  # it has expired, and was swept
+        time.sleep(7)  # it has expired, and was swept
         assert alice.get(f"/storage/{reference}").content == PNG
         assert admin.patch(f"/storage/{reference}", json={"held": False}).status_code == 200
         eventually(lambda: alice.get(f"/storage/{reference}").status_code == 404)

@@ -12,9 +12,8 @@ import pytest
 from PIL import Image
 
 from tests import pictures
-from tests.integration.server import Server, serving
+from tests.integration.server import Server, eventually, serving
 from tests.integration.test_cloud import noise
-from tests.integration.test_lifecycle import eventually
 from tests.servers import Process, free_port, running
 
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
@@ -52,6 +51,7 @@ def nodes_at(*servers: Server) -> dict[str, str]:
     return dict(zip(names, (f"127.0.0.1:{server.port}" for server in (*servers, servers[0])), strict=False))
 
 
+@pytest.mark.alone
 def test_a_cache_in_front(tmp_path: Path) -> None:
     control = "public, max-age=31536000, s-maxage=2, immutable"
     with ExitStack() as stack:

@@ -11,9 +11,8 @@ import psycopg
 import pytest
 
 from tests import pictures
-from tests.integration.server import Server, serving
+from tests.integration.server import Server, eventually, serving
 from tests.integration.test_cloud import noise
-from tests.integration.test_jobs import eventually
 from tests.servers import Postgres, Proxy, S3Server
 
 PNG = pictures.BY_MODE["RGB"]()
@@ -67,7 +66,8 @@ def test_quotas_are_exact_across_nodes(database: Postgres, s3: S3Server, tmp_pat
         nodes = [stack.enter_context(serving(tmp_path / f"node{n}", **settings)) for n in range(2)]
 
         def upload(number: int) -> int:
-            return httpx.put(f"{nodes[number % 2].url}/storage/", content=noise(number, 40), timeout=60).status_code
+            with nodes[number % 2].new_client() as client:
+                return client.put("/storage/", content=noise(number, 40)).status_code
 
         with ThreadPoolExecutor(8) as threads:
             codes = list(threads.map(upload, range(30)))
@@ -148,6 +148,7 @@ def test_a_connection_cut_in_the_middle_of_a_commit(database: Postgres, data_dir
     proxy.close()
 
 
+@pytest.mark.alone
 def test_a_database_that_hangs_is_a_503(database: Postgres, data_dir: Path) -> None:
     proxy = Proxy(database.port)
     with serving(data_dir, database_url=database.new_database(proxy.port), jobs=0) as server:

@@ -11,8 +11,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tests import pictures
-from tests.integration.server import serving
-from tests.integration.test_jobs import eventually
+from tests.integration.server import eventually, serving
 from tests.servers import S3Server
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"

