@@ -94,7 +94,7 @@ async def info(request: AnyRequest, state: State, reference: str) -> OwnImageRec
     description="What to show until the picture is there: its ThumbHash (base64), its BlurHash, a tiny WebP as a"
     " data URI, and its width and height, upright.",
     responses={
-        200: ResponseSpec(PlaceholderDocument, description="The placeholders."),
+        200: ResponseSpec(PlaceholderDocument, description="The placeholders.", generate_examples=False),
         **problems(400, 401, 403, 404, 412, 422, 429, 503),
     },
 )
@@ -112,7 +112,7 @@ async def placeholder(request: AnyRequest, state: State, reference: str) -> ASGI
     summary="Get dominant colours",
     description="The dominant colours, the most frequent first, each with the share of the opaque pixels near it.",
     responses={
-        200: ResponseSpec(list[SwatchDocument], description="The colours."),
+        200: ResponseSpec(list[SwatchDocument], description="The colours.", generate_examples=False),
         **problems(400, 401, 403, 404, 412, 422, 429, 503),
     },
 )
