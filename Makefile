@@ -63,7 +63,7 @@ check: install-dev
 
 # Those that look at the clock come last, one after the other.
 test: check $(VENV)/.installed-servers
-	$(BIN)/python -m pytest -m "not alone" --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -m "not alone" --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest -m alone
 
 # The same tests, a quarter slower, and which lines none of them reaches.

@@ -7,9 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import psycopg
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from progimage.tracing import span
 
@@ -74,9 +72,13 @@ class Database:
 
 def insert_new(connection: sa.Connection, table: sa.Table, **values: Any) -> bool:
     """Insert a row unless there is one with its primary key, and tell whether that was done."""
-    insert = postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+    # What belongs to one database alone is loaded where that one is used.
+    if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert
+    else:
+        from sqlalchemy.dialects.sqlite import insert  # type: ignore[assignment]
     # What is returned tells; of an INSERT, not every driver counts the rows.
-    statement = insert.values(**values).on_conflict_do_nothing().returning(*table.primary_key)
+    statement = insert(table).values(**values).on_conflict_do_nothing().returning(*table.primary_key)
     return connection.execute(statement).first() is not None
 
 
@@ -137,6 +139,8 @@ def translated_errors() -> Iterator[None]:
 
 def _briefly(record: logging.LogRecord) -> bool:
     """Have a connection that was lost told in a line: the pool replaces it, and whoever used it has the exception."""
+    import psycopg
+
     if record.exc_info and isinstance(record.exc_info[1], sa.exc.DBAPIError | psycopg.Error):
         record.msg, record.args = f"{record.msg}: {record.exc_info[1]}".splitlines()[0], ()
         record.levelno, record.levelname = logging.WARNING, "warning"
