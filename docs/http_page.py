@@ -7,6 +7,7 @@ from progimage.engine.parameters import declared
 
 _METHODS = ("put", "post", "get", "patch", "delete")
 """Of an operation's methods the first is shown; HEAD is GET without the body, everywhere."""
+_TAGS = ("storage", "transform", "formats", "iiif", "access", "jobs", "operation")
 _TITLES = {"iiif": "IIIF"}
 _Operation = tuple[str, str, dict[str, Any]]
 """Path, method, and what the document says of them."""
@@ -28,21 +29,17 @@ def http_page(document: dict[str, Any]) -> str:
     Args:
         document: The OpenAPI document.
     """
-    operations = [
-        (path, method, item[method])
-        for path, item in document["paths"].items()
-        for method in _METHODS
-        if method in item
-    ]
+    paths = sorted(document["paths"].items())
+    operations = [(path, method, item[method]) for path, item in paths for method in _METHODS if method in item]
     parts = [_HEAD]
     tags: dict[str, dict[str, list[_Operation]]] = {}
     for one in operations:
         tags.setdefault(one[2]["tags"][0], {}).setdefault(one[2]["summary"], []).append(one)
-    for tag, summaries in tags.items():
+    for tag, summaries in sorted(tags.items(), key=lambda one: _TAGS.index(one[0])):
         parts.append(f"\n## {_TITLES.get(tag, tag.capitalize())}\n")
         parts += [_operation(summary, same) for summary, same in summaries.items()]
     parts.append("\n## Documents\n")
-    parts += [_schema(name, schema) for name, schema in document["components"]["schemas"].items()]
+    parts += [_schema(name, schema) for name, schema in sorted(document["components"]["schemas"].items())]
     return "".join(parts)
 
 
