@@ -2,7 +2,11 @@
 
 import asyncio
 import contextlib
+import multiprocessing
+import os
 import sys
+import threading
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -51,6 +55,8 @@ from progimage.tracing import start_tracing, stop_tracing
 from progimage.workers import Sandbox, WorkerPool
 
 _ASSETS = "/docs/assets"
+_LEAVE_SECONDS = 3
+"""For so long threads that still run may end by themselves."""
 
 
 def create_app(settings: Settings | None = None) -> ASGIApp:
@@ -233,6 +239,21 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
         spool.close()
         forget_process()
         await asyncio.to_thread(stop_tracing)
+        _leave()
+
+
+def _leave() -> None:
+    """See to it that this process of the server ends, now that all is closed.
+
+    It would wait for DBOS's threads, and they wait for a database that is gone for as long as that takes.
+    """
+
+    def leave() -> None:
+        time.sleep(_LEAVE_SECONDS)
+        os._exit(0)
+
+    if multiprocessing.parent_process() is not None:  # else it is the process of somebody who embeds the application
+        threading.Thread(target=leave, daemon=True).start()
 
 
 def _fetcher(settings: Settings) -> Fetcher | None:

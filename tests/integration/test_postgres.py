@@ -1,5 +1,6 @@
 """Records on PostgreSQL: a real server, several nodes, and what may happen to it."""
 
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,8 @@ import pytest
 from tests import pictures
 from tests.integration.server import Server, eventually, serving
 from tests.integration.test_cloud import noise
-from tests.servers import Postgres, Proxy, S3Server
+from tests.integration.test_jobs import Site
+from tests.servers import Postgres, Proxy, S3Server, postgres
 
 PNG = pictures.BY_MODE["RGB"]()
 
@@ -77,8 +79,6 @@ def test_quotas_are_exact_across_nodes(database: Postgres, s3: S3Server, tmp_pat
 
 
 def test_a_database_that_restarts(tmp_path: Path, s3: S3Server) -> None:
-    from tests.servers import postgres
-
     with postgres(tmp_path / "postgres") as database:
         settings = s3.settings("restarts") | {"database_url": database.new_database()}
         with serving(tmp_path / "data", **settings) as server:
@@ -100,8 +100,6 @@ def test_a_database_that_restarts(tmp_path: Path, s3: S3Server) -> None:
             threads = [threading.Thread(target=upload, args=(n * 10_000,)) for n in range(3)]
             for thread in threads:
                 thread.start()
-            import signal
-
             for how in (signal.SIGINT, signal.SIGKILL):  # a fast shutdown, a crash
                 time.sleep(2)
                 database.stop(how)
@@ -164,6 +162,29 @@ def test_a_database_that_hangs_is_a_503(database: Postgres, data_dir: Path) -> N
         proxy.refuse = False
         assert server.get(reference).content == PNG and server.client.get("/jobs").status_code == 200
     proxy.close()
+
+
+@pytest.mark.alone
+def test_a_node_whose_database_is_gone_stops_all_the_same(tmp_path: Path) -> None:
+    site = Site()
+
+    def slowly(path: str) -> tuple[int, bytes]:
+        time.sleep(2)
+        return 200, PNG
+
+    site.answer = slowly
+    with (
+        postgres(tmp_path / "postgres") as database,
+        serving(tmp_path / "data", database_url=database.new_database(), **site.settings()) as server,
+    ):
+        server.client.post("/storage/import", json={"urls": [f"{site.url}/1.png"], "background": True})
+        eventually(lambda: site.asked)
+        database.stop(signal.SIGKILL)
+        time.sleep(4)  # what came of the job can't be written down
+        began = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - began < 15  # of thirty, after which it would be killed
+    site.server.shutdown()
 
 
 def test_nodes_start_together_on_an_empty_database(database: Postgres, s3: S3Server, tmp_path: Path) -> None:
