@@ -3,10 +3,15 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.integration.server import Server, serving
 from tests.servers import AzureServer, Postgres, S3Server, postgres, running
+
+# How long an example takes says more of the machine than of us.
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
+hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

@@ -39,7 +39,7 @@ def test_no_request_makes_a_5xx(server: Server, api: schemathesis.schemas.BaseSc
     key = {"authorization": server.as_owner("fuzzer", scope).headers["authorization"]} if scope else {}
     for operation in operations:
 
-        @hypothesis.settings(max_examples=30, deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
+        @hypothesis.settings(max_examples=30)
         @hypothesis.given(case=operation.as_strategy())
         def call(case: schemathesis.Case) -> None:
             case.call_and_validate(checks=[schemathesis.checks.not_a_server_error], headers=key)
@@ -59,7 +59,7 @@ def broken_files(draw: st.DrawFn) -> bytes:
     return bytes(data)
 
 
-@hypothesis.settings(max_examples=400, deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
+@hypothesis.settings(max_examples=400)
 @hypothesis.given(data=broken_files(), extension=st.sampled_from(EXTENSIONS))
 def test_no_file_makes_a_5xx(server: Server, data: bytes, extension: str) -> None:
     response = server.client.put("/storage/", content=data)
@@ -79,7 +79,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, li
         yield running, [running.put(seed) for seed in SEEDS]
 
 
-@hypothesis.settings(max_examples=400, deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
+@hypothesis.settings(max_examples=400)
 @hypothesis.given(
     seed=st.sampled_from(range(len(SEEDS))), query=queries(), extension=st.sampled_from(["auto", *EXTENSIONS])
 )
