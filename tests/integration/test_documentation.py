@@ -1,6 +1,7 @@
 """The documentation: what stands there is true, what it shows can be run, and its links lead somewhere."""
 
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ from progimage.settings import Settings
 from tests import pictures
 from tests.documentation import PAGES, ROOT, blocks_of, reading
 
+_PROGRAMS = ("bash", "curl", "file", "jq")
 _SHOWN = ("text", "html", "")
 """Blocks that are not there to be run: drawings and patterns; `test_recipes.py` has the HTML in a browser."""
 _PICTURES = {
@@ -44,6 +46,9 @@ def example_org(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_what_a_page_shows_can_be_run(
     page: Path, example_org: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    missing = [program for program in _PROGRAMS if shutil.which(program) is None]
+    if missing:
+        pytest.skip(f"there is no {', '.join(missing)}")
     settings = {
         "upload_by_url": True,
         "fetch_private_networks": '["127.0.0.0/8"]',
