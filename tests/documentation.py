@@ -1,8 +1,8 @@
 """Reads the pages of the documentation as somebody does who tries everything that stands there.
 
 A block of code is run by what it is called: `console` in one shell a page, whose output has to be what is shown (`…`
-stands for anything), `sh` likewise without output, `python` in one namespace a page; one with a `title` is written to a
-file of that name. What can't be run says why, in a comment before it.
+stands for anything, and a UUID for any), `sh` likewise without output, `python` in one namespace a page; one with a
+`title` is written to a file of that name. What can't be run says why, in a comment before it.
 """
 
 import contextlib
@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")])
 HOST = "http://127.0.0.1:5000"
 """Where the service of the documentation is; the tests' one is elsewhere."""
+_UUID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 _NOT_RUN = re.compile(r"<!-- not run: (.+?) -->", re.DOTALL)
 _SERVE = re.compile(r"^((?:\w+=(?:'[^']*'|\S)+ )*)progimage serve((?: --\w+ \S+)*)$")
 
@@ -142,8 +143,7 @@ class Reader:
             said.append(line)
         output = "".join(said).strip()
         assert code == 0, f"{where}: {command}\nended with {code}:\n{output}"
-        pattern = ".*".join(re.escape(part) for part in expected.strip().split("…"))
-        assert not expected or re.fullmatch(pattern, output, re.DOTALL), (
+        assert not expected or _says(expected, output), (
             f"{where}: {command}\nwas to say:\n{expected}\nand said:\n{output}"
         )
 
@@ -155,6 +155,13 @@ class Reader:
         settings = {name.removeprefix("PROGIMAGE_").lower(): value for name, value in given.items()}
         self.server.stop()
         self.server = Server(self.server.data_dir, port=self.server.port, **self._settings, **settings)
+
+
+def _says(expected: str, output: str) -> bool:
+    """Tell whether a command said what the page shows; its lines may be broken elsewhere."""
+    parts = _UUID.sub("UUID", " ".join(expected.split())).split("…")
+    pattern = ".*".join(re.escape(part).replace(r"\ ", r"\s*") for part in parts)
+    return bool(re.fullmatch(pattern, _UUID.sub("UUID", output), re.DOTALL))
 
 
 def commands(text: str) -> Iterator[tuple[str, str]]:
