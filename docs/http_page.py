@@ -63,10 +63,7 @@ def _operation(summary: str, same: list[_Operation]) -> str:
     if transforms:
         parts.append("\nand every parameter of [transformations.md](transformations.md).\n")
     if "requestBody" in operation:
-        bodies = [
-            f"`{media}` {_type(one['schema'])}".strip() for media, one in operation["requestBody"]["content"].items()
-        ]
-        parts.append(f"\nBody: {', or '.join(bodies)}.\n")
+        parts.append(f"\nBody: {', or '.join(_contents(operation['requestBody']))}.\n")
     parts.append(f"\nAnswers: {', '.join(_answer(*one) for one in sorted(operation['responses'].items()))}.\n")
     return "".join(parts)
 

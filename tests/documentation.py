@@ -1,8 +1,8 @@
 """Reads the pages of the documentation as somebody does who tries everything that stands there.
 
 A block of code is run by what it is called: `console` in one shell a page, whose output has to be what is shown (`…`
-stands for anything, and a UUID for any), `sh` likewise without output, `python` in one namespace a page; one with a
-`title` is written to a file of that name. What can't be run says why, in a comment before it.
+stands for anything, and a UUID for any), `sh` likewise without output, `python` in one namespace a page. What can't be
+run says why, in a comment before it. The recipes' blocks have a `title`: the file that they are.
 """
 
 import contextlib
@@ -109,12 +109,10 @@ class Reader:
         Raises:
             AssertionError: Something else came out than it says.
         """
-        text = self.local(block.text)
-        if block.title:
-            path = self.folder / block.title
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-        elif block.language == "console":
+        text = block.text
+        for there, here in self._elsewhere.items():
+            text = text.replace(there, here)
+        if block.language == "console":
             for command, expected in commands(text):
                 self._command(str(block), command, expected)
         elif block.language == "sh":
@@ -123,12 +121,6 @@ class Reader:
             exec(compile("\n" * block.line + text, str(block.page), "exec"), self._names)
         else:
             raise AssertionError(f"{block}: nobody knows how to run {block.language!r}")
-
-    def local(self, text: str) -> str:
-        """Replace the addresses of the documentation by those of the tests."""
-        for there, here in self._elsewhere.items():
-            text = text.replace(there, here)
-        return text
 
     def _command(self, where: str, command: str, expected: str) -> None:
         if match := _SERVE.match(command):
@@ -184,14 +176,7 @@ def reading(folder: Path, elsewhere: dict[str, str], **settings: object) -> Iter
         reader.close()
 
 
-def titled(page: Path, elsewhere: dict[str, str]) -> dict[str, str]:
-    """Return the files that a page shows, by their names, with addresses replaced.
-
-    Args:
-        page: The page.
-        elsewhere: Addresses of the documentation, and those of the tests.
-    """
-    files = {block.title: block.text for block in blocks_of(page) if block.title}
-    for there, here in elsewhere.items():
-        files = {title: text.replace(there, here) for title, text in files.items()}
-    return files
+def recipes(host: str) -> dict[str, str]:
+    """Return the files that docs/recipes.md shows, by their names, for a service at an address."""
+    blocks = blocks_of(ROOT / "docs" / "recipes.md")
+    return {block.title: block.text.replace(HOST, host) for block in blocks if block.title}

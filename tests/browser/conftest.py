@@ -1,17 +1,16 @@
 """A browser, and pages of it that fail a test if anything is said on the console."""
 
-import http.server
 import os
 import shutil
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.servers import serving_folder
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 _OPTIONS = [
@@ -63,14 +62,8 @@ class Site:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    served = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=tmp_path))
-    threading.Thread(target=served.serve_forever, daemon=True).start()
-    yield Site(tmp_path, f"http://127.0.0.1:{served.server_port}/")
-    served.shutdown()
+    with serving_folder(tmp_path) as url:
+        yield Site(tmp_path, f"{url}/")
 
 
 def _note(text: str, said: list[str]) -> None:

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from tests import pictures
 from tests.browser.conftest import Site
-from tests.documentation import HOST, ROOT, titled
+from tests.documentation import recipes
 from tests.integration.server import Server, serving
 
 
@@ -20,11 +20,11 @@ def lenient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture
-def recipes(lenient: Server, site: Site) -> str:
+def forms(lenient: Server, site: Site) -> str:
     """The address of a site that has the forms."""
-    for name, text in titled(ROOT / "docs" / "recipes.md", {HOST: lenient.url}).items():
-        if name in ("form.html", "script.html"):
-            (site.folder / name).write_text(f'<link rel="icon" href="data:,">{text}')
+    files = recipes(lenient.url)
+    for name in ("form.html", "script.html"):
+        (site.folder / name).write_text(f'<link rel="icon" href="data:,">{files[name]}')
     return site.url
 
 
@@ -35,8 +35,8 @@ def files(tmp_path: Path) -> list[Path]:
     return sorted(tmp_path.glob("*.png"))
 
 
-def test_a_form_uploads(open_page: Callable[..., Page], lenient: Server, recipes: str, files: list[Path]) -> None:
-    page = open_page(f"{recipes}form.html")
+def test_a_form_uploads(open_page: Callable[..., Page], lenient: Server, forms: str, files: list[Path]) -> None:
+    page = open_page(f"{forms}form.html")
     page.locator("input[type=file]").set_input_files(files)
     page.get_by_role("button", name="Upload").click()
     page.wait_for_url(f"{lenient.url}/storage/")
@@ -46,15 +46,15 @@ def test_a_form_uploads(open_page: Callable[..., Page], lenient: Server, recipes
     assert len(listed) == 2
 
 
-def test_a_script_uploads(open_page: Callable[..., Page], recipes: str, files: list[Path]) -> None:
-    page = open_page(f"{recipes}script.html")
+def test_a_script_uploads(open_page: Callable[..., Page], forms: str, files: list[Path]) -> None:
+    page = open_page(f"{forms}script.html")
     page.locator("input[type=file]").set_input_files(files[0])
     expect(page.locator("img")).to_have_js_property("naturalWidth", 300)
 
 
-def test_a_script_says_what_is_wrong(open_page: Callable[..., Page], recipes: str, tmp_path: Path) -> None:
+def test_a_script_says_what_is_wrong(open_page: Callable[..., Page], forms: str, tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no image")
-    page = open_page(f"{recipes}script.html")
+    page = open_page(f"{forms}script.html")
     with page.expect_event("dialog") as dialog:
         page.on("dialog", lambda shown: shown.accept())
         page.locator("input[type=file]").set_input_files(tmp_path / "text.png")

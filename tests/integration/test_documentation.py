@@ -4,17 +4,15 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from progimage.settings import Settings
 from tests import pictures
-from tests.documentation import PAGES, ROOT, blocks_of, reading
+from tests.documentation import PAGES, ROOT, Block, blocks_of, reading
+from tests.servers import serving_folder
 
 _PROGRAMS = ("bash", "curl", "file", "jq")
 _SHOWN = ("text", "html", "")
@@ -27,7 +25,15 @@ _PICTURES = {
     "Pictures/b.png": "PNG",
 }
 """What a reader has at hand."""
-_RUN = [page for page in PAGES if page.name != "recipes.md" and any(not block.not_run for block in blocks_of(page))]
+
+
+def runnable(page: Path) -> list[Block]:
+    """The blocks of a page that are there to be run."""
+    blocks = [block for block in blocks_of(page) if not block.not_run]
+    return [block for block in blocks if block.language not in _SHOWN and not block.language.startswith("{")]
+
+
+_RUN = [page for page in PAGES if page.name != "recipes.md" and runnable(page)]
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +42,8 @@ def example_org(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("example.org")
     for number, name in enumerate(("a.jpg", "b.jpg")):
         (folder / name).write_bytes(pictures.saved(pictures.colour((200 + number, 100)), "JPEG"))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(folder)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
+    with serving_folder(folder) as url:
+        yield url
 
 
 @pytest.mark.parametrize("page", _RUN, ids=lambda page: page.name)
@@ -62,9 +66,8 @@ def test_what_a_page_shows_can_be_run(
         monkeypatch.chdir(reader.folder)
         for name, value in reader.environment.items():
             monkeypatch.setenv(name, value)
-        for block in blocks_of(page):
-            if not block.not_run and block.language not in _SHOWN and not block.language.startswith("{"):
-                reader.run(block)
+        for block in runnable(page):
+            reader.run(block)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from tests import pictures
-from tests.documentation import HOST, ROOT, titled
+from tests.documentation import ROOT, recipes
 from tests.integration.server import Server, serving
 from tests.servers import free_port, wait_for_port
 
@@ -62,7 +62,7 @@ urlpatterns = [path("", photos)]
 @pytest.fixture
 def project(server: Server, tmp_path: Path) -> Path:
     """A folder with all files of the recipes."""
-    for name, text in titled(ROOT / "docs" / "recipes.md", {HOST: server.url}).items():
+    for name, text in recipes(server.url).items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)

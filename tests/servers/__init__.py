@@ -1,6 +1,8 @@
 """Real servers that tests start: PostgreSQL, an S3 server, Azure's blob storage; and a proxy that makes faults."""
 
 import contextlib
+import functools
+import http.server
 import json
 import os
 import random
@@ -41,6 +43,20 @@ def wait_for_port(port: int, seconds: float = 30) -> None:
         except OSError:
             assert time.monotonic() < end, f"nobody listens on port {port}"
             time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def serving_folder(folder: Path) -> Iterator[str]:
+    """The address, without a slash at its end, of a web server that has the files of a folder."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
 
 
 class Process:

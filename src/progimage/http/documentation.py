@@ -26,12 +26,12 @@ _SAID = {
     "metadata": "A JSON object of names and texts.",
     "url": "From where an image is fetched, where that is allowed; several times.",
 }
-_ENGINE: dict[type, tuple[type, ...]] = {
-    documents.ImageRecord: (ImageInfo,),
-    documents.OwnImageRecord: (ImageInfo,),
-    documents.InspectedImage: (ImageInfo,),
-    documents.PlaceholderDocument: (Placeholder,),
-    documents.SwatchDocument: (Swatch,),
+_ENGINE: dict[type, type] = {
+    documents.ImageRecord: ImageInfo,
+    documents.OwnImageRecord: ImageInfo,
+    documents.InspectedImage: ImageInfo,
+    documents.PlaceholderDocument: Placeholder,
+    documents.SwatchDocument: Swatch,
 }
 """Where the engine says what the members of a document mean."""
 _WORDS = {
@@ -69,7 +69,7 @@ def _describe(schema: Schema, source: type | None) -> None:
     """Say what a document and its members mean, as the docstrings of its class and of the engine's do."""
     if source is None:
         return
-    docstrings = [inspect.getdoc(one) or "" for one in (*_ENGINE.get(source, ()), *source.__mro__[:-1])]
+    docstrings = [inspect.getdoc(one) or "" for one in (_ENGINE.get(source, source), *source.__mro__[:-1])]
     schema.description = (inspect.getdoc(source) or "").partition("\n\n")[0]
     meanings = {name: text for docstring in docstrings for name, text in _attributes(docstring).items()}
     for name, member in (schema.properties or {}).items():

@@ -503,19 +503,22 @@ class ParameterRow(msgspec.Struct):
         )  # fmt: skip
 
 
+def response(body: Any, description: str, media_type: str = "application/json") -> ResponseSpec:
+    """Describe an answer, without an example: Litestar would make one up at every start, of random letters.
+
+    Args:
+        body: The type of what it has; None: nothing.
+        description: When it is given, and what it says.
+        media_type: Of the body.
+    """
+    return ResponseSpec(body, description=description, media_type=media_type, generate_examples=False)
+
+
 def problems(*statuses: int) -> dict[int, ResponseSpec]:
     """Describe the errors with which a path may answer."""
-    return {
-        status: ResponseSpec(
-            ProblemDocument,
-            description="What is wrong.",
-            media_type="application/problem+json",
-            generate_examples=False,
-        )
-        for status in statuses
-    }
+    return dict.fromkeys(statuses, response(ProblemDocument, "What is wrong.", "application/problem+json"))
 
 
 def image_bytes(description: str) -> ResponseSpec:
     """Describe an answer that is an image."""
-    return ResponseSpec(bytes, description=description, media_type="image/*", generate_examples=False)
+    return response(bytes, description, "image/*")

@@ -4,7 +4,6 @@ from typing import Annotated
 
 from litestar import get, route
 from litestar.datastructures import State
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import Parameter
 from litestar.types import ASGIApp
 
@@ -19,6 +18,7 @@ from progimage.http.documents import (
     SwatchDocument,
     image_bytes,
     problems,
+    response,
 )
 from progimage.http.permission import AnyRequest, client_of, readable, refuse_hidden
 from progimage.http.requested import DOWNLOAD, refuse_query, spec_of, transformations_of, verified_query
@@ -46,7 +46,7 @@ _DOWNLOAD = Annotated[
     responses={
         200: image_bytes("The original."),
         206: image_bytes("A part of it."),
-        302: ResponseSpec(None, description="The store of originals has it: see `Location`.", generate_examples=False),
+        302: response(None, "The store of originals has it: see `Location`."),
         **problems(400, 401, 403, 404, 412, 416, 429, 503),
     },
 )
@@ -94,7 +94,7 @@ async def info(request: AnyRequest, state: State, reference: str) -> OwnImageRec
     description="What to show until the picture is there: its ThumbHash (base64), its BlurHash, a tiny WebP as a"
     " data URI, and its width and height, upright.",
     responses={
-        200: ResponseSpec(PlaceholderDocument, description="The placeholders.", generate_examples=False),
+        200: response(PlaceholderDocument, "The placeholders."),
         **problems(400, 401, 403, 404, 412, 422, 429, 503),
     },
 )
@@ -112,7 +112,7 @@ async def placeholder(request: AnyRequest, state: State, reference: str) -> ASGI
     summary="Get dominant colours",
     description="The dominant colours, the most frequent first, each with the share of the opaque pixels near it.",
     responses={
-        200: ResponseSpec(list[SwatchDocument], description="The colours.", generate_examples=False),
+        200: response(list[SwatchDocument], "The colours."),
         **problems(400, 401, 403, 404, 412, 422, 429, 503),
     },
 )

@@ -11,7 +11,6 @@ import msgspec
 from litestar import Response, post, put
 from litestar.datastructures import State
 from litestar.enums import MediaType
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp
 
@@ -25,6 +24,7 @@ from progimage.http.documents import (
     TicketWanted,
     date_text,
     problems,
+    response,
 )
 from progimage.http.ingest import URL, Ingest, unless_disconnected
 from progimage.http.options import UPLOAD_OPTIONS, check_range, checked_labels, expiry, metadata, upload_options
@@ -56,9 +56,7 @@ _DESCRIPTION = (
     summary="Upload images",
     description=f"{_DESCRIPTION} A name after `/storage/` is only the file's name, as `curl -T` adds it.",
     responses={
-        200: ResponseSpec(
-            str, description="The references, one a line.", media_type="text/plain", generate_examples=False
-        ),
+        200: response(str, "The references, one a line.", "text/plain"),
         **problems(400, 401, 403, 405, 408, 409, 413, 422, 429, 503),
     },
     status_code=200,
@@ -78,9 +76,7 @@ async def upload(request: AnyRequest, state: State, reference: str | None = None
     summary="Upload images",
     description=f"The same as PUT, for HTML forms. {_DESCRIPTION}",
     responses={
-        200: ResponseSpec(
-            str, description="The references, one a line.", media_type="text/plain", generate_examples=False
-        ),
+        200: response(str, "The references, one a line.", "text/plain"),
         **problems(400, 401, 403, 408, 409, 413, 422, 429, 503),
     },
     status_code=200,
@@ -98,8 +94,8 @@ async def upload_form(request: AnyRequest, state: State) -> Response[Any]:
     " `reference` or its `problem`, in the order of the list. With `background`, the answer is 202 and the job that"
     " does so; it goes on whatever becomes of this connection, and of the node that answered.",
     responses={
-        200: ResponseSpec(bytes, description="The results.", media_type=NDJSON, generate_examples=False),
-        202: ResponseSpec(BegunDocument, description="The job.", generate_examples=False),
+        200: response(bytes, "The results.", NDJSON),
+        202: response(BegunDocument, "The job."),
         **problems(400, 401, 403, 413, 429),
     },
     status_code=200,

@@ -7,14 +7,13 @@ from typing import Any
 import msgspec
 from litestar import get, route
 from litestar.datastructures import State
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.response import Redirect
 from litestar.types import ASGIApp
 
 from progimage.engine import ImageInfo, RenditionSpec
 from progimage.http.answers import identity_of, keep_ready, rendition
 from progimage.http.delivery import Delivery, NotModified, cache_control, is_not_modified
-from progimage.http.documents import image_bytes, problems
+from progimage.http.documents import image_bytes, problems, response
 from progimage.http.iiif.description import CONTEXTS, PROFILES, describe
 from progimage.http.iiif.syntax import VERSIONS, Bounds, ImageRequest, parse
 from progimage.http.negotiation import accepted_types
@@ -35,7 +34,7 @@ _ROOT = "/iiif/{version:str}/{reference:str}"
     tags=["iiif"],
     summary="Find an image's description",
     description="The base URI of an image, in version 2 or 3 of the IIIF Image API.",
-    responses={303: ResponseSpec(None, description="See `info.json`.", generate_examples=False), **problems(404)},
+    responses={303: response(None, "See `info.json`."), **problems(404)},
     status_code=303,
 )
 async def base(request: AnyRequest, state: State, version: str, reference: str) -> Redirect:
@@ -51,7 +50,7 @@ async def base(request: AnyRequest, state: State, version: str, reference: str) 
     summary="Describe an image as IIIF does",
     description="Its size, in which sizes and tiles it is best asked for, and what else is possible.",
     responses={
-        200: ResponseSpec(dict[str, Any], description="The document.", generate_examples=False),
+        200: response(dict[str, Any], "The document."),
         **problems(400, 403, 404, 503),
     },
 )

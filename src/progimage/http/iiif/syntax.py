@@ -52,16 +52,20 @@ class Bounds:
         """They are limits of the image, rather than of the service."""
         return bool(self.side or self.area)
 
+    @property
+    def pixels(self) -> int:
+        """The most pixels that an answer has."""
+        return min(self.most, self.area or self.most)
+
     def scale(self, size: Size) -> float:
         """Return by how much a size may be multiplied at most."""
         by_side = self.side / max(size) if self.side else math.inf
-        by_area = math.sqrt(min(self.most, self.area or self.most) / (size[0] * size[1]))
+        by_area = math.sqrt(self.pixels / (size[0] * size[1]))
         return min(by_side, by_area)
 
     def allow(self, size: Size) -> bool:
         """Tell whether an image of a size may be asked for."""
-        area = size[0] * size[1]
-        return max(size) <= (self.side or math.inf) and area <= min(self.most, self.area or math.inf)
+        return max(size) <= (self.side or math.inf) and size[0] * size[1] <= self.pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +215,7 @@ def _size(version: str, text: str, part: Size, bounds: Bounds) -> tuple[Size, Si
         raise _problem("size", text, f"{allowed}; the region has {part[0]}×{part[1]} pixels")
     if not bounds.allow(size):
         most = [f"{bounds.side} pixels a side"] if bounds.side else []
-        most.append(f"{min(bounds.most, bounds.area or bounds.most)} pixels in all")
+        most.append(f"{bounds.pixels} pixels in all")
         raise _problem("size", text, f"{allowed}; at most {' and '.join(most)}")
     return size, largest
 
@@ -244,7 +248,7 @@ def _scaled(size: Size, scale: float, bounds: Bounds) -> Size:
     if bounds.allow((width, height)):
         return width, height
     # A line of pixels can get no thinner, only shorter.
-    longest = min(bounds.most, bounds.area or bounds.most, bounds.side or bounds.most)
+    longest = min(bounds.pixels, bounds.side or bounds.pixels)
     return min(width, longest), min(height, longest)
 
 
