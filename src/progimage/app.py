@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import multiprocessing
 import os
-import sys
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -27,7 +26,7 @@ from litestar.types import ASGIApp
 from progimage import __version__
 from progimage.access import Fetcher, RateLimits, Signer
 from progimage.background import SCRUB_SLOT, Background
-from progimage.deployment import open_blobs, open_catalogue, open_jobs, open_renditions, open_scrubber
+from progimage.deployment import open_blobs, open_catalogue, open_jobs, open_pool, open_renditions, open_scrubber
 from progimage.engine import Limits
 from progimage.housekeeping import repeat
 from progimage.http.documentation import complete
@@ -52,7 +51,6 @@ from progimage.settings import Settings
 from progimage.storage import Changes, Spool
 from progimage.storage.migrations import locked
 from progimage.tracing import start_tracing, stop_tracing
-from progimage.workers import Sandbox, WorkerPool
 
 _ASSETS = "/docs/assets"
 _LEAVE_SECONDS = 3
@@ -172,16 +170,8 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
         # The rest is for the program itself, its codecs, and what they have under way.
         memory=settings.worker_memory * 3 // 4,
     )
-    sandbox = Sandbox(
-        memory=settings.worker_memory,
-        task_seconds=settings.task_seconds,
-        file_bytes=_largest_file(limits),
-        readable=(spool.incoming,),
-        writable=(spool.outgoing,),
-    )
-    pool = WorkerPool(
-        settings.workers_per_process, settings.queue, settings.task_seconds, sandbox, POOL_TASKS.set, count_death
-    )
+    pool = open_pool(settings, limits, POOL_TASKS.set, count_death)
+    pool.start()
     POOL_WORKERS.set(settings.workers_per_process)
     blobs = open_blobs(settings, spool)
     renditions = open_renditions(settings, spool)
@@ -232,7 +222,7 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
         if settings.jobs:
             await runner.stop()
         await asyncio.to_thread(jobs.close)
-        await asyncio.to_thread(pool.close)
+        await pool.close()
         await renditions.close()
         library.catalogue.close()
         library.changes.close()
@@ -267,8 +257,3 @@ def _fetcher(settings: Settings) -> Fetcher | None:
         settings.fetch_redirects,
         settings.fetch_seconds,
     )
-
-
-def _largest_file(limits: Limits) -> int:
-    # The largest rendition: uncompressed, 16 bits a channel in four channels, written as hexadecimal digits.
-    return min(limits.total_pixels * 16, sys.maxsize)

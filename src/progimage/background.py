@@ -101,7 +101,7 @@ class Background:
                 preset_name, _, extension = name.rpartition(".")
                 spec = spec_of(extension, preset(preset_name, self._settings), record.blob.info, "", self._settings)
                 if not is_original(record, spec):
-                    await self._library.renderer.rendition(record, spec)
+                    await self._library.renderer.rendition(record, spec, Client(Principal(record.owner, frozenset())))
             except UnknownReference:
                 return {"gone": True}
             except Exception as error:

@@ -1,9 +1,12 @@
 """Opening the parts of a deployment that its settings name; the server, the commands and the doctor all begin here."""
 
+import os
 import sys
+from collections.abc import Callable
 
 from pydantic import SecretStr
 
+from progimage.engine import Limits
 from progimage.housekeeping import Scrubber
 from progimage.jobs import JobQueue
 from progimage.settings import Settings
@@ -18,6 +21,10 @@ from progimage.storage import (
     open_blob_store,
     open_object_store,
 )
+from progimage.workers import Sandbox, WorkerPool
+
+_LIFE_TASKS = 20
+"""A worker may use the CPU time of so many of the longest tasks in its life."""
 
 
 def open_blobs(settings: Settings, spool: Spool | None = None) -> BlobStore:
@@ -61,6 +68,25 @@ def open_catalogue(settings: Settings, jobs: JobQueue | None = None) -> Catalogu
 def open_scrubber(settings: Settings, catalogue: Catalogue, blobs: BlobStore, spool: Spool, rate: int) -> Scrubber:
     """Make what checks the stored bytes."""
     return Scrubber(catalogue, blobs, open_second_blobs(settings), spool, rate)
+
+
+def open_pool(
+    settings: Settings,
+    limits: Limits,
+    observe: Callable[[int], None] = lambda pending: None,
+    died: Callable[[str], None] = lambda cause: None,
+) -> WorkerPool:
+    """Make the pool of workers of one process, which is yet to be started; see `WorkerPool`."""
+    longest_task = settings.task_seconds * (os.cpu_count() or 1)  # a codec may have threads
+    sandbox = Sandbox(
+        memory=settings.worker_memory,
+        cpu_seconds=longest_task * _LIFE_TASKS,
+        # The largest rendition: uncompressed, 16 bits a channel in four channels, written as hexadecimal digits.
+        file_bytes=min(limits.total_pixels * 16, sys.maxsize),
+    )
+    return WorkerPool(
+        settings.workers_per_process, settings.queue, settings.task_seconds, sandbox, observe=observe, died=died
+    )
 
 
 def _revealed(options: dict[str, SecretStr]) -> dict[str, str]:

@@ -12,11 +12,12 @@ from pathlib import Path
 from PIL import Image
 
 from progimage.access import RateLimits
-from progimage.deployment import open_blobs, open_second_blobs
-from progimage.engine import Limits, RenditionSpec, render
+from progimage.deployment import open_blobs, open_pool, open_second_blobs
+from progimage.engine import Limits, RenditionSpec
 from progimage.settings import GiB, Settings
 from progimage.storage import BlobStore, Catalogue, Spool
-from progimage.workers import Sandbox, WorkerPool, available_defences
+from progimage.workers import NOBODY, available_defences
+from progimage.workers.tasks import RenderTask
 
 _LITTLE_ROOM = 5 * GiB
 _MOST_SKEW = 60
@@ -110,22 +111,22 @@ async def _store(
 
 async def _workers(settings: Settings) -> Finding:
     """Convert a picture to several formats in a worker, behind all defences."""
+    pool = open_pool(settings, Limits())
     with ExitStack() as files:
         spool = Spool(settings.data_dir.absolute() / "spool")
         files.callback(spool.close)
-        sandbox = Sandbox(
-            settings.worker_memory, settings.task_seconds, GiB, readable=(spool.incoming,), writable=(spool.outgoing,)
-        )
-        pool = WorkerPool(1, 1, settings.task_seconds, sandbox)
-        files.callback(pool.close)
         source, target = (files.enter_context(spool.file(folder)) for folder in (spool.incoming, spool.outgoing))
         Image.radial_gradient("L").convert("RGB").save(source, "PNG")
         failed = []
-        for format in _TRIED:
-            try:
-                await pool.run(render, source, RenditionSpec(format), target, Limits())
-            except Exception as error:
-                failed.append(f"{format}: {error!r}")
+        pool.start()
+        try:
+            for format in _TRIED:
+                try:
+                    await pool.run(RenderTask(RenditionSpec(format).canonical(), Limits()), NOBODY, [source], [target])
+                except Exception as error:
+                    failed.append(f"{format}: {error!r}")
+        finally:
+            await pool.close()
     if failed:
         return Finding("workers", "wrong", "; ".join(failed))
     return Finding("workers", "well", f"a worker wrote {', '.join(_TRIED)}")

@@ -140,7 +140,7 @@ class ImageLibrary:
             surveys = []
             for number, upload in enumerate(uploads, 1):
                 try:
-                    surveys.append(await self._surveyed(upload, owner.name, files))
+                    surveys.append(await self._surveyed(upload, owner.name, client, files))
                 except Exception as error:
                     if len(uploads) > 1:
                         error.add_note(f"image {number} of {len(uploads)}")
@@ -151,7 +151,7 @@ class ImageLibrary:
             given = references or [str(uuid.uuid4()) for _ in uploads]
             for reference, upload, (survey, steps) in zip(given, uploads, surveys, strict=True):
                 blob = Blob(upload.sha256, upload.bytes, survey.info, survey.ladder)
-                await self._keep(blob, upload, steps, files)
+                await self._keep(blob, upload, steps, owner.name, client, files)
                 records.append(
                     Record(
                         reference, blob, upload.filename, now, owner.name, options.visibility, expires_at,
@@ -314,13 +314,23 @@ class ImageLibrary:
         if not await self.records.has_live(record.owner, sha256):
             await self.renderer.forget(record)
 
-    async def _keep(self, blob: Blob, upload: Upload, steps: dict[int, Path] | None, files: ExitStack) -> None:
+    async def _keep(
+        self,
+        blob: Blob,
+        upload: Upload,
+        steps: dict[int, Path] | None,
+        owner: str,
+        client: Client,
+        files: ExitStack,
+    ) -> None:
         """Store a blob durably; steps that another owner's upload of the same bytes has stored are left as they are.
 
         Args:
             blob: It.
             upload: Its file.
             steps: The files of its smaller copies, or None: its owner has it already.
+            owner: Whose it will be.
+            client: Who uploads it.
             files: Removes further files when it is closed.
         """
         if await self.catalogue.inventory.claim(blob):
@@ -330,7 +340,7 @@ class ImageLibrary:
                 await self.catalogue.inventory.checked(blob.sha256, damaged=False)
             return
         if steps is None:  # it has been swept away since
-            _, steps = await self.renderer.survey(upload.path, files, ladder=True)
+            _, steps = await self.renderer.survey(upload.path, owner, client, files, ladder=True)
         paths = [upload.path, *(steps[step.side] for step in blob.steps)]
         # All of them end before their files go, whatever becomes of one.
         types = [blob.info.media_type, *(None for _ in blob.steps)]
@@ -339,12 +349,14 @@ class ImageLibrary:
             if isinstance(end, BaseException):
                 raise end
 
-    async def _surveyed(self, upload: Upload, owner: str, files: ExitStack) -> tuple[Survey, dict[int, Path] | None]:
+    async def _surveyed(
+        self, upload: Upload, owner: str, client: Client, files: ExitStack
+    ) -> tuple[Survey, dict[int, Path] | None]:
         """Survey an upload, unless its owner has it; the steps of its ladder stay as long as `files` is open."""
         known = await self.catalogue.inventory.stored(upload.sha256, owner)
         if known:
             return Survey(known.info, known.ladder), None
-        return await self.renderer.survey(upload.path, files, ladder=self._ladder)
+        return await self.renderer.survey(upload.path, owner, client, files, ladder=self._ladder)
 
 
 @dataclass(frozen=True, slots=True)

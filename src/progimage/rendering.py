@@ -3,15 +3,16 @@
 import asyncio
 import hashlib
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import msgspec
 import structlog
 
+from progimage.access import Client, client_name
 from progimage.engine import (
     ENGINE_VERSION,
     SIDES,
@@ -24,20 +25,22 @@ from progimage.engine import (
     RenditionSpec,
     Survey,
     Swatch,
-    build_pyramid,
-    inspect,
     may_serve,
-    palette,
-    placeholder,
-    render,
-    survey,
 )
 from progimage.single_flight import SingleFlight
 from progimage.storage import BlobDamaged, BlobMissing, BlobStore, Record, Renditions, Spool, UnknownReference
 from progimage.tracing import span
-from progimage.workers import WorkerPool
+from progimage.workers import For, WorkerPool
+from progimage.workers.tasks import (
+    InspectTask,
+    PaletteTask,
+    PlaceholderTask,
+    PyramidTask,
+    RenderTask,
+    SurveyTask,
+    Task,
+)
 
-_T = TypeVar("_T")
 log = structlog.get_logger(__name__)
 
 _LIGHT_WORK = 40_000_000
@@ -92,11 +95,16 @@ class Renderer:
             self.watcher.rendition(spec.format, None)
         return path
 
-    async def rendition(self, record: Record, spec: RenditionSpec) -> Path:
+    async def rendition(self, record: Record, spec: RenditionSpec, client: Client) -> Path:
         """Return the file of a rendition, from the cache or freshly rendered.
 
         Of several requests for the same one, one renders and the others wait; when all of them have given up, the
         worker is stopped.
+
+        Args:
+            record: Of the image.
+            spec: What to make of it.
+            client: Whose turn at the workers it takes.
 
         Raises:
             EngineError: It can't be rendered.
@@ -106,15 +114,16 @@ class Renderer:
         if cached:
             return cached
         name = rendition_digest(record, spec)
-        return await self._rendering.once(name, lambda: self._render(record, spec, name))
+        return await self._rendering.once(name, lambda: self._render(record, spec, name, client))
 
-    async def transform(self, source: Path, spec: RenditionSpec, target: Path) -> Rendered:
+    async def transform(self, source: Path, spec: RenditionSpec, target: Path, client: Client) -> Rendered:
         """Render a file that is not stored.
 
         Args:
             source: A file in the spool's `incoming`.
             spec: What to make of it.
             target: Where to, in the spool's `outgoing`.
+            client: Whose turn at the workers it takes.
 
         Raises:
             EngineError: It can't be rendered.
@@ -122,38 +131,52 @@ class Renderer:
         """
         started = asyncio.get_running_loop().time()
         with ExitStack() as files:
-            images = await self._other_images(spec, files)
-            rendered = await self._run(render, lambda limits: (source, spec, target, limits, images))
+            images, owners = await self._other_images(spec, files)
+            rendered: Rendered = await self._run(
+                lambda limits: RenderTask(spec.canonical(), limits, tuple(images)),
+                For(client_name(client), owners | {_unstored(client)}),
+                [source, *images.values()],
+                [target],
+            )
         self.watcher.rendition(spec.format, asyncio.get_running_loop().time() - started)
         return rendered
 
-    async def inspect(self, source: Path) -> ImageInfo:
-        """Tell what an image that is not stored is like.
+    async def inspect(self, source: Path, client: Client) -> ImageInfo:
+        """Return what an image that is not stored is like.
 
         Args:
             source: A file in the spool's `incoming`.
+            client: Whose turn at the workers it takes.
 
         Raises:
             EngineError: It is not an image, is corrupt, or too large.
             Busy, TaskTooLong, WorkerCrashed, WorkerKilled, MemoryError: See `WorkerPool.run`.
         """
-        return await self._run(inspect, lambda limits: (source, limits))
+        whom = For(client_name(client), frozenset((_unstored(client),)))
+        info: ImageInfo = await self._run(InspectTask, whom, [source])
+        return info
 
-    async def placeholder(self, record: Record) -> Placeholder:
+    async def placeholder(self, record: Record, client: Client) -> Placeholder:
         """Return what to show until the picture is there."""
-        answer = await self._remembered(record, "placeholder", placeholder)
+        answer = await self._remembered(record, "placeholder", client, PlaceholderTask)
         return msgspec.json.decode(answer, type=Placeholder)
 
-    async def palette(self, record: Record, colours: int) -> list[Swatch]:
+    async def palette(self, record: Record, colours: int, client: Client) -> list[Swatch]:
         """Return the dominant colours, at most so many."""
-        answer = await self._remembered(record, f"palette {colours}", palette, colours)
+        answer = await self._remembered(
+            record, f"palette {colours}", client, lambda limits: PaletteTask(limits, colours)
+        )
         return msgspec.json.decode(answer, type=list[Swatch])
 
-    async def survey(self, source: Path, files: ExitStack, *, ladder: bool) -> tuple[Survey, dict[int, Path]]:
+    async def survey(
+        self, source: Path, owner: str, client: Client, files: ExitStack, *, ladder: bool
+    ) -> tuple[Survey, dict[int, Path]]:
         """Validate an upload, find out what it is like, and make its smaller copies.
 
         Args:
             source: A file in the spool's `incoming`.
+            owner: Whose image it will be.
+            client: Whose turn at the workers it takes.
             files: Removes the copies when it is closed.
             ladder: Make them.
 
@@ -166,17 +189,22 @@ class Renderer:
         """
         sides = SIDES if ladder else ()
         steps = {side: files.enter_context(self.spool.file(self.spool.outgoing)) for side in sides}
-        return await self._run(survey, lambda limits: (source, limits, steps)), steps
+        whom = For(client_name(client), frozenset((owner,)))
+        found: Survey = await self._run(lambda limits: SurveyTask(limits, sides), whom, [source], list(steps.values()))
+        if found.ladder:  # its files are as large as they are, not as the worker says
+            measured = tuple(replace(step, bytes=steps[step.side].stat().st_size) for step in found.ladder.steps)
+            found = replace(found, ladder=replace(found.ladder, steps=measured))
+        return found, steps
 
     async def forget(self, record: Record) -> None:
         """Remove what is cached of an image."""
         await self._renditions.remove(record.blob.sha256, record.owner)
 
-    async def _remembered(self, record: Record, what: str, function: Callable[..., Any], *options: Any) -> bytes:
-        """Return what a function of the engine says of an original, as JSON; it is kept as a rendition is."""
+    async def _remembered(self, record: Record, what: str, client: Client, task: Callable[[Limits], Task]) -> bytes:
+        """Return what a task says of an original, as JSON; it is kept as a rendition is."""
 
         async def make(source: Path, target: Path) -> None:
-            found = await self._run(function, lambda limits: (source, *options, limits))
+            found = await self._run(task, _for(record, client), [source])
             await asyncio.to_thread(target.write_bytes, msgspec.json.encode(found))
 
         path = await self._kept(record, what, make)
@@ -203,13 +231,17 @@ class Renderer:
             await make(source, target)
             return await self._cache(record, name, target)
 
-    async def _other_images(self, spec: RenditionSpec, files: ExitStack) -> dict[str, Path]:
+    async def _other_images(self, spec: RenditionSpec, files: ExitStack) -> tuple[dict[str, Path], frozenset[str]]:
         """Fetch the other images that a spec refers to.
+
+        Returns:
+            Their files, by their references, and whose they are.
 
         Raises:
             InvalidParameter: There is no such image.
         """
         paths: dict[str, Path] = {}
+        owners = set()
         for parameter, reference in spec.references().items():
             if reference in paths:
                 continue
@@ -217,14 +249,15 @@ class Renderer:
                 record = await self._find(reference)
             except UnknownReference:
                 raise InvalidParameter(parameter, reference, "the reference of a stored image") from None
+            owners.add(record.owner)
             paths[reference] = files.enter_context(self.spool.file(self.spool.incoming))
             await self._blobs.fetch(record.blob.sha256, paths[reference], record.blob.bytes)
-        return paths
+        return paths, frozenset(owners)
 
     async def _cache(self, record: Record, name: str, file: Path) -> Path:
         return await self._renditions.add(record.blob.sha256, record.owner, name, file)
 
-    async def _render(self, record: Record, spec: RenditionSpec, name: str) -> Path:
+    async def _render(self, record: Record, spec: RenditionSpec, name: str, client: Client) -> Path:
         started = asyncio.get_running_loop().time()
         with span("rendition", format=spec.format), ExitStack() as files:
             brought = await self._renditions.bring(record.blob.sha256, record.owner, name)
@@ -233,27 +266,36 @@ class Renderer:
                 return brought
             source = files.enter_context(self.spool.file(self.spool.incoming))
             target = files.enter_context(self.spool.file(self.spool.outgoing))
-            images = await self._other_images(spec, files)
-            stands_for, pyramid = await self._fetch_source(record, spec, source)
-            await self._run(render, lambda limits: (source, spec, target, limits, images, stands_for, pyramid))
+            images, owners = await self._other_images(spec, files)
+            stands_for, pyramid = await self._fetch_source(record, spec, source, client)
+            await self._run(
+                lambda limits: RenderTask(spec.canonical(), limits, tuple(images), stands_for, pyramid),
+                _for(record, client, owners),
+                [source, *images.values()],
+                [target],
+            )
             path = await self._cache(record, name, target)
         self.watcher.rendition(spec.format, asyncio.get_running_loop().time() - started)
         return path
 
-    async def _run(self, function: Callable[..., _T], arguments: Callable[[Limits], tuple[Any, ...]]) -> _T:
+    async def _run(
+        self, task: Callable[[Limits], Task], whom: For, inputs: Sequence[Path], outputs: Sequence[Path] = ()
+    ) -> Any:
         """Run a task on an image, as a light one unless its header says that it is not.
 
         Args:
-            function: What to run.
-            arguments: Makes its arguments with the limits to keep to.
+            task: Makes the task with the limits to keep to.
+            whom: For whom it is.
+            inputs: The files that it reads.
+            outputs: The files that it writes.
         """
         try:
-            return await self.pool.run(function, *arguments(self._light))
+            return await self.pool.run(task(self._light), whom, inputs, outputs)
         except LimitExceeded:
-            return await self.pool.run(function, *arguments(self._limits), heavy=True)
+            return await self.pool.run(task(self._limits), whom, inputs, outputs, heavy=True)
 
     async def _fetch_source(
-        self, record: Record, spec: RenditionSpec, source: Path
+        self, record: Record, spec: RenditionSpec, source: Path, client: Client
     ) -> tuple[tuple[int, int] | None, bool]:
         """Bring what a rendition is made of: the original, a step of its ladder, or its pyramid.
 
@@ -269,18 +311,18 @@ class Renderer:
                 log.warning("a step of a ladder is missing; the original is taken", name=str(error))
             else:
                 return blob.ladder.size, False
-        if blob.ladder and may_serve(blob.ladder, spec) and await self._fetch_pyramid(record, source):
+        if blob.ladder and may_serve(blob.ladder, spec) and await self._fetch_pyramid(record, source, client):
             return None, True
         await self._blobs.fetch(blob.sha256, source, blob.bytes)
         return None, False
 
-    async def _fetch_pyramid(self, record: Record, source: Path) -> bool:
-        """Bring an image's pyramid, made if need be, and tell whether that was done."""
+    async def _fetch_pyramid(self, record: Record, source: Path, client: Client) -> bool:
+        """Bring an image's pyramid, made if need be, and return whether that was done."""
 
         async def make(original: Path, target: Path) -> None:
             with span("pyramid"):
-                flat = record.blob.info.line_art
-                await self.pool.run(build_pyramid, original, target, flat, self._limits, heavy=True)
+                task = PyramidTask(record.blob.info.line_art, self._limits)
+                await self.pool.run(task, _for(record, client), [original], [target], heavy=True)
 
         path = await self._kept(record, "pyramid", make)
         try:
@@ -297,6 +339,16 @@ def _link_or_copy(path: Path, target: Path) -> None:
         raise
     except OSError:  # the scratch files are on another file system
         shutil.copyfile(path, target)
+
+
+def _for(record: Record, client: Client, owners: frozenset[str] = frozenset()) -> For:
+    """Return for whom a task on a stored image is; `owners` have other images in it."""
+    return For(client_name(client), owners | {record.owner})
+
+
+def _unstored(client: Client) -> str:
+    """Return whose an image is that a client sends to be transformed only: its key's owner's, or else its address's."""
+    return client.principal.owner if client.principal.key_id else client_name(client)
 
 
 def is_original(record: Record, spec: RenditionSpec) -> bool:

@@ -3,7 +3,7 @@
 from progimage.access.fetching import Fetcher, FetchFailed, UrlRefused
 from progimage.access.keys import ApiKey, BadKey, NewKey, new_key, parse_key
 from progimage.access.principal import DEFAULT_OWNER, NOBODY, Client, Principal, Scope, Visibility, is_owner
-from progimage.access.rates import RateLimits, TooManyRequests
+from progimage.access.rates import RateLimits, TooManyRequests, client_name
 from progimage.access.signing import EXPIRES, SIGNATURE, BadSignature, Signer, Ticket
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "TooManyRequests",
     "UrlRefused",
     "Visibility",
+    "client_name",
     "is_owner",
     "new_key",
     "parse_key",

@@ -107,7 +107,7 @@ class RateLimits:
         Raises:
             TooManyRequests: It is one too many.
         """
-        name, by_key = _name(client)
+        name, by_key = client_name(client), client.principal.key_id is not None
         for rate in self._rates[not by_key]:
             try:
                 if await self._limiter.hit(rate, name):
@@ -126,7 +126,7 @@ class RateLimits:
         Raises:
             TooManyRequests: None came free in time.
         """
-        name, by_key = _name(client)
+        name, by_key = client_name(client), client.principal.key_id is not None
         most = self._renders[not by_key]
         if most is None:
             yield
@@ -204,11 +204,11 @@ def _key(name: str) -> str:
     return f"progimage:turns:{name}"
 
 
-def _name(client: Client) -> tuple[str, bool]:
-    """Return what a client is counted as, and whether that is its key."""
+def client_name(client: Client) -> str:
+    """Return what a client is counted as: its key, or its address or network; the owner, for the service's own work."""
     if client.principal.key_id:
-        return f"key:{client.principal.key_id}", True
-    return f"address:{network_of(client.address)}", False
+        return f"key:{client.principal.key_id}"
+    return f"address:{network_of(client.address)}" if client.address else f"owner:{client.principal.owner}"
 
 
 def network_of(address: str) -> str:

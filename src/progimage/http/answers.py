@@ -114,8 +114,9 @@ async def rendition(
         return NotModified(identity)
     path = library.renderer.cached(record, spec)
     if path is None:
-        async with state.rates.rendering(client_of(request)):
-            path = await unless_disconnected(request.receive, library.renderer.rendition(record, spec))
+        client = client_of(request)
+        async with state.rates.rendering(client):
+            path = await unless_disconnected(request.receive, library.renderer.rendition(record, spec, client))
     return Delivery(identity, path.stat().st_size, path)
 
 

@@ -146,5 +146,5 @@ async def _rendered(
         path = await library.original_file(record, files) if with_files else None
         return Result(described, path, name, files)
     async with state.rates.rendering(client_of(request)):
-        path = await library.renderer.rendition(record, spec)
+        path = await library.renderer.rendition(record, spec, client_of(request))
     return Result({**document, "bytes": path.stat().st_size, "etag": rendition_digest(record, spec)}, path, name)

@@ -103,7 +103,9 @@ async def placeholder(request: AnyRequest, state: State, reference: str) -> ASGI
     query, signed = verified_query(request, state)
     refuse_query(query)
     record = await readable(request, state, reference, signed=signed)
-    return await described(request, state, record, "placeholder", lambda: state.library.renderer.placeholder(record))
+    return await described(
+        request, state, record, "placeholder", lambda: state.library.renderer.placeholder(record, client_of(request))
+    )
 
 
 @get(
@@ -136,5 +138,9 @@ async def palette(
         except ValueError:
             raise InvalidParameter("colors", colors[:100], _COLOURS.allowed) from None
     return await described(
-        request, state, record, f"palette {count}", lambda: state.library.renderer.palette(record, count)
+        request,
+        state,
+        record,
+        f"palette {count}",
+        lambda: state.library.renderer.palette(record, count, client_of(request)),
     )

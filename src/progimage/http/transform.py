@@ -52,7 +52,7 @@ async def describe(request: AnyRequest, state: State) -> Response[InspectedImage
     with ExitStack() as files:
         upload = _only(await _received(request, state, files))
         async with state.rates.rendering(client):
-            info = await unless_disconnected(request.receive, library.renderer.inspect(upload.path))
+            info = await unless_disconnected(request.receive, library.renderer.inspect(upload.path, client))
         return Response(InspectedImage.of(info, upload.bytes), media_type=MediaType.JSON)
 
 
@@ -113,8 +113,9 @@ class _Wanted:
             spec = await self._spec(upload)
             await refuse_hidden(self.request, self._state, spec, self.asked.droppable, signed=self._signed)
             target = files.enter_context(self.library.spool.file(self.library.spool.outgoing))
-            async with self._state.rates.rendering(client_of(self.request)):
-                rendered = await self.library.renderer.transform(upload.path, spec, target)
+            client = client_of(self.request)
+            async with self._state.rates.rendering(client):
+                rendered = await self.library.renderer.transform(upload.path, spec, target, client)
             format = FORMATS[spec.format]
             document = {
                 "format": format.name,
@@ -130,7 +131,7 @@ class _Wanted:
     async def _spec(self, upload: Upload) -> RenditionSpec:
         if self._fixed:
             return self._fixed
-        info = await self.library.renderer.inspect(upload.path)
+        info = await self.library.renderer.inspect(upload.path, client_of(self.request))
         if self.extension == AUTO:
             return spec_of(AUTO, self.asked, info, self.request.headers.get("accept", ""), self._settings)
         own = info.format if FORMATS[info.format].can_write else _FALLBACK

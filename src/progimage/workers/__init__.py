@@ -1,10 +1,22 @@
 """Isolated, limited, killable processes that run the engine."""
 
-from progimage.workers.pool import Busy, TaskTooLong, WorkerCrashed, WorkerKilled, WorkerPool
+from progimage.workers.pool import (
+    NOBODY,
+    CpuBudgetExceeded,
+    For,
+    TaskTooLong,
+    WorkerCrashed,
+    WorkerKilled,
+    WorkerPool,
+)
 from progimage.workers.sandbox import Sandbox, available_defences
+from progimage.workers.turns import Busy
 
 __all__ = [
+    "NOBODY",
     "Busy",
+    "CpuBudgetExceeded",
+    "For",
     "Sandbox",
     "TaskTooLong",
     "WorkerCrashed",

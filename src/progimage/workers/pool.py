@@ -1,82 +1,98 @@
-"""The pool of workers: bounded queue, bounded time, and a pool that heals when a worker dies.
+"""The pool of workers: whose turn it is, which process does it, in what time, and what becomes of the process after.
 
-Of two workers or more, one is kept for light tasks: a heavy task takes seconds, and those that take milliseconds would
-wait for it. Heavy ones may also take no more than half of the queue.
+A worker that has seen the bytes of one owner never sees those of another: it is replaced, since whoever took it over
+could keep the former in mind and paint them into the latter's pictures. A fresh one is kept ready for that.
 """
 
 import asyncio
-import concurrent.futures
-import contextlib
-import multiprocessing
 import signal
 import time
-from collections.abc import Callable
-from concurrent.futures.process import BrokenProcessPool
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-import pebble
+import msgspec
 import structlog
 
+from progimage.engine import EngineError
 from progimage.tracing import past_span, span
+from progimage.workers.files import own_copy, readable, writable
+from progimage.workers.processes import ForkServer, Gone, Process
+from progimage.workers.protocol import BadAnswer, Began, Unexpected, decode_answer
 from progimage.workers.sandbox import Sandbox
-from progimage.workers.tasks import run_task, start_worker
+from progimage.workers.staff import Staff
+from progimage.workers.tasks import Nothing, Task
+from progimage.workers.turns import Turns
 
-_T = TypeVar("_T")
 log = structlog.get_logger(__name__)
 
-# A worker is replaced after so many tasks, which bounds what a leak in a codec can cost.
-_TASKS_BEFORE_REPLACEMENT = 1000
-# How often a task is begun anew because all processes had to be.
-_FRESH_STARTS = 3
-# How often a task that is waited for looks whether the pool still works.
-_LOOK_SECONDS = 1.0
-# How a process ends when the code in it is at fault, rather than somebody who killed it.
+_FRESH_STARTS = 5
+"""How often a task is given to another worker because the one that it was meant for was killed before."""
+_LOOK_SECONDS = 0.1
+"""How often a task is looked at that has a budget of CPU time."""
+_END_SECONDS = 5
 _CRASHES = {
-    signal.SIGSEGV,
-    signal.SIGABRT,
-    signal.SIGBUS,
-    signal.SIGFPE,
-    signal.SIGILL,
-    signal.SIGSYS,
-    signal.SIGTRAP,
-}
-
-
-class Busy(Exception):
-    """The queue is full; nothing was begun.
-
-    Args:
-        retry_after: After how many seconds it makes sense to try again.
-    """
-
-    def __init__(self, retry_after: int) -> None:
-        """Keep the number of seconds."""
-        super().__init__(f"All workers are busy and the queue is full; try again in {retry_after} s.")
-        self.retry_after = retry_after
+    signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSYS, signal.SIGTRAP,
+}  # fmt: skip
+"""How a process ends when the code in it is at fault, rather than somebody who killed it."""
 
 
 class TaskTooLong(Exception):
     """The task was stopped at its time limit."""
 
 
+class CpuBudgetExceeded(Exception):
+    """The task was stopped because it used more CPU time than it was given.
+
+    Args:
+        seconds: How much it was given.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        """Keep the number of seconds."""
+        super().__init__(f"It took more than {seconds:g} seconds of CPU time.")
+        self.seconds = seconds
+
+
 class WorkerCrashed(Exception):
-    """The worker died of the task: a codec crashed."""
+    """The worker died of the task, or failed at it in a way that no image should make it fail: a codec crashed."""
 
 
 class WorkerKilled(Exception):
     """Somebody or the kernel killed the worker, which says nothing about the task."""
 
 
+@dataclass(frozen=True, slots=True)
+class For:
+    """For whom a task is.
+
+    Attributes:
+        client: Whose turn it takes: a key, or else an address.
+        owners: Whose bytes the worker gets to see. Without any, it sees nobody's.
+    """
+
+    client: str
+    owners: frozenset[str] = frozenset()
+
+
+NOBODY = For("")
+"""A task of the service itself, without an image."""
+
+
 class WorkerPool:
-    """Runs functions in isolated worker processes.
+    """Runs tasks in isolated worker processes.
 
     Args:
-        workers: How many processes.
-        queue: How many tasks may wait for one; more are refused.
+        workers: How many tasks run at once.
+        queue: How many tasks may wait; more are refused.
         task_seconds: After how many seconds a running task is stopped.
         sandbox: What the processes may do.
+        tasks: The name of the module whose `TASKS` they can do.
         observe: Is told how many tasks are running or waiting, whenever that changes.
-        mourn: Is told when a worker dies, and of what: of a task's `time`, `crash` or `kill`, or `idle`.
+        died: Is told when a worker dies, and of what: of a task's `time`, `cpu`, `crash`, `lie` or `kill`, or `idle`.
+        spent: Is told how many seconds of CPU time a task of a client has used.
     """
 
     def __init__(
@@ -85,145 +101,216 @@ class WorkerPool:
         queue: int,
         task_seconds: float,
         sandbox: Sandbox,
+        tasks: str = "progimage.workers.tasks",
         observe: Callable[[int], None] = lambda pending: None,
-        mourn: Callable[[str], None] = lambda cause: None,
+        died: Callable[[str], None] = lambda cause: None,
+        spent: Callable[[str, float], None] = lambda client, seconds: None,
     ) -> None:
-        """Start the processes' fork server; the processes start with the first task."""
-        self.workers = workers
-        self.queue = queue
-        self.task_seconds = task_seconds
-        self._pending = self._heavy = 0
-        self._heavy_workers = max(1, workers - 1)
-        self._heavy_turn = asyncio.Semaphore(self._heavy_workers)
-        self._observe, self._mourn = observe, mourn
-        self._sandbox = sandbox
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["progimage.workers.tasks"])
-        self._pool = self._new_pool()
-        self._ending: set[asyncio.Task[None]] = set()
+        """Prepare it; `start` starts the processes."""
+        self.workers, self.task_seconds = workers, task_seconds
+        self._turns = Turns(workers, queue, observe)
+        self._sandbox, self._tasks = sandbox, tasks
+        self._died, self._spent = died, spent
+        self._staff: Staff
+        self._running: set[asyncio.Future[None]] = set()
+
+    def start(self) -> None:
+        """Start the fork server. It takes a second until there is a worker; see `warm_up`."""
+        fork_server = ForkServer(self._sandbox, self._tasks)
+        self._staff = Staff(fork_server, self.workers, self._sandbox.cpu_seconds, self._died)
+
+    async def close(self) -> None:
+        """Let running tasks end, and end the processes."""
+        if self._running:
+            await asyncio.wait(self._running, timeout=self.task_seconds)
+        await self._staff.close()
 
     @property
     def pending(self) -> int:
         """How many tasks are running or waiting."""
-        return self._pending
+        return self._turns.pending
 
-    async def run(self, function: Callable[..., _T], *args: Any, heavy: bool = False) -> _T:
-        """Run a function in a worker and return its result. Cancelling this stops the worker.
+    async def warm_up(self) -> None:
+        """Wait until a worker answers."""
+        await self.run(Nothing(), NOBODY)
+
+    async def run(
+        self,
+        task: Task,
+        whom: For,
+        inputs: Sequence[Path] = (),
+        outputs: Sequence[Path] = (),
+        *,
+        cost: float = 0.05,
+        heavy: bool = False,
+        cpu_seconds: float | None = None,
+    ) -> Any:
+        """Run a task in a worker and return its result. Cancelling this stops the worker.
 
         Args:
-            function: A function at the top level of a module.
-            args: Its arguments; they, the result and any exception must be picklable.
+            task: The task.
+            whom: For whom it is.
+            inputs: The files that it reads.
+            outputs: The files that it writes. They are there at the end, and the worker can't change them any more.
+            cost: What it is reckoned to take, in CPU seconds.
             heavy: It will take a worker for long.
+            cpu_seconds: After how many CPU seconds it is stopped; None: `task_seconds` is all.
 
         Raises:
             Busy: The queue is full.
             TaskTooLong: It took longer than `task_seconds`.
+            CpuBudgetExceeded: It took more than `cpu_seconds`.
             WorkerCrashed: It crashed the worker.
             WorkerKilled: The worker was killed from outside.
             MemoryError: It needed more memory than a worker may have.
-            Exception: Whatever the function raises.
+            EngineError: See the engine's function.
         """
-        heavy_room = self._heavy_workers + self.queue // 2
-        if self._pending >= self.workers + self.queue or (heavy and self._heavy >= heavy_room):
-            raise Busy(retry_after=max(1, round(self.queue / self.workers / 10)))
-        self._count(1, heavy)
         came = time.time()
-        try:
-            with span("worker.task", function=function.__name__, heavy=heavy):
-                async with self._heavy_turn if heavy else contextlib.nullcontext():
-                    result, began, ended = await self._run(function, args)
-                past_span("worker.queue", came, began)
-                past_span("worker.run", began, ended)
-        except concurrent.futures.TimeoutError:
-            self._mourn("time")
-            raise TaskTooLong(f"It took longer than {self.task_seconds:g} seconds.") from None
-        except pebble.ProcessExpired as death:
-            number = -(death.exitcode or 0)
-            self._mourn("time" if number == signal.SIGXCPU else "crash" if number in _CRASHES else "kill")
-            if number == signal.SIGXCPU:
-                raise TaskTooLong("It used up its CPU time.") from death
-            if number in _CRASHES:
-                raise WorkerCrashed(f"The codec crashed ({signal.Signals(number).name}).") from death
-            raise WorkerKilled(f"The worker ended with exit code {death.exitcode}.") from death
-        finally:
-            self._count(-1, heavy)
+        with span("worker.task", task=type(task).__name__, heavy=heavy):
+            turn = await self._turns.take(whom.client, cost, heavy=heavy)
+            began, attempt = time.time(), _Attempt(task, inputs, outputs, self.task_seconds, cpu_seconds)
+            running = asyncio.get_running_loop().create_future()
+            self._running.add(running)
+            try:
+                result = await self._run(attempt, whom.owners)
+            finally:
+                self._turns.give_back(turn, attempt.spent)
+                self._spent(whom.client, attempt.spent)
+                self._running.discard(running)
+                running.set_result(None)
+            past_span("worker.queue", came, began)
+            past_span("worker.run", began, time.time())
         return result
 
-    async def _run(self, function: Callable[..., _T], args: tuple[Any, ...]) -> tuple[_T, float, float]:
+    async def _run(self, attempt: "_Attempt", owners: frozenset[str]) -> Any:
         for _ in range(_FRESH_STARTS):
-            pool = self._pool
-            if not pool.active:  # it is broken, too: a task found it so, or none was there to
-                self._replace(pool)
-                continue
             try:
-                future = self._scheduled(pool, function, args)
-                result: tuple[_T, float, float] = await self._result(pool, asyncio.wrap_future(future))
-                return result
-            except BrokenProcessPool:
-                self._replace(pool)
+                process = await self._staff.take(owners)
+            except Gone:
+                continue
+            healthy = False
+            try:
+                outcome = await attempt.made_by(process)
+                healthy = True
+            except _NeverBegan:
+                log.warning("a worker was killed before it had its task; another one gets it")
+                self._died("idle")
+                continue
+            except _Died as death:
+                self._died(death.cause)
+                raise death.error from None
+            finally:
+                self._staff.give_back(process, healthy=healthy)
+            if isinstance(outcome, Unexpected):
+                log.error("a task failed as none should", task=type(attempt.task).__name__, trace=outcome.trace)
+                raise WorkerCrashed(f"The codec failed ({outcome.kind}).")
+            if isinstance(outcome, Exception):
+                raise outcome
+            for path in attempt.outputs:
+                await own_copy(path)
+            return outcome
         raise WorkerKilled("The workers ended again and again.")
 
-    def _scheduled(self, pool: pebble.ProcessPool, function: Callable[..., _T], args: tuple[Any, ...]) -> Any:
-        try:
-            return pool.schedule(run_task, args=(function, *args), timeout=self.task_seconds)
-        except RuntimeError as error:  # so pebble says that the pool broke a moment ago
-            raise BrokenProcessPool from error
 
-    async def _result(self, pool: pebble.ProcessPool, waiting: asyncio.Future[Any]) -> Any:
-        """Wait for a task's result; one that came just when the pool broke would be waited for in vain."""
+class _NeverBegan(Exception):
+    """The worker was gone before it had the task."""
+
+
+class _Died(Exception):
+    """The worker has died of the task, or had to.
+
+    Args:
+        cause: Of what; see `WorkerPool`.
+        error: What is raised for it.
+    """
+
+    def __init__(self, cause: str, error: Exception) -> None:
+        super().__init__(cause)
+        self.cause, self.error = cause, error
+
+
+class _Attempt:
+    """A task that one process after the other may be given, until one of them has it.
+
+    Attributes:
+        spent: How many seconds of CPU time it has used.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        inputs: Sequence[Path],
+        outputs: Sequence[Path],
+        task_seconds: float,
+        cpu_seconds: float | None,
+    ) -> None:
+        self.task, self.outputs, self.spent = task, outputs, 0.0
+        self._inputs = inputs
+        self._task_seconds, self._cpu_seconds = task_seconds, cpu_seconds
+
+    async def made_by(self, process: Process) -> Any:
+        """Have a process do it.
+
+        Returns:
+            Its result, or the error that it raised.
+        """
+        before = process.cpu_seconds
+        began = False
+        try:
+            with ExitStack() as files:
+                # Opened anew for each process: whoever shares a descriptor's position can move it.
+                inputs = [await readable(path, files) for path in self._inputs]
+                outputs = [writable(path, files) for path in self.outputs]
+                process.tell(msgspec.msgpack.encode(self.task), inputs, outputs)
+            began = isinstance(await self._message(process, before, None), Began)
+            if not began:
+                raise BadAnswer("a result before it had begun")
+            outcome = await self._message(process, before, self.task)
+            if not process.is_silent:
+                raise BadAnswer("more than one result")
+        except Gone:
+            death = await process.death(_END_SECONDS)
+            if not began and -death in (0, signal.SIGKILL, signal.SIGTERM):
+                raise _NeverBegan from None
+            raise _death(death) from None
+        except BadAnswer as lie:
+            log.warning("a worker gave an answer that none gives; it was killed", answer=str(lie))
+            raise _Died("lie", WorkerCrashed("The codec answered nonsense.")) from None
+        finally:
+            self.spent += max(0.0, process.cpu_seconds - before)
+        return outcome
+
+    async def _message(self, process: Process, before: float, task: Task | None) -> Any:
+        """Wait for the next message, within the task's time."""
+        end = time.monotonic() + self._task_seconds
+        waiting = asyncio.ensure_future(process.answer())
         try:
             while not waiting.done():
-                await asyncio.wait((waiting,), timeout=_LOOK_SECONDS)
-                if not waiting.done() and not pool.active:
-                    raise BrokenProcessPool
-            return waiting.result()
+                pause = self._task_seconds if self._cpu_seconds is None else _LOOK_SECONDS
+                await asyncio.wait((waiting,), timeout=min(pause, max(0.0, end - time.monotonic())))
+                if waiting.done():
+                    break
+                if time.monotonic() >= end:
+                    raise _Died("time", TaskTooLong(f"It took longer than {self._task_seconds:g} seconds."))
+                if self._cpu_seconds is not None and process.cpu_seconds - before > self._cpu_seconds:
+                    raise _Died("cpu", CpuBudgetExceeded(self._cpu_seconds))
+            data = waiting.result()
         finally:
             waiting.cancel()
-
-    def _replace(self, broken: pebble.ProcessPool) -> None:
-        """Begin with new processes, since pebble gives a pool up when an idle one of them was killed."""
-        if self._pool is not broken:
-            return  # another task was faster
-        log.warning("an idle worker was killed; all are started anew")
-        self._mourn("idle")
-        self._pool = self._new_pool()
-        ending = asyncio.create_task(asyncio.to_thread(_end, broken))
-        self._ending.add(ending)
-        ending.add_done_callback(self._ending.discard)
-
-    def _new_pool(self) -> pebble.ProcessPool:
-        return pebble.ProcessPool(
-            max_workers=self.workers,
-            max_tasks=_TASKS_BEFORE_REPLACEMENT,
-            initializer=start_worker,
-            initargs=(self._sandbox,),
-            context=self._context,
-        )
-
-    def _count(self, change: int, heavy: bool) -> None:
-        self._pending += change
-        if heavy:
-            self._heavy += change
-        self._observe(self._pending)
-
-    async def warm_up(self) -> None:
-        """Wait until a worker answers."""
-        await self.run(_nothing)
-
-    def close(self) -> None:
-        """Let running tasks end, and end the processes. It blocks."""
-        self._pool.close()  # type: ignore[no-untyped-call]
         try:
-            self._pool.join(timeout=self.task_seconds)
-        except concurrent.futures.TimeoutError:
-            self._pool.stop()  # type: ignore[no-untyped-call]
-            self._pool.join()
+            said = decode_answer(data, task.result if task else None)
+            if task:
+                task.check(said)
+        except (EngineError, MemoryError, OSError, Unexpected) as error:
+            return error
+        return said
 
 
-def _end(pool: pebble.ProcessPool) -> None:
-    pool.stop()  # type: ignore[no-untyped-call]
-    pool.join()
-
-
-def _nothing() -> None:
-    """Do nothing: a task to see a worker answer with."""
+def _death(code: int) -> _Died:
+    """Return what it means that a worker has ended."""
+    number = -code
+    if number == signal.SIGXCPU:
+        return _Died("time", TaskTooLong("It used up its CPU time."))
+    if number in _CRASHES:
+        return _Died("crash", WorkerCrashed(f"The codec crashed ({signal.Signals(number).name})."))
+    return _Died("kill", WorkerKilled(f"The worker ended with exit code {code}."))

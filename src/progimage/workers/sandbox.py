@@ -1,8 +1,8 @@
 """What a worker process may not do, enforced by the kernel.
 
 A worker decodes hostile files with large C libraries, so it is treated as if it could be taken over. It keeps:
-memory up to a bound, CPU time up to a bound for each task, its scratch folders, and reading of the program's own code
-and of fonts. It loses: every other file, the network, starting programs, signalling or tracing other processes.
+memory and CPU time up to a bound, the descriptors that come with a task, and reading of the program's own code and of
+fonts. It loses: every other file, the network, starting programs, signalling or tracing other processes.
 
 Each defence is applied where the kernel has it; `available_defences` says which do.
 
@@ -33,14 +33,7 @@ _SECCOMP_MODE_FILTER = 2
 _LANDLOCK_CREATE_RULESET, _LANDLOCK_ADD_RULE, _LANDLOCK_RESTRICT_SELF = 444, 445, 446
 _LANDLOCK_CREATE_RULESET_VERSION = 1
 _LANDLOCK_RULE_PATH_BENEATH = 1
-_FS_EXECUTE, _FS_WRITE_FILE, _FS_READ_FILE, _FS_READ_DIR, _FS_REMOVE_FILE = (
-    1 << 0,
-    1 << 1,
-    1 << 2,
-    1 << 3,
-    1 << 5,
-)
-_FS_MAKE_REG, _FS_TRUNCATE = 1 << 8, 1 << 14
+_FS_READ_FILE, _FS_READ_DIR = 1 << 2, 1 << 3
 # How many file-system rights each version of Landlock knows; the bits are given out in order.
 _FS_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16, 6: 16}
 _NET_RIGHTS, _SCOPES = 0b11, 0b11  # TCP bind and connect (from 4); abstract sockets and signals (from 6)
@@ -67,6 +60,9 @@ _BPF_LOAD, _BPF_JUMP_EQUAL, _BPF_JUMP_GREATER_EQUAL, _BPF_RETURN = 0x20, 0x15, 0
 _RET_ALLOW, _RET_ERRNO, _RET_KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x80000000
 _X32_BIT = 0x40000000
 
+_MOST_FILES = 128
+_KILLED_AFTER = 5
+"""So many seconds of CPU time after SIGXCPU, which a taken-over worker may ignore, the kernel kills it."""
 _FONTS = (
     "/etc/fonts",
     "/usr/share/fonts",
@@ -82,42 +78,46 @@ class Sandbox:
 
     Attributes:
         memory: The most address space, in bytes.
-        task_seconds: The most CPU time for one task, in seconds on every core.
+        cpu_seconds: The most CPU time in all its life, of all its threads together.
         file_bytes: The largest file that it may write.
-        readable: Folders in which it may read files whose names it was told; it can't list them, so that what others
-            have uploaded is out of its reach.
-        writable: Folders in which it may also write.
-        code: Folders of code, beside the program's own.
+        code: Folders that it may read, beside those of the program, its libraries and fonts.
     """
 
     memory: int
-    task_seconds: int
+    cpu_seconds: int
     file_bytes: int
-    readable: tuple[Path, ...] = ()
-    writable: tuple[Path, ...] = ()
-    code: tuple[Path, ...] = ()
+    code: tuple[str, ...] = ()
 
     def enter(self) -> None:
         """Give up all that a worker does not need, for good. Call it in the worker, before its first task."""
-        _die_with_parent()
+        parent = os.getppid()
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)  # it died just before
+        _prctl(_PR_SET_DUMPABLE, 0)
         resource.setrlimit(resource.RLIMIT_AS, (self.memory, self.memory))
         resource.setrlimit(resource.RLIMIT_FSIZE, (self.file_bytes, self.file_bytes))
-        resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (_MOST_FILES, _MOST_FILES))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_CPU, (self.cpu_seconds, self.cpu_seconds + _KILLED_AFTER))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a file too large is then an error of its write
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at a terminal is for the server to handle
         _prctl(_PR_SET_NO_NEW_PRIVS, 1)
         if landlock_version() > 0:
-            code = [*map(Path, _own_code()), *map(Path, _FONTS), *self.code]
-            _landlock(code, self.readable, self.writable)
+            _landlock([*map(Path, _own_code()), *map(Path, _FONTS), *map(Path, self.code)])
         if platform.machine() in _FORBIDDEN_CALLS:
             _forbid_calls(platform.machine())
 
-    def begin_task(self) -> None:
-        """Allow CPU time for another task, counted from what was used so far."""
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        soft = int(used.ru_utime + used.ru_stime) + self.task_seconds * (os.cpu_count() or 1) + 2
-        resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
+
+def be_ready_to_fork() -> None:
+    """Prepare the process whose copies the workers will be.
+
+    Raises:
+        RuntimeError: It has several threads, of which a copy would have one, and locks that nobody ever opens.
+    """
+    threads = len(list(Path("/proc/self/task").iterdir()))
+    if threads > 1:
+        raise RuntimeError(f"a process with {threads} threads can't be forked")
+    _prctl(_PR_SET_DUMPABLE, 0)
 
 
 def available_defences() -> dict[str, bool]:
@@ -153,17 +153,13 @@ def _own_code() -> Iterable[str]:
     }
 
 
-def _die_with_parent() -> None:
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    _prctl(_PR_SET_DUMPABLE, 0)
-
-
 def _prctl(option: int, argument: int) -> None:
     if _libc.prctl(option, ctypes.c_ulong(argument), 0, 0, 0) != 0:
         _raise("prctl")
 
 
-def _landlock(code: Iterable[Path], readable: Iterable[Path], writable: Iterable[Path]) -> None:
+def _landlock(readable: Iterable[Path]) -> None:
+    """Let the process open nothing but files below some folders, to read them."""
     version = landlock_version()
     handled = (1 << _FS_RIGHTS.get(version, 16)) - 1
     attributes = struct.pack("=QQQ", handled, _NET_RIGHTS if version >= 4 else 0, _SCOPES if version >= 6 else 0)
@@ -171,11 +167,8 @@ def _landlock(code: Iterable[Path], readable: Iterable[Path], writable: Iterable
     ruleset = _libc.syscall(_LANDLOCK_CREATE_RULESET, attributes[:size], ctypes.c_size_t(size), 0)
     if ruleset < 0:
         _raise("landlock_create_ruleset")
-    running = _FS_READ_FILE | _FS_READ_DIR | _FS_EXECUTE
-    writing = _FS_READ_FILE | _FS_WRITE_FILE | _FS_MAKE_REG | _FS_REMOVE_FILE | _FS_TRUNCATE
-    for paths, rights in ((code, running), (readable, _FS_READ_FILE), (writable, writing)):
-        for path in paths:
-            _allow_beneath(ruleset, path, rights & handled)
+    for path in readable:
+        _allow_beneath(ruleset, path, _FS_READ_FILE | _FS_READ_DIR)
     if _libc.syscall(_LANDLOCK_RESTRICT_SELF, ruleset, 0) != 0:
         _raise("landlock_restrict_self")
     os.close(ruleset)
@@ -187,7 +180,7 @@ def _allow_beneath(ruleset: int, path: Path, rights: int) -> None:
     except FileNotFoundError:
         return
     if not path.is_dir():
-        rights &= _FS_READ_FILE | _FS_WRITE_FILE | _FS_EXECUTE | _FS_TRUNCATE
+        rights &= _FS_READ_FILE
     rule = struct.pack("=Qi", rights, folder)
     if _libc.syscall(_LANDLOCK_ADD_RULE, ruleset, _LANDLOCK_RULE_PATH_BENEATH, rule, 0) != 0:
         _raise("landlock_add_rule")

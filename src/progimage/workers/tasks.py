@@ -1,41 +1,226 @@
-"""What runs inside a worker. The pool's fork server imports this module once, and every worker begins as its copy."""
+"""What a worker can be asked to do: one type for each kind of task, plain data, with what it takes to run it.
 
-import gc
-import os
-import time
-from collections.abc import Callable
-from typing import Any
+A task names no file. It is sent with the descriptors of its inputs and outputs, in the order that its type says; the
+worker has no right to any other file. What a task returns is checked by the server, since the worker may have been
+taken over: `check` holds each value against what it can be.
+"""
 
-os.environ.setdefault("VIPS_CONCURRENCY", "1")  # one worker a core; libvips reads it when it starts
+import math
+import re
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
-import progimage.engine  # noqa: F401  (every codec is loaded before the sandbox closes)
-from progimage.workers.sandbox import Sandbox
+import msgspec
 
-_sandbox: Sandbox | None = None
+from progimage.engine import (
+    FORMATS,
+    ImageInfo,
+    Limits,
+    Placeholder,
+    Rendered,
+    RenditionSpec,
+    Survey,
+    Swatch,
+    build_pyramid,
+    inspect,
+    palette,
+    placeholder,
+    render,
+    survey,
+)
+from progimage.workers.protocol import BadAnswer
+
+_LONGEST_TEXT = 1000
+_LONGEST_PREVIEW = 16 * 1024
+_MOST_SIDE = 2**31
+_MODE = re.compile(r"[A-Za-z0-9;]{1,16}")
+_NAME = re.compile(r"[A-Za-z0-9]{1,64}")
+_HASH = re.compile(r"[0-9a-f]{32}")
+_COLOUR = re.compile(r"#[0-9a-f]{6}")
+_BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
+_BASE83 = re.compile(r"[0-9A-Za-z#$%*+,\-.:;=?@\[\]^_{|}~]{6,100}")
+_PREVIEW = re.compile(r"data:image/webp;base64,[A-Za-z0-9+/]*={0,2}")
 
 
-def start_worker(sandbox: Sandbox) -> None:
-    """Prepare a new worker process."""
-    global _sandbox
-    # Codecs print what they think of an image; a hostile one could fill the log that way.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    sandbox.enter()
-    _sandbox = sandbox
+class Task(msgspec.Struct, frozen=True, tag=True):
+    """Something that a worker can be asked to do.
 
-
-def run_task(function: Callable[..., Any], *args: Any) -> tuple[Any, float, float]:
-    """Run one task within its share of CPU time.
-
-    Returns:
-        Its result, and when it began and ended, in seconds since 1970.
+    Attributes:
+        result: The type of what it returns.
     """
-    began = time.time()
-    if _sandbox is not None:
-        _sandbox.begin_task()
-    try:
-        return function(*args), began, time.time()
-    except MemoryError as error:
-        # Anew, since the old one's traceback holds all that had been allocated; the worker lives on.
-        message = str(error)
-    gc.collect()
-    raise MemoryError(message)
+
+    result: ClassVar[Any] = None
+
+    def run(self, inputs: Sequence[int], outputs: Sequence[int]) -> Any:
+        """Do it, in the worker.
+
+        Args:
+            inputs: Open descriptors of the files to read.
+            outputs: Open descriptors of the files to write.
+        """
+        raise NotImplementedError
+
+    def check(self, result: Any) -> None:
+        """Hold what a worker has returned against what it can be, in the server.
+
+        Raises:
+            BadAnswer: It can't be that.
+        """
+
+
+class Nothing(Task, frozen=True):
+    """Does nothing: a task to see a worker answer."""
+
+    def run(self, inputs: Sequence[int], outputs: Sequence[int]) -> None:
+        """Do nothing."""
+
+
+class InspectTask(Task, frozen=True):
+    """Says what an image is like. One input: the image."""
+
+    limits: Limits
+    result: ClassVar[Any] = ImageInfo
+
+    def run(self, inputs: Sequence[int], outputs: Sequence[int]) -> ImageInfo:
+        """Decode the image, and describe it."""
+        return inspect(inputs[0], self.limits)
+
+    def check(self, result: ImageInfo) -> None:
+        """Check the description."""
+        _check_info(result, self.limits)
+
+
+class SurveyTask(Task, frozen=True):
+    """Validates an upload, and makes its ladder. One input: the image. An output for each side of the ladder."""
+
+    limits: Limits
+    sides: tuple[int, ...]
+    result: ClassVar[Any] = Survey
+
+    def run(self, inputs: Sequence[int], outputs: Sequence[int]) -> Survey:
+        """Decode the image, describe it, and write its smaller copies."""
+        return survey(inputs[0], self.limits, dict(zip(self.sides, outputs, strict=True)))
+
+    def check(self, result: Survey) -> None:
+        """Check the description and the ladder."""
+        _check_info(result.info, self.limits)
+        if result.ladder is None:
+            return
+        sides = [step.side for step in result.ladder.steps]
+        _require(sides == sorted(set(sides) & set(self.sides), reverse=True), "the sides of the ladder", sides)
+        _require(result.ladder.size == result.info.upright, "the size of the ladder", result.ladder.size)
+        for step in result.ladder.steps:
+            _require(0 < step.width <= step.side and 0 < step.height <= step.side, "the size of a step", step)
+
+
+class RenderTask(Task, frozen=True):
+    """Makes a rendition. Inputs: the image, then the images of `references`. One output: the rendition.
+
+    Attributes:
+        spec: What is asked for, as its canonical string.
+        limits: The largest image to accept, and to make.
+        references: Of the other images that the spec needs, in the order of the inputs.
+        stands_for: Where the image is a step of a ladder: the width and height of the full image, upright.
+        pyramid: The image is a pyramid.
+    """
+
+    spec: str
+    limits: Limits
+    references: tuple[str, ...] = ()
+    stands_for: tuple[int, int] | None = None
+    pyramid: bool = False
+    result: ClassVar[Any] = Rendered
+
+    def run(self, inputs: Sequence[int], outputs: Sequence[int]) -> Rendered:
+        """Render it."""
+        spec = RenditionSpec.from_canonical(self.spec)
+        images = dict(zip(self.references, inputs[1:], strict=True))
+        return render(inputs[0], spec, outputs[0], self.limits, images, self.stands_for, self.pyramid)
+
+    def check(self, result: Rendered) -> None:
+        """Check the size."""
+        _require(0 < result.width <= _MOST_SIDE and 0 < result.height <= _MOST_SIDE, "the size", result)
+        _require(0 < result.frames <= self.limits.frames, "the frames", result.frames)
+
+
+class PlaceholderTask(Task, frozen=True):
+    """Makes the placeholders of an image. One input: the image."""
+
+    limits: Limits
+    result: ClassVar[Any] = Placeholder
+
+    def run(self, inputs: Sequence[int], outputs: Sequence[int]) -> Placeholder:
+        """Make them."""
+        return placeholder(inputs[0], self.limits)
+
+    def check(self, result: Placeholder) -> None:
+        """Check the size and the texts, which end up in pages."""
+        _require(0 < result.width <= _MOST_SIDE and 0 < result.height <= _MOST_SIDE, "the size", result.width)
+        _require(len(result.thumbhash) <= 100 and _BASE64.fullmatch(result.thumbhash), "thumbhash", result.thumbhash)
+        _require(_BASE83.fullmatch(result.blurhash), "blurhash", result.blurhash)
+        fits = len(result.data_uri) <= _LONGEST_PREVIEW and _PREVIEW.fullmatch(result.data_uri)
+        _require(fits, "data_uri", result.data_uri)
+
+
+class PaletteTask(Task, frozen=True):
+    """Finds the dominant colours of an image. One input: the image."""
+
+    limits: Limits
+    colours: int
+    result: ClassVar[Any] = list[Swatch]
+
+    def run(self, inputs: Sequence[int], outputs: Sequence[int]) -> list[Swatch]:
+        """Find them."""
+        return palette(inputs[0], self.colours, self.limits)
+
+    def check(self, result: list[Swatch]) -> None:
+        """Check the colours, which end up in pages."""
+        _require(len(result) <= self.colours, "the number of colours", len(result))
+        for swatch in result:
+            _require(_COLOUR.fullmatch(swatch.color) and 0 <= swatch.share <= 1, "a colour", swatch)
+
+
+class PyramidTask(Task, frozen=True):
+    """Makes the pyramid of an image. One input: the image. One output: the pyramid.
+
+    Attributes:
+        flat: The picture has even areas, whose edges JPEG would blur.
+        limits: The largest image to accept.
+    """
+
+    flat: bool
+    limits: Limits
+
+    def run(self, inputs: Sequence[int], outputs: Sequence[int]) -> None:
+        """Make it."""
+        build_pyramid(inputs[0], outputs[0], self.flat, self.limits)
+
+
+TASKS = Nothing | InspectTask | SurveyTask | RenderTask | PlaceholderTask | PaletteTask | PyramidTask
+"""All of them."""
+
+
+def _check_info(info: ImageInfo, limits: Limits) -> None:
+    format = FORMATS.get(info.format)
+    _require(format is not None and format.can_read and info.media_type == format.media_type, "format", info.format)
+    _require(0 < info.width <= _MOST_SIDE and 0 < info.height <= _MOST_SIDE, "the size", (info.width, info.height))
+    _require(info.width * info.height <= limits.pixels, "the pixels", info.width * info.height)
+    _require(0 < info.frames <= limits.frames, "frames", info.frames)
+    _require(0 <= info.duration < 2**53, "duration", info.duration)
+    _require(_MODE.fullmatch(info.mode) and info.bit_depth in (1, 8, 16, 32), "mode", (info.mode, info.bit_depth))
+    _require(1 <= info.orientation <= 8, "orientation", info.orientation)
+    _require(info.icc is None or _is_text(info.icc), "icc", info.icc)
+    _require(len(info.exif) <= 100, "exif", len(info.exif))
+    for name, value in info.exif.items():
+        plain = _is_text(value) if isinstance(value, str) else math.isfinite(value) and abs(value) < 2**53
+        _require(_NAME.fullmatch(name) and plain, "exif", name)
+    _require(info.perceptual_hash is None or _HASH.fullmatch(info.perceptual_hash), "a hash", info.perceptual_hash)
+
+
+def _is_text(text: str) -> bool:
+    return len(text) <= _LONGEST_TEXT and text.isprintable()
+
+
+def _require(condition: object, what: str, given: object) -> None:
+    if not condition:
+        raise BadAnswer(f"{what}: {given!r}"[:_LONGEST_TEXT])

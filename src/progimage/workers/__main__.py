@@ -1,0 +1,5 @@
+"""Starts a fork server; see `progimage.workers.fork_server`."""
+
+from progimage.workers.fork_server import main
+
+main()

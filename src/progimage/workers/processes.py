@@ -1,0 +1,231 @@
+"""Worker processes as the server sees them: how they come to be, what they are asked, how they end."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+import msgspec
+import structlog
+
+from progimage.workers.fork_server import Ended, Forked, NotForked
+from progimage.workers.protocol import LARGEST_MESSAGE, Order, channel_pair, receive, send
+from progimage.workers.sandbox import Sandbox
+
+log = structlog.get_logger(__name__)
+_KEPT = frozenset(("LANG", "LANGUAGE", "PATH", "TZ"))
+_KEPT_PREFIXES = ("LC_", "LD_", "PYTHON", "MALLOC_", "FONTCONFIG_", "VIPS_")
+"""The environment variables that a fork server gets: none of them has a secret or a setting of ours."""
+_END_SECONDS = 5
+_notes = msgspec.msgpack.Decoder(Forked | NotForked | Ended)
+
+
+class Gone(Exception):
+    """The worker ended before it answered."""
+
+
+class Process:
+    """One worker process.
+
+    Attributes:
+        pid: Its process id.
+        ended: Becomes what the fork server says of its end.
+    """
+
+    def __init__(self, pid: int, pidfd: int, channel: socket.socket, ended: "asyncio.Future[Ended]") -> None:
+        """Take over its descriptors."""
+        self.pid, self.ended = pid, ended
+        self._cpu_seconds = 0.0
+        self._pidfd, self._channel = pidfd, channel
+        channel.setblocking(False)
+        ended.add_done_callback(lambda _: os.close(pidfd))
+
+    def tell(self, task: bytes, inputs: Sequence[int], outputs: Sequence[int]) -> None:
+        """Send it a task.
+
+        Args:
+            task: Encoded.
+            inputs: Descriptors of the files to read.
+            outputs: Descriptors of the files to write.
+
+        Raises:
+            Gone: It is not there any more.
+        """
+        if self.ended.done():
+            raise Gone
+        data = msgspec.msgpack.encode(Order(len(inputs), msgspec.Raw(task)))
+        try:
+            send(self._channel, data, [*inputs, *outputs])
+        except OSError as error:
+            raise Gone from error
+
+    async def answer(self) -> bytes:
+        """Wait for its next message.
+
+        Raises:
+            Gone: It ended, or has closed its side.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            data = await loop.sock_recv(self._channel, LARGEST_MESSAGE + 1)
+        except OSError as error:
+            raise Gone from error
+        if not data:
+            raise Gone
+        return data
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it has said nothing that nobody waits for."""
+        try:
+            self._channel.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
+    @property
+    def cpu_seconds(self) -> float:
+        """The CPU time that it has used so far, of all its threads, as the kernel counts it."""
+        if self.ended.done():
+            self._cpu_seconds = max(self._cpu_seconds, self.ended.result().cpu_seconds)
+        else:
+            # A process's clock: clock_getcpuclockid(3); the kernel's include/linux/posix-timers.h has the bits.
+            with contextlib.suppress(OSError):
+                self._cpu_seconds = time.clock_gettime(~self.pid << 3 | 2)
+        return self._cpu_seconds
+
+    async def death(self, seconds: float) -> int:
+        """Return how it has ended: its exit code, or the negative number of the signal that killed it.
+
+        Args:
+            seconds: For how long it may go on, if it has only closed its side; then it is killed.
+        """
+        await asyncio.wait((self.ended,), timeout=seconds)
+        self.kill()
+        return (await self.ended).code
+
+    def kill(self) -> None:
+        """End it at once."""
+        if not self.ended.done():
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    def discard(self) -> None:
+        """End it at once, and close its channel. Nobody may be waiting for an answer."""
+        self.kill()
+        self._channel.close()
+
+
+class ForkServer:
+    """Makes worker processes; see `progimage.workers.fork_server`. If it is killed, another one is started.
+
+    Args:
+        sandbox: What the workers may do.
+        tasks: The name of the module whose `TASKS` they can do.
+    """
+
+    def __init__(self, sandbox: Sandbox, tasks: str) -> None:
+        """Start the process."""
+        self._arguments = [msgspec.json.encode(sandbox).decode(), tasks]
+        self._alive: dict[int, asyncio.Future[Ended]] = {}
+        self._forking = asyncio.Lock()
+        self._forked: asyncio.Future[tuple[int, int]] | None = None
+        self._reading: asyncio.Task[None]
+        self._start()
+
+    def _start(self) -> None:
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control.setblocking(False)
+        environment = {
+            name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(_KEPT_PREFIXES)
+        }
+        # One worker a core: threads inside libvips would only take cores from the other workers.
+        environment |= {"VIPS_CONCURRENCY": "1"}
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "progimage.workers", str(theirs.fileno()), *self._arguments],
+                env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=(theirs.fileno(),),
+            )  # fmt: skip
+        self._reading = asyncio.create_task(self._read())
+
+    async def fork(self) -> Process:
+        """Make a worker process.
+
+        Raises:
+            Gone: The fork server ended.
+        """
+        async with self._forking:
+            if self._reading.done():
+                await asyncio.to_thread(self._process.wait)
+                log.warning("the fork server ended; another one is started", code=self._process.returncode)
+                self._start()
+            ours, theirs = channel_pair()
+            self._forked = asyncio.get_running_loop().create_future()
+            try:
+                with theirs:
+                    send(self._control, b"fork", [theirs.fileno()])
+                pid, pidfd = await self._forked
+            except BaseException as error:
+                ours.close()
+                if isinstance(error, OSError):
+                    raise Gone from error
+                raise
+            finally:
+                self._forked = None
+            return Process(pid, pidfd, ours, self._alive[pid])
+
+    async def close(self) -> None:
+        """End the process and all of its workers."""
+        self._control.shutdown(socket.SHUT_RDWR)
+        await self._reading
+        try:
+            await asyncio.to_thread(self._process.wait, _END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            await asyncio.to_thread(self._process.wait)
+        self._control.close()
+
+    async def _read(self) -> None:
+        """Take what the fork server says, until it ends."""
+        loop = asyncio.get_running_loop()
+        while True:
+            arrived = asyncio.Event()
+            loop.add_reader(self._control, arrived.set)
+            try:
+                await arrived.wait()
+            finally:
+                loop.remove_reader(self._control)
+            try:
+                data, descriptors = receive(self._control)
+            except OSError:
+                data = b""
+            if not data:
+                break
+            note = _notes.decode(data)
+            if isinstance(note, Ended):
+                self._alive.pop(note.pid).set_result(note)
+                continue
+            if isinstance(note, NotForked):
+                log.error("no worker can be made", why=note.why)
+                if self._forked and not self._forked.done():
+                    self._forked.set_exception(Gone(note.why))
+                continue
+            self._alive[note.pid] = loop.create_future()
+            if self._forked is None or self._forked.done():  # whoever wanted it has given up
+                signal.pidfd_send_signal(descriptors[0], signal.SIGKILL)
+                os.close(descriptors[0])
+                continue
+            self._forked.set_result((note.pid, descriptors[0]))
+        # Its workers ended with it; nobody is left to say how.
+        for pid, ended in self._alive.items():
+            ended.set_result(Ended(pid, -signal.SIGKILL, 0.0))
+        self._alive.clear()
+        if self._forked and not self._forked.done():
+            self._forked.set_exception(Gone())
