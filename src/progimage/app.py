@@ -170,7 +170,17 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
         # The rest is for the program itself, its codecs, and what they have under way.
         memory=settings.worker_memory * 3 // 4,
     )
-    pool = open_pool(settings, limits, POOL_TASKS.set, count_death)
+    app.state.rates = rates = RateLimits(
+        settings.rate_limits_url,
+        settings.requests_per_key,
+        settings.requests_per_address,
+        settings.renders_per_key,
+        settings.renders_per_address,
+        lease_seconds=4 * settings.task_seconds,
+        cpu_per_key=settings.cpu_per_key,
+        cpu_per_address=settings.cpu_per_address,
+    )
+    pool = open_pool(settings, limits, POOL_TASKS.set, count_death, rates.spent)
     pool.start()
     POOL_WORKERS.set(settings.workers_per_process)
     blobs = open_blobs(settings, spool)
@@ -192,15 +202,7 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
     app.state.library = app.state.ready.library = library
     app.state.jobs = jobs
     app.state.ingest = Ingest(spool, settings.max_upload_bytes, settings.max_upload_parts, _fetcher(settings))
-    app.state.rates = RateLimits(
-        settings.rate_limits_url,
-        settings.requests_per_key,
-        settings.requests_per_address,
-        settings.renders_per_key,
-        settings.renders_per_address,
-        lease_seconds=4 * settings.task_seconds,
-    )
-    app.state.guard.open(library.catalogue, library.changes, app.state.rates)
+    app.state.guard.open(library.catalogue, library.changes, rates)
     scrubber = None
     if settings.scrub_rate:
         scrubber = open_scrubber(settings, library.catalogue, blobs, spool, settings.scrub_rate)

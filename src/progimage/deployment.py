@@ -75,6 +75,7 @@ def open_pool(
     limits: Limits,
     observe: Callable[[int], None] = lambda pending: None,
     died: Callable[[str], None] = lambda cause: None,
+    spent: Callable[[str, float], None] = lambda client, seconds: None,
 ) -> WorkerPool:
     """Make the pool of workers of one process, which is yet to be started; see `WorkerPool`."""
     longest_task = settings.task_seconds * (os.cpu_count() or 1)  # a codec may have threads
@@ -85,7 +86,13 @@ def open_pool(
         file_bytes=min(limits.total_pixels * 16, sys.maxsize),
     )
     return WorkerPool(
-        settings.workers_per_process, settings.queue, settings.task_seconds, sandbox, observe=observe, died=died
+        settings.workers_per_process,
+        settings.queue,
+        settings.task_seconds,
+        sandbox,
+        observe=observe,
+        died=died,
+        spent=spent,
     )
 
 

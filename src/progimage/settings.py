@@ -156,6 +156,16 @@ class Settings(BaseSettings):
     renders_per_address: Annotated[
         int | None, Field(ge=1, description="The same for one network address, for requests without a key.")
     ] = None
+    cpu_per_key: Annotated[
+        str,
+        Field(
+            description="How many seconds of the workers' CPU time one API key may use, such as `60/minute;600/hour`;"
+            " it is refilled as time goes by. Beyond it, answers that need a worker are 429."
+        ),
+    ] = ""
+    cpu_per_address: Annotated[
+        str, Field(description="The same for one network address, for requests without a key.")
+    ] = ""
     rate_limits_url: Annotated[
         str,
         Field(
@@ -450,7 +460,7 @@ class Settings(BaseSettings):
             raise ValueError(f"{url} is the URL of no store; one begins with {', '.join(f'{s}:' for s in _STORES)}")
         return url
 
-    @field_validator("requests_per_key", "requests_per_address")
+    @field_validator("requests_per_key", "requests_per_address", "cpu_per_key", "cpu_per_address")
     @classmethod
     def _rates_are_known(cls, text: str) -> str:
         parse_rates(text)

@@ -1,5 +1,6 @@
 """A worker that crashes, hangs or eats memory costs one request a clear error, and nobody else anything."""
 
+import os
 import signal
 import socket
 import threading
@@ -113,7 +114,7 @@ def test_a_killed_worker_is_replaced(hostile: Server) -> None:
 
 
 def _forked(server: Server) -> dict[int, int]:
-    """The processes that start and that are workers, each with its parent."""
+    """The fork server and the workers, each with its parent."""
     found = {}
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -121,15 +122,13 @@ def _forked(server: Server) -> dict[int, int]:
             command = status.with_name("cmdline").read_bytes()
         except OSError:
             continue
-        if int(fields[3]) == server.process.pid and b"forkserver" in command:
+        if int(fields[3]) == server.process.pid and b"progimage.workers" in command:
             found[int(status.parent.name)] = int(fields[1])
     return found
 
 
 @pytest.mark.parametrize("which", ["one", "all"])
 def test_idle_workers_that_are_killed_are_replaced(data_dir: Path, which: str) -> None:
-    import os
-
     with serving(data_dir, workers=2) as server:
         reference = server.put(PNG)
         for number in range(3):
@@ -145,9 +144,41 @@ def test_idle_workers_that_are_killed_are_replaced(data_dir: Path, which: str) -
         assert server.client.get("/readyz").status_code == 200
 
 
-def _kill_busiest_worker(server: Server) -> bool:
-    import os
+def _has_in_memory(process: int, wanted: bytes) -> bool:
+    """Whether a process has some bytes anywhere in its memory, as the kernel shows it to root."""
+    with open(f"/proc/{process}/mem", "rb", buffering=0) as memory:
+        for line in Path(f"/proc/{process}/maps").read_text().splitlines():
+            area, rights, *_ = line.split()
+            start, end = (int(edge, 16) for edge in area.split("-"))
+            if not rights.startswith("r") or line.endswith(("[vvar]", "[vsyscall]", "[vvar_vclock]")):
+                continue
+            try:
+                memory.seek(start)
+                found = memory.read(end - start)
+            except (OSError, OverflowError, ValueError):
+                continue
+            if wanted in found:
+                return True
+    return False
 
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root sees the memory of a worker")
+def test_no_worker_has_ever_had_a_secret(data_dir: Path) -> None:
+    secrets = ["k3y-of-the-signatures-0123456789", "pa55word-of-the-store-0123456789"]
+    options = f'{{"secret_access_key": "{secrets[1]}"}}'
+    with serving(data_dir, workers=2, signing_keys=f'["{secrets[0]}"]', blobs_options=options) as server:
+        reference = server.put(PNG)
+        assert server.get(f"{reference}.webp?width=5").status_code == 200
+        processes = _forked(server)
+        assert len(processes) >= 3
+        server_process = next(parent for parent in processes.values() if parent not in processes)
+        for secret in secrets:
+            assert _has_in_memory(server_process, secret.encode())  # or this would show nothing
+            for process in processes:
+                assert not _has_in_memory(process, secret.encode()), process
+
+
+def _kill_busiest_worker(server: Server) -> bool:
     busiest, most = 0, 0
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:

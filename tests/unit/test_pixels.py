@@ -13,6 +13,7 @@ from PIL import Image, ImageChops, ImageFilter, ImageOps
 from progimage.engine import FORMATS, InvalidParameter, Limits, RenditionSpec, by_extension, inspect, render
 from progimage.engine.decode import Decoding
 from progimage.engine.demand import decoding
+from progimage.engine.files import InputFile
 from progimage.engine.quality import similarity
 from progimage.engine.source import open_source
 from tests import pictures
@@ -113,7 +114,7 @@ def test_shrinking_while_decoding_agrees_with_decoding_all(tmp_path: Path, size:
     source, target = tmp_path / "a.jpg", tmp_path / "b.png"
     source.write_bytes(pictures.saved(photo, "JPEG", quality=95, subsampling=0))
     spec = RenditionSpec("PNG", width=width)
-    assert decoding(open_source(source, Limits()), spec, "vips").shrink > 1 or width > 100
+    assert decoding(open_source(InputFile(source), Limits()), spec, "vips").shrink > 1 or width > 100
     render(source, spec, target, Limits())
     made = Image.open(target)
     assert far(made, Image.open(source).resize(made.size, Image.Resampling.LANCZOS)) < 1.5
@@ -124,7 +125,7 @@ def test_shrinking_while_decoding_agrees_with_decoding_all(tmp_path: Path, size:
 def test_a_small_rendition_does_not_decode_all(tmp_path: Path) -> None:
     source = tmp_path / "a.jpg"
     source.write_bytes(pictures.saved(Image.new("RGB", (4000, 3000)), "JPEG"))
-    opened = open_source(source, Limits())
+    opened = open_source(InputFile(source), Limits())
     assert decoding(opened, RenditionSpec("WEBP", width=200), "vips") == Decoding(8)
     assert decoding(opened, RenditionSpec("WEBP", width=200, trim=5), "vips") == Decoding()
 

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from progimage.engine import Ladder, LimitExceeded, Limits, RenditionSpec, build_pyramid, may_serve, render
+from progimage.engine.files import InputFile
 from progimage.engine.pyramid import open_pyramid
 from tests import pictures
 
@@ -59,7 +60,7 @@ def test_it_is_upright(tmp_path: Path) -> None:
     source, pyramid = tmp_path / "image.jpg", tmp_path / "pyramid"
     pictures.colour(SIZE).save(source, exif=exif, quality=95)
     build_pyramid(source, pyramid, True, Limits())
-    opened = open_pyramid(pyramid, Limits())
+    opened = open_pyramid(InputFile(pyramid), Limits())
     assert (opened.width, opened.height, opened.orientation) == (*SIZE[::-1], 1) and opened.levels == 3
     query = "crop=100,200,300,400"
     assert np.abs(rendered(source, query) - rendered(pyramid, query, pyramid=True)).mean() < 0.5
@@ -72,7 +73,7 @@ def test_a_tile_is_little_work_however_large_the_image(both: tuple[Path, Path]) 
     with pytest.raises(LimitExceeded):
         rendered(source, "crop=0,0,200,200", little)
     with pytest.raises(LimitExceeded):
-        open_pyramid(pyramid, Limits(pixels=1000))
+        open_pyramid(InputFile(pyramid), Limits(pixels=1000))
 
 
 @pytest.mark.parametrize(

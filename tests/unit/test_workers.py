@@ -290,7 +290,10 @@ def test_values_that_can_be_are_believed() -> None:
     for task, result in (
         _info(exif={"Make": "Ünïcode", "FNumber": 2.8, "ISOSpeedRatings": 100}, icc="sRGB", perceptual_hash="0" * 32),
         _ladder(Step(1024, 10, 20, 5), Step(512, 10, 20, 5)),
-        (PlaceholderTask(Limits()), Placeholder(1, 1, "3OcRJYB4d3h/iIeHeEh3eIhw+j3A", "LEHV6nWB2yk8pyo0adR*.7kCMdnj", PREVIEW)),
+        (
+            PlaceholderTask(Limits()),
+            Placeholder(1, 1, "3OcRJYB4d3h/iIeHeEh3eIhw+j3A", "LEHV6nWB2yk8pyo0adR*.7kCMdnj", PREVIEW),
+        ),
         (PaletteTask(Limits(), 2), [Swatch("#ff0000", 0.5)]),
     ):
         task.check(result)
@@ -388,7 +391,8 @@ def test_a_fork_server_that_is_killed_is_replaced(attacking) -> None:
 
 @seccomp
 @pytest.mark.parametrize(
-    "name", ["make_socket", "run_program", "fork", "signal_parent", "raise_cpu_limit", "raise_soft_cpu_limit", "map_code"]
+    "name",
+    ["make_socket", "run_program", "fork", "signal_parent", "raise_cpu_limit", "raise_soft_cpu_limit", "map_code"],
 )
 def test_a_worker_cannot(attack, name: str) -> None:
     assert attack(name) in ("EPERM", "EACCES", "ValueError")

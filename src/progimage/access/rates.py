@@ -1,11 +1,13 @@
 """How often, and how many at once: bounds for each client, in memory or shared by several nodes through Redis."""
 
 import asyncio
+import math
 import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from typing import Any, Protocol
 
@@ -19,6 +21,7 @@ from progimage.access.principal import Client
 log = structlog.get_logger(__name__)
 _TURN_SECONDS = 5.0
 """How long a request waits for its turn."""
+_BY_KEY, _BY_ADDRESS = "key:", "address:"
 _IPV6_NETWORK = 64  # bits: what one subscriber has
 
 # Takes away the turns that were not given back in time, and adds one if there are still too few.
@@ -31,19 +34,50 @@ return 1
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A bound on what a client may do, as the header fields `RateLimit-Policy` and `RateLimit` tell it.
+
+    Attributes:
+        name: What is counted: `requests` or `cpu`.
+        quota: How much is allowed within a window: requests, or seconds of CPU time.
+        window: In seconds.
+    """
+
+    name: str
+    quota: int
+    window: int
+
+    def headers(self, remaining: int, reset: int) -> dict[str, str]:
+        """Return the header fields (draft-ietf-httpapi-ratelimit-headers-10).
+
+        Args:
+            remaining: What is left of the quota.
+            reset: After how many seconds there is more.
+        """
+        return {
+            "ratelimit-policy": f'"{self.name}";q={self.quota};w={self.window}',
+            "ratelimit": f'"{self.name}";r={remaining};t={reset}',
+        }
+
+
 class TooManyRequests(Exception):
     """The client has used up what it may.
 
     Args:
-        what: Of what there are too many.
-        allowed: How many are allowed.
+        detail: What it has used up.
+        allowed: How much is allowed.
         retry_after: After how many seconds it makes sense to try again.
+        policy: What says so, if it is one that is told in header fields.
     """
 
-    def __init__(self, what: str, allowed: str, retry_after: int) -> None:
+    def __init__(self, detail: str, allowed: str, retry_after: int, policy: Policy | None = None) -> None:
         """Keep the parts."""
-        super().__init__(f"There are too many {what}; try again in {retry_after} s.")
-        self.what, self.allowed, self.retry_after = what, allowed, retry_after
+        super().__init__(f"{detail}; try again in {retry_after} s.")
+        self.allowed, self.retry_after = allowed, retry_after
+        self.headers = {"retry-after": str(retry_after)}
+        if policy:
+            self.headers |= policy.headers(0, retry_after)
 
 
 class _Turns(Protocol):
@@ -65,6 +99,8 @@ class RateLimits:
         requests_per_address: Likewise, for requests without a key.
         renders_per_key: How many at once, or None: no bound.
         renders_per_address: Likewise, for requests without a key.
+        cpu_per_key: How many seconds of CPU time, such as `60/minute;600/hour`, or empty: no bound.
+        cpu_per_address: Likewise, for requests without a key.
         lease_seconds: After how long a turn that nobody gave back is over.
 
     Attributes:
@@ -82,11 +118,15 @@ class RateLimits:
         renders_per_key: int | None,
         renders_per_address: int | None,
         lease_seconds: int,
+        cpu_per_key: str = "",
+        cpu_per_address: str = "",
     ) -> None:
         """Prepare the storage; the first connection is made when it is needed."""
         self._rates = [parse_rates(text) for text in (requests_per_key, requests_per_address)]
         self.are_set = any(self._rates)
         self._renders = (renders_per_key, renders_per_address)
+        self._cpu = [[_in_milliseconds(rate) for rate in parse_rates(text)] for text in (cpu_per_key, cpu_per_address)]
+        self._counting: set[asyncio.Task[None]] = set()
         shared = url.startswith(("redis://", "rediss://", "unix://"))
         if not shared and url != "memory://":
             raise ValueError(f"{url} is neither memory:// nor the URL of a Redis server")
@@ -117,16 +157,18 @@ class RateLimits:
                 # Better no bound for a while than no service.
                 log.warning("requests can't be counted now; they are let through", error=repr(error))
                 return
-            raise TooManyRequests("requests", str(rate), max(1, round(reset - time.time())))
+            policy = Policy("requests", rate.amount, rate.get_expiry())
+            raise TooManyRequests("There are too many requests", str(rate), _seconds_until(reset), policy)
 
     @asynccontextmanager
     async def rendering(self, client: Client) -> AsyncIterator[None]:
         """Have a turn to use the workers; wait for it if need be.
 
         Raises:
-            TooManyRequests: None came free in time.
+            TooManyRequests: None came free in time, or the client has used up its CPU time.
         """
         name, by_key = client_name(client), client.principal.key_id is not None
+        await self._check_cpu(name, by_key)
         most = self._renders[not by_key]
         if most is None:
             yield
@@ -140,6 +182,44 @@ class RateLimits:
                     await self._turns.give_back(name, turn)
                 except self._failures as error:
                     log.warning("a turn can't be given back; it ends by itself", error=repr(error))
+
+    def spent(self, name: str, seconds: float) -> None:
+        """Count CPU time that a client has used.
+
+        Args:
+            name: Of the client, see `client_name`.
+            seconds: How much.
+        """
+        by_key = name.startswith(_BY_KEY)
+        if not self._cpu[not by_key] or not name.startswith((_BY_KEY, _BY_ADDRESS)):
+            return
+        counting = asyncio.create_task(self._count_cpu(name, by_key, max(1, round(seconds * 1000))))
+        self._counting.add(counting)
+        counting.add_done_callback(self._counting.discard)
+
+    async def _check_cpu(self, name: str, by_key: bool) -> None:
+        for rate in self._cpu[not by_key]:
+            try:
+                if await self._limiter.test(rate, name):
+                    continue
+                reset, _ = await self._limiter.get_window_stats(rate, name)
+            except self._failures as error:
+                log.warning("CPU time can't be counted now; requests are let through", error=repr(error))
+                return
+            policy = Policy("cpu", rate.amount // 1000, rate.get_expiry())
+            allowed = f"{policy.quota} seconds of CPU time in {policy.window} seconds"
+            raise TooManyRequests("The CPU time is used up", allowed, _seconds_until(reset), policy)
+
+    async def _count_cpu(self, name: str, by_key: bool, milliseconds: int) -> None:
+        for rate in self._cpu[not by_key]:
+            try:
+                # What goes beyond the bound would not be counted at all.
+                _, remaining = await self._limiter.get_window_stats(rate, name)
+                if remaining > 0:
+                    await self._limiter.hit(rate, name, cost=min(milliseconds, remaining))
+            except self._failures as error:
+                log.warning("CPU time can't be counted now", error=repr(error))
+                return
 
     async def check(self) -> None:
         """Raise an exception unless the storage answers."""
@@ -158,7 +238,7 @@ class RateLimits:
             if turn:
                 return turn
             if time.monotonic() > end:
-                raise TooManyRequests("renderings at once", f"{most} at once", 1)
+                raise TooManyRequests("There are too many renderings at once", f"{most} at once", 1)
             await asyncio.sleep(pause)
             pause = min(0.2, pause * 1.5)
 
@@ -207,8 +287,8 @@ def _key(name: str) -> str:
 def client_name(client: Client) -> str:
     """Return what a client is counted as: its key, or its address or network; the owner, for the service's own work."""
     if client.principal.key_id:
-        return f"key:{client.principal.key_id}"
-    return f"address:{network_of(client.address)}" if client.address else f"owner:{client.principal.owner}"
+        return f"{_BY_KEY}{client.principal.key_id}"
+    return f"{_BY_ADDRESS}{network_of(client.address)}" if client.address else f"owner:{client.principal.owner}"
 
 
 def network_of(address: str) -> str:
@@ -231,3 +311,12 @@ def parse_rates(text: str) -> list[limits.RateLimitItem]:
         ValueError: It is no list of rates.
     """
     return limits.parse_many(text) if text else []
+
+
+def _in_milliseconds(rate: limits.RateLimitItem) -> limits.RateLimitItem:
+    """Return a rate of CPU seconds such that it counts milliseconds, since counters have whole numbers."""
+    return type(rate)(rate.amount * 1000, rate.multiples, "CPU")
+
+
+def _seconds_until(reset: float) -> int:
+    return max(1, math.ceil(reset - time.time()))

@@ -25,12 +25,12 @@ from progimage.engine.source import (
 
 _T = TypeVar("_T")
 _VIPS_LOADERS = {
-    "AVIF": "heifload",
-    "JPEG": "jpegload",
-    "MPO": "jpegload",
-    "PNG": "pngload",
-    "TIFF": "tiffload",
-    "WEBP": "webpload",
+    "AVIF": "heifload_source",
+    "JPEG": "jpegload_source",
+    "MPO": "jpegload_source",
+    "PNG": "pngload_source",
+    "TIFF": "tiffload_source",
+    "WEBP": "webpload_source",
 }
 _GIF_AT_ONCE = 25_000_000
 """Up to so many pixels in all frames, an animated GIF is decoded only once."""
@@ -131,7 +131,7 @@ def _full_size(source: Source, pixels: pyvips.Image) -> tuple[int, int]:
 def _vips_animation(source: Source, first: int, last: int) -> Iterator[Frame]:
     """Cut a WebP animation into frames: libvips gives it as one tall image, which is decoded from top to bottom."""
     try:
-        tall = pyvips.Image.webpload(str(source.path), n=-1, access="sequential", fail_on="error")
+        tall = pyvips.Image.webpload_source(source.file.source(), n=-1, access="sequential", fail_on="error")
         height, durations = tall.get("page-height"), tall.get("delay")
         for index in range(first, last):
             frame = tall.crop(0, index * height, tall.width, height).copy_memory()
@@ -142,9 +142,9 @@ def _vips_animation(source: Source, first: int, last: int) -> Iterator[Frame]:
 
 def _load_vips(source: Source, page: int, how: Decoding) -> pyvips.Image:
     if source.format.name == "SVG":
-        return load_svg(source.path, source.dpi, how.draw)
+        return load_svg(source.file, source.dpi, how.draw)
     if source.levels:
-        return pyvips.Image.tiffload(str(source.path), page=how.level, fail_on="error")
+        return pyvips.Image.tiffload_source(source.file.source(), page=how.level, fail_on="error")
     options: dict[str, Any] = {"access": "sequential", "fail_on": "error"}
     if source.format.name == "TIFF":
         options["page"] = page
@@ -152,7 +152,7 @@ def _load_vips(source: Source, page: int, how: Decoding) -> pyvips.Image:
         options["shrink"] = how.shrink
     elif page:
         raise CorruptImage("Only Pillow reads the further pictures of this format.")
-    return getattr(pyvips.Image, _VIPS_LOADERS[source.format.name])(str(source.path), **options)
+    return getattr(pyvips.Image, _VIPS_LOADERS[source.format.name])(source.file.source(), **options)
 
 
 def _pillow_frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
@@ -160,7 +160,7 @@ def _pillow_frames(source: Source, first: int, last: int, how: Decoding) -> Iter
         if source.format.name == "HEIC":
             yield from _heif_frames(source, first, last, how)
             return
-        with open_pillow(source.path) as image:
+        with open_pillow(source.file) as image:
             # The bound for images inside of images (an ICO's PNG, for one), whose headers only the plugin sees;
             # Pillow refuses what is beyond twice this.
             Image.MAX_IMAGE_PIXELS = source.limits.pixels // 2
@@ -221,7 +221,7 @@ def _metadata(info: Mapping[Any, Any], how: Decoding) -> dict[str, bytes | None]
 
 def _heif_frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
     # Not through the Pillow plugin, which cuts 10 and 12 bits a channel down to 8.
-    heif = pillow_heif.open_heif(source.path, convert_hdr_to_8bit=False)
+    heif = pillow_heif.open_heif(source.file.reader(), convert_hdr_to_8bit=False)
     for part in heif_parts(heif)[first:last]:
         deep = part.mode.endswith(";16")
         bands = {"L": 1, "I": 1, "LA": 2, "RGB": 3, "RGBA": 4, "RGBa": 4}[part.mode.removesuffix(";16")]

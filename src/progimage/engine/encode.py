@@ -5,7 +5,6 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import pillow_heif
@@ -20,6 +19,7 @@ from progimage.engine.encoder_options import (
     with_kept_metadata,
 )
 from progimage.engine.errors import CannotRepresent, EngineError
+from progimage.engine.files import OutputFile
 from progimage.engine.frame import Frame, from_pillow
 from progimage.engine.modes import mode_of
 from progimage.engine.plan import Plan
@@ -29,10 +29,16 @@ _ICO_SIDES = (256, 128, 64, 48, 32, 24, 16)
 _OPAQUE_FROM = 128
 """The alpha from which on a pixel counts as opaque where there is only opaque and transparent."""
 _SMALL_PIXELS = 1_000_000
-_VIPS_SAVERS = {"JPEG": "jpegsave", "PNG": "pngsave", "TIFF": "tiffsave", "WEBP": "webpsave", "AVIF": "heifsave"}
+_VIPS_SAVERS = {
+    "AVIF": "heifsave_target",
+    "JPEG": "jpegsave_target",
+    "PNG": "pngsave_target",
+    "TIFF": "tiffsave_target",
+    "WEBP": "webpsave_target",
+}
 
 
-def encode(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) -> None:
+def encode(first: Frame, rest: Iterator[Frame], plan: Plan, target: OutputFile) -> None:
     """Write frames to a file.
 
     Args:
@@ -74,15 +80,15 @@ def _in_memory(frame: Frame) -> Frame:
     return replace(frame, pixels=frame.pixels.copy_memory())
 
 
-def _write_all(frames: list[Frame], plan: Plan, quality: int, target: Path) -> None:
+def _write_all(frames: list[Frame], plan: Plan, quality: int, target: OutputFile) -> None:
     _write(frames[0], iter(frames[1:]), replace(plan, quality=quality), target)
 
 
-def _write(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) -> None:
+def _write(first: Frame, rest: Iterator[Frame], plan: Plan, target: OutputFile) -> None:
     _writer(plan, first)(first, rest, plan, target)
 
 
-_Writer = Callable[[Frame, Iterator[Frame], Plan, Path], None]
+_Writer = Callable[[Frame, Iterator[Frame], Plan, OutputFile], None]
 
 
 def _writer(plan: Plan, first: Frame) -> _Writer:
@@ -108,18 +114,18 @@ def _better_by_pillow(name: str, frame: Frame, plan: Plan) -> bool:
     return name == "JPEG" and small and (plan.spec.effort or 0) < TRELLIS_EFFORT
 
 
-def _write_vips(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) -> None:
+def _write_vips(first: Frame, rest: Iterator[Frame], plan: Plan, target: OutputFile) -> None:
     # A 1-bit image is dithered by Pillow: libvips would only cut at the middle.
     pixels = from_pillow(to_pillow(first)).pixels if first.mode == "1" else first.pixels
     pixels = with_kept_metadata(replace(first, pixels=pixels), plan)
-    getattr(pixels, _VIPS_SAVERS[plan.format.name])(str(target), **vips_options(first, plan))
+    getattr(pixels, _VIPS_SAVERS[plan.format.name])(target.target(), **vips_options(first, plan))
 
 
-def _write_pillow(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) -> None:
+def _write_pillow(first: Frame, rest: Iterator[Frame], plan: Plan, target: OutputFile) -> None:
     _save(to_pillow(first, plan.spec.palette), plan, target, **pillow_options(first, plan))
 
 
-def _write_animation(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) -> None:
+def _write_animation(first: Frame, rest: Iterator[Frame], plan: Plan, target: OutputFile) -> None:
     # The writers look up a frame's duration after they have asked for the frame, so the list may grow with them.
     durations = [first.duration]
     options = pillow_options(first, plan) | {"save_all": True, "duration": durations}
@@ -142,22 +148,20 @@ def _write_animation(first: Frame, rest: Iterator[Frame], plan: Plan, target: Pa
         _flag_webp_alpha(target)
 
 
-def _flag_webp_alpha(path: Path) -> None:
+def _flag_webp_alpha(target: OutputFile) -> None:
     # libwebp leaves the flag out where every frame is an opaque part of a transparent canvas; viewers that go by the
     # flag would show black. The flags are the byte after the header of the chunk VP8X (RFC 9649, section 2.7).
-    with path.open("r+b") as file:
-        head = file.read(21)
-        if head[12:16] == b"VP8X":
-            file.seek(20)
-            file.write(bytes([head[20] | 0x10]))
+    head = os.pread(target.descriptor, 21, 0)
+    if head[12:16] == b"VP8X":
+        os.pwrite(target.descriptor, bytes([head[20] | 0x10]), 20)
 
 
-def _write_pages(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) -> None:
+def _write_pages(first: Frame, rest: Iterator[Frame], plan: Plan, target: OutputFile) -> None:
     options = pillow_options(first, plan) | {"save_all": True}
     _save(to_pillow(first, plan.spec.palette), plan, target, append_images=map(to_pillow, rest), **options)
 
 
-def _write_ico(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) -> None:
+def _write_ico(first: Frame, rest: Iterator[Frame], plan: Plan, target: OutputFile) -> None:
     whole = to_pillow(first)
     longest = max(whole.size)
     sides = [side for side in _ICO_SIDES if side < longest] + [min(longest, _ICO_SIDES[0])]
@@ -166,7 +170,7 @@ def _write_ico(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) ->
     _save(largest, plan, target, sizes=list(images), append_images=list(images.values()))
 
 
-def _write_icns(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) -> None:
+def _write_icns(first: Frame, rest: Iterator[Frame], plan: Plan, target: OutputFile) -> None:
     # An icon is square: the rest of a picture that is not stays transparent.
     whole = to_pillow(first)
     side = max(whole.size)
@@ -180,7 +184,7 @@ def _scaled(image: Image.Image, scale: float) -> Image.Image:
     return image.resize(size, Image.Resampling.LANCZOS)
 
 
-def _write_deep_heic(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) -> None:
+def _write_deep_heic(first: Frame, rest: Iterator[Frame], plan: Plan, target: OutputFile) -> None:
     pixels = first.pixels
     mode = "RGBA;16" if first.mode == "RGBA16" else "RGB;16"
     heif = pillow_heif.from_bytes(mode, (pixels.width, pixels.height), bytes(pixels.write_to_memory()))
@@ -188,17 +192,19 @@ def _write_deep_heic(first: Frame, rest: Iterator[Frame], plan: Plan, target: Pa
     for kind in ("icc_profile", "exif", "xmp"):
         if kind in options:
             heif[0].info[kind] = options.pop(kind)
-    heif.save(target, **options)
+    with target.file() as file:
+        heif.save(file, **options)
 
 
-def _write_deep_pnm(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) -> None:
+def _write_deep_pnm(first: Frame, rest: Iterator[Frame], plan: Plan, target: OutputFile) -> None:
     # Netpbm's raw PPM: samples of two bytes, the more significant one first.
     pixels = first.pixels
     header = f"P6\n{pixels.width} {pixels.height}\n65535\n".encode()
-    target.write_bytes(header + bytes(pixels.byteswap().write_to_memory()))
+    with target.file() as file:
+        file.write(header + bytes(pixels.byteswap().write_to_memory()))
 
 
-def _write_blp(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) -> None:
+def _write_blp(first: Frame, rest: Iterator[Frame], plan: Plan, target: OutputFile) -> None:
     # Not by Pillow, whose writer takes time that grows with the square of the pixels. BLP2, type 1 (not JPEG),
     # encoding 1 (palette), no alpha, no mipmaps; then size, offsets and lengths of 16 levels, palette as BGRA, indices.
     image = to_pillow(first)
@@ -208,12 +214,12 @@ def _write_blp(first: Frame, rest: Iterator[Frame], plan: Plan, target: Path) ->
     pixels = image.tobytes()
     header = struct.pack("<4siBBBBII", b"BLP2", 1, 1, 0, 0, 0, *image.size)
     levels = struct.pack("<16I16I", start, *[0] * 15, len(pixels), *[0] * 15)
-    target.write_bytes(header + levels + palette + pixels)
+    with target.file() as file:
+        file.write(header + levels + palette + pixels)
 
 
-def _save(image: Image.Image, plan: Plan, target: Path, **options: Any) -> None:
-    # By its number, since some plugins would write the name of a file into it.
-    with os.fdopen(os.open(target, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644), "w+b") as file:
+def _save(image: Image.Image, plan: Plan, target: OutputFile, **options: Any) -> None:
+    with target.file() as file:
         image.save(file, plan.format.pillow, **options)
 
 

@@ -3,14 +3,15 @@
 import io
 import math
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import pyvips
 from PIL import ExifTags, ImageCms
 
 from progimage.engine.decode import Decoding, decode, with_readers
+from progimage.engine.files import AnyFile, InputFile, OutputFile
 from progimage.engine.frame import METADATA, Frame, icc_profile
 from progimage.engine.ladder import JUST_UNDER, SIDES, SPARE, Ladder, build, top_of
 from progimage.engine.limits import Limits
@@ -88,11 +89,11 @@ class Survey:
     ladder: Ladder | None
 
 
-def inspect(path: str | Path, limits: Limits) -> ImageInfo:
+def inspect(file: AnyFile, limits: Limits) -> ImageInfo:
     """Decode an image file fully, and tell what it is like.
 
     Args:
-        path: The file.
+        file: The file.
         limits: The largest image to accept, held against the header before anything is decoded.
 
     Raises:
@@ -100,14 +101,14 @@ def inspect(path: str | Path, limits: Limits) -> ImageInfo:
         CorruptImage: It is truncated or corrupt.
         LimitExceeded: It is too large.
     """
-    return survey(path, limits, {}).info
+    return survey(file, limits, {}).info
 
 
-def survey(path: str | Path, limits: Limits, steps: Mapping[int, Path]) -> Survey:
+def survey(file: AnyFile, limits: Limits, steps: Mapping[int, AnyFile]) -> Survey:
     """Decode an image file fully, once; tell what it is like, and make its ladder.
 
     Args:
-        path: The file.
+        file: The file.
         limits: The largest image to accept, held against the header before anything is decoded.
         steps: The files for the steps of the ladder, by their sides; without any, there is none.
 
@@ -116,7 +117,7 @@ def survey(path: str | Path, limits: Limits, steps: Mapping[int, Path]) -> Surve
         CorruptImage: It is truncated or corrupt.
         LimitExceeded: It is too large.
     """
-    source = open_source(Path(path), limits)
+    source = open_source(InputFile(file), limits)
     first, top, small, duration = _decode_all(source)
     orientation, exif = _read_exif(source, first)
     depth = 1 if first.mode == "1" else 32 if first.mode == "F" else 16 if is_deep(first.mode) else 8
@@ -139,7 +140,9 @@ def survey(path: str | Path, limits: Limits, steps: Mapping[int, Path]) -> Surve
     )
     if top is None or not steps:
         return Survey(info, None)
-    ladder = build(top, source.upright, steps, turned=source.orientation > 1, flat=info.line_art)
+    with ExitStack() as files:
+        outputs = {side: files.enter_context(OutputFile(step)) for side, step in steps.items()}
+        ladder = build(top, source.upright, outputs, turned=source.orientation > 1, flat=info.line_art)
     return Survey(info, ladder)
 
 
@@ -206,7 +209,7 @@ def _read_exif(source: Source, first: Frame) -> tuple[int, dict[str, str | int |
     if source.format.name == "PNG" and by_vips and not has_exif:
         return 1, {}  # Pillow would decode all of it again, to look for an EXIF behind the pixels
     try:
-        with open_pillow(source.path) as image:
+        with open_pillow(source.file) as image:
             top = image.getexif()
             fields = {**top, **top.get_ifd(ExifTags.IFD.Exif)}
             place = top.get_ifd(ExifTags.IFD.GPSInfo)

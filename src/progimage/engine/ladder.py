@@ -6,10 +6,10 @@ written as, was settled by measurement: see docs/performance.md.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyvips
 
+from progimage.engine.files import OutputFile
 from progimage.engine.frame import Frame
 from progimage.engine.geometry import Size, fitting
 from progimage.engine.operations import Operations
@@ -96,7 +96,7 @@ def top_of(frame: Frame, size: Size) -> pyvips.Image | None:
     return _of_side(frame.pixels, SIDES[0], size) if _is_worth(SIDES[0], size) else frame.pixels.copy_memory()
 
 
-def build(top: pyvips.Image, size: Size, targets: Mapping[int, Path], *, turned: bool, flat: bool) -> Ladder:
+def build(top: pyvips.Image, size: Size, targets: Mapping[int, OutputFile], *, turned: bool, flat: bool) -> Ladder:
     """Write the steps.
 
     Args:
@@ -110,10 +110,10 @@ def build(top: pyvips.Image, size: Size, targets: Mapping[int, Path], *, turned:
     for side in (side for side in SIDES if _is_worth(side, size)):
         pixels = _of_side(pixels, side, size)
         if flat or pixels.hasalpha():
-            pixels.pngsave(str(targets[side]), keep="icc", **_PNG)
+            pixels.pngsave_target(targets[side].target(), keep="icc", **_PNG)
         else:
-            pixels.jpegsave(str(targets[side]), keep="icc", **_JPEG)
-        steps.append(Step(side, pixels.width, pixels.height, targets[side].stat().st_size))
+            pixels.jpegsave_target(targets[side].target(), keep="icc", **_JPEG)
+        steps.append(Step(side, pixels.width, pixels.height, targets[side].size))
     return Ladder(*size, turned, tuple(steps))
 
 

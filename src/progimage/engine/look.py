@@ -2,7 +2,6 @@
 
 import base64
 from dataclasses import dataclass
-from pathlib import Path
 
 import blurhash
 import dhash
@@ -11,6 +10,7 @@ import thumbhash
 from PIL import Image
 
 from progimage.engine.colourspace import to_rgb
+from progimage.engine.files import AnyFile, InputFile
 from progimage.engine.limits import Limits
 from progimage.engine.paint import with_alpha
 from progimage.engine.picture import open_picture
@@ -60,11 +60,11 @@ class Swatch:
     share: float
 
 
-def placeholder(path: str | Path, limits: Limits) -> Placeholder:
+def placeholder(file: AnyFile, limits: Limits) -> Placeholder:
     """Make the placeholders of an image file.
 
     Args:
-        path: The file.
+        file: The file.
         limits: The largest image to accept.
 
     Raises:
@@ -72,7 +72,7 @@ def placeholder(path: str | Path, limits: Limits) -> Placeholder:
         CorruptImage: It is broken.
         LimitExceeded: It is too large.
     """
-    picture = open_picture(Path(path), limits, longest=_THUMBHASH_SIDE)
+    picture = open_picture(InputFile(file), limits, longest=_THUMBHASH_SIDE)
     width, height = picture.stands_for
     small = to_rgb(picture.pixels)
     sample = with_alpha(_within(small, _THUMBHASH_SIDE))
@@ -90,13 +90,13 @@ def placeholder(path: str | Path, limits: Limits) -> Placeholder:
     )
 
 
-def palette(path: str | Path, colours: int, limits: Limits) -> list[Swatch]:
+def palette(file: AnyFile, colours: int, limits: Limits) -> list[Swatch]:
     """Return the dominant colours of an image file, the most frequent first.
 
     They are found by median cut and refined by k-means. What is more than half transparent does not count.
 
     Args:
-        path: The file.
+        file: The file.
         colours: The most to return.
         limits: The largest image to accept.
 
@@ -105,7 +105,9 @@ def palette(path: str | Path, colours: int, limits: Limits) -> list[Swatch]:
         CorruptImage: It is broken.
         LimitExceeded: It is too large.
     """
-    small = with_alpha(_within(to_rgb(open_picture(Path(path), limits, longest=_PALETTE_SIDE).pixels), _PALETTE_SIDE))
+    small = with_alpha(
+        _within(to_rgb(open_picture(InputFile(file), limits, longest=_PALETTE_SIDE).pixels), _PALETTE_SIDE)
+    )
     samples = bytes(small.write_to_memory())
     opaque = [bytes(samples[i : i + 3]) for i in range(0, len(samples), 4) if samples[i + 3] >= _OPAQUE_FROM]
     if not opaque:

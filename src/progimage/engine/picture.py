@@ -1,12 +1,12 @@
 """A still picture that can be worked with at once, of any image file: its first frame, upright, in sRGB."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyvips
 
 from progimage.engine.colourspace import drop_unfit_profile, to_8_bits, to_integers, without_profile
 from progimage.engine.decode import Decoding, decode, with_readers
+from progimage.engine.files import InputFile
 from progimage.engine.frame import Frame
 from progimage.engine.limits import Limits
 from progimage.engine.source import Source, open_source
@@ -25,11 +25,11 @@ class Picture:
     stands_for: tuple[int, int]
 
 
-def open_picture(path: Path, limits: Limits, longest: int | None = None) -> Picture:
+def open_picture(file: InputFile, limits: Limits, longest: int | None = None) -> Picture:
     """Decode the first frame or page of an image file.
 
     Args:
-        path: The file.
+        file: It.
         limits: The largest image to accept.
         longest: A JPEG may be decoded smaller, if its longer side keeps twice so many pixels.
 
@@ -38,7 +38,7 @@ def open_picture(path: Path, limits: Limits, longest: int | None = None) -> Pict
         CorruptImage: It is broken.
         LimitExceeded: It is too large.
     """
-    source = open_source(path, limits)
+    source = open_source(file, limits)
     return with_readers(source, lambda reader: _decoded(source, reader, longest))
 
 

@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import chain
-from pathlib import Path
 
 from progimage.engine.decode import decode, with_readers
 from progimage.engine.demand import check_demand, decoding
 from progimage.engine.encode import encode
 from progimage.engine.errors import CannotRepresent, InvalidParameter
+from progimage.engine.files import AnyFile, InputFile, OutputFile
 from progimage.engine.formats import FORMATS
 from progimage.engine.frame import Frame
 from progimage.engine.geometry import Size
@@ -73,11 +73,11 @@ class Rendered:
 
 
 def render(
-    source: str | Path,
+    source: AnyFile,
     spec: RenditionSpec,
-    target: str | Path,
+    target: AnyFile,
     limits: Limits,
-    images: Mapping[str, Path] | None = None,
+    images: Mapping[str, AnyFile] | None = None,
     stands_for: Size | None = None,
     pyramid: bool = False,
 ) -> Rendered:
@@ -86,7 +86,7 @@ def render(
     Args:
         source: The image.
         spec: What is asked for.
-        target: The file to write; it must not exist, or is written over.
+        target: The file to write; what is there is written over.
         limits: The largest image to accept, and to make.
         images: The files of the other images that the spec needs, by their references; see `spec.references()`.
         stands_for: Where `source` is a step of an image's ladder: the image's width and height, upright.
@@ -100,14 +100,16 @@ def render(
         CannotRepresent: The target format can't hold it.
     """
     if pyramid:
-        opened = open_pyramid(Path(source), limits)
+        opened = open_pyramid(InputFile(source), limits)
     else:
-        opened = replace(open_source(Path(source), limits, dpi=spec.dpi), stands_for=stands_for)
+        opened = replace(open_source(InputFile(source), limits, dpi=spec.dpi), stands_for=stands_for)
     first, last = _chosen_pages(opened, spec)
     check_demand(opened, spec, last - first, limits)
     format = FORMATS[spec.format]
-    plan = Plan(spec, format, limits, images or {}, opened.vector, (), last - first > 1, opened.plays)
-    return with_readers(opened, lambda reader: _render_with(reader, opened, plan, Path(target), first, last))
+    others = {reference: InputFile(file) for reference, file in (images or {}).items()}
+    plan = Plan(spec, format, limits, others, opened.vector, (), last - first > 1, opened.plays)
+    with OutputFile(target) as file:
+        return with_readers(opened, lambda reader: _render_with(reader, opened, plan, file, first, last))
 
 
 def _chosen_pages(source: Source, spec: RenditionSpec) -> tuple[int, int]:
@@ -121,7 +123,7 @@ def _chosen_pages(source: Source, spec: RenditionSpec) -> tuple[int, int]:
     return 0, source.count if keeps_all else 1
 
 
-def _render_with(reader: str, source: Source, plan: Plan, target: Path, first: int, last: int) -> Rendered:
+def _render_with(reader: str, source: Source, plan: Plan, target: OutputFile, first: int, last: int) -> Rendered:
     plan = plan.afresh()
     frames = decode(source, reader, first, last, decoding(source, plan.spec, reader))
     if source.stands_for:

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TypeVar
 
+from progimage.engine.files import InputFile
 from progimage.engine.formats import Format
 from progimage.engine.limits import Limits
 from progimage.engine.spec import RenditionSpec
@@ -31,7 +31,7 @@ class Plan:
     spec: RenditionSpec
     format: Format
     limits: Limits
-    images: Mapping[str, Path] = field(default_factory=dict)
+    images: Mapping[str, InputFile] = field(default_factory=dict)
     vector: bool = False
     modes: tuple[str, ...] = ()
     several: bool = False

@@ -6,11 +6,11 @@ has an image's pixels `2**n` times `2**n` at a time; what does not fill one at t
 
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import pyvips
 
 from progimage.engine.decode import Decoding, decode, with_readers
+from progimage.engine.files import AnyFile, InputFile, OutputFile
 from progimage.engine.formats import FORMATS
 from progimage.engine.geometry import Box, Size, crop_box, fitting
 from progimage.engine.ladder import COPIED_MODES, Ladder, suffices
@@ -49,7 +49,7 @@ def may_serve(ladder: Ladder, spec: RenditionSpec) -> bool:
     return whole >= _HUGE_PIXELS or part.width * part.height * _LARGEST_PART <= whole
 
 
-def build_pyramid(source: str | Path, target: str | Path, flat: bool, limits: Limits) -> None:
+def build_pyramid(source: AnyFile, target: AnyFile, flat: bool, limits: Limits) -> None:
     """Write the pyramid of an image.
 
     Args:
@@ -63,32 +63,33 @@ def build_pyramid(source: str | Path, target: str | Path, flat: bool, limits: Li
         CorruptImage: It is broken.
         LimitExceeded: It is too large.
     """
-    opened = open_source(Path(source), limits)
+    opened = open_source(InputFile(source), limits)
 
-    def attempt(reader: str) -> None:
+    def attempt(reader: str, file: OutputFile) -> None:
         frame = next(decode(opened, reader, 0, 1))
         assert frame.mode in COPIED_MODES, frame.mode
         pixels = frame.pixels.copy_memory().autorot() if opened.orientation > 1 else frame.pixels
         options = _DEFLATE if flat or pixels.hasalpha() else _JPEG
-        pixels.tiffsave(
-            str(target), tile=True, tile_width=TILE, tile_height=TILE, pyramid=True, depth="onetile", keep="icc",
+        pixels.tiffsave_target(
+            file.target(), tile=True, tile_width=TILE, tile_height=TILE, pyramid=True, depth="onetile", keep="icc",
             **options,
         )  # fmt: skip
 
-    with_readers(opened, attempt)
+    with OutputFile(target) as file:
+        with_readers(opened, lambda reader: attempt(reader, file))
 
 
-def open_pyramid(path: Path, limits: Limits) -> Source:
+def open_pyramid(file: InputFile, limits: Limits) -> Source:
     """Read the header of a pyramid.
 
     Raises:
         LimitExceeded: The image is too large.
     """
-    image = pyvips.Image.tiffload(str(path))
+    image = pyvips.Image.tiffload_source(file.source())
     levels = image.get("n-pages") if image.get_typeof("n-pages") else 1
     limits = replace(limits, work=0)  # only a part is worked on; `check_demand` reckons with that
     limits.check(image.width, image.height)
-    return Source(path, FORMATS["TIFF"], limits, image.width, image.height, 1, "VIPS", levels=levels)
+    return Source(file, FORMATS["TIFF"], limits, image.width, image.height, 1, "VIPS", levels=levels)
 
 
 def level_for(source: Source, operations: Operations) -> Decoding:

@@ -1,11 +1,11 @@
 """Finding the quality to encode with: the lowest that looks the same, or the highest that fits."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pyvips
 
 from progimage.engine.errors import InvalidParameter
+from progimage.engine.files import OutputFile
 from progimage.engine.frame import Frame
 from progimage.engine.geometry import place
 from progimage.engine.limits import Limits
@@ -25,7 +25,7 @@ _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 _WINDOW_SIGMA = 1.5
 
 
-def automatic_quality(frame: Frame, write: Callable[[Frame, int], None], target: Path) -> int:
+def automatic_quality(frame: Frame, write: Callable[[Frame, int], None], target: OutputFile) -> int:
     """Return the lowest quality at which a frame looks as it does unencoded.
 
     Args:
@@ -40,13 +40,13 @@ def automatic_quality(frame: Frame, write: Callable[[Frame, int], None], target:
 
     def reached(quality: int) -> float:
         write(sample, quality)
-        return similarity(wanted, _luminance(open_picture(target, Limits()).pixels))
+        return similarity(wanted, _luminance(open_picture(target.written(), Limits()).pixels))
 
     enough = min(_SIMILAR, reached(_MOST) - _NEAR_BEST)
     return _first(_LEAST, _MOST, lambda quality: reached(quality) >= enough)
 
 
-def fitting_quality(write: Callable[[int], None], most: int, max_bytes: int, target: Path) -> int:
+def fitting_quality(write: Callable[[int], None], most: int, max_bytes: int, target: OutputFile) -> int:
     """Return the highest quality at which a file is not larger than allowed.
 
     Args:
@@ -61,12 +61,12 @@ def fitting_quality(write: Callable[[int], None], most: int, max_bytes: int, tar
 
     def too_large(quality: int) -> bool:
         write(quality)
-        return target.stat().st_size > max_bytes
+        return target.size > max_bytes
 
     if not too_large(most):
         return most
     if too_large(1):
-        least = target.stat().st_size
+        least = target.size
         raise InvalidParameter("max_bytes", str(max_bytes), f"at least {least} for this image at this size")
     return _first(1, most, too_large) - 1
 

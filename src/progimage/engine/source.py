@@ -7,7 +7,6 @@ ever tried, so that no file can wake a codec that is not one of them (Ghostscrip
 import re
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pillow_heif
@@ -16,6 +15,7 @@ import pyvips
 from PIL import AvifImagePlugin, Image, ImageFile, UnidentifiedImageError
 
 from progimage.engine.errors import CorruptImage, EngineError, NotAnImage
+from progimage.engine.files import InputFile
 from progimage.engine.formats import FORMATS, Format
 from progimage.engine.jxl_header import is_jxl, jxl_size
 from progimage.engine.limits import Limits
@@ -59,7 +59,7 @@ class Source:
     """An image file whose header was read and kept to the limits.
 
     Attributes:
-        path: Where the file is.
+        file: It.
         format: The row of the table of formats.
         limits: What it was held against.
         width: Of the first frame or page as it is stored, in pixels.
@@ -73,7 +73,7 @@ class Source:
         levels: How many levels it has, if it is a pyramid, of which any part can be read by itself.
     """
 
-    path: Path
+    file: InputFile
     format: Format
     limits: Limits
     width: int
@@ -124,11 +124,11 @@ class Source:
         return ["pillow"]
 
 
-def open_source(path: Path, limits: Limits, dpi: float = 72) -> Source:
+def open_source(file: InputFile, limits: Limits, dpi: float = 72) -> Source:
     """Read the header of an image file.
 
     Args:
-        path: The file; what it is called does not matter.
+        file: It.
         limits: The largest image to accept.
         dpi: How finely a drawing is to be drawn; 72 is one pixel for each of its units.
 
@@ -137,8 +137,7 @@ def open_source(path: Path, limits: Limits, dpi: float = 72) -> Source:
         CorruptImage: The header is broken.
         LimitExceeded: The image is too large.
     """
-    with path.open("rb") as file:
-        head = file.read(_SVG_SNIFFED)
+    head = bytes(file.data[:_SVG_SNIFFED])
     if not head:
         raise NotAnImage("The file is empty.")
     if is_jxl(head):
@@ -147,18 +146,18 @@ def open_source(path: Path, limits: Limits, dpi: float = 72) -> Source:
         except ValueError as error:
             raise CorruptImage(f"The JPEG XL header is broken: {error}.") from error
     if _looks_like_svg(head):
-        return _open_svg(path, limits, dpi)
+        return _open_svg(file, limits, dpi)
     Image.MAX_IMAGE_PIXELS = None  # `_describe` holds the size against our own limit
     try:
-        with open_pillow(path) as image:
-            return _describe(path, image, head, limits)
+        with open_pillow(file) as image:
+            return _describe(file, image, head, limits)
     except NotAnImage:
         if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
-            return _open_vips_tiff(path, limits)
+            return _open_vips_tiff(file, limits)
         raise
 
 
-def open_pillow(path: Path) -> Image.Image:
+def open_pillow(file: InputFile) -> Image.Image:
     """Open an image file with those of Pillow's plugins that are in the table of formats.
 
     Raises:
@@ -167,7 +166,7 @@ def open_pillow(path: Path) -> Image.Image:
     """
     warnings.simplefilter("ignore")
     try:
-        return Image.open(path, formats=_PILLOW_READS)
+        return Image.open(file.reader(), formats=_PILLOW_READS)
     except UnidentifiedImageError:
         raise NotAnImage("The file is in no image format that can be read here.") from None
     except MemoryError:
@@ -176,7 +175,7 @@ def open_pillow(path: Path) -> Image.Image:
         raise CorruptImage(f"The header of the image is broken: {say(error)}.") from error
 
 
-def _describe(path: Path, image: Image.Image, head: bytes, limits: Limits) -> Source:
+def _describe(file: InputFile, image: Image.Image, head: bytes, limits: Limits) -> Source:
     format = _row(image.format or "", head)
     limits.check(*image.size)
     try:
@@ -185,10 +184,10 @@ def _describe(path: Path, image: Image.Image, head: bytes, limits: Limits) -> So
         raise
     except Exception as error:
         raise CorruptImage(f"The frames of the image can't be counted: {say(error)}.") from error
-    mode = DEEP_AVIF if format.name == "AVIF" and len(sizes) == 1 and _is_deep_avif(path) else image.mode
+    mode = DEEP_AVIF if format.name == "AVIF" and len(sizes) == 1 and _is_deep_avif(file) else image.mode
     plays = _plays(image, format) if len(sizes) > 1 and format.animated else 0
     width, height = sizes[0]
-    return Source(path, format, limits, width, height, len(sizes), mode, plays, orientation_of(image, format))
+    return Source(file, format, limits, width, height, len(sizes), mode, plays, orientation_of(image, format))
 
 
 def orientation_of(image: Image.Image, format: Format) -> int:
@@ -204,9 +203,9 @@ def orientation_of(image: Image.Image, format: Format) -> int:
     return orientation if orientation in range(1, 9) else 1
 
 
-def _is_deep_avif(path: Path) -> bool:
+def _is_deep_avif(file: InputFile) -> bool:
     try:
-        return bool(pyvips.Image.heifload(str(path)).format == "ushort")
+        return bool(pyvips.Image.heifload_source(file.source()).format == "ushort")
     except pyvips.Error:
         return False  # then Pillow has to cope with it
 
@@ -279,30 +278,30 @@ def _looks_like_svg(head: bytes) -> bool:
     return text.startswith(b"<") and b"<svg" in text
 
 
-def _open_svg(path: Path, limits: Limits, dpi: float) -> Source:
+def _open_svg(file: InputFile, limits: Limits, dpi: float) -> Source:
     try:
-        image = load_svg(path, dpi)
+        image = load_svg(file, dpi)
     except pyvips.Error as error:
         raise CorruptImage(f"The SVG can't be read: {say(error)}.") from error
     limits.check(image.width, image.height)
-    return Source(path, FORMATS["SVG"], limits, image.width, image.height, 1, "RGBA", dpi=dpi)
+    return Source(file, FORMATS["SVG"], limits, image.width, image.height, 1, "RGBA", dpi=dpi)
 
 
-def load_svg(path: Path, dpi: float, scale: float = 1) -> pyvips.Image:
+def load_svg(file: InputFile, dpi: float, scale: float = 1) -> pyvips.Image:
     """Draw an SVG, `scale` times as large as it says."""
     # From a buffer: so the document has no address, and nothing that it refers to outside of itself is loaded.
-    return pyvips.Image.svgload_buffer(path.read_bytes(), dpi=dpi, scale=scale)
+    return pyvips.Image.svgload_buffer(bytes(file.data), dpi=dpi, scale=scale)
 
 
-def _open_vips_tiff(path: Path, limits: Limits) -> Source:
+def _open_vips_tiff(file: InputFile, limits: Limits) -> Source:
     # Some TIFFs (float RGB, for one) are unknown to Pillow but not to libvips.
     try:
-        image = pyvips.Image.tiffload(str(path))
+        image = pyvips.Image.tiffload_source(file.source())
     except pyvips.Error:
         raise NotAnImage("The file is a TIFF of a kind that can't be read here.") from None
     count = image.get("n-pages") if image.get_typeof("n-pages") else 1
     limits.check(image.width, image.height, count)
-    return Source(path, FORMATS["TIFF"], limits, image.width, image.height, count, "VIPS")
+    return Source(file, FORMATS["TIFF"], limits, image.width, image.height, count, "VIPS")
 
 
 def say(error: Exception) -> str:

@@ -186,9 +186,7 @@ _PROBLEMS: dict[type[Exception], Callable[[Any], Problem]] = {
         404, "unknown-reference", "No image has this reference, or none that this request may see.", given=str(e)
     ),
     BadKey: lambda e: Problem(401, "invalid-key", str(e), parameter="Authorization", allowed="an active API key"),
-    TooManyRequests: lambda e: Problem(
-        429, "too-many-requests", str(e), allowed=e.allowed, headers={"retry-after": str(e.retry_after)}
-    ),
+    TooManyRequests: lambda e: Problem(429, "too-many-requests", str(e), allowed=e.allowed, headers=e.headers),
     QuotaExceeded: lambda e: Problem(
         403, "quota-exceeded", str(e), parameter=e.what, given=e.wanted, allowed=e.allowed
     ),
