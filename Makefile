@@ -9,7 +9,7 @@ FUZZ_SECONDS ?= 120
 CLUSTER_SECONDS ?= 300
 VERSITYGW := v1.8.0
 
-.PHONY: install install-dev install-bench serve test coverage check fuzz audit bench curves codecs tiles costs cluster docs screenshots lock clean
+.PHONY: install install-dev install-bench serve test coverage check fuzz audit bench curves codecs tiles owners costs cluster docs screenshots lock clean
 
 install: $(VENV)/.installed
 
@@ -103,6 +103,9 @@ cluster: $(VENV)/.installed-servers
 
 tiles: install-dev
 	$(BIN)/python -m bench.tiles
+
+owners: install-dev
+	$(BIN)/python -m bench.owners
 
 codecs: install
 	$(BIN)/python bench/codecs.py

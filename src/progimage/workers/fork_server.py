@@ -14,6 +14,7 @@ import select
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 
 import msgspec
 
@@ -66,40 +67,65 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     with socket.socket(fileno=int(control)) as server:
-        _serve(server, msgspec.json.decode(sandbox, type=Sandbox), types)
+        forks = _Forks(server, msgspec.json.decode(sandbox, type=Sandbox), types)
+        try:
+            while forks.go_on():
+                pass
+        except BrokenPipeError:
+            pass  # the server is gone
+        finally:
+            forks.kill()
 
 
-def _serve(server: socket.socket, sandbox: Sandbox, tasks: object) -> None:
-    workers: dict[int, int] = {}  # pidfd -> pid
-    poll = select.poll()
-    poll.register(server, select.POLLIN)
-    while True:
-        for ready, _ in poll.poll():
-            if ready in workers:
-                poll.unregister(ready)
-                os.close(ready)
-                pid, status, used = os.wait4(workers.pop(ready), 0)
-                ended = Ended(pid, os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime)
-                send(server, msgspec.msgpack.encode(ended))
+class _Forks:
+    """The workers of a server."""
+
+    def __init__(self, server: socket.socket, sandbox: Sandbox, tasks: object) -> None:
+        self._server, self._sandbox, self._tasks = server, sandbox, tasks
+        self._workers: dict[int, int] = {}  # pidfd -> pid
+        self._poll = select.poll()
+        self._poll.register(server, select.POLLIN)
+
+    def go_on(self) -> bool:
+        """Wait for something to happen, and see to it; return whether the server is there."""
+        for ready, _ in self._poll.poll():
+            if ready in self._workers:
+                self._bury(ready)
                 continue
-            data, channels = receive(server)
+            data, channels = receive(self._server)
             if not data:
-                for pidfd in workers:
-                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-                return
+                return False
+            self._fork(channels[0])
+        return True
+
+    def kill(self) -> None:
+        """End all of them."""
+        for pidfd in self._workers:
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+
+    def _fork(self, channel: int) -> None:
+        try:
+            pid = os.fork()
+        except OSError as error:
+            os.close(channel)
+            self._say(NotForked(str(error)))
+            return
+        if not pid:
             try:
-                pid = os.fork()
-            except OSError as error:
-                send(server, msgspec.msgpack.encode(NotForked(str(error))))
-                os.close(channels[0])
-                continue
-            if not pid:
-                try:
-                    worker.run(channels[0], sandbox, tasks)
-                finally:  # the server is gone
-                    os._exit(1)
-            os.close(channels[0])
-            pidfd = os.pidfd_open(pid)
-            workers[pidfd] = pid
-            poll.register(pidfd, select.POLLIN)
-            send(server, msgspec.msgpack.encode(Forked(pid)), [pidfd])
+                worker.run(channel, self._sandbox, self._tasks)
+            finally:  # the server is gone
+                os._exit(1)
+        os.close(channel)
+        pidfd = os.pidfd_open(pid)
+        self._workers[pidfd] = pid
+        self._poll.register(pidfd, select.POLLIN)
+        self._say(Forked(pid), [pidfd])
+
+    def _bury(self, pidfd: int) -> None:
+        self._poll.unregister(pidfd)
+        os.close(pidfd)
+        pid, status, used = os.wait4(self._workers.pop(pidfd), 0)
+        self._say(Ended(pid, os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime))
+
+    def _say(self, note: msgspec.Struct, descriptors: Sequence[int] = ()) -> None:
+        send(self._server, msgspec.msgpack.encode(note), descriptors)

@@ -6,14 +6,12 @@ fonts. It loses: every other file, the network, starting programs, signalling or
 
 Each defence is applied where the kernel has it; `available_defences` says which do.
 
-Sources: landlock(7), prctl(2), seccomp(2), setrlimit(2) of the Linux man-pages; struct layouts from the kernel's
-include/uapi/linux/landlock.h and filter.h.
+Sources: landlock(7), prctl(2), setrlimit(2) of the Linux man-pages; struct layouts from the kernel's
+include/uapi/linux/landlock.h. The filter of system calls is in `seccomp`.
 """
 
 import ctypes
-import errno
 import os
-import platform
 import resource
 import signal
 import site
@@ -24,10 +22,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from progimage.workers import seccomp
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
-_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _PR_SET_DUMPABLE = 1, 38, 22, 4
-_SECCOMP_MODE_FILTER = 2
+_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS, _PR_SET_DUMPABLE = 1, 38, 4
 
 # The same numbers on every architecture.
 _LANDLOCK_CREATE_RULESET, _LANDLOCK_ADD_RULE, _LANDLOCK_RESTRICT_SELF = 444, 445, 446
@@ -37,28 +36,6 @@ _FS_READ_FILE, _FS_READ_DIR = 1 << 2, 1 << 3
 # How many file-system rights each version of Landlock knows; the bits are given out in order.
 _FS_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16, 6: 16}
 _NET_RIGHTS, _SCOPES = 0b11, 0b11  # TCP bind and connect (from 4); abstract sockets and signals (from 6)
-
-# Numbers of the system calls that a worker never needs, from the kernel's tables for each architecture.
-_AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-_FORBIDDEN_CALLS = {
-    "x86_64": {
-        "socket": 41, "socketpair": 53, "connect": 42, "bind": 49, "listen": 50, "accept": 43, "accept4": 288,
-        "execve": 59, "execveat": 322, "ptrace": 101, "process_vm_readv": 310, "process_vm_writev": 311,
-        "mount": 165, "unshare": 272, "setns": 308, "bpf": 321, "perf_event_open": 298, "io_uring_setup": 425,
-        "userfaultfd": 323, "keyctl": 250, "add_key": 248, "request_key": 249, "pidfd_getfd": 438,
-        "chmod": 90, "fchmod": 91, "fchmodat": 268,
-    },
-    "aarch64": {
-        "socket": 198, "socketpair": 199, "connect": 203, "bind": 200, "listen": 201, "accept": 202, "accept4": 242,
-        "execve": 221, "execveat": 281, "ptrace": 117, "process_vm_readv": 270, "process_vm_writev": 271,
-        "mount": 40, "unshare": 97, "setns": 268, "bpf": 280, "perf_event_open": 241, "io_uring_setup": 425,
-        "userfaultfd": 282, "keyctl": 219, "add_key": 217, "request_key": 218, "pidfd_getfd": 438,
-        "fchmod": 52, "fchmodat": 53,
-    },
-}  # fmt: skip
-_BPF_LOAD, _BPF_JUMP_EQUAL, _BPF_JUMP_GREATER_EQUAL, _BPF_RETURN = 0x20, 0x15, 0x35, 0x06
-_RET_ALLOW, _RET_ERRNO, _RET_KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x80000000
-_X32_BIT = 0x40000000
 
 _MOST_FILES = 128
 _KILLED_AFTER = 5
@@ -104,8 +81,7 @@ class Sandbox:
         _prctl(_PR_SET_NO_NEW_PRIVS, 1)
         if landlock_version() > 0:
             _landlock([*map(Path, _own_code()), *map(Path, _FONTS), *map(Path, self.code)])
-        if platform.machine() in _FORBIDDEN_CALLS:
-            _forbid_calls(platform.machine())
+        seccomp.install()
 
 
 def be_ready_to_fork() -> None:
@@ -125,7 +101,7 @@ def available_defences() -> dict[str, bool]:
     return {
         "limits": True,
         "landlock": landlock_version() > 0,
-        "seccomp": platform.machine() in _FORBIDDEN_CALLS and Path("/proc/sys/kernel/seccomp").exists(),
+        "seccomp": seccomp.is_available(),
     }
 
 
@@ -185,27 +161,6 @@ def _allow_beneath(ruleset: int, path: Path, rights: int) -> None:
     if _libc.syscall(_LANDLOCK_ADD_RULE, ruleset, _LANDLOCK_RULE_PATH_BENEATH, rule, 0) != 0:
         _raise("landlock_add_rule")
     os.close(folder)
-
-
-def _forbid_calls(machine: str) -> None:
-    """Make the forbidden system calls fail with EPERM, and a call from a foreign architecture fatal."""
-    calls = sorted(_FORBIDDEN_CALLS[machine].values())
-    program = [
-        (_BPF_LOAD, 0, 0, 4),  # seccomp_data.arch
-        (_BPF_JUMP_EQUAL, 1, 0, _AUDIT_ARCH[machine]),
-        (_BPF_RETURN, 0, 0, _RET_KILL_PROCESS),
-        (_BPF_LOAD, 0, 0, 0),  # seccomp_data.nr
-        (_BPF_JUMP_GREATER_EQUAL, len(calls) + 1, 0, _X32_BIT),
-        *((_BPF_JUMP_EQUAL, len(calls) - index, 0, call) for index, call in enumerate(calls)),
-        (_BPF_RETURN, 0, 0, _RET_ALLOW),
-        (_BPF_RETURN, 0, 0, _RET_ERRNO | errno.EPERM),
-    ]
-    code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
-    buffer = ctypes.create_string_buffer(code, len(code))
-    # struct sock_fprog: an unsigned short, padding, and a pointer.
-    header = struct.pack("@HP", len(program), ctypes.addressof(buffer))
-    if _libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, header, 0, 0) != 0:
-        _raise("seccomp")
 
 
 def _raise(call: str) -> None:

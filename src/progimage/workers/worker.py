@@ -25,9 +25,9 @@ def run(channel: int, sandbox: Sandbox, tasks: Any) -> NoReturn:
         tasks: The union of the types of tasks.
     """
     _keep_only(channel)
-    sandbox.enter()
     orders, decoder = msgspec.msgpack.Decoder(Order), msgspec.msgpack.Decoder(tasks)
     with socket.socket(fileno=CHANNEL) as server:
+        sandbox.enter()
         while True:
             data, descriptors = receive(server)
             if not data:
