@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from bench.codecs import picture
+
 from progimage.engine import Limits, RenditionSpec
 from progimage.workers import For, Sandbox, WorkerPool
 from progimage.workers.tasks import RenderTask

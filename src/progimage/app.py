@@ -53,6 +53,8 @@ from progimage.storage.migrations import locked
 from progimage.tracing import start_tracing, stop_tracing
 
 _ASSETS = "/docs/assets"
+_SURELY_TOO_LONG = 3
+"""What is reckoned to take so many times as long as a task may is refused before it is begun."""
 _LEAVE_SECONDS = 3
 """For so long threads that still run may end by themselves."""
 
@@ -169,6 +171,8 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
         settings.max_total_pixels,
         # The rest is for the program itself, its codecs, and what they have under way.
         memory=settings.worker_memory * 3 // 4,
+        # This machine may be faster than the one that the weights are of.
+        most_cost=_SURELY_TOO_LONG * settings.task_seconds,
     )
     app.state.rates = rates = RateLimits(
         settings.rate_limits_url,
@@ -198,6 +202,7 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
         LibraryWatcher(),
         ladder=settings.ladder,
         undelete_seconds=settings.undelete_seconds,
+        drawing_seconds=settings.drawing_seconds,
     )
     app.state.library = app.state.ready.library = library
     app.state.jobs = jobs

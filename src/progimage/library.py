@@ -76,6 +76,7 @@ class ImageLibrary:
         watcher: Is told of every rendition.
         ladder: Make smaller copies of what is uploaded.
         undelete_seconds: For how long a deleted image can be brought back.
+        drawing_seconds: How much CPU time a task may take that has a drawing in it.
     """
 
     def __init__(
@@ -91,11 +92,12 @@ class ImageLibrary:
         *,
         ladder: bool = True,
         undelete_seconds: int = 0,
+        drawing_seconds: float = 5,
     ) -> None:
         """Bring the parts together."""
         self.catalogue = catalogue
         self.records = catalogue.records
-        self.renderer = Renderer(self.get, blobs, renditions, spool, pool, limits, watcher)
+        self.renderer = Renderer(self.get, blobs, renditions, spool, pool, limits, watcher, drawing_seconds)
         self.changes = changes
         self.spool = spool
         self._blobs = blobs

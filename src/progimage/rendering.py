@@ -5,7 +5,7 @@ import hashlib
 import shutil
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,21 +16,25 @@ from progimage.access import Client, client_name
 from progimage.engine import (
     ENGINE_VERSION,
     SIDES,
+    Facts,
     ImageInfo,
     InvalidParameter,
-    LimitExceeded,
     Limits,
     Placeholder,
     Rendered,
     RenditionSpec,
     Survey,
     Swatch,
+    TooCostly,
+    look_cost,
     may_serve,
+    pyramid_cost,
+    rendition_cost,
 )
 from progimage.single_flight import SingleFlight
 from progimage.storage import BlobDamaged, BlobMissing, BlobStore, Record, Renditions, Spool, UnknownReference
 from progimage.tracing import span
-from progimage.workers import For, WorkerPool
+from progimage.workers import CpuBudgetExceeded, For, WorkerPool
 from progimage.workers.tasks import (
     InspectTask,
     PaletteTask,
@@ -43,8 +47,25 @@ from progimage.workers.tasks import (
 
 log = structlog.get_logger(__name__)
 
-_LIGHT_WORK = 40_000_000
-"""A task with no more work than that is light: it takes a few tenths of a second at most."""
+LIGHT_SECONDS = 0.3
+"""A task that is reckoned to take no more CPU time than that is light."""
+_LIGHT_MOST = 5 * LIGHT_SECONDS
+"""A light task that has taken so much is not: it is stopped, and begun again as a heavy one."""
+_UNKNOWN_COST = 0.1
+"""What a task is reckoned to take before anybody has looked at the image."""
+
+
+class DrawingTooCostly(Exception):
+    """An image has a drawing in it that takes more CPU time to draw than a drawing may.
+
+    Args:
+        seconds: How much it may.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        """Keep the number of seconds."""
+        super().__init__(f"The drawing takes more than {seconds:g} seconds of CPU time.")
+        self.seconds = seconds
 
 
 class Watcher(Protocol):
@@ -65,6 +86,7 @@ class Renderer:
         pool: The workers.
         limits: The largest image to accept.
         watcher: Is told of every rendition.
+        drawing_seconds: How much CPU time a task may take that has a drawing in it.
     """
 
     def __init__(
@@ -76,6 +98,7 @@ class Renderer:
         pool: WorkerPool,
         limits: Limits,
         watcher: Watcher,
+        drawing_seconds: float,
     ) -> None:
         """Keep the parts."""
         self._find = find
@@ -84,7 +107,8 @@ class Renderer:
         self.spool = spool
         self.pool = pool
         self._limits = limits
-        self._light = replace(limits, work=_LIGHT_WORK)
+        self._light = replace(limits, cost=LIGHT_SECONDS)
+        self._drawing_seconds = drawing_seconds
         self.watcher = watcher
         self._rendering = SingleFlight()
 
@@ -131,11 +155,11 @@ class Renderer:
         """
         started = asyncio.get_running_loop().time()
         with ExitStack() as files:
-            images, owners = await self._other_images(spec, files)
+            others = await self._other_images(spec, files)
             rendered: Rendered = await self._run(
-                lambda limits: RenderTask(spec.canonical(), limits, tuple(images)),
-                For(client_name(client), owners | {_unstored(client)}),
-                [source, *images.values()],
+                lambda limits: RenderTask(spec.canonical(), limits, others.references),
+                For(client_name(client), others.owners | {_unstored(client)}),
+                [source, *others.paths],
                 [target],
             )
         self.watcher.rendition(spec.format, asyncio.get_running_loop().time() - started)
@@ -204,7 +228,10 @@ class Renderer:
         """Return what a task says of an original, as JSON; it is kept as a rendition is."""
 
         async def make(source: Path, target: Path) -> None:
-            found = await self._run(task, _for(record, client), [source])
+            facts = record.blob.info.facts()
+            found = await self._run(
+                task, _for(record, client), [source], cost=look_cost(facts), drawing=facts.is_drawing
+            )
             await asyncio.to_thread(target.write_bytes, msgspec.json.encode(found))
 
         path = await self._kept(record, what, make)
@@ -231,17 +258,14 @@ class Renderer:
             await make(source, target)
             return await self._cache(record, name, target)
 
-    async def _other_images(self, spec: RenditionSpec, files: ExitStack) -> tuple[dict[str, Path], frozenset[str]]:
+    async def _other_images(self, spec: RenditionSpec, files: ExitStack) -> "_Others":
         """Fetch the other images that a spec refers to.
-
-        Returns:
-            Their files, by their references, and whose they are.
 
         Raises:
             InvalidParameter: There is no such image.
         """
         paths: dict[str, Path] = {}
-        owners = set()
+        records: list[Record] = []
         for parameter, reference in spec.references().items():
             if reference in paths:
                 continue
@@ -249,10 +273,15 @@ class Renderer:
                 record = await self._find(reference)
             except UnknownReference:
                 raise InvalidParameter(parameter, reference, "the reference of a stored image") from None
-            owners.add(record.owner)
+            records.append(record)
             paths[reference] = files.enter_context(self.spool.file(self.spool.incoming))
             await self._blobs.fetch(record.blob.sha256, paths[reference], record.blob.bytes)
-        return paths, frozenset(owners)
+        return _Others(
+            tuple(paths),
+            list(paths.values()),
+            frozenset(record.owner for record in records),
+            [record.blob.info.facts() for record in records],
+        )
 
     async def _cache(self, record: Record, name: str, file: Path) -> Path:
         return await self._renditions.add(record.blob.sha256, record.owner, name, file)
@@ -266,43 +295,67 @@ class Renderer:
                 return brought
             source = files.enter_context(self.spool.file(self.spool.incoming))
             target = files.enter_context(self.spool.file(self.spool.outgoing))
-            images, owners = await self._other_images(spec, files)
-            stands_for, pyramid = await self._fetch_source(record, spec, source, client)
+            others = await self._other_images(spec, files)
+            facts = await self._fetch_source(record, spec, source, client)
+            stands_for = facts.size if facts.copy else None
             await self._run(
-                lambda limits: RenderTask(spec.canonical(), limits, tuple(images), stands_for, pyramid),
-                _for(record, client, owners),
-                [source, *images.values()],
+                lambda limits: RenderTask(spec.canonical(), limits, others.references, stands_for, facts.part),
+                _for(record, client, others.owners),
+                [source, *others.paths],
                 [target],
+                cost=rendition_cost(facts, spec, others.facts),
+                drawing=any(one.is_drawing for one in (facts, *others.facts)),
             )
             path = await self._cache(record, name, target)
         self.watcher.rendition(spec.format, asyncio.get_running_loop().time() - started)
         return path
 
     async def _run(
-        self, task: Callable[[Limits], Task], whom: For, inputs: Sequence[Path], outputs: Sequence[Path] = ()
+        self,
+        task: Callable[[Limits], Task],
+        whom: For,
+        inputs: Sequence[Path],
+        outputs: Sequence[Path] = (),
+        *,
+        cost: float | None = None,
+        drawing: bool = False,
     ) -> Any:
-        """Run a task on an image, as a light one unless its header says that it is not.
+        """Run a task on images: as a light one, or as a heavy one if it is known to be, or turns out to be one.
 
         Args:
             task: Makes the task with the limits to keep to.
             whom: For whom it is.
             inputs: The files that it reads.
             outputs: The files that it writes.
+            cost: What it is reckoned to take, in seconds of CPU time; None: the worker is to look.
+            drawing: There is a drawing among the images, which takes as long as it takes.
+
+        Raises:
+            DrawingTooCostly: There is, and it takes too long.
         """
+        if not drawing and (cost is None or cost <= LIGHT_SECONDS):
+            most = _LIGHT_MOST if self.pool.workers > 1 else None  # else there is no other lane
+            try:
+                return await self.pool.run(
+                    task(self._light), whom, inputs, outputs, cost=cost or _UNKNOWN_COST, cpu_seconds=most
+                )
+            except TooCostly as found:
+                cost, drawing = found.cost, found.drawing
+            except CpuBudgetExceeded:
+                log.info("a task was not as light as it was reckoned to be; it is begun again", reckoned=cost)
+                cost = _LIGHT_MOST
+        most = self._drawing_seconds if drawing else None
         try:
-            return await self.pool.run(task(self._light), whom, inputs, outputs)
-        except LimitExceeded:
-            return await self.pool.run(task(self._limits), whom, inputs, outputs, heavy=True)
+            return await self.pool.run(
+                task(self._limits), whom, inputs, outputs, cost=cost or _UNKNOWN_COST, heavy=True, cpu_seconds=most
+            )
+        except CpuBudgetExceeded as error:
+            raise DrawingTooCostly(error.seconds) from None
 
-    async def _fetch_source(
-        self, record: Record, spec: RenditionSpec, source: Path, client: Client
-    ) -> tuple[tuple[int, int] | None, bool]:
-        """Bring what a rendition is made of: the original, a step of its ladder, or its pyramid.
-
-        Returns:
-            For what full size it stands, if it is a step, and whether it is the pyramid.
-        """
+    async def _fetch_source(self, record: Record, spec: RenditionSpec, source: Path, client: Client) -> Facts:
+        """Bring what a rendition is made of: the original, a step of its ladder, or its pyramid; and say which."""
         blob = record.blob
+        facts = blob.info.facts(upright=spec.autorotate)
         step = blob.ladder.step_for(spec) if blob.ladder else None
         if blob.ladder and step:
             try:
@@ -310,11 +363,12 @@ class Renderer:
             except (BlobMissing, BlobDamaged) as error:
                 log.warning("a step of a ladder is missing; the original is taken", name=str(error))
             else:
-                return blob.ladder.size, False
+                full = blob.ladder.size
+                return replace(facts, width=full[0], height=full[1], copy=(step.width, step.height))
         if blob.ladder and may_serve(blob.ladder, spec) and await self._fetch_pyramid(record, source, client):
-            return None, True
+            return replace(facts, part=True)
         await self._blobs.fetch(blob.sha256, source, blob.bytes)
-        return None, False
+        return facts
 
     async def _fetch_pyramid(self, record: Record, source: Path, client: Client) -> bool:
         """Bring an image's pyramid, made if need be, and return whether that was done."""
@@ -322,7 +376,8 @@ class Renderer:
         async def make(original: Path, target: Path) -> None:
             with span("pyramid"):
                 task = PyramidTask(record.blob.info.line_art, self._limits)
-                await self.pool.run(task, _for(record, client), [original], [target], heavy=True)
+                cost = pyramid_cost(record.blob.info.facts())
+                await self.pool.run(task, _for(record, client), [original], [target], cost=cost, heavy=True)
 
         path = await self._kept(record, "pyramid", make)
         try:
@@ -330,6 +385,23 @@ class Renderer:
         except FileNotFoundError:  # it was thrown out of the cache just now
             return False
         return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Others:
+    """The other images of a rendition, in the order in which the spec has them.
+
+    Attributes:
+        references: Theirs.
+        paths: Their files.
+        owners: Whose they are.
+        facts: What is known of them.
+    """
+
+    references: tuple[str, ...]
+    paths: list[Path]
+    owners: frozenset[str]
+    facts: list[Facts]
 
 
 def _link_or_copy(path: Path, target: Path) -> None:

@@ -199,6 +199,14 @@ class Settings(BaseSettings):
     task_seconds: Annotated[
         int, Field(ge=1, description="How long one decoding or rendering may take, in seconds.")
     ] = 30
+    drawing_seconds: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="How much CPU time a task may take that draws an SVG, in seconds: what a drawing costs only"
+            " drawing it tells.",
+        ),
+    ] = 5
     worker_memory: Annotated[
         int, Field(ge=256 * MiB, description="The most address space of one worker, in bytes.")
     ] = 4 * GiB

@@ -128,3 +128,13 @@ def test_rendering_is_repeatable(tmp_path: Path) -> None:
         render(source, RenditionSpec(name), one, Limits())
         render(source, RenditionSpec(name), other, Limits())
         assert one.read_bytes() == other.read_bytes(), name
+
+
+@pytest.mark.parametrize("mode", list(pictures.BY_MODE))
+@pytest.mark.parametrize("format", ["PNG", "TIFF", "PPM", "JP2", "JXL", "AVIF", "HEIC"])
+def test_every_kind_of_pixels_can_be_asked_for_in_another_depth(mode: str, format: str, tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(pictures.BY_MODE[mode]())
+    for depth in FORMATS[format].depths:
+        render(source, RenditionSpec(format, depth=str(depth)), target, Limits())
+        assert inspect(target, Limits()).width == pictures.SIZE[0]

@@ -8,6 +8,7 @@ It knows neither HTTP nor storage, so it is also a plain Python library::
     render("photo.heic", RenditionSpec(format="WEBP"), "photo.webp", Limits())
 """
 
+from progimage.engine.cost import Facts, look_cost, pyramid_cost, rendition_cost
 from progimage.engine.errors import (
     CannotRepresent,
     CorruptImage,
@@ -15,6 +16,7 @@ from progimage.engine.errors import (
     InvalidParameter,
     LimitExceeded,
     NotAnImage,
+    TooCostly,
     UnknownParameter,
 )
 from progimage.engine.formats import FORMATS, Format, by_extension
@@ -33,6 +35,7 @@ __all__ = [
     "CannotRepresent",
     "CorruptImage",
     "EngineError",
+    "Facts",
     "Format",
     "ImageInfo",
     "InvalidParameter",
@@ -46,13 +49,17 @@ __all__ = [
     "Step",
     "Survey",
     "Swatch",
+    "TooCostly",
     "UnknownParameter",
     "build_pyramid",
     "by_extension",
     "inspect",
+    "look_cost",
     "may_serve",
     "palette",
     "placeholder",
+    "pyramid_cost",
     "render",
+    "rendition_cost",
     "survey",
 ]

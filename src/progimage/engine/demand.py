@@ -1,11 +1,12 @@
-"""What a rendition will cost, reckoned from sizes alone before any pixel is decoded, and how little need be decoded."""
+"""Whether what is asked for keeps to the limits, before any pixel is decoded, and how little need be decoded."""
 
 import math
 
+from progimage.engine.cost import Facts, costliest, rendition_cost
 from progimage.engine.decode import Decoding
 from progimage.engine.errors import InvalidParameter
 from progimage.engine.formats import FORMATS
-from progimage.engine.geometry import Box, Size, crop_box, fitting, sizes_on_the_way
+from progimage.engine.geometry import Box, Size, crop_box, sizes_on_the_way
 from progimage.engine.ladder import resampled_to, suffices
 from progimage.engine.limits import Limits
 from progimage.engine.operations import Operations
@@ -16,27 +17,8 @@ from progimage.engine.spec import RenditionSpec, changes_pixels
 
 _SHIFT = 0.1
 """How far, in pixels of the result, an edge may be off for a size that the fraction does not divide."""
-_FAST_FORMATS = frozenset(("BMP", "JPEG", "MPO", "PBM", "PFM", "PGM", "PNM", "PPM", "QOI", "TGA"))
-_SLOW_COST = 8
-"""A pixel of WebP takes its encoder about so many times as long as one of JPEG; of PNG and AVIF, it is more or less."""
 _MEDIAN_PIXELS = 100_000_000
 """The most pixels in all frames that a median is taken of: 12 megapixels take a second, whatever its side."""
-
-
-def work(size: Size, frames: int, spec: RenditionSpec) -> int:
-    """Reckon roughly how much work a rendition is: the pixels that are read, and those that are written.
-
-    Args:
-        size: Width and height of the image.
-        frames: How many frames or pages are rendered.
-        spec: What is asked for. Its operations count as none.
-
-    Returns:
-        A number of pixels, where those that take an encoder longer count several times.
-    """
-    written = fitting(size, spec.stages[0]).canvas
-    cost = 1 if spec.format in _FAST_FORMATS else _SLOW_COST
-    return (size[0] * size[1] + written[0] * written[1] * cost) * frames
 
 
 def check_demand(source: Source, spec: RenditionSpec, frames: int, limits: Limits) -> None:
@@ -50,7 +32,7 @@ def check_demand(source: Source, spec: RenditionSpec, frames: int, limits: Limit
 
     Raises:
         InvalidParameter: A parameter makes the picture, or the work on it, too large.
-        LimitExceeded: It is more work than a task may be.
+        TooCostly: It is to be run as a heavy task.
     """
     size = _upright(source, spec)
     most = size[0] * size[1]
@@ -74,7 +56,7 @@ def check_demand(source: Source, spec: RenditionSpec, frames: int, limits: Limit
                 f"only where there are at most {_MEDIAN_PIXELS} pixels in all frames; here are {most * frames}",
             )
     _check_memory(source, spec, frames, most, limits)
-    limits.check_work(work(_read(source, spec), frames, spec))
+    _check_cost(Facts.of(source, spec.autorotate), spec, limits)
 
 
 def _check_memory(source: Source, spec: RenditionSpec, frames: int, most: int, limits: Limits) -> None:
@@ -90,6 +72,20 @@ def _check_memory(source: Source, spec: RenditionSpec, frames: int, most: int, l
         raise InvalidParameter(
             "width", _given(spec, "width"), f"what needs at most {limits.memory} bytes of memory; this needs {needed}"
         )
+
+
+def _check_cost(facts: Facts, spec: RenditionSpec, limits: Limits) -> None:
+    cost = rendition_cost(facts, spec)
+    if limits.most_cost and cost > limits.most_cost:
+        where, name = costliest(facts, spec)
+        given = by_name(RenditionSpec)[name].kind.write(getattr(spec.stages[where - 1] if where else spec, name))
+        raise InvalidParameter(
+            f"ops {where}: {name}" if where else name,
+            given,
+            f"what needs at most {limits.most_cost:g} seconds of CPU time, with all else that is asked for; this needs"
+            f" about {cost:.0f}",
+        )
+    limits.check_cost(cost, drawing=facts.is_drawing)
 
 
 def decoding(source: Source, spec: RenditionSpec, reader: str) -> Decoding:

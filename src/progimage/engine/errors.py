@@ -37,6 +37,24 @@ class LimitExceeded(EngineError):
         return f"The image has {self.given} {self.what}; at most {self.allowed} are allowed."
 
 
+class TooCostly(EngineError):
+    """A task would take more CPU time than a light task may. It is to be run as a heavy one.
+
+    Args:
+        cost: What it is reckoned to take, in seconds of CPU time.
+        drawing: It has a drawing in it, and only drawing that tells what it takes.
+    """
+
+    def __init__(self, cost: float, drawing: bool) -> None:
+        """Keep the parts."""
+        super().__init__(cost, drawing)
+        self.cost, self.drawing = cost, drawing
+
+    def __str__(self) -> str:
+        """Say it in one sentence."""
+        return f"It would take about {self.cost:.1f} seconds of CPU time."
+
+
 class InvalidParameter(EngineError):
     """A parameter of a rendition is unknown or has a value that is not allowed.
 

@@ -10,6 +10,7 @@ from typing import Any
 import pyvips
 from PIL import ExifTags, ImageCms
 
+from progimage.engine.cost import Facts, survey_cost
 from progimage.engine.decode import Decoding, decode, with_readers
 from progimage.engine.files import AnyFile, InputFile, OutputFile
 from progimage.engine.frame import METADATA, Frame, icc_profile
@@ -75,6 +76,14 @@ class ImageInfo:
         turned = self.orientation >= 5 and self.format not in TURNED_BY_CODEC
         return (self.height, self.width) if turned else (self.width, self.height)
 
+    def facts(self, *, upright: bool = True) -> Facts:
+        """Return what a cost is reckoned from.
+
+        Args:
+            upright: The orientation is applied.
+        """
+        return Facts(self.format, *(self.upright if upright else (self.width, self.height)), self.mode, self.frames)
+
 
 @dataclass(frozen=True, slots=True)
 class Survey:
@@ -118,6 +127,8 @@ def survey(file: AnyFile, limits: Limits, steps: Mapping[int, AnyFile]) -> Surve
         LimitExceeded: It is too large.
     """
     source = open_source(InputFile(file), limits)
+    facts = Facts.of(source)
+    limits.check_cost(survey_cost(facts), drawing=facts.is_drawing)
     first, top, small, duration = _decode_all(source)
     orientation, exif = _read_exif(source, first)
     depth = 1 if first.mode == "1" else 32 if first.mode == "F" else 16 if is_deep(first.mode) else 8

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from progimage.engine.errors import LimitExceeded
+from progimage.engine.errors import LimitExceeded, TooCostly
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,14 +14,17 @@ class Limits:
         frames: The most frames or pages.
         total_pixels: The most pixels in all frames or pages together.
         memory: How many bytes of memory there are for the pixels of a rendition; 0 is any number.
-        work: The most work of one task, as `demand.work` reckons it; 0 is any amount.
+        cost: The most CPU seconds that a task may be reckoned to take, as `cost` does it; 0 is any number. Beyond it
+            the task is refused with `TooCostly`, to be run in another way.
+        most_cost: The same, but beyond it the task is refused for good.
     """
 
     pixels: int = 100_000_000
     frames: int = 500
     total_pixels: int = 500_000_000
     memory: int = 0
-    work: int = 0
+    cost: float = 0
+    most_cost: float = 0
 
     def check(self, width: int, height: int, frames: int = 1) -> None:
         """Hold an image's header against the limits.
@@ -40,13 +43,16 @@ class Limits:
             raise LimitExceeded("frames", frames, self.frames)
         if width * height * frames > self.total_pixels:
             raise LimitExceeded("pixels in all its frames", width * height * frames, self.total_pixels)
-        self.check_work(width * height * frames)
 
-    def check_work(self, work: int) -> None:
-        """Hold the work of a task against the limit.
+    def check_cost(self, cost: float, *, drawing: bool) -> None:
+        """Hold what a task is reckoned to take against the limit.
+
+        Args:
+            cost: In seconds of CPU time.
+            drawing: It has a drawing in it, whose cost only drawing it tells.
 
         Raises:
-            LimitExceeded: It is too much.
+            TooCostly: It is too much, or nobody knows.
         """
-        if self.work and work > self.work:
-            raise LimitExceeded("pixels to work on", work, self.work)
+        if self.cost and (drawing or cost > self.cost):
+            raise TooCostly(cost, drawing)

@@ -3,19 +3,19 @@
 import pyvips
 
 NEAREST: dict[str, tuple[str, ...]] = {
-    "1": ("1", "L", "P", "RGB", "LA", "RGBA", "L16", "F"),
-    "P": ("P", "RGB", "RGBA", "PA", "L", "F", "1"),
-    "PA": ("PA", "RGBA", "RGB", "P", "LA", "L", "F", "1"),
-    "L": ("L", "LA", "RGB", "RGBA", "P", "PA", "L16", "F", "1"),
-    "LA": ("LA", "RGBA", "PA", "L", "RGB", "P", "F", "1"),
-    "RGB": ("RGB", "RGBA", "P", "PA", "L", "F", "1"),
-    "RGBA": ("RGBA", "PA", "RGB", "P", "LA", "L", "F", "1"),
+    "1": ("1", "L", "P", "RGB", "LA", "RGBA", "L16", "LA16", "RGB16", "RGBA16", "F"),
+    "P": ("P", "RGB", "RGBA", "PA", "RGB16", "RGBA16", "L", "L16", "F", "1"),
+    "PA": ("PA", "RGBA", "RGBA16", "RGB", "P", "RGB16", "LA", "LA16", "L", "L16", "F", "1"),
+    "L": ("L", "LA", "RGB", "RGBA", "P", "PA", "L16", "LA16", "RGB16", "RGBA16", "F", "1"),
+    "LA": ("LA", "RGBA", "PA", "LA16", "RGBA16", "L", "RGB", "P", "L16", "RGB16", "F", "1"),
+    "RGB": ("RGB", "RGBA", "P", "PA", "RGB16", "RGBA16", "L", "L16", "F", "1"),
+    "RGBA": ("RGBA", "PA", "RGBA16", "RGB", "P", "RGB16", "LA", "LA16", "L", "L16", "F", "1"),
     "L16": ("L16", "LA16", "RGB16", "RGBA16", "F", "L", "RGB", "RGBA", "P", "PA", "1"),
     "LA16": ("LA16", "RGBA16", "LA", "RGBA", "PA", "L16", "RGB16", "F", "L", "RGB", "P", "1"),
     "RGB16": ("RGB16", "RGBA16", "RGB", "RGBA", "P", "PA", "L16", "L", "F", "1"),
     "RGBA16": ("RGBA16", "RGBA", "PA", "RGB16", "RGB", "P", "L16", "L", "F", "1"),
     "F": ("F", "L16", "RGB16", "L", "RGB", "RGBA", "P", "PA", "1"),
-    "CMYK": ("CMYK", "RGB", "RGBA", "P", "PA", "L", "F", "1"),
+    "CMYK": ("CMYK", "RGB", "RGBA", "P", "PA", "RGB16", "RGBA16", "L", "L16", "F", "1"),
 }
 """For each kind of pixels, the others by how much of it they keep: first alpha, then colour, then depth."""
 

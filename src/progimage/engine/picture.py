@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pyvips
 
 from progimage.engine.colourspace import drop_unfit_profile, to_8_bits, to_integers, without_profile
+from progimage.engine.cost import Facts, look_cost
 from progimage.engine.decode import Decoding, decode, with_readers
 from progimage.engine.files import InputFile
 from progimage.engine.frame import Frame
@@ -39,6 +40,8 @@ def open_picture(file: InputFile, limits: Limits, longest: int | None = None) ->
         LimitExceeded: It is too large.
     """
     source = open_source(file, limits)
+    facts = Facts.of(source)
+    limits.check_cost(look_cost(facts), drawing=facts.is_drawing)
     return with_readers(source, lambda reader: _decoded(source, reader, longest))
 
 

@@ -142,7 +142,9 @@ def _render_with(reader: str, source: Source, plan: Plan, target: OutputFile, fi
 
 
 def _staged(frame: Frame, plan: Plan) -> Frame:
-    for operations in plan.spec.stages:
+    for number, operations in enumerate(plan.spec.stages):
+        if number:  # else a stage that reads a pixel several times has the one before make it as often
+            frame = replace(frame, pixels=frame.pixels.copy_memory())
         for step in STAGE:
             frame = step(frame, operations, plan)
     return frame

@@ -5,7 +5,6 @@ has an image's pixels `2**n` times `2**n` at a time; what does not fill one at t
 """
 
 import math
-from dataclasses import replace
 
 import pyvips
 
@@ -87,7 +86,6 @@ def open_pyramid(file: InputFile, limits: Limits) -> Source:
     """
     image = pyvips.Image.tiffload_source(file.source())
     levels = image.get("n-pages") if image.get_typeof("n-pages") else 1
-    limits = replace(limits, work=0)  # only a part is worked on; `check_demand` reckons with that
     limits.check(image.width, image.height)
     return Source(file, FORMATS["TIFF"], limits, image.width, image.height, 1, "VIPS", levels=levels)
 

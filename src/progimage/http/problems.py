@@ -18,6 +18,7 @@ from progimage import engine
 from progimage.access import BadKey, FetchFailed, TooManyRequests, UrlRefused
 from progimage.jobs import UnknownJob
 from progimage.library import ReferenceTaken
+from progimage.rendering import DrawingTooCostly
 from progimage.storage import (
     BlobDamaged,
     BlobMissing,
@@ -217,6 +218,9 @@ _PROBLEMS: dict[type[Exception], Callable[[Any], Problem]] = {
     Busy: lambda e: _unavailable("busy", str(e), e.retry_after),
     TaskTooLong: _about_image(422, "too-long"),
     WorkerCrashed: _about_image(422, "codec-crashed"),
+    DrawingTooCostly: lambda e: Problem(
+        422, "drawing-too-costly", f"{e}{_which(e)}", parameter="data", allowed=f"{e.seconds:g} seconds of CPU time"
+    ),
     MemoryError: lambda e: Problem(
         422, "too-much-memory", f"It needs more memory than one worker may use.{_which(e)}", parameter="data"
     ),

@@ -92,6 +92,7 @@ _ERRORS: dict[str, tuple[type[Exception], Any]] = {
     "LimitExceeded": (engine.LimitExceeded, tuple[_Text, _Number, _Number]),
     "MemoryError": (MemoryError, tuple[_Text]),
     "NotAnImage": (engine.NotAnImage, tuple[_Text]),
+    "TooCostly": (engine.TooCostly, tuple[Annotated[float, msgspec.Meta(ge=0, le=1e9)], bool]),
     "UnknownParameter": (engine.UnknownParameter, tuple[_Text, _Text, _Names]),
     "OSError": (OSError, tuple[_Number, _Text]),
     "Unexpected": (Unexpected, tuple[_Text, _Text, _Text]),

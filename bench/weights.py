@@ -1,0 +1,121 @@
+"""Measures what a megapixel of each kind of work takes, and writes the weights that costs are reckoned with.
+
+    make costs
+
+Some thousand renditions are measured, in CPU time, and the weights are those that come nearest to all of them (least
+squares of the relative error, none below zero). What they are not fitted to tells how well they hold.
+"""
+
+import argparse
+import json
+import os
+import platform
+import random
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+os.environ["VIPS_CONCURRENCY"] = "1"
+
+import numpy
+import pyvips
+from scipy.optimize import nnls
+from scipy.stats import spearmanr
+from tests.costs import Sample, at_random, files, one_by_one
+
+from progimage.engine import EngineError, Limits, build_pyramid, survey
+from progimage.engine.cost import Units, rendition_units
+
+WEIGHTS = Path(__file__).parents[1] / "src" / "progimage" / "engine" / "cost_weights.json"
+_LEAST = 0.0015
+"""Seconds; what takes less is as good as this."""
+_ROUNDS = 12
+
+
+def measured(samples: list[Sample], target: Path) -> tuple[list[Units], list[float]]:
+    """Return the units and the seconds of requests; what can't be rendered is left out."""
+    units, seconds = [], []
+    for number, sample in enumerate(samples):
+        try:
+            taken = sample.seconds(target)
+            if taken < 0.2:
+                taken = min(taken, sample.seconds(target, 2))
+        except (EngineError, KeyError) as error:
+            print(f"{sample.path.name} {sample.spec.canonical()}: {error}")
+            continue
+        units.append(rendition_units(sample.facts, sample.spec))
+        seconds.append(max(_LEAST, taken))
+        if number % 200 == 0:
+            print(f"{number} of {len(samples)}", flush=True)
+    return units, seconds
+
+
+def fitted(units: list[Units], seconds: list[float]) -> dict[str, float]:
+    """Return the weights that come nearest to what was measured; to reckon too little counts more than too much."""
+    names = sorted({name for one in units for name in one})
+    rows = numpy.array(
+        [[one.get(name, 0.0) / taken for name in names] for one, taken in zip(units, seconds, strict=True)]
+    )
+    importance = numpy.ones(len(seconds))
+    for _ in range(_ROUNDS):
+        weights, _ = nnls(rows * importance[:, None], importance, maxiter=100 * len(names))
+        short = numpy.maximum(1, 1 / numpy.maximum(rows @ weights, 0.05))  # how much too little was reckoned
+        importance = numpy.minimum(short, 10) ** 1.5
+    return {name: float(f"{weight:.4g}") for name, weight in zip(names, weights, strict=True)}
+
+
+def judged(units: list[Units], seconds: list[float], weights: dict[str, float]) -> None:
+    """Print how well weights hold for requests that they were not fitted to."""
+    reckoned = [sum(amount * weights.get(name, 0) for name, amount in one.items()) for one in units]
+    ratios = sorted(taken / max(_LEAST, cost) for taken, cost in zip(seconds, reckoned, strict=True))
+    print(
+        f"rank correlation {spearmanr(reckoned, seconds).statistic:.3f}; measured / reckoned: median"
+        f" {statistics.median(ratios):.2f}, worst {ratios[-1]:.2f}, least {ratios[0]:.2f}"
+    )
+
+
+def others(images: dict[Path, object], target: Path, weights: dict[str, float]) -> dict[str, float]:
+    """Return the weights of what is no rendition: validating an upload, and making a pyramid."""
+    path = next(path for path in images if path.name == "3000.JPEG")
+    found = {}
+    for name, work in (
+        ("survey", lambda: survey(path, Limits(), {1024: target, 512: target.with_suffix(".2")})),
+        ("pyramid", lambda: build_pyramid(path, target, False, Limits())),
+    ):
+        taken = []
+        for _ in range(3):
+            started = time.process_time()
+            work()
+            taken.append(time.process_time() - started)
+        found[name] = float(f"{max(0.0, min(taken) / 6 - weights['read JPEG']):.4g}")
+    found["read other"] = max(weight for name, weight in weights.items() if name.startswith("read "))
+    return found
+
+
+def main() -> None:
+    """Measure, and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--requests", type=int, default=500, help="at random, beside those that differ in one thing")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    pyvips.cache_set_max(0)
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "target"
+        images = files(Path(folder))
+        single = list(one_by_one(images))
+        random.Random(options.seed).shuffle(single)
+        units, seconds = measured(single + list(at_random(options.seed, options.requests, images)), target)
+        weights = fitted(units, seconds)
+        weights |= others(images, target, weights)
+        judged(*measured(list(at_random(options.seed + 1, 200, images)), target), weights)
+    for name, weight in sorted(weights.items()):
+        print(f"{weight:10.4g}  {name}")
+    if options.write:
+        told = {"machine": platform.processor() or platform.machine(), "weights": weights}
+        WEIGHTS.write_text(json.dumps(told, indent=1, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""Requests to measure: files of many formats and sizes, and queries at random, with what each is reckoned to cost."""
+
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyvips
+from PIL import Image
+
+from progimage.engine import FORMATS, EngineError, Limits, RenditionSpec, render
+from progimage.engine.cost import Facts
+from progimage.engine.files import InputFile
+from progimage.engine.source import open_source
+from tests.pictures import detailed
+
+# Those that are asked for; each of the others is read or written in much less time than these.
+WRITTEN = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "TIFF", "HEIC", "JXL", "BMP", "PPM", "JP2")
+READ = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "HEIC", "JXL", "BMP", "JP2")
+_SIDES = ((320, 240), (800, 600), (1600, 1200), (3000, 2000))
+_ONE = (
+    "blur=3", "blur=30", "sharpen=2", "median=3", "median=9", "pixelate=10", "rotate=15", "rotate=90", "flip=true",
+    "normalize=true", "gamma=2", "brightness=1.2", "contrast=0.8", "saturation=0.5", "hue=40", "sepia=1", "tint=red",
+    "grayscale=true", "negate=true", "threshold=100", "extend=20", "border=10", "radius=40", "text=Hello", "trim=10",
+    "crop=10%,10%,80%,80%", "aspect=1:1&gravity=smart", "aspect=3:1&gravity=entropy", "background=white",
+)  # fmt: skip
+_OUTPUT = (
+    "quality=auto",
+    "quality=50",
+    "max_bytes=100000",
+    "lossless=true",
+    "effort=2",
+    "effort=8",
+    "palette=64",
+    "strip=true",
+)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A request.
+
+    Attributes:
+        path: Of the image.
+        facts: Of the image.
+        spec: What is asked for.
+    """
+
+    path: Path
+    facts: Facts
+    spec: RenditionSpec
+
+    def seconds(self, target: Path, rounds: int = 1) -> float:
+        """Return the least CPU time that it takes in some rounds."""
+        return min(self._once(target) for _ in range(rounds))
+
+    def _once(self, target: Path) -> float:
+        started = time.process_time()
+        render(self.path, self.spec, target, Limits())
+        return time.process_time() - started
+
+
+def facts_of(path: Path) -> Facts:
+    """Return what a cost is reckoned from, as a worker finds it out."""
+    source = open_source(InputFile(path), Limits())
+    return Facts(source.format.name, *source.upright, source.mode, source.count)
+
+
+def files(folder: Path) -> dict[Path, Facts]:
+    """Make the files: of every format that can be made, the usual ones in several sizes, some clear, some moving."""
+    found = {}
+    for width, height in _SIDES:
+        picture = detailed(width, height)
+        round_ = pyvips.Image.gaussnoise(width, height, mean=200, sigma=20).cast("uchar")
+        clear = picture.bandjoin(round_).copy(interpretation="srgb")
+        for format in READ:
+            path = folder / f"{width}.{format}"
+            image = Image.frombytes("RGB", (width, height), bytes(picture.write_to_memory()))
+            image.save(path, {"HEIC": "HEIF", "JP2": "JPEG2000"}.get(format, format))
+            found[path] = facts_of(path)
+        for format in ("PNG", "WEBP"):
+            path = folder / f"{width}-clear.{format}"
+            Image.frombytes("RGBA", (width, height), bytes(clear.write_to_memory())).save(path, format)
+            found[path] = facts_of(path)
+    plain = next(iter(found))
+    for format in FORMATS.values():
+        if format.can_write and format.can_read and format.name not in READ:
+            path = folder / f"800.{format.name}"
+            render(plain, RenditionSpec(format.name, width=800, enlarge=True), path, Limits())
+            found[path] = facts_of(path)
+    frames = [
+        Image.frombytes("RGB", (300, 200), bytes(detailed(300, 200).write_to_memory())).rotate(n) for n in range(8)
+    ]
+    for format in ("GIF", "WEBP"):
+        path = folder / f"moving.{format}"
+        frames[0].save(path, format, save_all=True, append_images=frames[1:], duration=50)
+        found[path] = facts_of(path)
+    return found
+
+
+def at_random(seed: int, count: int, images: dict[Path, Facts]) -> Iterator[Sample]:
+    """Make requests of all kinds: sizes, operations in one stage or several, formats, efforts."""
+    chance = random.Random(seed)
+    while count:
+        path, facts = chance.choice(list(images.items()))
+        query: list[str] = []
+        if chance.random() < 0.7:
+            query.append(f"width={chance.choice((100, 300, 640, 1000, 1600))}")
+            if chance.random() < 0.3:
+                query += ["enlarge=true", "fit=inside"]
+        operations = chance.sample(_ONE, chance.choice((0, 0, 1, 1, 2, 3)))
+        names = {part.partition("=")[0] for part in "&".join([*query, *operations]).split("&")}
+        if len(names) < len("&".join([*query, *operations]).split("&")):
+            continue
+        query += operations
+        if query and chance.random() < 0.25:
+            stages = [
+                ";".join(part.replace("=", ":", 1) for part in one.split("&")) for one in query if "enl" not in one
+            ]
+            query = [f"ops={'|'.join(stages)}"]
+        if chance.random() < 0.3:
+            query.append(chance.choice(_OUTPUT))
+        sample = made(path, facts, f"{chance.choice(WRITTEN)}?{'&'.join(query)}")
+        if sample:
+            count -= 1
+            yield sample
+
+
+def made(path: Path, facts: Facts, text: str) -> Sample | None:
+    """Return a request, or None: this format has no such option."""
+    try:
+        return Sample(path, facts, RenditionSpec.from_canonical(text))
+    except EngineError:
+        return None
+
+
+def one_by_one(images: dict[Path, Facts]) -> Iterator[Sample]:
+    """Make requests that differ in one thing each: each format read, each operation, each format and effort written."""
+    by_name = {path.name: (path, facts) for path, facts in images.items()}
+    for path, facts in images.items():
+        yield from filter(
+            None, (made(path, facts, text) for text in ("PPM", "PPM?width=150", "PPM?width=70&fit=inside"))
+        )
+    for name in ("800.PNG", "1600.PNG", "1600-clear.PNG"):
+        for query in (
+            *_ONE,
+            "width=300",
+            "width=2000&enlarge=true",
+            "blur=120",
+            "median=31",
+            "sharpen=10",
+            "text=Hello&text_size=300",
+        ):
+            yield from filter(
+                None, (made(*by_name[name], f"PPM?{query}"), made(*by_name[name], f"PPM?ops={_stage(query)}|flop:true"))
+            )
+    writable = [format for format in FORMATS.values() if format.can_write]
+    for name in ("800.PNG", "1600.PNG", "moving.GIF"):
+        for format in writable:
+            efforts = (
+                ["", *(f"effort={effort}" for effort in range(1, 10))]
+                if format.has("effort") and name == "800.PNG"
+                else [""]
+            )
+            for lossless in ("", "lossless=true"):
+                for effort in efforts:
+                    query = "&".join(filter(None, (lossless, effort)))
+                    yield from filter(None, (made(*by_name[name], f"{format.name}?{query}"),))
+            for query in ("quality=auto", "max_bytes=50000", "palette=32", "strip=true", "profile=srgb", "depth=16"):
+                if name == "800.PNG":
+                    yield from filter(None, (made(*by_name[name], f"{format.name}?{query}"),))
+
+
+def _stage(query: str) -> str:
+    return ";".join(part.replace("=", ":", 1) for part in query.split("&"))

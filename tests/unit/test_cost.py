@@ -1,0 +1,135 @@
+"""What requests are reckoned to cost: in the order of what they take, and never far below it."""
+
+import statistics
+from pathlib import Path
+
+import pytest
+
+from progimage.engine import EngineError, Facts, InvalidParameter, Limits, RenditionSpec, TooCostly, render, survey
+from progimage.engine.cost import _weights, costliest, rendition_cost, rendition_units
+from progimage.engine.look import placeholder
+from tests import pictures
+from tests.costs import at_random, files, one_by_one
+
+PHOTO = Facts("JPEG", 4000, 3000)
+ATTACK = (
+    "JPEG?ops=width:10|width:9000;height:9000;fit:fill;enlarge:true;blur:20|sharpen:10|blur:250|hue:9|rotate:45;"
+    "width:6000;height:6000"
+)
+
+
+def cost(query: str, facts: Facts = PHOTO, format: str = "JPEG") -> float:
+    return rendition_cost(facts, RenditionSpec.from_canonical(f"{format}?{query}" if query else format))
+
+
+def test_what_is_more_work_costs_more() -> None:
+    for less, more in (
+        ("width=300", "width=3000"),
+        ("width=300", "width=300&blur=50"),
+        ("width=300&blur=5", "width=300&blur=200"),
+        ("ops=width:300|rotate:10", "ops=width:300|rotate:10|blur:20"),
+        ("ops=width:300|blur:20", "ops=width:10|width:3000;enlarge:true|blur:20|width:300"),
+        ("quality=80", "quality=auto"),
+        ("width=3000", "width=3000&max_bytes=1000000"),
+    ):
+        assert cost(less) < cost(more), (less, more)
+    assert cost("effort=1", format="AVIF") < cost("effort=9", format="AVIF")
+    assert cost("width=100", Facts("GIF", 300, 200), "GIF") < cost(
+        "width=100", Facts("GIF", 300, 200, frames=50), "GIF"
+    )
+    smaller_copy = Facts("JPEG", 4000, 3000, copy=(1024, 768))
+    assert cost("width=300", smaller_copy) < cost("width=300")
+    mark = [Facts("PNG", 3000, 3000)]
+    spec = RenditionSpec("JPEG", width=300)
+    assert rendition_cost(PHOTO, spec) < rendition_cost(PHOTO, spec, mark)
+
+
+def test_a_pipeline_that_hides_its_work_is_reckoned_at_what_it_takes() -> None:
+    spec = RenditionSpec.from_canonical(ATTACK)
+    assert rendition_cost(Facts("JPEG", 800, 600), spec) > 10
+    assert costliest(Facts("JPEG", 800, 600), spec)[0] in (2, 3, 4)
+
+
+def test_what_costs_far_too_much_is_refused_by_name(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(pictures.saved(pictures.colour((80, 60)), "JPEG"))
+    limits = Limits(most_cost=2)
+    with pytest.raises(InvalidParameter) as refusal:
+        render(source, RenditionSpec.from_canonical(ATTACK), tmp_path / "target", limits)
+    assert refusal.value.parameter.startswith("ops ") and "2 seconds of CPU time" in refusal.value.allowed
+    render(source, RenditionSpec("JPEG", width=30), tmp_path / "target", limits)
+
+
+def test_what_is_not_light_says_so(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(pictures.saved(pictures.colour((800, 600)), "JPEG"))
+    light = Limits(cost=0.3)
+    for query in ("blur=250&width=3000&enlarge=true", "rotate=15&blur=100"):
+        with pytest.raises(TooCostly) as refusal:
+            render(source, RenditionSpec.from_canonical(f"PNG?{query}"), tmp_path / "target", light)
+        assert refusal.value.cost > 0.3 and not refusal.value.drawing
+    render(source, RenditionSpec("JPEG", width=300), tmp_path / "target", light)
+    assert survey(source, light, {}).info.width == 800
+
+
+def test_a_drawing_is_never_light(tmp_path: Path) -> None:
+    source = tmp_path / "drawing"
+    source.write_bytes(pictures.SVG)
+    light = Limits(cost=0.3)
+    for work in (
+        lambda: survey(source, light, {}),
+        lambda: placeholder(source, light),
+        lambda: render(source, RenditionSpec("PNG"), tmp_path / "target", light),
+    ):
+        with pytest.raises(TooCostly) as refusal:
+            work()
+        assert refusal.value.drawing
+    picture = tmp_path / "picture"
+    picture.write_bytes(pictures.BY_MODE["RGB"]())
+    reference = "7d0a2c1e-4b7f-4f0e-9a53-1c6b8e2d5f90"
+    with pytest.raises(TooCostly):
+        marked = RenditionSpec("PNG", watermark=reference)
+        render(picture, marked, tmp_path / "target", light, {reference: source})
+
+
+def test_every_kind_of_work_has_a_weight(tmp_path: Path) -> None:
+    images = files(tmp_path)
+    samples = [*one_by_one(images), *at_random(7, 2000, images)]
+    needed = {name for sample in samples for name in rendition_units(sample.facts, sample.spec)}
+    assert needed <= set(_weights())
+
+
+def _ranks(values: list[float]) -> list[float]:
+    order = sorted(range(len(values)), key=values.__getitem__)
+    ranks = [0.0] * len(values)
+    for rank, index in enumerate(order):
+        ranks[index] = rank
+    return ranks
+
+
+@pytest.mark.alone
+def test_two_hundred_requests_at_random(tmp_path: Path) -> None:
+    images = files(tmp_path)
+    taken, reckoned, told = [], [], []
+    for sample in at_random(20261126, 260, images):
+        try:
+            seconds = sample.seconds(tmp_path / "target")
+        except EngineError:
+            continue
+        taken.append(seconds)
+        reckoned.append(rendition_cost(sample.facts, sample.spec))
+        told.append(f"{sample.path.name} {sample.spec.canonical()}")
+        if len(taken) == 200:
+            break
+    assert len(taken) == 200
+    # Spearman's coefficient, of what takes more than the clock can tell from nothing.
+    correlation = statistics.correlation(_ranks(taken), _ranks(reckoned))
+    assert correlation >= 0.9, correlation
+    # This machine's speed against that of the weights, by a few requests of one kind.
+    path, facts = next((path, facts) for path, facts in images.items() if path.name == "1600.JPEG")
+    spec = RenditionSpec("WEBP", width=800)
+    from tests.costs import Sample
+
+    speed = Sample(path, facts, spec).seconds(tmp_path / "target", 5) / rendition_cost(facts, spec)
+    for seconds, cost_, what in zip(taken, reckoned, told, strict=True):
+        assert seconds <= max(0.01, 3 * cost_ * max(1.0, speed)), (what, seconds, cost_, speed)
