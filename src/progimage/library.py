@@ -20,7 +20,9 @@ from progimage.tracing import span
 from progimage.workers import WorkerPool
 
 KNOWN_SECONDS = 5
-"""For how long what was read from the database counts. This node tells itself of changes; other nodes do not."""
+"""For how long what was read from the database counts. This node tells itself of changes; other nodes do not.
+
+A record counts for half of it, and an answer that was made with it for the other half."""
 _KNOWN_RECORDS = 20_000
 
 
@@ -104,7 +106,7 @@ class ImageLibrary:
         self._renditions = renditions
         self._ladder = ladder
         self._undelete_seconds = undelete_seconds
-        self._known: TTLCache[str, _Known] = TTLCache(_KNOWN_RECORDS, KNOWN_SECONDS)
+        self._known: TTLCache[str, _Known] = TTLCache(_KNOWN_RECORDS, KNOWN_SECONDS / 2)
 
     async def add(
         self,

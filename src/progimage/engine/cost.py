@@ -247,10 +247,12 @@ def _stage(
     if size != before:
         units.add("canvas", _megapixels(size))
         alpha = alpha or (o.extend is not None and o.background is None)
-    for name, given in (("radius", o.radius), ("mask", o.mask), ("over", o.watermark), ("over", o.text)):
+    for name, given in (("radius", o.radius), ("radius", o.mask), ("over", o.watermark), ("over", o.text)):
         if given:
             units.add(name, _megapixels(size))
             alpha = alpha or name != "over"
+    if o.mask:  # it is stretched over the picture
+        units.add("resize to", _megapixels(size))
     if o.text:
         units.add("text", min(1.0, len(o.text) * (o.text_size or max(size) / 20) ** 2 * o.dpr**2 / _MEGAPIXEL))
     if o.background is not None and alpha:

@@ -26,7 +26,7 @@ from progimage.http.documents import (
     problems,
 )
 from progimage.http.options import CURSOR, LIMIT, check_range, cursor_of, date, expiry, page, read_cursor
-from progimage.http.permission import AnyRequest, client_of, owned, refuse_hidden, require
+from progimage.http.permission import AnyRequest, client_of, other_images, owned, require
 from progimage.http.problems import Problem
 from progimage.http.requested import parsed, query_of, refuse_query, refuse_unsigned, with_preset
 from progimage.http.uploads import signer_of
@@ -263,7 +263,7 @@ async def _own_url(request: AnyRequest, state: State, url: str) -> tuple[str, li
         refuse_unsigned(request, [name for name, _ in query], state.settings)
         asked = with_preset([pair for pair in query if pair[0] != "download"], state.settings)
         spec: RenditionSpec = parsed(extension.lower(), asked)
-        await refuse_hidden(request, state, spec, asked.droppable, signed=False)
+        await other_images(request, state, spec, asked.droppable, signed=False)
     return path, query
 
 

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,12 +23,15 @@ from progimage.http.delivery import (
     is_not_modified,
 )
 from progimage.http.ingest import clean_filename, unless_disconnected
-from progimage.http.permission import AnyRequest, client_of, visibility_of
+from progimage.http.permission import AnyRequest, OtherImage, client_of, visibility_of
 from progimage.http.requested import AUTO
 from progimage.library import ImageLibrary
 from progimage.rendering import is_original, rendition_digest, result_digest
 from progimage.settings import Settings
 from progimage.storage import Record
+
+_WITH_COMMAS = ("cache-tag", "edge-cache-tag")
+"""The headers for a CDN that have commas between their tags; in the others there are spaces."""
 
 
 async def original(
@@ -98,8 +101,9 @@ async def rendition(
     extension: str,
     download: str | None,
     links: str | None = None,
+    others: Sequence[OtherImage] = (),
 ) -> ASGIApp:
-    """Answer a rendition; `extension` is what was asked for, for the rest see `original`."""
+    """Answer a rendition; `extension` is what was asked for, `others` are in it, for the rest see `original`."""
     library: ImageLibrary = state.library
     vary = None
     format = FORMATS[spec.format]
@@ -109,7 +113,7 @@ async def rendition(
         return await original(request, state, record, format.media_type, download, extension, vary, links)
     name = _download_name(record, download, extension)
     digest = rendition_digest(record, spec)
-    identity = identity_of(request, state, record, digest, format.media_type, name, vary, links)
+    identity = identity_of(request, state, record, digest, format.media_type, name, vary, links, others)
     if is_not_modified(request.headers, identity):
         return NotModified(identity)
     path = library.renderer.cached(record, spec)
@@ -121,22 +125,38 @@ async def rendition(
 
 
 def keep_ready(
-    request: AnyRequest, state: State, record: Record, seen: int, answer: ASGIApp, format: str | None = None
+    request: AnyRequest,
+    state: State,
+    record: Record,
+    seen: dict[str, int],
+    answer: ASGIApp,
+    format: str | None = None,
+    others: Sequence[OtherImage] = (),
 ) -> ASGIApp:
-    """Have an answer ready for the next request, if it is one that anybody may have who knows the URL."""
+    """Have an answer ready for the next request, if it is one that anybody may have who knows the URL.
+
+    Args:
+        request: It.
+        state: Of the application.
+        record: The image.
+        seen: The state of the changes of every image in it, before that was looked up.
+        answer: The answer.
+        format: Of a rendition; None for an original.
+        others: The other images in it.
+    """
     keyless = client_of(request).principal.key_id is None
     if keyless and isinstance(answer, Delivery | NotModified):
-        ends = _ends_at(request, record)
+        ends = _ends_at(request, [record, *(other.record for other in others)])
         until = math.inf if ends is None else ends
-        state.ready.add(request.scope, record.reference, seen, answer, format, allowed_until=until)
+        state.ready.add(request.scope, seen, answer, format, allowed_until=until)
     return answer
 
 
-def _ends_at(request: AnyRequest, record: Record) -> float | None:
-    """Return when the request's signature or the image's time ends, in seconds since 1970; None: neither does."""
+def _ends_at(request: AnyRequest, records: Sequence[Record]) -> float | None:
+    """Return when the request's signature or the time of an image ends, as a Unix time; None: none does."""
     expires = request.query_params.get(EXPIRES)
-    image_ends = None if record.held else record.expires_at
-    return min((end for end in (image_ends, float(expires) if expires else None) if end is not None), default=None)
+    ends = [None if record.held else record.expires_at for record in records]
+    return min((end for end in (*ends, float(expires) if expires else None) if end is not None), default=None)
 
 
 async def described(
@@ -160,15 +180,20 @@ def identity_of(
     filename: str | None,
     vary: str | None = None,
     links: str | None = None,
+    others: Sequence[OtherImage] = (),
 ) -> Identity:
-    """Say what is known of an answer, and who may keep it for how long."""
+    """Return what is known of an answer, and who may keep it for how long: no longer than its strictest image."""
     signed = SIGNATURE in request.query_params
-    visibility, ends = visibility_of(state, record), _ends_at(request, record)
-    private = visibility is Visibility.KEY or (visibility is Visibility.SIGNED and not signed)
+    ends = _ends_at(request, [record, *(other.record for other in others)])
+    # Whom a preset shows its mark to is for the operator to say, who did.
+    visibilities = {visibility_of(state, one) for one in (record, *(o.record for o in others if not o.of_preset))}
+    private = Visibility.KEY in visibilities or (Visibility.SIGNED in visibilities and not signed)
     seconds = None if ends is None else max(0, int(ends - time.time()))
     control = cache_control(state.settings.cache_control, private=private, seconds=seconds)
     header = state.settings.surrogate_header.lower()
-    surrogate = (header, record.reference) if header else None
+    references = dict.fromkeys([record.reference, *(other.record.reference for other in others)])
+    separator = "," if header in _WITH_COMMAS else " "
+    surrogate = (header, separator.join(references)) if header else None
     return Identity(etag, record.uploaded_at, media_type, control, filename, vary, surrogate, links)
 
 

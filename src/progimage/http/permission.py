@@ -1,5 +1,6 @@
 """What a request may do, and which images it may see."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from litestar import Request
@@ -80,25 +81,44 @@ async def owned(request: AnyRequest, state: State, reference: str, *, deleted: b
     return record
 
 
-async def refuse_hidden(
-    request: AnyRequest, state: State, spec: RenditionSpec, allowed: frozenset[str], *, signed: bool
-) -> None:
-    """Refuse a spec with other images, such as a watermark, that a request may not read itself.
+@dataclass(frozen=True, slots=True)
+class OtherImage:
+    """Another image in a rendition, such as a watermark.
+
+    Attributes:
+        record: Of it.
+        of_preset: It is there because the operator's preset says so, whoever may read it by itself.
+    """
+
+    record: Record
+    of_preset: bool
+
+
+async def other_images(
+    request: AnyRequest, state: State, spec: RenditionSpec, of_preset: frozenset[str], *, signed: bool
+) -> tuple[OtherImage, ...]:
+    """Return the other images in a rendition, if a request may see all of them.
 
     Args:
         request: It.
         state: Of the application.
         spec: What is to be rendered.
-        allowed: The parameters that came from a preset: what they refer to, the operator wants to be seen.
-        signed: The request has a valid signature, so that whoever signed it wants it to be seen.
+        of_preset: The parameters that came from a preset: what they refer to, the operator wants to be seen.
+        signed: The request has a valid signature.
 
     Raises:
         InvalidParameter: There is no such image, or the request may not know of it.
     """
+    library: ImageLibrary = state.library
+    found = []
     for parameter, reference in spec.references().items():
-        if signed or parameter.partition(" ")[0] in allowed:
-            continue
+        by_preset = parameter.partition(" ")[0] in of_preset
         try:
-            await readable(request, state, reference)
+            if by_preset:
+                record = await library.get(reference)
+            else:
+                record = await readable(request, state, reference, signed=signed)
         except UnknownReference:
             raise InvalidParameter(parameter, reference, "the reference of a stored image") from None
+        found.append(OtherImage(record, by_preset))
+    return tuple(found)

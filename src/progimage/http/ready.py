@@ -31,8 +31,7 @@ class _Answer:
     """A GET's answer.
 
     Attributes:
-        reference: Of the image.
-        state: Of the changes, before the image was looked up.
+        seen: The state of the changes of every image in it, before that was looked up.
         allowed_until: When the request's signature or the image's time ends, in seconds since 1970.
         etag: With its quotes.
         headers: Those of a 304.
@@ -43,8 +42,7 @@ class _Answer:
         format: Of a rendition; None for an original.
     """
 
-    reference: str
-    state: int
+    seen: tuple[tuple[str, int], ...]
     allowed_until: float
     etag: bytes
     headers: list[tuple[bytes, bytes]]
@@ -71,14 +69,13 @@ class ReadyAnswers:
             None if cors_headers is None else [(n.lower().encode(), v.encode()) for n, v in cors_headers.items()]
         )
         self.library: ImageLibrary
-        self._answers: TTLCache[tuple[bytes, bytes], _Answer] = TTLCache(_ANSWERS, KNOWN_SECONDS)
+        self._answers: TTLCache[tuple[bytes, bytes], _Answer] = TTLCache(_ANSWERS, KNOWN_SECONDS / 2)
         self._bodies: LRUCache[bytes, bytes] = LRUCache(_BODIES_BYTES, getsizeof=len)
 
     def add(
         self,
         scope: Any,
-        reference: str,
-        state: int,
+        seen: dict[str, int],
         answer: Delivery | NotModified,
         format: str | None,
         allowed_until: float,
@@ -87,8 +84,7 @@ class ReadyAnswers:
 
         Args:
             scope: Of the request.
-            reference: Of the image.
-            state: Of the changes, before the image was looked up.
+            seen: The state of the changes of every image in it, before that was looked up.
             answer: The answer.
             format: Of a rendition; None for an original.
             allowed_until: When the request's signature or the image's time ends, in seconds since 1970.
@@ -99,7 +95,7 @@ class ReadyAnswers:
         if not identity.vary:
             headers = identity.headers()
             self._answers[scope["raw_path"], scope["query_string"]] = _Answer(
-                reference, state, allowed_until, f'"{identity.etag}"'.encode(), headers + SAFE_HEADERS,
+                tuple(seen.items()), allowed_until, f'"{identity.etag}"'.encode(), headers + SAFE_HEADERS,
                 headers + more + SAFE_HEADERS, path, size, scope["path_template"], format,
             )  # fmt: skip
 
@@ -115,7 +111,12 @@ class ReadyAnswers:
         answer: _Answer | None = self._answers.get(key)
         if answer is None:
             return None
-        if answer.allowed_until < time.time() or answer.state != self.library.changes.state(answer.reference):
+        state = self.library.changes.state
+        for reference, seen in answer.seen:
+            if state(reference) != seen:
+                self._answers.pop(key, None)
+                return None
+        if answer.allowed_until < time.time():
             self._answers.pop(key, None)
             return None
         return answer

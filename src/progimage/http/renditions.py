@@ -15,7 +15,7 @@ from progimage.engine import FORMATS
 from progimage.http.batches import NDJSON, Result, Streamed, as_ndjson, as_zip, preferred, results
 from progimage.http.documents import problems
 from progimage.http.ingest import read_body
-from progimage.http.permission import AnyRequest, client_of, readable, refuse_hidden, require
+from progimage.http.permission import AnyRequest, client_of, other_images, readable, require
 from progimage.http.problems import Problem
 from progimage.http.requested import (
     AUTO,
@@ -130,7 +130,7 @@ async def _rendered(
     library: ImageLibrary = state.library
     record = await readable(request, state, reference)
     spec = spec_of(extension.lower(), variant.asked, record.blob.info, accept, state.settings)
-    await refuse_hidden(request, state, spec, variant.asked.droppable, signed=False)
+    await other_images(request, state, spec, variant.asked.droppable, signed=False)
     format = FORMATS[spec.format]
     own = format.extensions[0]
     asked = f"{PRESET}={variant.preset}" if variant.preset else spec.canonical().partition("?")[2]

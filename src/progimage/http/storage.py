@@ -20,7 +20,7 @@ from progimage.http.documents import (
     problems,
     response,
 )
-from progimage.http.permission import AnyRequest, client_of, readable, refuse_hidden
+from progimage.http.permission import AnyRequest, client_of, other_images, readable
 from progimage.http.requested import DOWNLOAD, refuse_query, spec_of, transformations_of, verified_query
 from progimage.rendering import is_original
 
@@ -54,7 +54,8 @@ async def deliver(request: AnyRequest, state: State, reference: str, download: _
     """Answer an original or a rendition."""
     reference, dot, extension = reference.partition(".")
     query, signed = verified_query(request, state)
-    seen = state.library.changes.state(reference)
+    changes = state.library.changes
+    seen = {reference: changes.state(reference)}
     record = await readable(request, state, reference, signed=signed)
     if not dot:
         refuse_query(query, (DOWNLOAD,), "An original takes no such parameter; add an extension.")
@@ -63,9 +64,11 @@ async def deliver(request: AnyRequest, state: State, reference: str, download: _
     asked, extension = transformations_of(request, state, query, signed=signed), extension.lower()
     accept = request.headers.get("accept", "")
     spec = spec_of(extension, asked, record.blob.info, accept, state.settings)
-    await refuse_hidden(request, state, spec, asked.droppable, signed=signed)
-    answer = await rendition(request, state, record, spec, extension, download)
-    return keep_ready(request, state, record, seen, answer, None if is_original(record, spec) else spec.format)
+    seen |= {other: changes.state(other) for other in spec.references().values()}
+    others = await other_images(request, state, spec, asked.droppable, signed=signed)
+    answer = await rendition(request, state, record, spec, extension, download, others=others)
+    format = None if is_original(record, spec) else spec.format
+    return keep_ready(request, state, record, seen, answer, format, others)
 
 
 @get(

@@ -16,7 +16,7 @@ from progimage.http.batches import ZIP, Result, Streamed, as_ndjson, as_zip, pre
 from progimage.http.delivery import disposition, file_chunks
 from progimage.http.documents import InspectedImage, problems
 from progimage.http.ingest import Ingest, clean_filename, unless_disconnected
-from progimage.http.permission import AnyRequest, client_of, refuse_hidden, require
+from progimage.http.permission import AnyRequest, client_of, other_images, require
 from progimage.http.problems import Problem
 from progimage.http.requested import (
     AUTO,
@@ -111,7 +111,7 @@ class _Wanted:
     async def transformed(self, upload: Upload, number: int) -> Result:
         with ExitStack() as files:
             spec = await self._spec(upload)
-            await refuse_hidden(self.request, self._state, spec, self.asked.droppable, signed=self._signed)
+            await other_images(self.request, self._state, spec, self.asked.droppable, signed=self._signed)
             target = files.enter_context(self.library.spool.file(self.library.spool.outgoing))
             client = client_of(self.request)
             async with self._state.rates.rendering(client):

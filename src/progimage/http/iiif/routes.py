@@ -101,7 +101,7 @@ async def image(
     _check_version(version)
     query, signed = verified_query(request, state)
     refuse_query(query)
-    seen = state.library.changes.state(reference)
+    seen = {reference: state.library.changes.state(reference)}
     record = await readable(request, state, reference, signed=signed)
     info = record.blob.info
     wanted = parse(version, info.upright, (region, size, rotation, quality), _bounds(state))
