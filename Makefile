@@ -92,8 +92,9 @@ bench: install-bench
 curves: install-bench
 	$(BIN)/python bench/curves.py --write docs
 
-# What each request costs, and the capacity plan that follows.
+# What a megapixel of each kind of work costs, what each request does, and the capacity plan that follows.
 costs: install-bench $(VENV)/.installed-servers
+	$(BIN)/python -m bench.weights --write
 	$(BIN)/python -m bench.costs --write
 	$(BIN)/python bench/capacity.py --write
 

@@ -31,6 +31,8 @@ WEIGHTS = Path(__file__).parents[1] / "src" / "progimage" / "engine" / "cost_wei
 _LEAST = 0.0015
 """Seconds; what takes less is as good as this."""
 _ROUNDS = 12
+_MARGIN = 1.25
+"""What is reckoned is so many times what is measured, since too little does more harm than too much."""
 
 
 def measured(samples: list[Sample], target: Path) -> tuple[list[Units], list[float]]:
@@ -62,7 +64,7 @@ def fitted(units: list[Units], seconds: list[float]) -> dict[str, float]:
         weights, _ = nnls(rows * importance[:, None], importance, maxiter=100 * len(names))
         short = numpy.maximum(1, 1 / numpy.maximum(rows @ weights, 0.05))  # how much too little was reckoned
         importance = numpy.minimum(short, 10) ** 1.5
-    return {name: float(f"{weight:.4g}") for name, weight in zip(names, weights, strict=True)}
+    return {name: float(f"{weight * _MARGIN:.4g}") for name, weight in zip(names, weights, strict=True)}
 
 
 def judged(units: list[Units], seconds: list[float], weights: dict[str, float]) -> None:
@@ -89,7 +91,7 @@ def others(images: dict[Path, object], target: Path, weights: dict[str, float]) 
             work()
             taken.append(time.process_time() - started)
         found[name] = float(f"{max(0.0, min(taken) / 6 - weights['read JPEG']):.4g}")
-    found["read other"] = max(weight for name, weight in weights.items() if name.startswith("read "))
+    found["read other"] = statistics.mean(weight for name, weight in weights.items() if name.startswith("read "))
     return found
 
 

@@ -30,7 +30,7 @@ from progimage.deployment import open_blobs, open_catalogue, open_jobs, open_poo
 from progimage.engine import Limits
 from progimage.housekeeping import repeat
 from progimage.http.documentation import complete
-from progimage.http.guard import Guard
+from progimage.http.guard import Guard, KeyRing
 from progimage.http.ingest import Ingest
 from progimage.http.observability import (
     POOL_TASKS,
@@ -207,7 +207,8 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
     app.state.library = app.state.ready.library = library
     app.state.jobs = jobs
     app.state.ingest = Ingest(spool, settings.max_upload_bytes, settings.max_upload_parts, _fetcher(settings))
-    app.state.guard.open(library.catalogue, library.changes, rates)
+    app.state.key_ring = KeyRing(library.catalogue, library.changes)
+    app.state.guard.open(library.catalogue, app.state.key_ring, rates)
     scrubber = None
     if settings.scrub_rate:
         scrubber = open_scrubber(settings, library.catalogue, blobs, spool, settings.scrub_rate)

@@ -2,6 +2,7 @@
 
 import os
 import re
+from datetime import date
 from functools import cached_property
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -293,6 +294,13 @@ class Settings(BaseSettings):
             " all of them verify."
         ),
     ] = []
+    unnamed_signatures_until: Annotated[
+        date,
+        Field(
+            description="Until when signatures work that name no key, as those made by version 0.1, as a date; a past"
+            " one ends them."
+        ),
+    ] = date(2027, 5, 31)
     auto_formats: Annotated[
         list[str],
         Field(

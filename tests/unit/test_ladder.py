@@ -7,7 +7,7 @@ import pytest
 import pyvips
 from PIL import Image
 
-from progimage.engine import SIDES, LimitExceeded, Limits, RenditionSpec, inspect, render, survey
+from progimage.engine import SIDES, Limits, RenditionSpec, TooCostly, inspect, render, survey
 from progimage.engine.colourspace import to_grey
 from progimage.engine.quality import similarity
 from tests.pictures import colour, detailed, difference, oriented, pages, saved, transparent, with_swapped_profile
@@ -161,10 +161,10 @@ def test_a_jpeg_that_is_broken_anywhere_is_refused_though_it_is_decoded_small(ph
 
 
 def test_work_is_held_against_its_limit(photograph: Path, tmp_path: Path) -> None:
-    light = dataclasses.replace(LIMITS, work=20_000_000)
+    light = dataclasses.replace(LIMITS, cost=0.2)
     render(photograph, spec("width=300"), tmp_path / "small.jpg", light)
     inspect(photograph, light)
-    with pytest.raises(LimitExceeded):
+    with pytest.raises(TooCostly):
         render(photograph, spec("", "WEBP"), tmp_path / "large.webp", light)
-    with pytest.raises(LimitExceeded):
-        inspect(photograph, dataclasses.replace(LIMITS, work=10_000_000))
+    with pytest.raises(TooCostly):
+        inspect(photograph, dataclasses.replace(LIMITS, cost=0.01))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from progimage.engine import Ladder, LimitExceeded, Limits, RenditionSpec, build_pyramid, may_serve, render
+from progimage.engine import Ladder, LimitExceeded, Limits, RenditionSpec, TooCostly, build_pyramid, may_serve, render
 from progimage.engine.files import InputFile
 from progimage.engine.pyramid import open_pyramid
 from tests import pictures
@@ -68,9 +68,9 @@ def test_it_is_upright(tmp_path: Path) -> None:
 
 def test_a_tile_is_little_work_however_large_the_image(both: tuple[Path, Path]) -> None:
     source, pyramid = both
-    little = Limits(work=300_000 * 2)
+    little = Limits(cost=0.01)
     assert rendered(pyramid, "crop=0,0,200,200", little, pyramid=True).shape == (200, 200, 4)
-    with pytest.raises(LimitExceeded):
+    with pytest.raises(TooCostly):
         rendered(source, "crop=0,0,200,200", little)
     with pytest.raises(LimitExceeded):
         open_pyramid(InputFile(pyramid), Limits(pixels=1000))

@@ -4,11 +4,12 @@ from progimage.access.fetching import Fetcher, FetchFailed, UrlRefused
 from progimage.access.keys import ApiKey, BadKey, NewKey, new_key, parse_key
 from progimage.access.principal import DEFAULT_OWNER, NOBODY, Client, Principal, Scope, Visibility, is_owner
 from progimage.access.rates import RateLimits, TooManyRequests, client_name
-from progimage.access.signing import EXPIRES, SIGNATURE, BadSignature, Signer, Ticket
+from progimage.access.signing import EXPIRES, KEY_ID, SIGNATURE, BadSignature, Signed, Signer, Ticket, signing_key_id
 
 __all__ = [
     "DEFAULT_OWNER",
     "EXPIRES",
+    "KEY_ID",
     "NOBODY",
     "SIGNATURE",
     "ApiKey",
@@ -21,6 +22,7 @@ __all__ = [
     "Principal",
     "RateLimits",
     "Scope",
+    "Signed",
     "Signer",
     "Ticket",
     "TooManyRequests",
@@ -30,4 +32,5 @@ __all__ = [
     "is_owner",
     "new_key",
     "parse_key",
+    "signing_key_id",
 ]

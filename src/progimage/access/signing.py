@@ -13,13 +13,40 @@ import msgspec
 
 from progimage.access.principal import Visibility
 
-SIGNATURE, EXPIRES = "signature", "expires"
+SIGNATURE, EXPIRES, KEY_ID = "signature", "expires", "key_id"
+_SIGNING_KEY = "sk-"
+"""How the id of a signing key begins; that of an API key has no hyphen."""
 _NEVER_LATER = 10**12
 _LONGEST_TICKET = 4096
 
 
 class BadSignature(Exception):
-    """The signature is not of this request, or the request has expired."""
+    """The signature is not of this request, or the request has expired.
+
+    Args:
+        detail: What is wrong with it.
+        parameter: Which parameter of the request is at fault.
+    """
+
+    def __init__(self, detail: str, parameter: str = SIGNATURE) -> None:
+        """Keep the parts."""
+        super().__init__(detail)
+        self.parameter = parameter
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A request whose signature is right.
+
+    Attributes:
+        query: Without what belongs to the signature.
+        key_id: Of the API key that asked for the signature; None: a signing key stands for it alone.
+        is_named: It says which key it is of, as all have since version 0.2.
+    """
+
+    query: list[tuple[str, str]]
+    key_id: str | None
+    is_named: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +81,8 @@ class Signer:
 
     A signature is the HMAC-SHA-256 (RFC 2104), in base64url without padding, of three lines: the method, GET for HEAD;
     the path; and the query without the signature itself, its parameters sorted by name and then value, percent-encoded.
+    The query's `key_id` names the key that the signature stands or falls with: the API key that asked for it, or else
+    the signing key.
 
     Args:
         keys: The secret keys; the first one signs, all of them verify, so that a key can be replaced by and by.
@@ -68,7 +97,14 @@ class Signer:
         """Whether there is a key."""
         return bool(self._keys)
 
-    def sign(self, path: str, query: Sequence[tuple[str, str]], expires: int | None = None, method: str = "GET") -> str:
+    def sign(
+        self,
+        path: str,
+        query: Sequence[tuple[str, str]],
+        expires: int | None = None,
+        method: str = "GET",
+        key_id: str | None = None,
+    ) -> str:
         """Return the path and query of a signed request.
 
         Args:
@@ -76,13 +112,21 @@ class Signer:
             query: Names and values.
             expires: Until when it is valid, in seconds since 1970, or None: without end.
             method: The HTTP method.
+            key_id: Of the API key that the signature ends with; None: it ends with the signing key.
+
+        Raises:
+            ValueError: The query has a parameter that belongs to a signature.
         """
-        pairs = [*query, *([(EXPIRES, str(expires))] if expires is not None else [])]
+        for name, _ in query:
+            if name in (SIGNATURE, EXPIRES, KEY_ID):
+                raise ValueError(f"{name} belongs to a signature")
+        ends = [(EXPIRES, str(expires))] if expires is not None else []
+        pairs = [*query, *ends, (KEY_ID, key_id or signing_key_id(self._keys[0]))]
         signature = _encoded(_hmac(self._keys[0], _request(method, path, pairs)))
         return f"{quote(path)}?{urlencode([*pairs, (SIGNATURE, signature)], quote_via=quote)}"
 
-    def verify(self, method: str, path: str, query: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Return the query without what belongs to the signature.
+    def verify(self, method: str, path: str, query: Sequence[tuple[str, str]]) -> Signed:
+        """Return what a request is without its signature; whether an API key is valid is for the database to say.
 
         Args:
             method: The HTTP method.
@@ -92,14 +136,28 @@ class Signer:
         Raises:
             BadSignature: It is not valid.
         """
-        given = [value for name, value in query if name == SIGNATURE]
+        values: dict[str, list[str]] = {name: [] for name in (SIGNATURE, EXPIRES, KEY_ID)}
+        for name, value in query:
+            if name in values:
+                values[name].append(value)
+        for name, given in values.items():
+            if len(given) > 1:
+                raise BadSignature(f"{name} is given {len(given)} times.", name)
         signed = [pair for pair in query if pair[0] != SIGNATURE]
-        if len(given) != 1 or not self._is_of(given[0], _request(method, path, signed)):
+        signature = next(iter(values[SIGNATURE]), "")
+        key = self._key_of(signature, _request(method, path, signed))
+        if key is None:
             raise BadSignature("The signature is not that of this request.")
-        expires = [value for name, value in signed if name == EXPIRES]
-        if expires and (not _is_time(expires[0]) or int(expires[0]) < time.time()):
-            raise BadSignature("The signature has expired.")
-        return [pair for pair in signed if pair[0] != EXPIRES]
+        for expires in values[EXPIRES]:
+            if not _is_time(expires) or int(expires) < time.time():
+                raise BadSignature("The signature has expired.")
+        own = [pair for pair in signed if pair[0] not in (EXPIRES, KEY_ID)]
+        for key_id in values[KEY_ID]:
+            if not key_id.startswith(_SIGNING_KEY):
+                return Signed(own, key_id, is_named=True)
+            if key_id != signing_key_id(key):
+                raise BadSignature("The signature is of another signing key than it says.", KEY_ID)
+        return Signed(own, None, is_named=bool(values[KEY_ID]))
 
     def issue(self, ticket: Ticket) -> str:
         """Return a ticket as text: its JSON in base64url, a dot, and the signature."""
@@ -113,7 +171,7 @@ class Signer:
             BadSignature: It is not valid, or has expired.
         """
         payload, _, signature = text.partition(".")
-        if len(text) > _LONGEST_TICKET or not self._is_of(signature, _ticket(payload)):
+        if len(text) > _LONGEST_TICKET or self._key_of(signature, _ticket(payload)) is None:
             raise BadSignature("This is no ticket of this service.")
         try:
             ticket = msgspec.json.decode(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)), type=Ticket)
@@ -123,9 +181,19 @@ class Signer:
             raise BadSignature("The ticket has expired.")
         return ticket
 
-    def _is_of(self, signature: str, message: bytes) -> bool:
-        valid = [_encoded(_hmac(key, message)) for key in self._keys]
-        return any(hmac.compare_digest(signature.encode(), one.encode()) for one in valid)
+    def _key_of(self, signature: str, message: bytes) -> bytes | None:
+        """Return the key that a signature was made with, or None: none of ours."""
+        found = None
+        for key in self._keys:
+            if hmac.compare_digest(signature.encode(), _encoded(_hmac(key, message)).encode()):
+                found = key
+        return found
+
+
+def signing_key_id(key: bytes | str) -> str:
+    """Return what names a signing key in the signatures that it makes; it tells nothing of the key."""
+    data = key.encode() if isinstance(key, str) else key
+    return _SIGNING_KEY + hashlib.sha256(b"key id\n" + data).hexdigest()[:12]
 
 
 def _is_time(text: str) -> bool:

@@ -201,7 +201,8 @@ def _stages(facts: Facts, spec: RenditionSpec, read: Size) -> Units:
     operations = spec.stages[0]
     if facts.part:
         box = crop_box(facts.size, operations)
-        return Units({"read part": _megapixels((box.width, box.height) if isinstance(box, Box) else facts.size)})
+        part = (box.width, box.height) if isinstance(box, Box) else facts.size
+        return Units({"read JPEG": _megapixels(part)})  # as its tiles are
     shrink = 1
     if facts.format in ("JPEG", "MPO") and not operations.crop and operations.trim is None:
         wanted = fitting(facts.size, operations).resized
@@ -223,14 +224,14 @@ def _stage(
     if box:
         size = (box.width, box.height) if isinstance(box, Box) else box
         if not isinstance(box, Box) and o.gravity in ("smart", "entropy"):
-            units.add("smart", _megapixels(read))
+            units.add(str(o.gravity), _megapixels(read))
         read = min(read[0], size[0]), min(read[1], size[1])
     fitted = fitting(size, o, vector=vector)
     if fitted.resized != size:
         units.add(f"resize from{clear}", _megapixels(read))
         units.add(f"resize to{clear}", _megapixels(fitted.resized))
         if o.gravity in ("smart", "entropy") and fitted.canvas != fitted.resized:
-            units.add("smart", _megapixels(fitted.resized))
+            units.add(str(o.gravity), _megapixels(fitted.resized))
     if fitted.canvas[0] > fitted.resized[0] or fitted.canvas[1] > fitted.resized[1]:
         units.add("canvas", _megapixels(fitted.canvas))
         alpha = alpha or (o.background is None or o.background.alpha < 255)
@@ -295,8 +296,10 @@ def _write(size: Size, spec: RenditionSpec, frames: int, alpha: bool) -> Units:
     if spec.quality == "auto":
         units.add(name, _AUTO_TRIES * sample)
         units.add("compare", _AUTO_TRIES * sample)
+        units.add("try", _AUTO_TRIES)
     if spec.max_bytes:
         units.add(name, _FITTING_TRIES * megapixels)
+        units.add("try", _FITTING_TRIES)
     if spec.palette or spec.format in ("GIF", "BLP"):
         units.add("quantize", megapixels)
     if spec.strip or spec.profile != "keep":

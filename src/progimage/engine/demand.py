@@ -75,8 +75,8 @@ def _check_memory(source: Source, spec: RenditionSpec, frames: int, most: int, l
 
 
 def _check_cost(facts: Facts, spec: RenditionSpec, limits: Limits) -> None:
-    cost = rendition_cost(facts, spec)
-    if limits.most_cost and cost > limits.most_cost:
+    cost = rendition_cost(facts, spec) if limits.most_cost else 0
+    if cost > limits.most_cost:
         where, name = costliest(facts, spec)
         given = by_name(RenditionSpec)[name].kind.write(getattr(spec.stages[where - 1] if where else spec, name))
         raise InvalidParameter(
@@ -85,7 +85,7 @@ def _check_cost(facts: Facts, spec: RenditionSpec, limits: Limits) -> None:
             f"what needs at most {limits.most_cost:g} seconds of CPU time, with all else that is asked for; this needs"
             f" about {cost:.0f}",
         )
-    limits.check_cost(cost, drawing=facts.is_drawing)
+    limits.check_cost(lambda: cost or rendition_cost(facts, spec), drawing=facts.is_drawing)
 
 
 def decoding(source: Source, spec: RenditionSpec, reader: str) -> Decoding:

@@ -128,7 +128,7 @@ def survey(file: AnyFile, limits: Limits, steps: Mapping[int, AnyFile]) -> Surve
     """
     source = open_source(InputFile(file), limits)
     facts = Facts.of(source)
-    limits.check_cost(survey_cost(facts), drawing=facts.is_drawing)
+    limits.check_cost(lambda: survey_cost(facts), drawing=facts.is_drawing)
     first, top, small, duration = _decode_all(source)
     orientation, exif = _read_exif(source, first)
     depth = 1 if first.mode == "1" else 32 if first.mode == "F" else 16 if is_deep(first.mode) else 8

@@ -1,5 +1,6 @@
 """The bounds that an image must keep to before it is decoded, and a rendition before it is made."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from progimage.engine.errors import LimitExceeded, TooCostly
@@ -44,15 +45,17 @@ class Limits:
         if width * height * frames > self.total_pixels:
             raise LimitExceeded("pixels in all its frames", width * height * frames, self.total_pixels)
 
-    def check_cost(self, cost: float, *, drawing: bool) -> None:
+    def check_cost(self, reckon: Callable[[], float], *, drawing: bool) -> None:
         """Hold what a task is reckoned to take against the limit.
 
         Args:
-            cost: In seconds of CPU time.
+            reckon: Returns it, in seconds of CPU time.
             drawing: It has a drawing in it, whose cost only drawing it tells.
 
         Raises:
             TooCostly: It is too much, or nobody knows.
         """
-        if self.cost and (drawing or cost > self.cost):
-            raise TooCostly(cost, drawing)
+        if self.cost:
+            cost = reckon()
+            if drawing or cost > self.cost:
+                raise TooCostly(cost, drawing)

@@ -41,7 +41,7 @@ def open_picture(file: InputFile, limits: Limits, longest: int | None = None) ->
     """
     source = open_source(file, limits)
     facts = Facts.of(source)
-    limits.check_cost(look_cost(facts), drawing=facts.is_drawing)
+    limits.check_cost(lambda: look_cost(facts), drawing=facts.is_drawing)
     return with_readers(source, lambda reader: _decoded(source, reader, longest))
 
 

@@ -9,7 +9,7 @@ from litestar import Response, delete, get, post, put
 from litestar.datastructures import State
 from litestar.params import Parameter
 
-from progimage.access import Scope, is_owner
+from progimage.access import EXPIRES, KEY_ID, SIGNATURE, Scope, is_owner
 from progimage.engine import RenditionSpec
 from progimage.http.documents import (
     EventDocument,
@@ -28,7 +28,7 @@ from progimage.http.documents import (
 from progimage.http.options import CURSOR, LIMIT, check_range, cursor_of, date, expiry, page, read_cursor
 from progimage.http.permission import AnyRequest, client_of, other_images, owned, require
 from progimage.http.problems import Problem
-from progimage.http.requested import parsed, query_of, refuse_query, refuse_unsigned, with_preset
+from progimage.http.requested import SIGNED_METHODS, parsed, query_of, refuse_query, refuse_unsigned, with_preset
 from progimage.http.uploads import signer_of
 from progimage.library import ImageLibrary
 from progimage.storage import EventFilter, Owner, Quota
@@ -36,7 +36,6 @@ from progimage.storage import EventFilter, Owner, Quota
 _SMALL_BODY = 64 * 1024
 _LONGEST = 100 * 366 * 24 * 3600
 _NOT_KEPT = {"cache-control": "no-store"}
-_SIGNED_METHODS = {"GET": Scope.READ, "HEAD": Scope.READ, "DELETE": Scope.DELETE}
 
 
 @get(
@@ -178,7 +177,7 @@ async def set_owner(request: AnyRequest, state: State, owner: str, data: OwnerWa
     tags=["access"],
     summary="Sign a request",
     description="Whoever has the signed URL can make just that request, without a key, until `expires_in` seconds are"
-    " over (null: for ever): read an image of the key's owner, or delete it.",
+    " over (null, for GET only: for ever) or the key is revoked: read an image of the key's owner, or delete it.",
     responses=problems(400, 401, 403, 404, 503),
     status_code=200,
     request_max_body_size=_SMALL_BODY,
@@ -187,18 +186,23 @@ async def sign(request: AnyRequest, state: State, data: SignatureWanted) -> Resp
     """Answer the signed URL."""
     refuse_query(query_of(request))
     method = data.method.upper()
-    if method not in _SIGNED_METHODS:
+    if method not in SIGNED_METHODS:
         raise Problem(
             400, "invalid-parameter", "This method can't be signed.", parameter="method", given=data.method[:100],
-            allowed=list(_SIGNED_METHODS),
+            allowed=list(SIGNED_METHODS),
         )  # fmt: skip
-    require(request, _SIGNED_METHODS[method])
+    require(request, SIGNED_METHODS[method])
     if data.expires_in is not None:
         check_range("expires_in", data.expires_in, 1, _LONGEST)
+    elif method == "DELETE":
+        raise Problem(
+            400, "invalid-parameter", "A signature that deletes has to end.", parameter="expires_in", given="null",
+            allowed=f"1 to {_LONGEST}",
+        )  # fmt: skip
     signer = signer_of(state)
     path, query = await _own_url(request, state, data.url)
     until = int(time.time()) + data.expires_in if data.expires_in is not None else None
-    url = signer.sign(path, query, until, method)
+    url = signer.sign(path, query, until, method, client_of(request).principal.key_id)
     return Response(SignedDocument(url, date_text(until)), headers=_NOT_KEPT, status_code=200)
 
 
@@ -253,6 +257,12 @@ async def _own_url(request: AnyRequest, state: State, url: str) -> tuple[str, li
     path, query = unquote(parts.path), parse_qsl(parts.query, keep_blank_values=True)
     name = path.removeprefix("/storage/").partition("/")[0]
     reference, dot, extension = name.partition(".")
+    for parameter, value in query:
+        if parameter in (SIGNATURE, EXPIRES, KEY_ID):
+            raise Problem(
+                400, "invalid-parameter", f"The URL has {parameter} already.", parameter="url", given=value[:100],
+                allowed="a URL that is not signed",
+            )  # fmt: skip
     if not path.startswith("/storage/") or not reference:
         raise Problem(
             400, "invalid-parameter", "It is no path of an image.", parameter="url", given=url[:200],

@@ -82,9 +82,9 @@ class Guard:
         self._rates: RateLimits
         self._refusals: _Refusals
 
-    def open(self, catalogue: Catalogue, changes: Changes, rates: RateLimits) -> None:
+    def open(self, catalogue: Catalogue, key_ring: "KeyRing", rates: RateLimits) -> None:
         """Begin, now that the database can be used."""
-        self._keys = KeyRing(catalogue, changes)
+        self._keys = key_ring
         self._rates = rates
         self._refusals = _Refusals(catalogue.audit)
 
@@ -239,7 +239,7 @@ def _policy(path: str) -> tuple[bytes, bytes]:
 
 
 class KeyRing:
-    """Verifies keys, and remembers for a few seconds which are valid.
+    """Looks keys up, and remembers them for a few seconds.
 
     Args:
         catalogue: Has the keys.
@@ -249,7 +249,7 @@ class KeyRing:
     def __init__(self, catalogue: Catalogue, changes: Changes) -> None:
         """Begin with none."""
         self._catalogue, self._changes = catalogue, changes
-        self._known: TTLCache[str, tuple[ApiKey, int]] = TTLCache(_KNOWN_KEYS, KNOWN_SECONDS)
+        self._known: TTLCache[str, tuple[ApiKey, int]] = TTLCache(_KNOWN_KEYS, KNOWN_SECONDS / 2)
 
     async def verify(self, text: str) -> ApiKey:
         """Return the key that a text is.
@@ -263,6 +263,18 @@ class KeyRing:
         if known and known[1] == seen and known[0].matches(secret) and known[0].is_active:
             return known[0]
         key = await self._catalogue.keys.verify(text)
+        self._known[id] = key, seen
+        return key
+
+    async def find(self, id: str) -> ApiKey | None:
+        """Return the active key that has an id, if there is one."""
+        seen = self._changes.state(id)
+        known = self._known.get(id)
+        if known and known[1] == seen and known[0].is_active:
+            return known[0]
+        key = await self._catalogue.keys.get(id)
+        if key is None or not key.is_active:
+            return None
         self._known[id] = key, seen
         return key
 

@@ -140,7 +140,7 @@ async def remove(
     permanently: Annotated[str | None, _parameter(_PERMANENTLY, "It can't be brought back.")] = None,
 ) -> None:
     """Remove a reference; a signed request may do so, too."""
-    query, signed = verified_query(request, state)
+    query, signed = await verified_query(request, state)
     refuse_query(query, (_PERMANENTLY,))
     for_good = permanently is not None and flag(_PERMANENTLY, permanently)
     library: ImageLibrary = state.library

@@ -1,12 +1,14 @@
 """From a request to a spec: its signature, its preset, what it may ask for, and the format that suits the client."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from litestar.datastructures import State
 
-from progimage.access import EXPIRES, SIGNATURE, BadSignature, Scope, Signer
+from progimage.access import EXPIRES, KEY_ID, SIGNATURE, BadSignature, Scope, Signed, Signer
 from progimage.engine import FORMATS, Format, ImageInfo, RenditionSpec, by_extension
 from progimage.engine.spec import canonical_name
+from progimage.http.guard import KeyRing
 from progimage.http.negotiation import suitable_format
 from progimage.http.permission import AnyRequest, client_of
 from progimage.http.problems import Problem
@@ -17,6 +19,8 @@ AUTO = "auto"
 PRESET, DOWNLOAD = "preset", "download"
 
 Query = list[tuple[str, str]]
+SIGNED_METHODS = {"GET": Scope.READ, "HEAD": Scope.READ, "DELETE": Scope.DELETE}
+"""The methods that an API key may have signed, and the scope that it needs for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,7 @@ def query_of(request: AnyRequest) -> Query:
     return list(request.query_params.multi_items())
 
 
-def verified_query(request: AnyRequest, state: State) -> tuple[Query, bool]:
+async def verified_query(request: AnyRequest, state: State) -> tuple[Query, bool]:
     """Return a request's query without what belongs to its signature, and whether it has one.
 
     Raises:
@@ -48,9 +52,45 @@ def verified_query(request: AnyRequest, state: State) -> tuple[Query, bool]:
         return query, False
     signer: Signer = state.signer
     try:
-        return signer.verify(request.method, request.scope["path"], query), True
+        signed = signer.verify(request.method, request.scope["path"], query)
+        await _check_key(signed, request.method, state)
     except BadSignature as error:
-        raise Problem(403, "bad-signature", str(error), parameter=SIGNATURE) from None
+        raise Problem(403, "bad-signature", str(error), parameter=error.parameter) from None
+    return signed.query, True
+
+
+async def _check_key(signed: Signed, method: str, state: State) -> None:
+    """Hold a signature against the key that it stands or falls with.
+
+    Raises:
+        BadSignature: The key is not valid any more, or does not allow this; or the signature names none.
+    """
+    settings: Settings = state.settings
+    if not signed.is_named and datetime.now(UTC).date() > settings.unnamed_signatures_until:
+        raise BadSignature(
+            f"The signature names no key; such signatures worked until {settings.unnamed_signatures_until}.", KEY_ID
+        )
+    if signed.key_id is None:
+        return
+    key_ring: KeyRing = state.key_ring
+    key = await key_ring.find(signed.key_id)
+    if key is None:
+        raise BadSignature("The API key that the signature was made for is not valid any more.", KEY_ID)
+    if not key.principal.may(SIGNED_METHODS.get(method, Scope.ADMIN)):
+        raise BadSignature("The API key that the signature was made for does not allow this any more.", KEY_ID)
+
+
+def seen_of(request: AnyRequest, state: State, reference: str) -> dict[str, int]:
+    """Return the state of the changes of what a request depends on, before any of it is looked up.
+
+    Args:
+        request: It.
+        state: Of the application.
+        reference: Of the image.
+    """
+    changes = state.library.changes
+    key_id = request.query_params.get(KEY_ID)
+    return {name: changes.state(name) for name in (reference, key_id) if name}
 
 
 def refuse_query(query: Query, known: tuple[str, ...] = (), detail: str = "There is no such parameter here.") -> None:

@@ -21,7 +21,7 @@ from progimage.http.documents import (
     response,
 )
 from progimage.http.permission import AnyRequest, client_of, other_images, readable
-from progimage.http.requested import DOWNLOAD, refuse_query, spec_of, transformations_of, verified_query
+from progimage.http.requested import DOWNLOAD, refuse_query, seen_of, spec_of, transformations_of, verified_query
 from progimage.rendering import is_original
 
 _COLOURS = whole(1, 32)
@@ -53,9 +53,8 @@ _DOWNLOAD = Annotated[
 async def deliver(request: AnyRequest, state: State, reference: str, download: _DOWNLOAD = None) -> ASGIApp:
     """Answer an original or a rendition."""
     reference, dot, extension = reference.partition(".")
-    query, signed = verified_query(request, state)
-    changes = state.library.changes
-    seen = {reference: changes.state(reference)}
+    seen = seen_of(request, state, reference)
+    query, signed = await verified_query(request, state)
     record = await readable(request, state, reference, signed=signed)
     if not dot:
         refuse_query(query, (DOWNLOAD,), "An original takes no such parameter; add an extension.")
@@ -64,7 +63,7 @@ async def deliver(request: AnyRequest, state: State, reference: str, download: _
     asked, extension = transformations_of(request, state, query, signed=signed), extension.lower()
     accept = request.headers.get("accept", "")
     spec = spec_of(extension, asked, record.blob.info, accept, state.settings)
-    seen |= {other: changes.state(other) for other in spec.references().values()}
+    seen |= {other: state.library.changes.state(other) for other in spec.references().values()}
     others = await other_images(request, state, spec, asked.droppable, signed=signed)
     answer = await rendition(request, state, record, spec, extension, download, others=others)
     format = None if is_original(record, spec) else spec.format
@@ -81,7 +80,7 @@ async def deliver(request: AnyRequest, state: State, reference: str, download: _
 )
 async def info(request: AnyRequest, state: State, reference: str) -> OwnImageRecord | ImageRecord:
     """Answer the record of a reference."""
-    query, signed = verified_query(request, state)
+    query, signed = await verified_query(request, state)
     refuse_query(query)
     record = await readable(request, state, reference, signed=signed)
     principal = client_of(request).principal
@@ -103,7 +102,7 @@ async def info(request: AnyRequest, state: State, reference: str) -> OwnImageRec
 )
 async def placeholder(request: AnyRequest, state: State, reference: str) -> ASGIApp:
     """Answer the placeholders of an image."""
-    query, signed = verified_query(request, state)
+    query, signed = await verified_query(request, state)
     refuse_query(query)
     record = await readable(request, state, reference, signed=signed)
     return await described(
@@ -131,7 +130,7 @@ async def palette(
     ] = None,
 ) -> ASGIApp:
     """Answer the dominant colours of an image."""
-    query, signed = verified_query(request, state)
+    query, signed = await verified_query(request, state)
     refuse_query(query, ("colors",))
     record = await readable(request, state, reference, signed=signed)
     count = _USUAL_COLOURS

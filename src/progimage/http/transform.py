@@ -67,7 +67,7 @@ async def transform(request: AnyRequest, state: State, name: str) -> ASGIApp:
     if request.method != "POST":
         raise Problem(405, "method-not-allowed", "This path does not take this method.", headers={"allow": "POST"})
     request.scope["path_template"] = f"/{TRANSFORM}.{{extension}}" if dot else f"/{TRANSFORM}"  # for the metrics
-    query, signed = verified_query(request, state)
+    query, signed = await verified_query(request, state)
     if not signed:
         require(request, Scope.TRANSFORM)
     asked, extension = transformations_of(request, state, query, signed=signed), extension.lower()

@@ -99,8 +99,15 @@ class Staff:
     def _suitable(self, owners: frozenset[str]) -> _Worker | None:
         """Return an idle worker for a task, the one that was used last if there are several."""
         for worker in reversed(self._idle):
-            if (not owners or worker.owners <= owners) and not worker.process.ended.done():
+            if worker.process.ended.done() or (owners and not worker.owners <= owners):
+                continue
+            if worker.process.is_silent:
                 return worker
+            log.warning("an idle worker spoke without being asked; it was killed")
+            self._died("lie")
+            self._idle.remove(worker)
+            worker.process.discard()
+            return self._suitable(owners)
         return None
 
     async def _take_fresh(self) -> Process:

@@ -19,7 +19,7 @@ from progimage.http.iiif.syntax import VERSIONS, Bounds, ImageRequest, parse
 from progimage.http.negotiation import accepted_types
 from progimage.http.permission import AnyRequest, readable
 from progimage.http.problems import Problem
-from progimage.http.requested import refuse_query, refuse_unsigned, verified_query
+from progimage.http.requested import refuse_query, refuse_unsigned, seen_of, verified_query
 from progimage.rendering import is_original
 from progimage.settings import Settings
 
@@ -57,7 +57,7 @@ async def base(request: AnyRequest, state: State, version: str, reference: str) 
 async def information(request: AnyRequest, state: State, version: str, reference: str) -> ASGIApp:
     """Answer `info.json`, as JSON or JSON-LD."""
     _check_version(version)
-    query, signed = verified_query(request, state)
+    query, signed = await verified_query(request, state)
     refuse_query(query)
     record = await readable(request, state, reference, signed=signed)
     document = describe(version, _id(request, state, version, reference), record.blob.info.upright, _bounds(state))
@@ -99,9 +99,9 @@ async def image(
 ) -> ASGIApp:
     """Answer a rendition; an animation, or several pages, are known by the first."""
     _check_version(version)
-    query, signed = verified_query(request, state)
+    seen = seen_of(request, state, reference)
+    query, signed = await verified_query(request, state)
     refuse_query(query)
-    seen = {reference: state.library.changes.state(reference)}
     record = await readable(request, state, reference, signed=signed)
     info = record.blob.info
     wanted = parse(version, info.upright, (region, size, rotation, quality), _bounds(state))
