@@ -32,10 +32,15 @@ def load_settings() -> "Settings":
     try:
         return Settings()
     except ValidationError as error:
-        lines = [f"PROGIMAGE_{'_'.join(map(str, e['loc'])).upper() or 'settings'}: {e['msg']}" for e in error.errors()]
+        lines = [_fault(str(one["msg"]), one["loc"]) for one in error.errors()]
         raise click.ClickException("\n".join(["These settings can't be used:", *lines])) from None
     except SettingsError as error:
         raise click.ClickException(f"These settings can't be used: {error}") from None
+
+
+def _fault(message: str, where: "Sequence[Any]") -> str:
+    message = message.removeprefix("Value error, ")
+    return f"PROGIMAGE_{'_'.join(map(str, where)).upper()}: {message}" if where else message
 
 
 @contextmanager
