@@ -31,7 +31,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
 
     host: Annotated[str, Field(description="The address to listen on.")] = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535, description="The TCP port to listen on.")] = 5000
+    port: Annotated[int, Field(ge=0, le=65535, description="The TCP port to listen on; 0 is any free one.")] = 5000
     data_dir: Annotated[
         Path, Field(description="The folder for everything that is kept locally; it is made if need be.")
     ] = Path("data")
@@ -478,6 +478,15 @@ class Settings(BaseSettings):
         if url is not None and urlsplit(url).scheme not in _STORES:
             raise ValueError(f"{url} is the URL of no store; one begins with {', '.join(f'{s}:' for s in _STORES)}")
         return url
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins_are_origins(cls, origins: list[str]) -> list[str]:
+        origins = [origin.lower() for origin in origins]
+        for origin in origins:
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is no origin, such as https://shop.example.org, without a path")
+        return origins
 
     @field_validator("requests_per_key", "requests_per_address", "cpu_per_key", "cpu_per_address")
     @classmethod

@@ -1,4 +1,4 @@
-"""Which environment variables are meant for us: a misspelt one would leave a setting, and so a door, as it is by default."""
+"""Which environment variables are settings: a misspelt one would leave a setting, and so a door, at its default."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -34,8 +34,15 @@ def unknown_variables(environment: Mapping[str, str], settings: Iterable[str]) -
             continue
         if upper.endswith("_PORT") and is_kubernetes_address(value):
             continue
-        found[name] = next(iter(get_close_matches(upper, sorted(known | _OF_CLIENTS), n=1)), None)
+        found[name] = _nearest(upper, known)
     return found
+
+
+def _nearest(name: str, known: Iterable[str]) -> str | None:
+    # The prefix, which all have, would make all alike.
+    rests = sorted(one.removeprefix(PREFIX) for one in known)
+    nearest = get_close_matches(name.removeprefix(PREFIX), rests, n=1)
+    return f"{PREFIX}{nearest[0]}" if nearest else None
 
 
 def complaints(unknown: Mapping[str, str | None]) -> list[str]:

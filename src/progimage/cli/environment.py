@@ -53,13 +53,13 @@ def opened(settings: "Settings") -> "Iterator[tuple[Catalogue, Changes]]":
     from progimage.deployment import open_catalogue
     from progimage.logs import set_up_logging
     from progimage.storage import Changes, DatabaseUnavailable
-    from progimage.storage.durable import make_folder
+    from progimage.storage.durable import PRIVATE, make_folder
     from progimage.storage.migrations import migrate
 
     set_up_logging(settings.log_format, "warning")  # to standard error, apart from what is answered
     data = settings.data_dir.absolute()
     try:
-        make_folder(data)
+        make_folder(data, PRIVATE)
         migrate(settings.database, data / "migration.lock")
         changes = Changes(data / "changes")
     except OSError as error:

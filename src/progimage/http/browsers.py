@@ -129,7 +129,7 @@ class Browsers:
 
 
 def note_visibility(scope: Any, *, public: bool) -> None:
-    """Note of an image that is in the answer to a request whether anybody may have it; all of them have to be public."""
+    """Note whether anybody may have an image that is in the answer to a request; it has to be so of all of them."""
     scope[_PUBLIC] = scope.get(_PUBLIC, True) and public
 
 
@@ -153,7 +153,7 @@ def _is_below(path: str, folders: tuple[str, ...]) -> bool:
 
 
 def _carries_right(scope: Any) -> bool:
-    """Return whether a request has a signature or a ticket where one is looked at; it is refused there if it is wrong."""
+    """Return whether a request has a signature or a ticket, at a path that refuses it if that is not valid."""
     method, (first, *rest) = scope["method"], scope["path"].strip("/").split("/")
     if first != "storage":
         return False

@@ -29,9 +29,7 @@ CLIENT = "progimage.client"
 """Where a request's scope has its `Client`."""
 CHALLENGE = 'Bearer realm="progimage", Basic realm="progimage"'
 """How a client may say who it is (RFC 9110, section 11.6.1)."""
-_LOOKED_AT = frozenset(
-    (b"authorization", b"origin", b"sec-fetch-site", b"forwarded", b"access-control-request-method")
-)
+_LOOKED_AT = frozenset((b"authorization", b"origin", b"sec-fetch-site", b"forwarded", b"access-control-request-method"))
 _KNOWN_KEYS = 10_000
 _UNLIMITED_PATHS = frozenset(("/healthz", "/readyz"))
 _REFUSALS = frozenset((401, 403, 429))

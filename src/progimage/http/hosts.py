@@ -14,6 +14,8 @@ from progimage.http.problems import Problem
 log = structlog.get_logger(__name__)
 
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(?::[0-9]*)?")
+_HTTP_1_0 = ("1.0", "1")
+"""As ASGI says it, and as Granian does."""
 _PROBES = frozenset(("/healthz", "/readyz"))
 """What load balancers ask by addresses of their own; it tells nothing and changes nothing."""
 _WARNED_SECONDS = 60
@@ -45,7 +47,7 @@ class Hosts:
             forwarded: The name of a header by which a proxy tells that it forwards the request, if there is one.
         """
         if not any(hosts) and len(hosts) <= 1:  # a server may put an empty one where there is none
-            if scope["http_version"] == "1.0":
+            if scope["http_version"] in _HTTP_1_0:
                 return None  # which has no names, so that no page of a browser sent it
             return _bad_host("no Host", "exactly one Host header")
         if len(hosts) > 1:
