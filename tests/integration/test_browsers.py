@@ -115,6 +115,7 @@ def test_a_listed_origin_may_do_everything(keyed: Server, alice: httpx.Client) -
         "/storage/x",
         headers={**SHOP, "access-control-request-method": "PATCH", "access-control-request-headers": "authorization"},
     )
+    assert preflight.headers.get_list("access-control-allow-origin") == ["https://shop.example"]
     assert preflight.status_code == 204 and "PATCH" in preflight.headers["access-control-allow-methods"]
     assert "authorization" in preflight.headers["access-control-allow-headers"]
 

@@ -25,13 +25,11 @@ _OWN_SITES = frozenset((b"same-origin", b"none"))
 _OPEN_PATHS = frozenset(("/", "/formats", "/parameters", "/healthz", "/readyz"))
 _OPEN_FOLDERS = ("/storage/", "/iiif/", "/docs", "/page/")
 _IMAGE_FOLDERS = ("/storage/", "/iiif/")
-_METHODS: Any = ["GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS"]
-_EXPOSED = ["ETag", "Content-Range", "Content-Disposition", "X-Request-ID"]
-_PUBLIC_HEADERS: Headers = [
-    (b"access-control-allow-origin", b"*"),
-    (b"access-control-expose-headers", ", ".join(sorted(_EXPOSED)).encode()),
-]
+_METHODS = ("GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS")
+_EXPOSED = (b"access-control-expose-headers", b"Content-Disposition, Content-Range, ETag, X-Request-ID")
+_PUBLIC_HEADERS: Headers = [(b"access-control-allow-origin", b"*"), _EXPOSED]
 """Whatever the origin, and also without one: what is cached for one page is right for all."""
+_PREFLIGHT = {"access-control-allow-methods": ", ".join(_METHODS), "access-control-max-age": "600"}
 _PUBLIC_PREFLIGHT = {
     "access-control-allow-origin": "*",
     "access-control-allow-methods": "GET, HEAD",
@@ -53,7 +51,7 @@ class Browsers:
 
     def __init__(self, origins: list[str], public_url: str | None) -> None:
         """Note the origins."""
-        self._cors = CORSConfig(allow_origins=origins, allow_methods=_METHODS, expose_headers=_EXPOSED)
+        self._cors = CORSConfig(allow_origins=origins)
         self._some = bool(origins) and not self._cors.is_allow_all_origins
         self._own = f"{urlsplit(public_url).scheme}://{urlsplit(public_url).netloc}".lower() if public_url else None
 
@@ -78,7 +76,9 @@ class Browsers:
         return _not_this_origin(parameter, given or b"")
 
     def preflight(self, scope: Any, origin: bytes) -> dict[str, str]:
-        """Return the headers of the answer to a browser that asks what a page may send (a CORS preflight).
+        """Return what the answer says to a browser that asks what a page may send (a CORS preflight).
+
+        For a listed page it says so beside what `answer_headers` has.
 
         Raises:
             Problem: 403, the page may not send it.
@@ -86,8 +86,7 @@ class Browsers:
         asked = {name: value.decode("latin-1") for name, value in scope["headers"]}
         if self._is_listed(origin):
             wanted = asked.get(b"access-control-request-headers")
-            allowed = {"access-control-allow-headers": wanted} if wanted else {}
-            return {**self._cors.preflight_headers, **dict(self._listed_headers(origin)), **allowed}
+            return _PREFLIGHT | ({"access-control-allow-headers": wanted} if wanted else {})
         if asked[b"access-control-request-method"] in _READS and _is_below(scope["path"], _IMAGE_FOLDERS):
             return _PUBLIC_PREFLIGHT
         raise _not_this_origin("Origin", origin)
@@ -96,19 +95,11 @@ class Browsers:
         """Return what an answer says of the pages whose scripts may read it."""
         if scope.get(_PUBLIC) and scope["method"] in _READS:
             return _PUBLIC_HEADERS
-        headers: Headers = []
-        if origin is not None and self._is_listed(origin):
-            exposed = self._cors.simple_headers["Access-Control-Expose-Headers"].encode()
-            headers = [(b"access-control-expose-headers", exposed)]
-            headers += [(name.encode(), value.encode("latin-1")) for name, value in self._listed_headers(origin)]
-        elif self._some:
-            headers = [(b"vary", b"Origin")]
-        return headers
-
-    def _listed_headers(self, origin: bytes) -> list[tuple[str, str]]:
-        if self._cors.is_allow_all_origins:
-            return [("access-control-allow-origin", "*")]
-        return [("access-control-allow-origin", origin.decode("latin-1")), ("vary", "Origin")]
+        varies = [(b"vary", b"Origin")] if self._some else []
+        if origin is None or not self._is_listed(origin):
+            return varies
+        allowed = b"*" if self._cors.is_allow_all_origins else origin
+        return [(b"access-control-allow-origin", allowed), _EXPOSED, *varies]
 
     def _is_listed(self, origin: bytes) -> bool:
         return self._cors.is_origin_allowed(origin.decode("latin-1"))
