@@ -71,7 +71,7 @@ def foreign(site: Site) -> Site:
 
 @pytest.fixture(params=["127.0.0.1", "localhost", "sandboxed"])
 def page(browser: Browser, foreign: Site, request: pytest.FixtureRequest) -> Iterator[Any]:
-    """Something that runs scripts of that site: of the same site as the service, of another, of none (`Origin: null`)."""
+    """Where scripts of it run: of the same site as the service, of another, of none (`Origin: null`)."""
     host = "localhost" if request.param == "localhost" else "127.0.0.1"
     page = visit(browser, foreign.url.replace("127.0.0.1", host))
     if request.param == "sandboxed":
@@ -112,7 +112,7 @@ def test_a_foreign_page_changes_and_lists_nothing(page: Any, server: Server) -> 
     assert server.get(reference).status_code == 200
 
 
-class server_answers:  # noqa: N801
+class server_answers:
     """Waits for the answer to a form, and notes its status."""
 
     def __init__(self, frame: Any, server: Server) -> None:
