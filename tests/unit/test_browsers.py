@@ -80,7 +80,7 @@ def test_only_own_and_listed_pages_write_and_list(method: str, path: str) -> Non
         f"{EVIL}:443",
         "https://images.example.evil",
     ):
-        assert not allowed(method, path, origin=origin, origins=(LISTED,))
+        assert not allowed(method, path, origin=origin, origins=(LISTED,)) and not allowed(method, path, origin=origin)
     assert not allowed(method, path, origin="null", site="same-origin", origins=("*",))
 
 

@@ -22,8 +22,8 @@ _FOREIGN = "progimage.foreign"
 _READS = frozenset(("GET", "HEAD"))
 _OWN_SITES = frozenset((b"same-origin", b"none"))
 """Values of `Sec-Fetch-Site`: a page of ours, or the user, by the address bar or a bookmark."""
-_OPEN_PATHS = frozenset(("/", "/formats", "/parameters", "/healthz", "/readyz"))
-_OPEN_FOLDERS = ("/storage/", "/iiif/", "/docs", "/page/")
+_OPEN_PATHS = frozenset(("/", "/docs", "/docs/", "/formats", "/parameters", "/healthz", "/readyz"))
+_OPEN_FOLDERS = ("/storage/", "/iiif/", "/docs/", "/page/")
 _IMAGE_FOLDERS = ("/storage/", "/iiif/")
 _METHODS = ("GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS")
 _EXPOSED = (b"access-control-expose-headers", b"Content-Disposition, Content-Range, ETag, X-Request-ID")
@@ -102,7 +102,7 @@ class Browsers:
         return [(b"access-control-allow-origin", allowed), _EXPOSED, *varies]
 
     def _is_listed(self, origin: bytes) -> bool:
-        return self._cors.is_origin_allowed(origin.decode("latin-1"))
+        return bool(origin) and self._cors.is_origin_allowed(origin.decode("latin-1"))
 
     def _is_foreign(self, host: bytes | None, origin: bytes | None, site: bytes | None) -> bool:
         """Return whether a page that is neither the service's own nor a listed one sent a request."""
@@ -140,7 +140,7 @@ def is_public_read(method: str, path: str) -> bool:
 
 
 def _is_below(path: str, folders: tuple[str, ...]) -> bool:
-    return any(path.startswith(folder) and (folder == "/docs" or path[len(folder) :].strip("/")) for folder in folders)
+    return any(path.startswith(folder) and path[len(folder) :].strip("/") for folder in folders)
 
 
 def _carries_right(scope: Any) -> bool:
