@@ -103,6 +103,8 @@ def test_the_own_origin_without_a_site(host: str, origin: str, own: bool) -> Non
 
 
 def test_the_public_url_is_the_own_origin() -> None:
+    for url in ("https://images.example:443", "HTTPS://Images.Example", "https://images.example/below"):
+        assert allowed("PUT", "/storage/", host="node1:5000", origin="https://images.example", public_url=url)
     url = "https://images.example/"
     assert allowed("PUT", "/storage/", host="node1:5000", origin="https://images.example", public_url=url)
     assert allowed(

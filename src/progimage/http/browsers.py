@@ -53,7 +53,7 @@ class Browsers:
         """Note the origins."""
         self._cors = CORSConfig(allow_origins=origins)
         self._some = bool(origins) and not self._cors.is_allow_all_origins
-        self._own = f"{urlsplit(public_url).scheme}://{urlsplit(public_url).netloc}".lower() if public_url else None
+        self._own = _origin_of(public_url) if public_url else None
 
     def refusal(
         self, scope: Any, host: bytes | None, origin: bytes | None, site: bytes | None, *, bearer: bool
@@ -112,7 +112,7 @@ class Browsers:
             return False
         if origin is None:
             return site is not None and not self._cors.is_allow_all_origins
-        if origin.decode("latin-1").lower() == self._own or self._is_listed(origin):
+        if origin.lower() == self._own or self._is_listed(origin):
             return False
         # An old browser, or a service without TLS, does not say the site. The scheme is left out of account: a proxy
         # may speak TLS for us.
@@ -152,6 +152,13 @@ def _carries_right(scope: Any) -> bool:
     if method == "DELETE":
         return SIGNATURE in query
     return (method == "PUT" or (method == "POST" and not rest)) and TICKET in query
+
+
+def _origin_of(url: str) -> bytes:
+    """Return the origin of a URL as browsers write it, without a usual port."""
+    parts = urlsplit(url.lower())
+    authority = parts.netloc.encode().removesuffix(_DEFAULT_PORTS.get(parts.scheme.encode(), b""))
+    return parts.scheme.encode() + b"://" + authority
 
 
 def _is_of_host(origin: bytes, host: bytes | None) -> bool:
