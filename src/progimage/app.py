@@ -14,7 +14,6 @@ import litestar_offline_docs
 import msgspec
 from granian.utils.proxies import wrap_asgi_with_proxy_headers
 from litestar import Litestar, Router
-from litestar.config.cors import CORSConfig
 from litestar.datastructures import CacheControlHeader
 from litestar.exceptions import InternalServerException, NotFoundException
 from litestar.openapi import OpenAPIConfig
@@ -29,8 +28,10 @@ from progimage.background import SCRUB_SLOT, Background
 from progimage.deployment import open_blobs, open_catalogue, open_jobs, open_pool, open_renditions, open_scrubber
 from progimage.engine import Limits
 from progimage.housekeeping import repeat
+from progimage.http.browsers import Browsers
 from progimage.http.documentation import complete
 from progimage.http.guard import Guard, KeyRing
+from progimage.http.hosts import Hosts
 from progimage.http.ingest import Ingest
 from progimage.http.observability import (
     POOL_TASKS,
@@ -68,15 +69,16 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     settings = settings or Settings()
     start_tracing(settings.traces_url, settings.traces_share)
     access_log = set_up_logging(settings.log_format, settings.log_level)
-    cors = _cors(settings.cors_origins)
-    app = _application(cors)
+    browsers = Browsers(settings.cors_origins, settings.public_url)
+    app = _application()
     app.state.settings = settings
     app.state.signer = Signer([key.get_secret_value() for key in settings.signing_keys])
-    app.state.ready = ReadyAnswers(_cors_headers(cors))
+    app.state.ready = ReadyAnswers(browsers)
     app.state.guard = Guard(
         app,
         app.state.ready,
-        cors,
+        browsers,
+        Hosts(settings.public_url, chosen=settings.access is not None),
         needs_keys=settings.needs_keys,
         idle_seconds=settings.idle_seconds,
         upload_seconds=settings.upload_seconds,
@@ -89,11 +91,11 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
 
 def openapi_document() -> dict[str, Any]:
     """Return the OpenAPI document of the HTTP API, which a service has at `/docs/openapi.json`."""
-    document: dict[str, Any] = msgspec.to_builtins(_application(None).openapi_schema.to_schema())
+    document: dict[str, Any] = msgspec.to_builtins(_application().openapi_schema.to_schema())
     return document
 
 
-def _application(cors: CORSConfig | None) -> Litestar:
+def _application() -> Litestar:
     app = Litestar(
         route_handlers=[
             *ROUTES,
@@ -102,7 +104,6 @@ def _application(cors: CORSConfig | None) -> Litestar:
         ],
         lifespan=[_lifespan],
         exception_handlers={Exception: answer},
-        cors_config=cors,
         openapi_config=OpenAPIConfig(
             title="ProgImage",
             version=__version__,
@@ -140,24 +141,6 @@ def _files(path: str, folder: Path) -> Router:
         # So it says of a name that no file can have.
         exception_handlers={InternalServerException: lambda request, _: answer(request, NotFoundException())},
     )
-
-
-def _cors(origins: list[str]) -> CORSConfig | None:
-    if not origins:
-        return None
-    return CORSConfig(
-        allow_origins=origins,
-        allow_methods=["GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS"],
-        allow_headers=["*", "Authorization"],
-        expose_headers=["ETag", "Content-Range", "Content-Disposition", "X-Request-ID"],
-    )
-
-
-def _cors_headers(cors: CORSConfig | None) -> dict[str, str] | None:
-    """Return what every answer to another origin has, or None: that depends on the origin."""
-    if cors is None:
-        return {}
-    return cors.simple_headers if cors.is_allow_all_origins else None
 
 
 @contextlib.asynccontextmanager

@@ -14,8 +14,10 @@ from PIL import Image
 from progimage.access import RateLimits
 from progimage.deployment import open_blobs, open_pool, open_second_blobs
 from progimage.engine import Limits, RenditionSpec
+from progimage.open_files import TooFewFiles, allow_files, needed_files
 from progimage.settings import GiB, Settings
 from progimage.storage import BlobStore, Catalogue, Spool
+from progimage.storage.durable import PRIVATE
 from progimage.workers import NOBODY, available_defences
 from progimage.workers.tasks import RenderTask
 
@@ -43,6 +45,7 @@ async def examine(settings: Settings, catalogue: Catalogue) -> list[Finding]:
     """Look at everything, and say what was found."""
     checks: list[tuple[str, Callable[[], Awaitable[Finding]]]] = [
         ("data folder", lambda: _data_folder(settings)),
+        ("open files", lambda: _open_files(settings)),
         ("database", lambda: _database(settings, catalogue)),
         ("originals", lambda: _store("originals", settings.blobs, open_blobs, settings)),
         ("workers", lambda: _workers(settings)),
@@ -75,11 +78,21 @@ async def _data_folder(settings: Settings) -> Finding:
             return Finding(
                 "data folder", "wrong", f"{folder} is on another file system than {data}; it has to be the same"
             )
+    thoughts = []
+    # nginx, which sends originals itself, is let in by the group.
+    if data.stat().st_mode & (0o007 if settings.send_originals == "accel" else 0o077):
+        thoughts.append(f"others than its owner can enter it: `chmod {PRIVATE:o} {data}`, unless that is meant")
     if free < _LITTLE_ROOM + settings.cache_bytes:
-        return Finding(
-            "data folder", "thought", f"{detail}, and the cache alone may take {settings.cache_bytes / GiB:.1f}"
-        )
-    return Finding("data folder", "well", detail)
+        thoughts.append(f"the cache alone may take {settings.cache_bytes / GiB:.1f} GiB")
+    return Finding("data folder", "thought" if thoughts else "well", "; ".join((detail, *thoughts)))
+
+
+async def _open_files(settings: Settings) -> Finding:
+    try:
+        allow_files(settings)
+    except TooFewFiles as error:
+        return Finding("open files", "wrong", str(error))
+    return Finding("open files", "well", f"an HTTP process may have the {needed_files(settings)} open that it needs")
 
 
 async def _database(settings: Settings, catalogue: Catalogue) -> Finding:
@@ -146,11 +159,18 @@ async def _access(settings: Settings, catalogue: Catalogue) -> Finding:
         return Finding("access", "wrong", f"{settings.host} is no loopback address, and PROGIMAGE_ACCESS is not set")
     if settings.needs_keys and not active:
         return Finding("access", "wrong", "keys are needed, and there is none: `progimage keys create`")
-    if not settings.needs_keys and not settings.is_loopback:
+    if settings.access is None and settings.trusted_proxies:
+        return Finding(
+            "access", "wrong", "PROGIMAGE_TRUSTED_PROXIES is set and PROGIMAGE_ACCESS is not: what a proxy forwards is"
+            " refused"
+        )  # fmt: skip
+    if not settings.needs_keys and (not settings.is_loopback or settings.trusted_proxies or settings.public_url):
         return Finding("access", "thought", "everybody who can reach the service may upload and delete")
     if settings.visibility == "signed" and not settings.signing_keys:
         return Finding("access", "thought", "images are read with signatures, and PROGIMAGE_SIGNING_KEYS is empty")
     who = f"{len(active)} active keys" if settings.needs_keys else "open on a loopback address"
+    if settings.access is None:
+        who += ", and what a proxy forwards is refused, until PROGIMAGE_ACCESS is set"
     return Finding("access", "well", f"{who}; reads are {settings.visibility}")
 
 

@@ -6,19 +6,21 @@ from datetime import date
 from functools import cached_property
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from progimage.access import Visibility
 from progimage.access.rates import parse_rates
 from progimage.engine import FORMATS, InvalidParameter, RenditionSpec
+from progimage.variables import PREFIX, complaints, is_kubernetes_address, unknown_variables
 
 MiB = 1024 * 1024
 GiB = 1024 * MiB
 _PRESET_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#\s]+")
 _SHORTEST_KEY = 16
 _STORES = ("file", "memory", "s3", "gs", "az")
 _DAY = 24 * 3600
@@ -27,10 +29,10 @@ _DAY = 24 * 3600
 class Settings(BaseSettings):
     """The options, each read from the environment variable PROGIMAGE_ and its name in capitals."""
 
-    model_config = SettingsConfigDict(env_prefix="PROGIMAGE_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
 
     host: Annotated[str, Field(description="The address to listen on.")] = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535, description="The TCP port to listen on.")] = 5000
+    port: Annotated[int, Field(ge=0, le=65535, description="The TCP port to listen on; 0 is any free one.")] = 5000
     data_dir: Annotated[
         Path, Field(description="The folder for everything that is kept locally; it is made if need be.")
     ] = Path("data")
@@ -313,8 +315,12 @@ class Settings(BaseSettings):
     ] = "public, max-age=31536000, immutable"
     cors_origins: Annotated[
         list[str],
-        Field(description='The origins whose pages may use the API, as a JSON list; `["*"]` is all, `[]` none.'),
-    ] = ["*"]
+        Field(
+            description="The origins of other sites whose pages may use all of the service, as a JSON list such as"
+            ' `["https://shop.example.org"]`; `["*"]` is all. Scripts of any page may read public images; by default'
+            " they can do no more."
+        ),
+    ] = []
     drain_seconds: Annotated[
         int, Field(ge=1, description="How long requests under way may take to end after SIGTERM, in seconds.")
     ] = 30
@@ -425,6 +431,19 @@ class Settings(BaseSettings):
         Literal["debug", "info", "warning", "error"], Field(description="The least important lines to write.")
     ] = "info"
 
+    @model_validator(mode="before")
+    @classmethod
+    def _variables_are_known(cls, values: Any) -> Any:
+        unknown = unknown_variables(os.environ, cls.variables())
+        if unknown:
+            raise ValueError("; ".join(complaints(unknown)))
+        return values
+
+    @field_validator("port", mode="before")
+    @classmethod
+    def _port_is_not_of_kubernetes(cls, port: Any) -> Any:
+        return cls.model_fields["port"].default if is_kubernetes_address(port) else port
+
     @model_validator(mode="after")
     def _memory_is_of_one_process(self) -> "Settings":
         if self.blobs.startswith("memory:") and self.http_processes > 1:
@@ -476,6 +495,15 @@ class Settings(BaseSettings):
             raise ValueError(f"{url} is the URL of no store; one begins with {', '.join(f'{s}:' for s in _STORES)}")
         return url
 
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins_are_origins(cls, origins: list[str]) -> list[str]:
+        origins = [origin.lower() for origin in origins]
+        for origin in origins:
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is no origin, such as https://shop.example.org, without a path")
+        return origins
+
     @field_validator("requests_per_key", "requests_per_address", "cpu_per_key", "cpu_per_address")
     @classmethod
     def _rates_are_known(cls, text: str) -> str:
@@ -502,6 +530,16 @@ class Settings(BaseSettings):
         if any(len(key.get_secret_value()) < _SHORTEST_KEY for key in keys):
             raise ValueError(f"a key has fewer than {_SHORTEST_KEY} characters")
         return keys
+
+    @classmethod
+    def variables(cls) -> set[str]:
+        """The environment variables that are settings, in capitals, with their aliases."""
+        names = {f"{PREFIX}{name.upper()}" for name in cls.model_fields}
+        for field in cls.model_fields.values():
+            alias = field.validation_alias
+            aliases = alias.choices if isinstance(alias, AliasChoices) else [alias]
+            names |= {name.upper() for name in aliases if isinstance(name, str)}
+        return names
 
     @cached_property
     def preset_queries(self) -> dict[str, list[tuple[str, str]]]:

@@ -225,7 +225,8 @@ def test_paths_lead_nowhere(attacked: Server) -> None:
         for tail in (*inside, "../../../../../../etc/passwd", "%00", "%ff", "a%00.png", "~root", "*" * 3000):
             with socket.create_connection(("127.0.0.1", attacked.port)) as connection:
                 connection.settimeout(10)
-                connection.sendall(f"GET {base}{tail} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+                head = f"GET {base}{tail} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+                connection.sendall(head.encode())
                 answer = b""
                 while received := connection.recv(65536):
                     answer += received

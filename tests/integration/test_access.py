@@ -424,20 +424,6 @@ def test_no_secret_is_logged(house: House) -> None:
         assert key not in str(event) and "ticket=" not in str(event) and "signature=" not in str(event)
 
 
-def test_pages_of_other_origins_may_read_refusals(house: House) -> None:
-    headers = {"origin": "https://app.example", "authorization": "Bearer bad"}
-    answer = house.nobody.get("/account", headers=headers)
-    assert answer.status_code == 401 and answer.headers["access-control-allow-origin"] == "*"
-    asked = {
-        "origin": "https://app.example",
-        "access-control-request-method": "PATCH",
-        "access-control-request-headers": "authorization",
-    }
-    preflight = house.nobody.options("/storage/x", headers=asked)
-    assert preflight.status_code in (200, 204) and "PATCH" in preflight.headers["access-control-allow-methods"]
-    assert "authorization" in preflight.headers["access-control-allow-headers"].lower()
-
-
 def test_headers_that_keep_browsers_safe(house: House) -> None:
     for path in ("/formats", "/docs", "/healthz", "/nothing", f"/storage/{put(house.alice)}"):
         headers = house.nobody.get(path).headers

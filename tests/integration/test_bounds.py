@@ -103,7 +103,7 @@ def statuses(url: str, count: int, **options) -> Counter:
 
 def test_requests_of_an_address_and_of_a_key_are_bounded(data_dir: Path) -> None:
     settings = {"requests_per_address": "20/hour", "requests_per_key": "40/hour"}
-    with serving(data_dir, **settings, trusted_proxies='["127.0.0.1"]') as server:
+    with serving(data_dir, **settings, access="open", trusted_proxies='["127.0.0.1"]') as server:
         key = {"authorization": server.as_owner("alice").headers["authorization"]}
         other = {"authorization": server.as_owner("bob").headers["authorization"]}
         reference = server.client.put("/storage/", content=PNG, headers={"x-forwarded-for": "198.51.100.9"}).text
@@ -206,9 +206,9 @@ def test_presets_alone_bound_what_can_be_asked_for(data_dir: Path) -> None:
 @pytest.mark.alone
 def test_slow_clients_are_cut_off(data_dir: Path) -> None:
     with serving(data_dir, header_seconds=1, idle_seconds=1, upload_seconds=2) as server:
-        begun = b"PUT /storage/ HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n\x89PNG"
+        begun = b"PUT /storage/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n\x89PNG"
         for sent, drip, least, most in (
-            (b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-A: ", b"a", 0.8, 2.5),  # a header that never ends
+            (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-A: ", b"a", 0.8, 2.5),  # a header that never ends
             (begun, b"", 0.8, 2.5),  # a body that stops
             (begun, b"a", 1.8, 3.5),  # a body of a few bytes a second
         ):
@@ -244,7 +244,7 @@ def test_a_client_that_does_not_read_is_cut_off(data_dir: Path) -> None:
     with serving(data_dir, idle_seconds=1) as server:
         reference = server.put(pictures.saved(noise, "BMP"))
         with socket.create_connection(("127.0.0.1", server.port)) as connection:
-            connection.sendall(f"GET /storage/{reference} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            connection.sendall(f"GET /storage/{reference} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             time.sleep(2.5)
             connection.settimeout(5)
             size = 0
@@ -266,7 +266,7 @@ def test_large_headers_are_refused(server: Server, head: bytes, status: int) -> 
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.settimeout(10)
         with contextlib.suppress(ConnectionError):
-            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + head + b"\r\n\r\n")
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + head + b"\r\n\r\n")
         assert connection.recv(100).startswith(b"HTTP/1.1 %d " % status)
 
 

@@ -94,15 +94,6 @@ def test_svg_cannot_run_scripts(server: Server) -> None:
     assert "default-src 'none'" in answer.headers["content-security-policy"]
 
 
-def test_cors(server: Server, reference: str) -> None:
-    answer = server.get(reference, headers={"origin": "https://app.example"})
-    assert answer.headers["access-control-allow-origin"] in ("*", "https://app.example")
-    preflight = server.client.options(
-        "/storage/", headers={"origin": "https://app.example", "access-control-request-method": "PUT"}
-    )
-    assert preflight.status_code == 204 and "PUT" in preflight.headers["access-control-allow-methods"]
-
-
 def test_etag_does_not_depend_on_the_reference_and_differs_by_format(server: Server, reference: str) -> None:
     other = server.put(PHOTO)
     assert server.get(f"{reference}.png").headers["etag"] == server.get(f"{other}.png").headers["etag"]

@@ -68,6 +68,28 @@ def test_the_parts_fit_together() -> None:
     assert caches < int(pod["spec"]["volumes"][0]["emptyDir"]["sizeLimit"].removesuffix("Gi")) << 30
 
 
+def test_nothing_is_open_to_the_world() -> None:
+    unit = (DEPLOY / "progimage.service").read_text().splitlines()
+    assert "Environment=PROGIMAGE_ACCESS=keys" in unit and "StateDirectoryMode=0700" in unit
+    assert one("ConfigMap")["data"]["PROGIMAGE_ACCESS"] == "keys"
+    # Else Kubernetes would set PROGIMAGE_PORT, and more, for the Service.
+    assert one("Deployment")["spec"]["template"]["spec"]["enableServiceLinks"] is False
+    compose = documents(DEPLOY / "compose" / "compose.yaml")[0]
+    for service in compose["services"].values():
+        assert all(str(port).startswith("127.0.0.1:") for port in service.get("ports", ()))
+
+
+@pytest.mark.parametrize("path", sorted((DEPLOY / "nginx").iterdir()), ids=lambda path: path.name)
+def test_a_proxy_says_that_it_is_one_for_every_path(path: Path) -> None:
+    text = path.read_text()
+    assert "PROGIMAGE_ACCESS=keys" in text
+    # What a server sets is gone from each of its locations that sets a header itself.
+    server, *locations = re.split(r"^    location ", text, flags=re.MULTILINE)
+    for block in (server, *(one for one in locations if "proxy_set_header" in one)):
+        for header in ("Host", "X-Forwarded-For", "X-Request-ID"):
+            assert f"proxy_set_header {header} " in block, block
+
+
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="there is no kubectl here")
 def test_kustomize_builds_it() -> None:
     done = subprocess.run(["kubectl", "kustomize", BASE], capture_output=True, text=True)

@@ -84,7 +84,7 @@ def test_a_client_that_leaves_frees_its_worker(hostile: Server) -> None:
     body = qoi(HANG)
     for _ in range(2):
         with socket.create_connection(("127.0.0.1", hostile.port)) as connection:
-            head = f"PUT /storage/ HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+            head = f"PUT /storage/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
             connection.sendall(head.encode() + body)
             time.sleep(0.5)
     started = time.monotonic()

@@ -1,5 +1,6 @@
 """The configurations of nginx in deploy/, with a real nginx."""
 
+import re
 import shutil
 import subprocess
 import time
@@ -28,7 +29,8 @@ def nginx(folder: Path, name: str, port: int | None = None, **replaced: str) -> 
     port = port or free_port()
     text = (DEPLOY / name).read_text()
     text = text.replace("/var/cache/nginx", str(folder))
-    for old, new in {"listen 8080": f"listen 127.0.0.1:{port}", **replaced}.items():
+    usual = {} if "listen 443 ssl http2" in replaced else {"listen 8080": f"listen 127.0.0.1:{port}"}
+    for old, new in (usual | replaced).items():
         assert old in text, old
         text = text.replace(old, new)
     temporary = "\n".join(f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi"))
@@ -55,7 +57,7 @@ def nodes_at(*servers: Server) -> dict[str, str]:
 def test_a_cache_in_front(tmp_path: Path) -> None:
     control = "public, max-age=31536000, s-maxage=2, immutable"
     with ExitStack() as stack:
-        server = stack.enter_context(serving(tmp_path / "data", cache_control=control))
+        server = stack.enter_context(serving(tmp_path / "data", access="open", cache_control=control))
         client = stack.enter_context(nginx(tmp_path / "nginx", "cache.conf", **nodes_at(server)))
         data = noise(1, 900)  # 2.4 MB: three slices
         reference = client.put("/storage/", content=data).text
@@ -97,6 +99,7 @@ def test_a_cache_in_front(tmp_path: Path) -> None:
 def test_a_purge_reaches_the_cache(tmp_path: Path) -> None:
     port = free_port()
     settings = {
+        "access": "open",
         "purge_url": f"http://127.0.0.1:{port}/storage/{{reference}}.webp", "purge_method": "GET",
         "purge_headers": '{"X-Refresh": "change-me-please"}',
     }  # fmt: skip
@@ -110,7 +113,7 @@ def test_a_purge_reaches_the_cache(tmp_path: Path) -> None:
 
 
 def test_nginx_sends_originals_itself(tmp_path: Path) -> None:
-    settings = {"send_originals": "accel"}
+    settings = {"access": "open", "send_originals": "accel"}
     with ExitStack() as stack:
         server = stack.enter_context(serving(tmp_path / "data", **settings))
         blobs = tmp_path / "data" / "blobs"
@@ -129,3 +132,58 @@ def test_nginx_sends_originals_itself(tmp_path: Path) -> None:
         assert saved.headers["content-disposition"] == 'attachment; filename="a.bmp"' and saved.content == data
         assert client.get(f"/storage/{reference}.webp").status_code == 200
         assert client.get("/_originals/aa/aa").status_code == 404  # nobody asks there from outside
+
+
+CERTIFICATE = "ssl_certificate     /etc/ssl/images.example.org/fullchain.pem;"
+CERTIFICATE_KEY = "ssl_certificate_key /etc/ssl/images.example.org/privkey.pem;"
+
+
+def configured(name: str, port: int, server: Server) -> dict[str, str]:
+    """What is replaced in a configuration so that it stands in front of a server."""
+    if name == "cache.conf":
+        return nodes_at(server)
+    replaced = {"127.0.0.1:5000": f"127.0.0.1:{server.port}"}
+    if name == "progimage.conf":
+        # Its TLS is left out: there is no certificate.
+        replaced |= {"listen 443 ssl http2": f"listen 127.0.0.1:{port}", CERTIFICATE: "", CERTIFICATE_KEY: ""}
+    return replaced
+
+
+@pytest.mark.parametrize("name", ["progimage.conf", "accel.conf", "cache.conf"])
+def test_the_world_gets_nothing_through_a_proxy_before_access_is_chosen(tmp_path: Path, name: str) -> None:
+    with ExitStack() as stack:
+        server = stack.enter_context(serving(tmp_path / "data"))
+        port = free_port()
+        client = stack.enter_context(nginx(tmp_path / "nginx", name, port, **configured(name, port, server)))
+        reference = server.put(noise(3))
+        for method, path in (
+            ("PUT", "/storage/"),
+            ("GET", "/storage/"),
+            ("DELETE", f"/storage/{reference}"),
+            ("GET", "/"),
+        ):
+            answer = client.request(method, path, content=noise(4) if method == "PUT" else None)
+            assert answer.status_code == 403 and "PROGIMAGE_ACCESS" in answer.json()["detail"]
+        assert client.get("/healthz").status_code == 200
+        eventually(lambda: "a forwarded request is refused: set PROGIMAGE_ACCESS" in server.log())
+        assert server.get(reference).status_code == 200  # who is on this machine notices nothing
+
+
+@pytest.mark.parametrize("name", ["progimage.conf", "accel.conf", "cache.conf"])
+def test_the_unit_of_systemd_lets_nobody_write_through_a_proxy_without_a_key(tmp_path: Path, name: str) -> None:
+    unit = (DEPLOY.parent / "progimage.service").read_text()
+    access = re.search(r"^Environment=PROGIMAGE_ACCESS=(.+)$", unit, re.MULTILINE)[1]
+    with ExitStack() as stack:
+        server = stack.enter_context(serving(tmp_path / "data", access=access))
+        port = free_port()
+        client = stack.enter_context(nginx(tmp_path / "nginx", name, port, **configured(name, port, server)))
+        key = {"authorization": server.as_owner("alice").headers["authorization"]}
+        reference = client.put("/storage/", content=noise(3), headers=key).text
+        assert client.put("/storage/", content=noise(4)).status_code == 401
+        assert client.delete(f"/storage/{reference}").status_code == 401
+        # Its own page uploads with a key; that of another site does not. Without TLS a browser tells the origin alone.
+        own = {"origin": f"http://127.0.0.1:{port}"} if name != "progimage.conf" else {"sec-fetch-site": "same-origin"}
+        basic = httpx.BasicAuth("key", key["authorization"].removeprefix("Bearer "))
+        assert client.put("/storage/", content=noise(5), headers=own, auth=basic).status_code == 200
+        evil = {"origin": "https://evil.example"}
+        assert client.put("/storage/", content=noise(6), headers=evil, auth=basic).status_code == 403

@@ -115,7 +115,9 @@ def test_django(project: Path, server: Server) -> None:
 
 def test_fastapi(project: Path, data_dir: Path) -> None:
     with (
-        serving(data_dir, signing_keys='["sixteen characters or more"]') as server,
+        serving(
+            data_dir, signing_keys='["sixteen characters or more"]', cors_origins='["https://shop.example.org"]'
+        ) as server,
         served(project, "asgi", "photos:app", server.url) as client,
     ):
         stored = client.put("/photos/photo.jpg", content=JPEG).json()
@@ -124,7 +126,10 @@ def test_fastapi(project: Path, data_dir: Path) -> None:
         refused = client.put("/photos/photo.jpg", content=b"no image")
         assert refused.status_code == 400 and "image format" in refused.json()["detail"]
         ticket = client.post("/tickets").json()["url"]
-        assert httpx.put(ticket, content=JPEG).status_code == 200
+        page = {"origin": "https://shop.example.org"}  # of the application, to whose script the ticket is given
+        uploaded = httpx.put(ticket, content=JPEG, headers=page)
+        assert uploaded.status_code == 200
+        assert uploaded.headers["access-control-allow-origin"] == "https://shop.example.org"
         assert httpx.put(ticket, content=JPEG).status_code == 403
 
 

@@ -32,10 +32,15 @@ def load_settings() -> "Settings":
     try:
         return Settings()
     except ValidationError as error:
-        lines = [f"PROGIMAGE_{'_'.join(map(str, e['loc'])).upper() or 'settings'}: {e['msg']}" for e in error.errors()]
+        lines = [_fault(str(one["msg"]), one["loc"]) for one in error.errors()]
         raise click.ClickException("\n".join(["These settings can't be used:", *lines])) from None
     except SettingsError as error:
         raise click.ClickException(f"These settings can't be used: {error}") from None
+
+
+def _fault(message: str, where: "Sequence[Any]") -> str:
+    message = message.removeprefix("Value error, ")
+    return f"PROGIMAGE_{'_'.join(map(str, where)).upper()}: {message}" if where else message
 
 
 @contextmanager
@@ -48,13 +53,13 @@ def opened(settings: "Settings") -> "Iterator[tuple[Catalogue, Changes]]":
     from progimage.deployment import open_catalogue
     from progimage.logs import set_up_logging
     from progimage.storage import Changes, DatabaseUnavailable
-    from progimage.storage.durable import make_folder
+    from progimage.storage.durable import PRIVATE, make_folder
     from progimage.storage.migrations import migrate
 
     set_up_logging(settings.log_format, "warning")  # to standard error, apart from what is answered
     data = settings.data_dir.absolute()
     try:
-        make_folder(data)
+        make_folder(data, PRIVATE)
         migrate(settings.database, data / "migration.lock")
         changes = Changes(data / "changes")
     except OSError as error:

@@ -14,7 +14,7 @@ from progimage.cli.environment import load_settings
 
 @click.command()
 @click.option("--host", help="The address to listen on.  [default: 127.0.0.1]")
-@click.option("--port", type=int, help="The TCP port to listen on.  [default: 5000]")
+@click.option("--port", type=int, help="The TCP port to listen on; 0 is any free one.  [default: 5000]")
 @click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
@@ -52,15 +52,20 @@ def _serve(settings: Any) -> None:
     from granian.server import Server
 
     from progimage.deployment import open_blobs
+    from progimage.open_files import TooFewFiles, allow_files
     from progimage.storage import DatabaseUnavailable, sweep_spools
-    from progimage.storage.durable import make_folder
+    from progimage.storage.durable import PRIVATE, make_folder
     from progimage.storage.migrations import migrate
     from progimage.workers import available_defences
 
     data = settings.data_dir.absolute()
-    _refuse_taken_address(settings.host, settings.port)
     try:
-        make_folder(data)
+        allow_files(settings)
+    except TooFewFiles as error:
+        raise click.ClickException(str(error)) from None
+    port = _free_port(settings.host, settings.port)
+    try:
+        make_folder(data, PRIVATE)
         swept = sweep_spools(data / "spool")
         open_blobs(settings)  # only to see whether that can be done
         migrate(settings.database, data / "migration.lock")
@@ -70,16 +75,17 @@ def _serve(settings: Any) -> None:
         raise click.ClickException(str(error)) from None
     except ValueError as error:
         raise click.ClickException(f"PROGIMAGE_BLOBS_URL or PROGIMAGE_BLOBS_OPTIONS can't be used: {error}") from None
-    for line in _banner(settings, available_defences(), swept):
+    for line in _banner(settings, port, available_defences(), swept):
         click.echo(line, err=True)
     metrics = tempfile.mkdtemp(prefix="progimage-metrics-")
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics
     os.environ["PROGIMAGE_DATA_DIR"] = str(data)
+    os.environ["PROGIMAGE_PORT"] = str(port)
     try:
         Server(
             "progimage.app:create_app",
             address=settings.host,
-            port=settings.port,
+            port=port,
             interface=Interfaces.ASGI,
             http1_settings=HTTP1Settings(header_read_timeout=settings.header_seconds * 1000),
             http=HTTPModes.http1,  # HTTP/2 is for TLS, which is for a proxy to speak; this is a quarter faster
@@ -94,24 +100,26 @@ def _serve(settings: Any) -> None:
         shutil.rmtree(metrics, ignore_errors=True)
 
 
-def _refuse_taken_address(host: str, port: int) -> None:
-    # The server's processes share one port, and would share it with a stranger, too.
+def _free_port(host: str, port: int) -> int:
+    """Return the port to listen on: the given one, which nobody may have, or for 0 any that is free."""
+    # The server's processes share one port, and would share it with a stranger, too; with 0, each would take its own.
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
+            return int(probe.getsockname()[1])
     except OSError as error:
         raise click.ClickException(f"Can't listen on {host}, port {port}: {error.strerror or error}") from None
 
 
-def _banner(settings: Any, defences: dict[str, bool], swept: int) -> list[str]:
+def _banner(settings: Any, port: int, defences: dict[str, bool], swept: int) -> list[str]:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     on = [name for name, there in defences.items() if there]
     off = [name for name, there in defences.items() if not there]
     mebi = 1024 * 1024
     lines = [
-        f"ProgImage serves on http://{host}:{settings.port}/",
+        f"ProgImage serves on http://{host}:{port}/",
         f"  data      {settings.data_dir.absolute()} (originals {settings.blobs}, records {settings.database_shown})",
         f"  limits    {settings.max_upload_bytes // mebi} MiB, {settings.max_pixels / 1e6:g} megapixels,"
         f" {settings.max_frames} frames; {settings.task_seconds} s and {settings.worker_memory // mebi} MiB a task",
@@ -126,6 +134,8 @@ def _banner(settings: Any, defences: dict[str, bool], swept: int) -> list[str]:
 
 def _access(settings: Any) -> str:
     who = "whoever has an API key" if settings.needs_keys else "everybody who can reach it"
+    if settings.access is None:
+        who = "everybody on this machine; nobody through a proxy, until PROGIMAGE_ACCESS is set"
     set_ = {
         "requests": settings.requests_per_key or settings.requests_per_address,
         "renderings": settings.renders_per_key or settings.renders_per_address,

@@ -5,17 +5,19 @@ import base64
 import binascii
 import math
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
 from cachetools import LRUCache, TTLCache
-from litestar.config.cors import CORSConfig
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from progimage.access import NOBODY, ApiKey, BadKey, Client, RateLimits, TooManyRequests, parse_key
 from progimage.access.principal import EVERYBODY
+from progimage.http.browsers import Browsers
 from progimage.http.delivery import SAFE_HEADERS
+from progimage.http.hosts import Hosts
 from progimage.http.problems import WITH_BODY, Problem, send_problem, to_problem
 from progimage.http.ready import ReadyAnswers
 from progimage.library import KNOWN_SECONDS
@@ -27,6 +29,7 @@ CLIENT = "progimage.client"
 """Where a request's scope has its `Client`."""
 CHALLENGE = 'Bearer realm="progimage", Basic realm="progimage"'
 """How a client may say who it is (RFC 9110, section 11.6.1)."""
+_LOOKED_AT = frozenset((b"authorization", b"origin", b"sec-fetch-site", b"forwarded", b"access-control-request-method"))
 _KNOWN_KEYS = 10_000
 _UNLIMITED_PATHS = frozenset(("/healthz", "/readyz"))
 _REFUSALS = frozenset((401, 403, 429))
@@ -55,7 +58,8 @@ class Guard:
     Args:
         app: The application inside.
         ready: Answers what is ready, before it.
-        cors: Which pages of other origins may read what it answers.
+        browsers: Knows what pages of other origins may do.
+        hosts: Knows which requests are meant for this service.
         needs_keys: Nobody may do anything without a key but read what is public.
         idle_seconds: How long a client may send or take nothing.
         upload_seconds: How long it may take to send a body.
@@ -65,7 +69,8 @@ class Guard:
         self,
         app: ASGIApp,
         ready: ReadyAnswers,
-        cors: CORSConfig | None,
+        browsers: Browsers,
+        hosts: Hosts,
         *,
         needs_keys: bool,
         idle_seconds: float,
@@ -74,7 +79,7 @@ class Guard:
         """Wrap the application."""
         self._app = app
         self._ready = ready
-        self._cors = cors
+        self._browsers, self._hosts = browsers, hosts
         self._keyless = NOBODY if needs_keys else EVERYBODY
         self._needs_keys = needs_keys
         self._idle_seconds, self._upload_seconds = idle_seconds, upload_seconds
@@ -93,23 +98,30 @@ class Guard:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
-        given = _authorization(scope)
+        sent = _Sent.of(scope)
         client = Client(self._keyless, scope["client"][0] if scope["client"] else "")
-        refusal = None
-        if given is not None or self._rates.are_set:
+        refusal = self._hosts.refusal(scope, sent.hosts, sent.forwarded)
+        if refusal is None and (sent.authorization is not None or self._rates.are_set):
             try:
-                client = await self._counted(client, scope, given)
+                client = await self._counted(client, scope, sent.authorization)
             except (BadKey, TooManyRequests, DatabaseUnavailable) as error:
                 refusal = self._refusal(error)
+        if refusal is None and (sent.origin is not None or sent.site is not None):
+            bearer = client.principal.key_id is not None and sent.is_bearer
+            refusal = self._browsers.refusal(scope, sent.host, sent.origin, sent.site, bearer=bearer)
         if refusal is None and await self._ready.answer(scope, send):
             return
-        await self._pass_on(client, refusal, scope, receive, send)
+        await self._pass_on(client, refusal, sent, scope, receive, send)
 
-    async def _pass_on(self, client: Client, refusal: Problem | None, scope: Any, receive: Receive, send: Send) -> None:
+    async def _pass_on(
+        self, client: Client, refusal: Problem | None, sent: "_Sent", scope: Any, receive: Receive, send: Send
+    ) -> None:
         """Answer with a refusal, or let the application inside answer."""
-        guarded = _Guarded(scope, receive, send, self._idle_seconds, self._upload_seconds)
+        guarded = _Guarded(scope, receive, send, self._idle_seconds, self._upload_seconds, self._browsers, sent.origin)
         if refusal:
-            await send_problem(scope, guarded.send, refusal, self._cors_headers(scope))
+            await send_problem(scope, guarded.send, refusal)
+        elif sent.is_preflight and sent.origin is not None:
+            await self._answer_preflight(scope, guarded.send, sent.origin)
         else:
             scope[CLIENT] = client
             try:
@@ -156,13 +168,68 @@ class Guard:
             problem.headers["www-authenticate"] = CHALLENGE
         return problem
 
-    def _cors_headers(self, scope: Any) -> dict[str, str]:
-        origin = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"), None)
-        if not self._cors or not origin or not self._cors.is_origin_allowed(origin):
-            return {}
-        if self._cors.is_allow_all_origins:
-            return dict(self._cors.simple_headers)
-        return {**self._cors.simple_headers, "access-control-allow-origin": origin, "vary": "Origin"}
+    async def _answer_preflight(self, scope: Any, send: Send, origin: bytes) -> None:
+        try:
+            headers = self._browsers.preflight(scope, origin)
+        except Problem as problem:
+            await send_problem(scope, send, problem)
+            return
+        encoded = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": 204, "headers": encoded})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+@dataclass(slots=True)
+class _Sent:
+    """The headers of a request that the guard looks at.
+
+    Attributes:
+        hosts: Those of `Host`.
+        origin: `Origin`; if there are several, something that is no origin.
+        site: `Sec-Fetch-Site`, likewise.
+        authorization: `Authorization`, the first one.
+        forwarded: The name of a header by which a proxy tells that it forwards the request.
+        is_preflight: A browser asks what a page may send.
+    """
+
+    hosts: list[bytes]
+    origin: bytes | None = None
+    site: bytes | None = None
+    authorization: bytes | None = None
+    forwarded: bytes | None = None
+    is_preflight: bool = False
+
+    @classmethod
+    def of(cls, scope: Any) -> "_Sent":
+        sent = cls([])
+        for name, value in scope["headers"]:
+            if name == b"host":
+                sent.hosts.append(value)
+            elif name in _LOOKED_AT:
+                sent._note(name, value, scope["method"])
+            elif name.startswith(b"x-forwarded-"):
+                sent.forwarded = name
+        return sent
+
+    def _note(self, name: bytes, value: bytes, method: str) -> None:
+        if name == b"authorization":
+            self.authorization = value if self.authorization is None else self.authorization
+        elif name == b"origin":
+            self.origin = value if self.origin is None else b", ".join((self.origin, value))
+        elif name == b"sec-fetch-site":
+            self.site = value if self.site is None else b", ".join((self.site, value))
+        elif name == b"forwarded":
+            self.forwarded = name
+        else:
+            self.is_preflight = method == "OPTIONS"
+
+    @property
+    def host(self) -> bytes | None:
+        return self.hosts[0] if self.hosts else None
+
+    @property
+    def is_bearer(self) -> bool:
+        return self.authorization is not None and self.authorization[:7].lower() == b"bearer "
 
 
 class _Guarded:
@@ -173,10 +240,22 @@ class _Guarded:
         gave_up: The client took nothing of the answer for too long.
     """
 
-    __slots__ = ("_deadline", "_idle", "_receive", "_scope", "_send", "_whole", "gave_up", "status")
+    __slots__ = (
+        "_browsers", "_deadline", "_idle", "_origin", "_receive", "_scope", "_send", "_whole", "gave_up", "status",
+    )  # fmt: skip
 
-    def __init__(self, scope: Any, receive: Receive, send: Send, idle: float, upload: float) -> None:
+    def __init__(
+        self,
+        scope: Any,
+        receive: Receive,
+        send: Send,
+        idle: float,
+        upload: float,
+        browsers: Browsers,
+        origin: bytes | None,
+    ) -> None:
         self._scope, self._receive, self._send, self._idle = scope, receive, send, idle
+        self._browsers, self._origin = browsers, origin
         self._deadline = time.monotonic() + upload
         self._whole = False
         self.status = 0
@@ -206,7 +285,8 @@ class _Guarded:
         """Send a message; the client has to take it in time."""
         if message["type"] == "http.response.start":
             self.status = int(message["status"])
-            message["headers"] = [*message["headers"], *SAFE_HEADERS, *self._more(message["headers"])]
+            readers = self._browsers.answer_headers(self._scope, self._origin)
+            message["headers"] = [*message["headers"], *SAFE_HEADERS, *readers, *self._more(message["headers"])]
             await self._send(message)
         elif message.get("more_body"):
             try:
@@ -302,14 +382,6 @@ class _Refusals:
             await self._audit.add(Event.by(client, "refused", detail=detail))
         except DatabaseUnavailable as error:
             log.warning("a refusal can't be noted", error=repr(error), **detail)
-
-
-def _authorization(scope: Any) -> bytes | None:
-    for name, value in scope["headers"]:
-        if name == b"authorization":
-            found: bytes = value
-            return found
-    return None
 
 
 def _keys_in(header: str) -> list[str]:

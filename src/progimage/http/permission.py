@@ -8,6 +8,7 @@ from litestar.datastructures import State
 
 from progimage.access import Client, Scope, Visibility
 from progimage.engine import InvalidParameter, RenditionSpec
+from progimage.http.browsers import note_visibility
 from progimage.http.guard import CHALLENGE, CLIENT
 from progimage.http.problems import Problem
 from progimage.library import ImageLibrary
@@ -63,6 +64,7 @@ async def readable(request: AnyRequest, state: State, reference: str, *, signed:
     library: ImageLibrary = state.library
     record = await library.get(reference)
     visibility = visibility_of(state, record)
+    note_visibility(request.scope, public=visibility is Visibility.PUBLIC)
     if client_of(request).principal.reads(record.owner, visibility) or (signed and visibility is Visibility.SIGNED):
         return record
     raise UnknownReference(reference)

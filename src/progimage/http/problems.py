@@ -109,7 +109,7 @@ def answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
     return Response(problem.encoded(), status_code=int(problem.status), media_type=MEDIA_TYPE, headers=headers)
 
 
-async def send_problem(scope: Any, send: Send, problem: Problem, headers: dict[str, str] | None = None) -> None:
+async def send_problem(scope: Any, send: Send, problem: Problem) -> None:
     """Answer with a problem, where no framework does."""
     body = problem.encoded()
     pairs = {
@@ -117,7 +117,6 @@ async def send_problem(scope: Any, send: Send, problem: Problem, headers: dict[s
         "content-length": str(len(body)),
         **_closing(scope["method"]),
         **problem.headers,
-        **(headers or {}),
     }
     encoded = [(name.lower().encode(), value.encode("latin-1")) for name, value in pairs.items()]
     await send({"type": "http.response.start", "status": problem.status, "headers": encoded})

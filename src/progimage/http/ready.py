@@ -12,6 +12,7 @@ from typing import Any
 from cachetools import LRUCache, TTLCache
 from litestar.types import Send
 
+from progimage.http.browsers import Browsers, is_public
 from progimage.http.delivery import CHUNK, SAFE_HEADERS, Delivery, NotModified, file_chunks
 from progimage.library import KNOWN_SECONDS, ImageLibrary
 
@@ -40,6 +41,7 @@ class _Answer:
         size: Of the body, in bytes.
         template: Of the request's path, for the metrics.
         format: Of a rendition; None for an original.
+        public: Anybody may have it, so that it is right for a page of any origin.
     """
 
     seen: tuple[tuple[str, int], ...]
@@ -51,23 +53,22 @@ class _Answer:
     size: int
     template: str
     format: str | None
+    public: bool
 
 
 class ReadyAnswers:
     """Answers from memory what it can.
 
     Args:
-        cors_headers: What an answer to a page of any other origin has, or None: that depends on the origin.
+        browsers: Knows what an answer says of the pages that may read it.
 
     Attributes:
         library: Where the images are from; it is there once the application has started.
     """
 
-    def __init__(self, cors_headers: dict[str, str] | None) -> None:
+    def __init__(self, browsers: Browsers) -> None:
         """Begin with none."""
-        self._cors_headers = (
-            None if cors_headers is None else [(n.lower().encode(), v.encode()) for n, v in cors_headers.items()]
-        )
+        self._browsers = browsers
         self.library: ImageLibrary
         self._answers: TTLCache[tuple[bytes, bytes], _Answer] = TTLCache(_ANSWERS, KNOWN_SECONDS / 2)
         self._bodies: LRUCache[bytes, bytes] = LRUCache(_BODIES_BYTES, getsizeof=len)
@@ -94,9 +95,10 @@ class ReadyAnswers:
             path, size, more = answer.path, answer.size, answer.body_headers(answer.size)
         if not identity.vary:
             headers = identity.headers()
+            always = SAFE_HEADERS + self._browsers.answer_headers(scope, None)
             self._answers[scope["raw_path"], scope["query_string"]] = _Answer(
-                tuple(seen.items()), allowed_until, f'"{identity.etag}"'.encode(), headers + SAFE_HEADERS,
-                headers + more + SAFE_HEADERS, path, size, scope["path_template"], format,
+                tuple(seen.items()), allowed_until, f'"{identity.etag}"'.encode(), headers + always,
+                headers + more + always, path, size, scope["path_template"], format, is_public(scope),
             )  # fmt: skip
 
     async def answer(self, scope: Any, send: Send) -> bool:
@@ -122,15 +124,15 @@ class ReadyAnswers:
         return answer
 
     async def _answered(self, answer: _Answer, scope: Any, send: Send) -> bool:
-        same = dated = crossing = False
+        same = dated = False
         for name, value in scope["headers"]:
             if name in _SPECIAL:
                 if name == b"if-none-match" and value == answer.etag:
                     same = True
                 elif name == b"if-modified-since":
                     dated = True  # the entity tag, if there is one, goes before it: RFC 9110, section 13.2.2
-                elif name == b"origin" and self._cors_headers is not None:
-                    crossing = True
+                elif name == b"origin" and answer.public:
+                    pass
                 else:
                     return False
         if dated and not same:
@@ -145,8 +147,6 @@ class ReadyAnswers:
             if found is None:
                 return False
             body = found
-        if crossing and self._cors_headers:
-            headers = headers + self._cors_headers
         scope["path_template"] = answer.template
         if answer.format:
             self.library.renderer.watcher.rendition(answer.format, None)

@@ -11,6 +11,7 @@ from progimage.access import Scope
 from progimage.engine import InvalidParameter
 from progimage.engine.values import whole
 from progimage.http.answers import described, keep_ready, original, rendition
+from progimage.http.browsers import is_foreign, note_visibility
 from progimage.http.documents import (
     ImageRecord,
     OwnImageRecord,
@@ -84,7 +85,8 @@ async def info(request: AnyRequest, state: State, reference: str) -> OwnImageRec
     refuse_query(query)
     record = await readable(request, state, reference, signed=signed)
     principal = client_of(request).principal
-    if principal.may(Scope.READ) and principal.owns(record.owner):
+    if principal.may(Scope.READ) and principal.owns(record.owner) and not is_foreign(request.scope):
+        note_visibility(request.scope, public=False)  # of the record, which tells more than the image
         return OwnImageRecord.of_own(record, state.settings.visibility)
     return ImageRecord.of(record)
 

@@ -16,6 +16,7 @@ from litestar.types import ASGIApp
 
 from progimage.access import BadSignature, Client, Principal, Scope, Signer, Ticket
 from progimage.http.batches import NDJSON, Result, Streamed, as_ndjson, results
+from progimage.http.browsers import TICKET
 from progimage.http.documents import (
     BegunDocument,
     ImportWanted,
@@ -35,7 +36,6 @@ from progimage.jobs import JobQueue, new_job_id
 from progimage.library import ImageLibrary, Options
 from progimage.settings import Settings
 
-TICKET = "ticket"
 IDEMPOTENCY_KEY = "Idempotency-Key"
 _LONGEST_TICKET = 7 * 24 * 3600
 _SMALL_BODY = 1024 * 1024

@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+PRIVATE = 0o700
+"""The permissions of a folder for the service's own user."""
+
 
 def sync_file(path: Path) -> None:
     """Wait until a file's bytes are on disk."""
@@ -14,10 +17,15 @@ def sync_folder(path: Path) -> None:
     _sync(path, os.O_RDONLY | os.O_DIRECTORY)
 
 
-def make_folder(path: Path) -> None:
-    """Make a folder with its parents, durably; one that exists is left as it is."""
+def make_folder(path: Path, mode: int = 0o777) -> None:
+    """Make a folder with its parents, durably; one that exists is left as it is.
+
+    Args:
+        path: The folder.
+        mode: Its permissions, less those of the umask.
+    """
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
-    path.mkdir(parents=True, exist_ok=True)
+    path.mkdir(mode, parents=True, exist_ok=True)
     for folder in reversed(missing):
         sync_folder(folder.parent)
 

@@ -192,9 +192,9 @@ class WorkerPool:
             try:
                 outcome = await attempt.made_by(process)
                 healthy = True
-            except _NeverBegan:
-                log.warning("a worker was killed before it had its task; another one gets it")
-                self._died("idle")
+            except _NeverBegan as death:
+                log.warning("a worker ended before it had its task; another one gets it")
+                self._died(death.cause)
                 continue
             except _Died as death:
                 self._died(death.cause)
@@ -213,7 +213,15 @@ class WorkerPool:
 
 
 class _NeverBegan(Exception):
-    """The worker was gone before it had the task."""
+    """The worker was gone before it had the task.
+
+    Args:
+        cause: Of what; see `WorkerPool`.
+    """
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(cause)
+        self.cause = cause
 
 
 class _Died(Exception):
@@ -271,10 +279,12 @@ class _Attempt:
         except Gone:
             death = await process.death(_END_SECONDS)
             if not began and -death in (0, signal.SIGKILL, signal.SIGTERM):
-                raise _NeverBegan from None
+                raise _NeverBegan("idle") from None
             raise _death(death) from None
         except BadAnswer as lie:
             log.warning("a worker gave an answer that none gives; it was killed", answer=str(lie))
+            if not began:  # what it says is of the task before
+                raise _NeverBegan("lie") from None
             raise _Died("lie", WorkerCrashed("The codec answered nonsense.")) from None
         finally:
             self.spent += max(0.0, process.cpu_seconds - before)
@@ -300,6 +310,8 @@ class _Attempt:
         try:
             said = decode_answer(data, task.result if task else None)
             if task:
+                if isinstance(said, Began):
+                    raise BadAnswer("it began twice")
                 task.check(said)
         except (EngineError, MemoryError, OSError, Unexpected) as error:
             return error

@@ -12,6 +12,7 @@ from litestar.types import ASGIApp
 
 from progimage.engine import ImageInfo, RenditionSpec
 from progimage.http.answers import identity_of, keep_ready, rendition
+from progimage.http.browsers import note_visibility
 from progimage.http.delivery import Delivery, NotModified, cache_control, is_not_modified
 from progimage.http.documents import image_bytes, problems, response
 from progimage.http.iiif.description import CONTEXTS, PROFILES, describe
@@ -40,6 +41,7 @@ _ROOT = "/iiif/{version:str}/{reference:str}"
 async def base(request: AnyRequest, state: State, version: str, reference: str) -> Redirect:
     """Send the client to the description."""
     _check_version(version)
+    note_visibility(request.scope, public=True)  # it tells nothing of the image, and viewers follow it
     return Redirect(f"{_id(request, state, version, reference)}/info.json", status_code=303)
 
 
