@@ -226,6 +226,13 @@ def start_thread() -> str:
     return seen[0]
 
 
+def start_many_threads() -> None:
+    threading.stack_size(64 * 1024)
+    for _ in range(2000):
+        threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+    time.sleep(60)
+
+
 def signal_parent() -> None:
     os.kill(os.getppid(), 0)
 
@@ -247,6 +254,11 @@ def call(number: int, *arguments: str | int) -> None:
     plain = [argument.encode() if isinstance(argument, str) else ctypes.c_long(argument) for argument in arguments]
     if _libc.syscall(ctypes.c_long(number), *plain) < 0:
         raise OSError(ctypes.get_errno(), "")
+
+
+def wait_for(path: str) -> None:
+    while not os.path.exists(path):
+        time.sleep(0.01)
 
 
 def inode(descriptor: int) -> int:

@@ -45,6 +45,7 @@ _OUTPUTS = (
     "TIFF?strip=true", "PNG?depth=16",
 )  # fmt: skip
 _CALL = re.compile(r"^(\d+) +(\w+)\((.*)")
+_RESUMED = re.compile(r"^(\d+) +<\.\.\. clone3? resumed>.* = (\d+)$")
 _ARGUMENT = {
     "openat": 2, "open": 1, "mmap": 2, "mprotect": 2, "clone": None, "ioctl": 1, "fcntl": 1, "prctl": 0, "madvise": 2,
     "prlimit64": None, "futex": 1, "socket": None, "kill": None, "tgkill": None,
@@ -84,7 +85,9 @@ def corpus(folder: Path) -> Iterator[Path]:
 
 async def exercise(folder: Path) -> None:
     """Have workers do everything with everything."""
-    os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
+    root = Path(__file__).parents[1]
+    os.environ["PYTHONPATH"] = f"{root / 'src'}:{root}"
+    failed = []
     pool = WorkerPool(2, 10, 120, Sandbox(4 << 30, 6000, 1 << 30, (str(Path(__file__).parents[1]),)), "tests.syscalls")
     pool.start()
     limits, target, step = Limits(), folder / "target", folder / "step"
@@ -98,7 +101,7 @@ async def exercise(folder: Path) -> None:
         except (EngineError, MemoryError):
             pass
         except WorkerCrashed as error:
-            print(f"{task}: {error}")
+            failed.append(f"{task}: {error}")
 
     photo = folder / "large.jpg"
     files = list(corpus(folder))
@@ -125,6 +128,8 @@ async def exercise(folder: Path) -> None:
     await attempt(RenderTask(marked, limits, (reference,)), [photo, folder / "mode-0"], [target])
     await attempt(RenderTask("PNG", Limits(memory=1)), [photo], [target])
     await pool.close()
+    if failed:
+        sys.exit("\n".join(["What fails tells nothing:", *failed]))
 
 
 def listed(trace: Path) -> dict[str, Counter[str]]:
@@ -132,6 +137,9 @@ def listed(trace: Path) -> dict[str, Counter[str]]:
     found: dict[str, Counter[str]] = defaultdict(Counter)
     sandboxed: set[str] = set()
     for line in trace.read_text(errors="replace").splitlines():
+        resumed = _RESUMED.match(line)
+        if resumed and resumed[1] in sandboxed:
+            sandboxed.add(resumed[2])  # a thread, whose parent was interrupted while it made it
         match = _CALL.match(line)
         if not match:
             continue
@@ -141,7 +149,7 @@ def listed(trace: Path) -> dict[str, Counter[str]]:
             continue
         if pid not in sandboxed:
             continue
-        if name in ("clone", "clone3"):
+        if name in ("clone", "clone3") and "= " in rest:
             sandboxed.add(rest.rpartition("= ")[2].split()[0])
         position = _ARGUMENT.get(name, -1)
         told = "" if position == -1 else rest if position is None else rest.split(", ")[position]

@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import json
-import os
 import threading
 import time
 from pathlib import Path
@@ -20,7 +19,8 @@ from progimage.library import ImageLibrary, Upload
 from progimage.storage import Blob, Catalogue, Changes, DiskCache, Renditions, Spool, migrations, open_blob_store
 from progimage.storage.database import make_engine
 from progimage.storage.migrations import migrate
-from progimage.workers import Busy, Sandbox, WorkerPool
+from progimage.workers import Busy, For, Sandbox, WorkerPool
+from tests.attacks import Attack
 from tests.integration.server import Server, serving
 from tests.pictures import colour, open_bytes, saved
 
@@ -193,34 +193,29 @@ def test_every_request_is_logged_and_counted(data_dir: Path) -> None:
         assert len({line["request_id"] for line in requests}) == len(requests)
 
 
-def wait_for(path: str) -> str:
-    end = time.monotonic() + 30
-    while not os.path.exists(path) and time.monotonic() < end:
-        time.sleep(0.01)
-    return path
-
-
 @pytest.mark.alone
-def test_heavy_tasks_leave_a_worker_to_light_ones(tmp_path: Path) -> None:
-    readable, gate = tmp_path / "in", tmp_path / "in" / "gate"
-    readable.mkdir()
-    sandbox = Sandbox(1 << 30, 40, 1 << 20, (readable,), (tmp_path,), (Path(__file__).parents[2],))  # has this file
-    pool = WorkerPool(2, 4, 40, sandbox)
+def test_heavy_tasks_leave_a_worker_to_light_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, gate = Path(__file__).parents[2], tmp_path / "gate"
+    monkeypatch.setenv("PYTHONPATH", str(root))
+    waiting, someone = Attack("wait_for", (str(gate),)), For("someone", frozenset(("owner",)))
 
     async def scenario() -> None:
-        heavy = [asyncio.ensure_future(pool.run(wait_for, str(gate), heavy=True)) for _ in range(3)]
+        pool = WorkerPool(2, 4, 40, Sandbox(1 << 30, 100, 1 << 20, (str(root),)), "tests.attacks")
+        pool.start()
+        await pool.warm_up()
+        heavy = [asyncio.ensure_future(pool.run(waiting, someone, heavy=True)) for _ in range(3)]
         await asyncio.sleep(0.2)
         with pytest.raises(Busy):  # one runs, and two wait: half of the queue
-            await pool.run(wait_for, str(gate), heavy=True)
+            await pool.run(waiting, someone, heavy=True)
         for _ in range(5):  # these come later, and are done while the heavy ones are not
-            await pool.run(wait_for, str(readable))
+            await pool.run(Attack("kept"), someone)
         assert not any(task.done() for task in heavy)
         gate.touch()
-        assert await asyncio.gather(*heavy) == [str(gate)] * 3
+        assert await asyncio.gather(*heavy) == ["done"] * 3
         assert pool.pending == 0
+        await pool.close()
 
     asyncio.run(scenario())
-    pool.close()
 
 
 @pytest.mark.alone
@@ -260,8 +255,7 @@ def test_what_is_swept_while_it_is_uploaded_again_is_whole(tmp_path: Path) -> No
     url = f"sqlite:///{tmp_path / 'records.sqlite'}"
     migrate(url, tmp_path / "lock")
     spool = Spool(tmp_path / "spool")
-    sandbox = Sandbox(4 << 30, 30, 1 << 30, (spool.incoming,), (spool.outgoing,))
-    pool = WorkerPool(1, 4, 30, sandbox)
+    pool = WorkerPool(1, 4, 30, Sandbox(4 << 30, 600, 1 << 30))
     library = ImageLibrary(
         Catalogue(url), open_blob_store((tmp_path / "blobs").as_uri()),
         Renditions(DiskCache(tmp_path / "renditions", 1 << 20, 100)), Changes(tmp_path / "changes"),
@@ -277,6 +271,7 @@ def test_what_is_swept_while_it_is_uploaded_again_is_whole(tmp_path: Path) -> No
             path.write_bytes(PHOTOGRAPH)
             return Upload(path, hashlib.sha256(PHOTOGRAPH).hexdigest(), len(PHOTOGRAPH))
 
+        pool.start()
         [first] = await library.add(client, [upload()])
 
         async def stored_and_swept(sha256: str, owner: str) -> Blob | None:
@@ -290,7 +285,7 @@ def test_what_is_swept_while_it_is_uploaded_again_is_whole(tmp_path: Path) -> No
         [record] = await library.add(client, [upload()])
         assert record.blob.ladder
         assert sorted(path.name for path in blobs(tmp_path)) == sorted(record.blob.names)
+        await pool.close()
 
     asyncio.run(scenario())
-    pool.close()
     spool.close()

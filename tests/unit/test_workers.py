@@ -406,6 +406,15 @@ def test_a_worker_can_have_threads(attack) -> None:
     assert attack("start_thread") == "ran"
 
 
+def test_a_worker_with_many_threads_is_killed(attacking) -> None:
+    async def scenario(pool: WorkerPool) -> None:
+        with pytest.raises(WorkerCrashed, match="threads"):
+            await pool.run(Attack("start_many_threads"), ALICE)
+        assert await pool.run(Attack("kept"), ALICE) == "None"
+
+    attacking(scenario)
+
+
 NEW_USER = 0x10000000
 # By their numbers on x86-64, from the kernel's arch/x86/entry/syscalls/syscall_64.tbl.
 CALLS: dict[str, tuple[int, ...]] = {

@@ -41,7 +41,7 @@ class Signed:
     Attributes:
         query: Without what belongs to the signature.
         key_id: Of the API key that asked for the signature; None: a signing key stands for it alone.
-        is_named: It says which key it is of, as all have since version 0.2.
+        is_named: It says which key it is of; those of before do not.
     """
 
     query: list[tuple[str, str]]

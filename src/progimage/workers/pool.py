@@ -32,6 +32,11 @@ _FRESH_STARTS = 5
 """How often a task is given to another worker because the one that it was meant for was killed before."""
 _LOOK_SECONDS = 0.1
 """How often a task is looked at that has a budget of CPU time."""
+_SELDOM_SECONDS = 0.5
+"""How often any other is."""
+_MOST_THREADS = 64
+"""A worker with more threads is killed. Nothing else bounds them: the kernel's limit counts all processes of a user, and
+none of root's."""
 _END_SECONDS = 5
 _CRASHES = {
     signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSYS, signal.SIGTRAP,
@@ -296,8 +301,10 @@ class _Attempt:
         waiting = asyncio.ensure_future(process.answer())
         try:
             while not waiting.done():
-                pause = self._task_seconds if self._cpu_seconds is None else _LOOK_SECONDS
+                pause = _SELDOM_SECONDS if self._cpu_seconds is None else _LOOK_SECONDS
                 await asyncio.wait((waiting,), timeout=min(pause, max(0.0, end - time.monotonic())))
+                if process.threads > _MOST_THREADS:
+                    raise _Died("lie", WorkerCrashed("The codec started too many threads."))
                 if waiting.done():
                     break
                 if time.monotonic() >= end:

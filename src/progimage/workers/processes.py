@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 import structlog
@@ -100,6 +101,14 @@ class Process:
             with contextlib.suppress(OSError):
                 self._cpu_seconds = time.clock_gettime(~self.pid << 3 | 2)
         return self._cpu_seconds
+
+    @property
+    def threads(self) -> int:
+        """How many threads it has; 0 after its end."""
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+            return int(fields[17])
+        return 0
 
     async def death(self, seconds: float) -> int:
         """Return how it has ended: its exit code, or the negative number of the signal that killed it.
