@@ -4,12 +4,13 @@ from dataclasses import replace
 from typing import Annotated, Any
 
 import msgspec
-from litestar import delete, get, patch, post
+from litestar import Response, delete, get, patch, post
 from litestar.datastructures import State
+from litestar.enums import MediaType
 from litestar.params import Parameter
 
-from progimage.access import Scope
-from progimage.http.documents import ImageChange, ImagePage, OwnImageRecord, problems
+from progimage.access import Client, Scope
+from progimage.http.documents import ImageChange, ImagePage, OwnImageRecord, problems, response
 from progimage.http.options import (
     CURSOR,
     FILTERS,
@@ -91,17 +92,23 @@ async def list_images(
     summary="Change what is known of an image",
     description="A merge patch (RFC 7396): `visibility`, `expires`, `labels`, `metadata`; null makes them what they are"
     " if an upload says nothing. `held` sets or ends a legal hold, which keeps an image from being deleted and from"
-    " expiring; for administrators. The original's bytes never change.",
-    responses=problems(400, 401, 403, 404, 503),
+    " expiring; for administrators. `visibility` needs the scope `read`, too, and `expires` the scope `delete`. The"
+    " original's bytes never change. A key without the scope `read` gets no record, but 204.",
+    responses={
+        200: response(OwnImageRecord, "The record as it is then."),
+        204: response(None, "It was changed."),
+        **problems(400, 401, 403, 404, 503),
+    },
     request_max_body_size=_SMALL_BODY,
 )
-async def change(request: AnyRequest, state: State, reference: str, data: ImageChange) -> OwnImageRecord:
+async def change(request: AnyRequest, state: State, reference: str, data: ImageChange) -> Response[Any]:
     """Answer the record as it is then."""
     client = require(request, Scope.UPLOAD)
     refuse_query(query_of(request))
     record = await owned(request, state, reference)
     values: dict[str, Any] = {}
     if data.visibility is not msgspec.UNSET:
+        require(request, Scope.READ)  # or a key that may not read could make the image readable to everybody
         values["visibility"] = data.visibility
     if data.expires is not msgspec.UNSET:
         require(request, Scope.DELETE)
@@ -120,7 +127,7 @@ async def change(request: AnyRequest, state: State, reference: str, data: ImageC
         values["held"] = data.held
     if values:
         record = await state.library.change(client, reference, values)
-    return OwnImageRecord.of_own(record, state.settings.visibility)
+    return _told(client, OwnImageRecord.of_own(record, state.settings.visibility))
 
 
 @delete(
@@ -156,13 +163,25 @@ async def remove(
     "/storage/{reference:str}/undelete",
     tags=["storage"],
     summary="Bring a deleted image back",
-    description="It is there again, as it was.",
-    responses=problems(400, 401, 403, 404, 503),
+    description="It is there again, as it was. A key without the scope `read` gets no record, but 204.",
+    responses={
+        200: response(OwnImageRecord, "The record."),
+        204: response(None, "It is there again."),
+        **problems(400, 401, 403, 404, 503),
+    },
     status_code=200,
 )
-async def undelete(request: AnyRequest, state: State, reference: str) -> OwnImageRecord:
+async def undelete(request: AnyRequest, state: State, reference: str) -> Response[Any]:
     """Answer the record."""
     client = require(request, Scope.DELETE)
     refuse_query(query_of(request))
     await owned(request, state, reference, deleted=True)
-    return OwnImageRecord.of_own(await state.library.undelete(client, reference), state.settings.visibility)
+    record = await state.library.undelete(client, reference)
+    return _told(client, OwnImageRecord.of_own(record, state.settings.visibility))
+
+
+def _told(client: Client, record: OwnImageRecord) -> Response[Any]:
+    """Answer a record to a client that may read it, and to others only that all is well."""
+    if client.principal.may(Scope.READ):
+        return Response(record, media_type=MediaType.JSON, status_code=200)
+    return Response(None, status_code=204)

@@ -3,12 +3,13 @@
 from typing import Annotated, Any
 
 import msgspec
-from litestar import get, post
+from litestar import Response, get, post
 from litestar.datastructures import State
+from litestar.enums import MediaType
 from litestar.params import Parameter
 
 from progimage.access import Principal, Scope
-from progimage.http.documents import date_text, problems
+from progimage.http.documents import date_text, problems, response
 from progimage.http.options import MOST_LISTED, USUALLY_LISTED, check_range
 from progimage.http.permission import AnyRequest, require
 from progimage.http.problems import Problem
@@ -130,17 +131,24 @@ async def show_job(request: AnyRequest, state: State, id: str) -> ProgressDocume
     "/jobs/{id:str}/retry",
     tags=["jobs"],
     summary="Do again what failed",
-    description="What failed of a job is put into the queue again. The answer is how far the job is then.",
-    responses=problems(401, 403, 404, 503),
+    description="What failed of a job is put into the queue again. The answer is how far the job is then; a key without"
+    " the scope `read` is not told, but answered 204.",
+    responses={
+        200: response(ProgressDocument, "How far the job is."),
+        204: response(None, "It is in the queue again."),
+        **problems(401, 403, 404, 503),
+    },
     status_code=200,
 )
-async def retry_job(request: AnyRequest, state: State, id: str) -> ProgressDocument:
+async def retry_job(request: AnyRequest, state: State, id: str) -> Response[Any]:
     """Have the failed parts of a job done again."""
     principal = require(request, Scope.UPLOAD).principal
     refuse_query(query_of(request))
     jobs: JobQueue = state.jobs
     await jobs.retry(await _own(state, principal, id))
-    return ProgressDocument.of(id, await jobs.get(id))
+    if not principal.may(Scope.READ):
+        return Response(None, status_code=204)
+    return Response(ProgressDocument.of(id, await jobs.get(id)), media_type=MediaType.JSON, status_code=200)
 
 
 async def _own(state: State, principal: Principal, id: str) -> list[Job]:

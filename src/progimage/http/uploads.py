@@ -174,7 +174,8 @@ def signer_of(state: State) -> Signer:
 async def _upload(request: AnyRequest, state: State, filename: str | None) -> Response[Any]:
     library: ImageLibrary = state.library
     query = query_of(request)
-    ticket = await _ticket(state, query)
+    key = _idempotency_key(request)
+    ticket = await _ticket(state, query, key)
     if ticket:
         refuse_query(query, (TICKET,), "The ticket has settled that.")
         principal = Principal(ticket.owner, frozenset((Scope.UPLOAD,)), ticket.key_id)
@@ -182,7 +183,6 @@ async def _upload(request: AnyRequest, state: State, filename: str | None) -> Re
     else:
         client = require(request, Scope.UPLOAD)
         refuse_query(query, (*UPLOAD_OPTIONS, URL))
-    key = _idempotency_key(request)
     options = _options_of(ticket) if ticket else upload_options(pair for pair in query if pair[0] != URL)
     library.catalogue.owners.admit(await library.catalogue.owners.get(client.principal.owner), 1, 0)
     urls = [value for name, value in query if name == URL]
@@ -202,7 +202,7 @@ async def _upload(request: AnyRequest, state: State, filename: str | None) -> Re
         for url in urls:
             uploads.append(await unless_disconnected(request.receive, state.ingest.fetch(url, files)))
         async with state.rates.rendering(client):
-            work = library.add(client, uploads, options, ticket, _references(key, client, len(uploads)))
+            work = library.add(client, uploads, options, ticket, _references(key, client.principal.owner, len(uploads)))
             records = await unless_disconnected(request.receive, work)
     if _prefers_json(request):
         documents = [OwnImageRecord.of_own(record, state.settings.visibility) for record in records]
@@ -211,8 +211,15 @@ async def _upload(request: AnyRequest, state: State, filename: str | None) -> Re
     return Response(text, media_type=MediaType.TEXT, status_code=200)
 
 
-async def _ticket(state: State, query: list[tuple[str, str]]) -> Ticket | None:
+async def _ticket(state: State, query: list[tuple[str, str]], key: uuid.UUID | None) -> Ticket | None:
     """Return the ticket that a request has, if it has one.
+
+    A ticket that was used is still good for the upload that used it, sent again with its Idempotency-Key.
+
+    Args:
+        state: Of the application.
+        query: The request's.
+        key: Its Idempotency-Key.
 
     Raises:
         Problem: It is not valid.
@@ -226,10 +233,10 @@ async def _ticket(state: State, query: list[tuple[str, str]]) -> Ticket | None:
         if len(given) > 1:
             raise BadSignature("There are two tickets.")
         ticket = signer.redeem(given[0])
-        key = await library.catalogue.keys.get(ticket.key_id) if ticket.key_id else None
-        if ticket.key_id and not (key and key.is_active):
+        made_with = await library.catalogue.keys.get(ticket.key_id) if ticket.key_id else None
+        if ticket.key_id and not (made_with and made_with.is_active):
             raise BadSignature("The key that the ticket was made with is not valid any more.")
-        if await library.records.is_used(ticket.id):
+        if await library.records.is_used(ticket.id) and not await _was_stored(library, key, ticket.owner):
             raise BadSignature("The ticket has been used.")
     except BadSignature as error:
         raise Problem(403, "bad-ticket", str(error), parameter=TICKET) from None
@@ -253,11 +260,20 @@ def _idempotency_key(request: AnyRequest) -> uuid.UUID | None:
     return uuid.UUID(given)
 
 
-def _references(key: uuid.UUID | None, client: Client, count: int) -> list[str] | None:
+def _references(key: uuid.UUID | None, owner: str, count: int) -> list[str] | None:
     """Return the references that the images of a request get, each time that it is sent."""
     if key is None:
         return None
-    return [str(uuid.uuid5(key, f"{client.principal.owner} {number}")) for number in range(count)]
+    return [str(uuid.uuid5(key, f"{owner} {number}")) for number in range(count)]
+
+
+async def _was_stored(library: ImageLibrary, key: uuid.UUID | None, owner: str) -> bool:
+    """Return whether an upload with an Idempotency-Key was stored before."""
+    references = _references(key, owner, 1)
+    if references is None:
+        return False
+    records = library.records
+    return bool(await records.get(references[0]) or await records.get(references[0], deleted=True))
 
 
 def _options_of(ticket: Ticket) -> Options:

@@ -35,8 +35,7 @@ _LOOK_SECONDS = 0.1
 _SELDOM_SECONDS = 0.5
 """How often any other is."""
 _MOST_THREADS = 64
-"""A worker with more threads is killed. Nothing else bounds them: the kernel's limit counts all processes of a user, and
-none of root's."""
+"""A worker with more threads is killed. Nothing else bounds them: the kernel's limit is a user's, and not root's."""
 _END_SECONDS = 5
 _CRASHES = {
     signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSYS, signal.SIGTRAP,

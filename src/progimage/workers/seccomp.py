@@ -2,8 +2,8 @@
 
 All others fail with EPERM. The list is what `python -m tests.syscalls` has seen codecs call, with every format read and
 written, and what other versions of the C library call in their place. A worker changes nothing by a path, opens files
-to read them only, makes no process, no socket and no executable memory; it writes to descriptors that it was given. A thread of a codec that wants
-to lower its own priority (`setpriority`) is refused, and goes on.
+to read them only, makes no process, no socket and no executable memory; it writes to descriptors that it was given. A
+thread of a codec that wants to lower its own priority (`setpriority`) is refused, and goes on.
 
 Sources: seccomp(2); struct seccomp_data and struct sock_filter of the kernel's include/uapi/linux/seccomp.h and
 filter.h; the numbers of its arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h; its
