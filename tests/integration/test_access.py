@@ -171,8 +171,8 @@ def test_a_key_allows_what_its_scopes_say(house: House, scope: str) -> None:
 
 def test_uploading_alone_reads_nothing(house: House) -> None:
     server = house.server
-    writer, reader = server.as_owner("dora", "upload"), server.as_owner("dora", "upload", "read")
-    deleter = server.as_owner("dora", "delete")
+    writer, reader = server.as_owner("wilma", "upload"), server.as_owner("wilma", "upload", "read")
+    deleter = server.as_owner("wilma", "delete")
     reference = put(writer, visibility="key", label="secret")
     for change in ({"labels": ["other"]}, {}):
         answer = writer.patch(f"/storage/{reference}", json=change)

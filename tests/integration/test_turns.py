@@ -21,6 +21,7 @@ ATTACK = (
     "ops=width:10|width:9000;height:9000;fit:fill;enlarge:true;blur:20|sharpen:10|blur:250|hue:9|rotate:45;"
     "width:6000;height:6000"
 )
+BEHIND_A_PROXY: dict[str, object] = {"access": "open", "trusted_proxies": '["127.0.0.1"]'}
 COSTLY = "width=2500&enlarge=true&blur={blur}&rotate=15"  # some seconds, and allowed
 
 
@@ -61,7 +62,7 @@ def flood(server: Server, count: int, requests: "Requests", address: str) -> Ite
 
 @pytest.fixture
 def server(data_dir: Path) -> Iterator[Server]:
-    with serving(data_dir, workers=2, queue=32, access="open", trusted_proxies='["127.0.0.1"]') as running:
+    with serving(data_dir, workers=2, queue=32, **BEHIND_A_PROXY) as running:
         yield running
 
 
@@ -90,13 +91,16 @@ def thumbnails(server: Server, reference: str, widths: range, address: str = "10
     return taken
 
 
-def test_a_pipeline_beyond_all_bounds_is_refused_before_it_is_begun(server: Server) -> None:
-    reference = server.put(PHOTO)
-    started = time.monotonic()
-    answer = server.get(f"{reference}.jpg?{ATTACK}")
-    assert answer.status_code == 400 and answer.json()["parameter"].startswith("ops "), answer.text
-    assert "seconds of CPU time" in answer.json()["allowed"]
-    assert time.monotonic() - started < 3
+def test_a_pipeline_beyond_all_bounds_is_refused_before_it_is_begun(data_dir: Path) -> None:
+    with serving(data_dir, task_seconds=5) as server:
+        reference = server.put(PHOTO)
+        answers = [
+            server.get(f"{reference}.jpg?{ATTACK}"),
+            server.client.post(f"/transform.jpg?{ATTACK}", content=PHOTO),
+        ]
+        for answer in answers:
+            assert answer.status_code == 400 and answer.json()["parameter"].startswith("ops "), answer.text
+            assert "15 seconds of CPU time" in answer.json()["allowed"]
 
 
 def test_a_flood_of_what_costs_most_does_not_keep_others_waiting(server: Server) -> None:
@@ -115,9 +119,8 @@ def test_a_flood_of_what_costs_most_does_not_keep_others_waiting(server: Server)
 
 def test_a_flood_of_light_requests_does_not_keep_others_waiting(server: Server) -> None:
     reference = server.put(PHOTO)
-    many = Requests(
-        lambda n: ("GET", f"/storage/{reference}.webp?width={200 + n % 400}&sharpen={0.3 + n % 90 / 10}", None)
-    )
+    path = f"/storage/{reference}.webp"
+    many = Requests(lambda n: ("GET", f"{path}?width={200 + n % 400}&sharpen={(3 + n % 90) / 10}", None))
     alone = sorted(thumbnails(server, reference, range(60, 90)))
     with flood(server, 40, many, "10.0.0.2") as answers:
         while sum(answers.values()) < 300:
@@ -128,7 +131,7 @@ def test_a_flood_of_light_requests_does_not_keep_others_waiting(server: Server) 
 
 
 def test_drawings_have_a_budget_of_their_own(data_dir: Path) -> None:
-    with serving(data_dir, workers=2, drawing_seconds=1) as server:
+    with serving(data_dir, workers=2, drawing_seconds=1, **BEHIND_A_PROXY) as server:
         reference = server.put(PHOTO)
         hostile = drawing(60)
         with ThreadPoolExecutor(4) as pool:
@@ -146,8 +149,7 @@ def test_drawings_have_a_budget_of_their_own(data_dir: Path) -> None:
 
 
 def test_cpu_time_can_be_a_budget_of_each_client(data_dir: Path) -> None:
-    settings = {"access": "open", "trusted_proxies": '["127.0.0.1"]', "cpu_per_address": "2/minute"}
-    with serving(data_dir, workers=2, **settings) as server:
+    with serving(data_dir, workers=2, cpu_per_address="2/minute", **BEHIND_A_PROXY) as server:
         reference = server.put(PHOTO)
         with server.new_client(headers={"x-forwarded-for": "10.0.0.1"}, timeout=120) as spender:
             for number in range(60):
