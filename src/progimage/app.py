@@ -247,4 +247,5 @@ def _fetcher(settings: Settings) -> Fetcher | None:
         settings.fetch_ports,
         settings.fetch_redirects,
         settings.fetch_seconds,
+        settings.fetches_at_once,
     )

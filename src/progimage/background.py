@@ -154,10 +154,9 @@ class Background:
             )
             try:
                 with ExitStack() as files:
-                    fetched = await self._ingest.fetch(arguments["url"], files)
-                    (record,) = await self._library.add(
-                        Client(principal, arguments["address"]), [fetched], options, references=[reference]
-                    )
+                    client = Client(principal, arguments["address"])
+                    fetched = await self._ingest.fetch(arguments["url"], client, files)
+                    (record,) = await self._library.add(client, [fetched], options, references=[reference])
             except Exception as error:
                 raise JobFailed(_final_problem(error)) from error
         return {"reference": record.reference, "bytes": record.blob.bytes, "format": record.blob.info.format}

@@ -251,6 +251,14 @@ class Settings(BaseSettings):
     ] = []
     fetch_redirects: Annotated[int, Field(ge=0, description="How many redirects are followed.")] = 3
     fetch_seconds: Annotated[int, Field(ge=1, description="How long fetching an image may take, in seconds.")] = 30
+    fetches_at_once: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="How many images are fetched at once for one API key, or for one network address without a key;"
+            " others wait.",
+        ),
+    ] = 4
     max_pixels: Annotated[int, Field(ge=1, description="The most pixels in one frame or page.")] = 100_000_000
     max_frames: Annotated[int, Field(ge=1, description="The most frames or pages of an image.")] = 500
     max_total_pixels: Annotated[

@@ -1,6 +1,6 @@
 """Who may do what: keys and their owners, signed requests and tickets, rates, and where images may be fetched from."""
 
-from progimage.access.fetching import Fetcher, FetchFailed, UrlRefused
+from progimage.access.fetching import Fetcher, FetchFailed, TooManyFetches, UrlRefused
 from progimage.access.keys import ApiKey, BadKey, NewKey, new_key, parse_key
 from progimage.access.principal import DEFAULT_OWNER, NOBODY, Client, Principal, Scope, Visibility, is_owner
 from progimage.access.rates import RateLimits, TooManyRequests, client_name
@@ -25,6 +25,7 @@ __all__ = [
     "Signed",
     "Signer",
     "Ticket",
+    "TooManyFetches",
     "TooManyRequests",
     "UrlRefused",
     "Visibility",

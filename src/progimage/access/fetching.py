@@ -1,18 +1,20 @@
 """Fetching an image from a URL that somebody else chose, without being led anywhere that only we can reach."""
 
 import asyncio
-import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from fnmatch import fnmatch
 from ipaddress import ip_address, ip_network
 from typing import Any
 from urllib.parse import urljoin, urlsplit
+from weakref import WeakValueDictionary
 
 import httpcore
 
 from progimage.access.addresses import is_public
+from progimage.access.resolving import Resolver
 
 _PORTS = {"http": 80, "https": 443}
 _LONGEST_URL = 2048
@@ -21,6 +23,11 @@ _HEADERS: list[tuple[bytes | str, bytes | str]] = [
     ("Accept-Encoding", "identity"),
     ("User-Agent", "ProgImage"),
 ]
+_MOST_HEADERS = 200
+_LARGEST_HEADER = 64 * 1024
+"""In bytes, all interim answers before it included."""
+_LEAST_PIECE, _LARGEST_PIECE = 1024, 64 * 1024
+_PARSE_SECONDS = 0.001
 _REDIRECTS = {301, 302, 303, 307, 308}
 
 
@@ -42,6 +49,19 @@ class FetchFailed(Exception):
     """The other server could not be reached, or did not answer with a file."""
 
 
+class TooManyFetches(Exception):
+    """A client has as many files fetched as it may, and none of them came to its end in time.
+
+    Args:
+        most: How many it may have fetched at once.
+    """
+
+    def __init__(self, most: int) -> None:
+        """Keep the number."""
+        super().__init__(f"There are too many fetches at once; {most} are allowed.")
+        self.most = most
+
+
 class Fetcher:
     """Fetches files by HTTP and HTTPS.
 
@@ -56,6 +76,7 @@ class Fetcher:
         ports: The ports that may be reached.
         redirects: How many are followed.
         seconds: How long all of it may take.
+        at_once: How many files are fetched at once for one client; others wait.
     """
 
     def __init__(
@@ -66,27 +87,40 @@ class Fetcher:
         ports: Sequence[int],
         redirects: int,
         seconds: float,
+        at_once: int,
     ) -> None:
         """Keep the bounds."""
+        self._at_once = at_once
+        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._allow, self._deny = allow, deny
         self._ports, self._redirects, self._seconds = ports, redirects, seconds
-        self._backend = _Pinned([ip_network(network) for network in private_networks])
+        self._private_networks = [ip_network(network) for network in private_networks]
+        self._resolver = Resolver()
         self._context = ssl.create_default_context()
 
     @asynccontextmanager
-    async def open(self, url: str) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def open(self, url: str, client: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """Begin to fetch a file, and lend the stream of its bytes.
 
+        Args:
+            url: Of the file.
+            client: For whom; each has so many fetches at once, and waits for its own only.
+
         Raises:
+            TooManyFetches: It waited in vain.
             UrlRefused: The URL, or one that it leads to, is not allowed.
             FetchFailed: The file can't be had.
         """
+        turn = self._turns.setdefault(client, asyncio.Semaphore(self._at_once))
+        try:
+            await asyncio.wait_for(turn.acquire(), self._seconds)
+        except TimeoutError:
+            raise TooManyFetches(self._at_once) from None
         try:
             async with asyncio.timeout(self._seconds):
+                backend = _Pinned(self._private_networks, self._resolver, client)
                 async with (
-                    httpcore.AsyncConnectionPool(
-                        ssl_context=self._context, network_backend=self._backend, retries=0
-                    ) as pool,
+                    httpcore.AsyncConnectionPool(ssl_context=self._context, network_backend=backend, retries=0) as pool,
                     self._answer(pool, url) as answer,
                 ):
                     yield _body(answer)
@@ -96,6 +130,8 @@ class Fetcher:
             raise FetchFailed("The server took too long.") from None
         except (httpcore.NetworkError, httpcore.ProtocolError) as error:
             raise FetchFailed("The server can't be reached, or does not speak HTTP.") from error
+        finally:
+            turn.release()
 
     @asynccontextmanager
     async def _answer(self, pool: httpcore.AsyncConnectionPool, url: str) -> AsyncIterator[httpcore.Response]:
@@ -105,6 +141,9 @@ class Fetcher:
             async with pool.stream(
                 "GET", url.encode("ascii"), headers=_HEADERS, extensions={"timeout": timeouts}
             ) as answer:
+                if len(answer.headers) > _MOST_HEADERS:
+                    raise FetchFailed("The server's answer has too many header lines.")
+                answer.extensions["network_stream"].has_header()
                 location = _header(answer, b"location")
                 if answer.status in _REDIRECTS and location:
                     url = urljoin(url, location)
@@ -141,8 +180,8 @@ class Fetcher:
 class _Pinned(httpcore.AnyIOBackend):
     """Connects to a host only if all of its addresses are allowed, and then to one of these."""
 
-    def __init__(self, private: list[Any]) -> None:
-        self._private = private
+    def __init__(self, private: list[Any], resolver: Resolver, client: str) -> None:
+        self._private, self._resolver, self._client = private, resolver, client
 
     async def connect_tcp(
         self,
@@ -153,18 +192,15 @@ class _Pinned(httpcore.AnyIOBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         try:
-            found = await asyncio.to_thread(
-                socket.getaddrinfo, host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
-            )
+            addresses = await self._resolver.resolve(host, port, self._client)
         except (OSError, UnicodeError) as error:
             raise FetchFailed("The host's name can't be resolved.") from error
-        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         if not addresses or not all(map(self._is_allowed, addresses)):
             raise UrlRefused("This host is not one of the public Internet.", "hosts with public addresses")
         last: Exception | None = None
         for address in addresses:
             try:
-                return await super().connect_tcp(address, port, timeout, local_address, socket_options)
+                return _Bounded(await super().connect_tcp(address, port, timeout, local_address, socket_options))
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 last = error
         raise FetchFailed("The server can't be reached.") from last
@@ -174,6 +210,59 @@ class _Pinned(httpcore.AnyIOBackend):
         return is_public(parsed) or any(
             parsed.version == network.version and parsed in network for network in self._private
         )
+
+
+class _Bounded(httpcore.AsyncNetworkStream):
+    """A connection whose other side can't keep the event loop busy.
+
+    What is read is small enough to be parsed within about a millisecond, and others have their turn after each piece:
+    a server that sends nothing but `100 Continue`, or a body in chunks of a byte, costs a hundred times the usual. The
+    header of an answer, with all interim ones before it, is bounded in bytes.
+
+    Args:
+        stream: The connection.
+    """
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+        self._stream = stream
+        self._header_left: int | None = _LARGEST_HEADER
+        self._piece = _LEAST_PIECE
+        self._handed_at = 0.0
+
+    def has_header(self) -> None:
+        """The header of the answer is there; what comes is its body."""
+        self._header_left = None
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
+        if self._handed_at:
+            slow = time.thread_time() - self._handed_at > _PARSE_SECONDS
+            self._piece = max(_LEAST_PIECE, self._piece // 2) if slow else min(_LARGEST_PIECE, self._piece * 2)
+        await asyncio.sleep(0)
+        data = await self._stream.read(min(max_bytes, self._piece), timeout)
+        if self._header_left is not None:
+            self._header_left -= len(data)
+            if self._header_left < 0:
+                raise FetchFailed("The header of the server's answer is too large.")
+        self._handed_at = time.thread_time()
+        return data
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        self._header_left = _LARGEST_HEADER
+        await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> httpcore.AsyncNetworkStream:
+        return _Bounded(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
 
 
 def _header(answer: httpcore.Response, name: bytes) -> str:

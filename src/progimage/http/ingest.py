@@ -18,7 +18,7 @@ from multipart import (
     parse_options_header,
 )
 
-from progimage.access import Fetcher
+from progimage.access import Client, Fetcher, client_name
 from progimage.http.problems import ClientGone, Problem
 from progimage.library import Upload
 from progimage.storage import Spool
@@ -109,10 +109,16 @@ class Ingest:
                 raise _no_data("The body is empty.")
             return Received([upload])
 
-    async def fetch(self, url: str, files: ExitStack) -> Upload:
+    async def fetch(self, url: str, client: Client, files: ExitStack) -> Upload:
         """Fetch an image by its URL, to be stored.
 
+        Args:
+            url: Of the image.
+            client: Who wants it.
+            files: Removes the file when it is closed.
+
         Raises:
+            TooManyFetches: The client has as many under way as it may.
             Problem: It is too large, or nothing is fetched here.
             UrlRefused: The URL is not allowed.
             FetchFailed: The image can't be had.
@@ -120,7 +126,7 @@ class Ingest:
         if self._fetcher is None:
             self.refuse_url(url)
         arriving = self.new_file(files, unquote(urlsplit(url).path) if url.isprintable() else None, hashed=True)
-        async with self._fetcher.open(url) as chunks:
+        async with self._fetcher.open(url, client_name(client)) as chunks:
             async for chunk in chunks:
                 await arriving.write(chunk)
         upload = await arriving.finish()

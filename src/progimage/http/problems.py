@@ -15,7 +15,7 @@ from obstore.exceptions import BaseError as StoreError
 from prometheus_client import Counter
 
 from progimage import engine
-from progimage.access import BadKey, FetchFailed, TooManyRequests, UrlRefused
+from progimage.access import BadKey, FetchFailed, TooManyFetches, TooManyRequests, UrlRefused
 from progimage.jobs import UnknownJob
 from progimage.library import ReferenceTaken
 from progimage.rendering import DrawingTooCostly
@@ -201,6 +201,9 @@ _PROBLEMS: dict[type[Exception], Callable[[Any], Problem]] = {
     Held: lambda e: Problem(409, "held", "A legal hold keeps the image from being deleted."),
     UnknownKey: lambda e: Problem(404, "unknown-key", "No active key has this id.", given=str(e)),
     UrlRefused: lambda e: Problem(400, "url-refused", str(e), parameter="url", allowed=e.allowed),
+    TooManyFetches: lambda e: Problem(
+        429, "too-many-requests", str(e), parameter="url", allowed=e.most, headers={"retry-after": "5"}
+    ),
     FetchFailed: lambda e: Problem(422, "fetch-failed", str(e), parameter="url"),
     engine.UnknownParameter: lambda e: Problem(
         400, "unknown-parameter", str(e), parameter=e.parameter, given=e.given, allowed=e.names

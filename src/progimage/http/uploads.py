@@ -200,7 +200,7 @@ async def _upload(request: AnyRequest, state: State, filename: str | None) -> Re
                 options = upload_options([*(pair for pair in query if pair[0] != URL), *own])
         _check_count(len(uploads) + len(urls), state.settings)
         for url in urls:
-            uploads.append(await unless_disconnected(request.receive, state.ingest.fetch(url, files)))
+            uploads.append(await unless_disconnected(request.receive, state.ingest.fetch(url, client, files)))
         async with state.rates.rendering(client):
             work = library.add(client, uploads, options, ticket, _references(key, client.principal.owner, len(uploads)))
             records = await unless_disconnected(request.receive, work)
@@ -315,7 +315,7 @@ async def _import(state: State, client: Client, url: str, options: Options) -> R
     library: ImageLibrary = state.library
     ingest: Ingest = state.ingest
     with ExitStack() as files:
-        fetched = await ingest.fetch(url, files)
+        fetched = await ingest.fetch(url, client, files)
         async with state.rates.rendering(client):
             (record,) = await library.add(client, [fetched], options)
     return Result({"reference": record.reference, "bytes": record.blob.bytes, "format": record.blob.info.format})

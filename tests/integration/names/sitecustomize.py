@@ -2,6 +2,7 @@
 
 import itertools
 import socket
+import time
 
 _real = socket.getaddrinfo
 _ADDRESSES = {
@@ -17,6 +18,9 @@ _ADDRESSES = {
 
 def _resolve(host, port, *args, **kwargs):
     name = host.decode() if isinstance(host, bytes) else host
+    if name.endswith("slow.test"):
+        time.sleep(8)
+        raise socket.gaierror(socket.EAI_AGAIN, "no name server has answered")
     if name in _ADDRESSES:
         addresses = next(_ADDRESSES[name])
         return [found for address in addresses for found in _real(address, port, *args, **kwargs)]
