@@ -49,7 +49,7 @@ from progimage.jobs import JobRunner, prepare
 from progimage.library import ImageLibrary
 from progimage.logs import set_up_logging
 from progimage.settings import Settings
-from progimage.storage import Changes, Spool
+from progimage.storage import Changes, Room, Spool
 from progimage.storage.migrations import locked
 from progimage.tracing import start_tracing, stop_tracing
 
@@ -189,7 +189,8 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
     )
     app.state.library = app.state.ready.library = library
     app.state.jobs = jobs
-    app.state.ingest = Ingest(spool, settings.max_upload_bytes, settings.max_upload_parts, _fetcher(settings))
+    room = Room(settings.spool_room, library.catalogue.owners)
+    app.state.ingest = Ingest(spool, settings.max_upload_bytes, settings.max_upload_parts, room, _fetcher(settings))
     app.state.key_ring = KeyRing(library.catalogue, library.changes)
     app.state.guard.open(library.catalogue, app.state.key_ring, rates)
     scrubber = None

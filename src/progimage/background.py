@@ -155,7 +155,9 @@ class Background:
             try:
                 with ExitStack() as files:
                     client = Client(principal, arguments["address"])
-                    fetched = await self._ingest.fetch(arguments["url"], client, files)
+                    owner = await self._library.catalogue.owners.get(principal.owner)
+                    share = self._ingest.share(files, client, owner)
+                    fetched = await self._ingest.fetch(arguments["url"], client, files, share)
                     (record,) = await self._library.add(client, [fetched], options, references=[reference])
             except Exception as error:
                 raise JobFailed(_final_problem(error)) from error

@@ -214,6 +214,14 @@ class Settings(BaseSettings):
         int, Field(ge=256 * MiB, description="The most address space of one worker, in bytes.")
     ] = 4 * GiB
     max_upload_bytes: Annotated[int, Field(ge=1, description="The largest image to take, in bytes.")] = 100 * MiB
+    spool_bytes: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="How many bytes of uploads may be on their way at once, for each HTTP process; at least twice"
+            " `max_upload_bytes`. One client may have half of it.",
+        ),
+    ] = 8 * GiB
     max_upload_parts: Annotated[int, Field(ge=1, description="The most images in one request.")] = 100
     header_seconds: Annotated[
         int, Field(ge=1, description="How long a client may take to send a request's header, in seconds.")
@@ -558,6 +566,11 @@ class Settings(BaseSettings):
     def blobs(self) -> str:
         """The URL of the store of originals."""
         return self.blobs_url or (self.data_dir.absolute() / "blobs").as_uri()
+
+    @property
+    def spool_room(self) -> int:
+        """How many bytes of uploads may be on their way at once, such that a client may send the largest image."""
+        return max(self.spool_bytes, 2 * self.max_upload_bytes)
 
     @property
     def blobs_are_shared(self) -> bool:

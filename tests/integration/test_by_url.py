@@ -33,6 +33,9 @@ class Web(BaseHTTPRequestHandler):
             "/to-inside": f"{other}/image.png",
             "/to-file": "file:///etc/passwd",
             "/to-image": "/image.png",
+            "/to-utf-8": "/ïmage 日.png".encode().decode("latin-1"),
+            "/to-latin-1": "/\xefmage.png",
+            "/to-other-host": f"http://gööd.test:{self.server.server_address[1]}/image.png".encode().decode("latin-1"),
             "/twice": f"{here}/to-image",
             "/for-ever": "/for-ever",
             "/to-mapped": f"http://[::ffff:127.0.0.2]:{self.server.server_address[1]}/image.png",
@@ -44,7 +47,7 @@ class Web(BaseHTTPRequestHandler):
             self.send_header("Location", redirects[path])
             self.send_header("Content-Length", "0")
             self.end_headers()
-        elif path == "/image.png":
+        elif path in ("/image.png", "/%C3%AFmage%20%E6%97%A5.png", "/%C3%AFmage.png"):
             self._send(PNG)
         elif path == "/no-image":
             self._send(b"<html>nothing</html>")
@@ -223,3 +226,17 @@ def test_it_is_off_by_default(server: Server, port: int) -> None:
     assert kind(upload(server, f"http://127.0.0.1:{port}/image.png")) == (403, "url-not-allowed")
     answer = server.client.post("/storage/", files={"url": (None, f"http://127.0.0.1:{port}/image.png")})
     assert kind(answer) == (403, "url-not-allowed") and Web.hits["127.0.0.1"] == before
+
+
+@pytest.mark.parametrize("path", ["/ïmage 日.png", "/%C3%AFmage%20日.png", "/to-utf-8", "/to-latin-1"])
+def test_urls_in_any_script_are_fetched(fetching: Server, port: int, path: str) -> None:
+    stored = upload(fetching, f"http://127.0.0.1:{port}{path}")
+    assert stored.status_code == 200, stored.text
+    assert fetching.get(stored.text).content == PNG
+
+
+def test_hosts_in_any_script_are_checked_as_what_they_are(fetching: Server, port: int) -> None:
+    for host in ("１２７.0.0.2", "127。0.0.2", "dénied.test"):
+        answer = upload(fetching, f"http://{host}:{port}/image.png")
+        assert answer.status_code in (400, 422), answer.text
+    assert upload(fetching, f"http://127.0.0.1:{port}/to-other-host").status_code == 422  # there is no such name

@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 import httpcore
 
 from progimage.access.addresses import is_public
+from progimage.access.iri import decoded, to_uri
 from progimage.access.resolving import Resolver
 
 _PORTS = {"http": 80, "https": 443}
@@ -136,7 +137,7 @@ class Fetcher:
     @asynccontextmanager
     async def _answer(self, pool: httpcore.AsyncConnectionPool, url: str) -> AsyncIterator[httpcore.Response]:
         for _ in range(self._redirects + 1):
-            self._check(url)
+            url = self._checked(url)
             timeouts = dict.fromkeys(("connect", "read", "write", "pool"), self._seconds)
             async with pool.stream(
                 "GET", url.encode("ascii"), headers=_HEADERS, extensions={"timeout": timeouts}
@@ -144,7 +145,7 @@ class Fetcher:
                 if len(answer.headers) > _MOST_HEADERS:
                     raise FetchFailed("The server's answer has too many header lines.")
                 answer.extensions["network_stream"].has_header()
-                location = _header(answer, b"location")
+                location = decoded(next((value for name, value in answer.headers if name.lower() == b"location"), b""))
                 if answer.status in _REDIRECTS and location:
                     url = urljoin(url, location)
                     continue
@@ -156,8 +157,17 @@ class Fetcher:
                 return
         raise FetchFailed(f"There were more than {self._redirects} redirects.")
 
-    def _check(self, url: str) -> None:
+    def _checked(self, given: str) -> str:
+        """Return the URI of a URL, if it is one from which files are fetched.
+
+        Raises:
+            UrlRefused: It is none.
+        """
         allowed = "http:// and https:// URLs"
+        try:
+            url = to_uri(given) if given.isprintable() else given
+        except ValueError:
+            raise UrlRefused("The URL has a host that can't be one.", allowed) from None
         if len(url) > _LONGEST_URL or not url.isascii() or not url.isprintable() or " " in url:
             raise UrlRefused("The URL is too long, or has characters that are not allowed in one.", allowed)
         try:
@@ -175,6 +185,7 @@ class Fetcher:
             raise UrlRefused("This host is not allowed here.", "other hosts")
         if self._allow and not any(fnmatch(host, pattern) for pattern in self._allow):
             raise UrlRefused("This host is not allowed here.", f"the hosts {', '.join(self._allow)}")
+        return url
 
 
 class _Pinned(httpcore.AnyIOBackend):

@@ -16,6 +16,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from progimage.access import NOBODY, ApiKey, BadKey, Client, RateLimits, TooManyRequests, parse_key
 from progimage.access.principal import EVERYBODY
 from progimage.http.browsers import Browsers
+from progimage.http.codings import refusal_of_json
 from progimage.http.delivery import SAFE_HEADERS
 from progimage.http.hosts import Hosts
 from progimage.http.problems import WITH_BODY, Problem, send_problem, to_problem
@@ -117,6 +118,8 @@ class Guard:
         self, client: Client, refusal: Problem | None, sent: "_Sent", scope: Any, receive: Receive, send: Send
     ) -> None:
         """Answer with a refusal, or let the application inside answer."""
+        if refusal is None and scope["method"] in WITH_BODY:
+            refusal = refusal_of_json(scope["headers"])
         guarded = _Guarded(scope, receive, send, self._idle_seconds, self._upload_seconds, self._browsers, sent.origin)
         if refusal:
             await send_problem(scope, guarded.send, refusal)

@@ -19,15 +19,18 @@ from multipart import (
 )
 
 from progimage.access import Client, Fetcher, client_name
+from progimage.http.codings import codings_of, decoded
 from progimage.http.problems import ClientGone, Problem
 from progimage.library import Upload
-from progimage.storage import Spool
+from progimage.storage import Owner, Room, Share, Spool
 from progimage.tracing import span
 
 _T = TypeVar("_T")
 
 FIELD, URL = "data", "url"
 _WRITE_SIZE = 1024 * 1024
+_LARGEST_FRAME = 1024 * 1024
+"""Of a form, so many bytes may be something else than images."""
 _LONGEST_FILENAME = 200
 _LARGEST_TEXT = 8192
 _MOST_TEXTS = 64
@@ -53,20 +56,35 @@ class Ingest:
         spool: Where the files go.
         max_bytes: The largest image.
         max_parts: The most images in one request.
+        room: How much may be in the spool at once.
         fetcher: Fetches images by their URLs, or None: that is not allowed.
     """
 
-    def __init__(self, spool: Spool, max_bytes: int, max_parts: int, fetcher: Fetcher | None = None) -> None:
+    def __init__(
+        self, spool: Spool, max_bytes: int, max_parts: int, room: Room, fetcher: Fetcher | None = None
+    ) -> None:
         """Keep the bounds."""
+        self._room = room
         self._spool = spool
         self._max_bytes = max_bytes
         self._max_parts = max_parts
         self._fetcher = fetcher
 
+    def share(self, files: ExitStack, client: Client, owner: Owner | None = None) -> Share:
+        """Return a request's room in the spool, to receive or to fetch with.
+
+        Args:
+            files: Gives it back when it is closed; the files that take it have to be in it, too.
+            client: Who sends the request.
+            owner: Whose images it brings; None: they are not to be stored.
+        """
+        return files.enter_context(self._room.share(client_name(client), owner))
+
     async def receive(
         self,
         request: Request[Any, Any, Any],
         files: ExitStack,
+        share: Share,
         filename: str | None = None,
         *,
         hashed: bool = True,
@@ -78,6 +96,7 @@ class Ingest:
         Args:
             request: Its body has not been read.
             files: Removes the files when it is closed.
+            share: Of the spool.
             filename: What a raw body is called, if that is known.
             hashed: They are to be stored, so their SHA-256 is needed.
             texts: Other fields that a form may have; with `url` among them, it needs no image.
@@ -85,12 +104,17 @@ class Ingest:
 
         Raises:
             Problem: There is no image, or one is too large.
+            QuotaExceeded: Their owner may not have so much.
+            SpoolFull: There is no room for them.
             ClientGone: The client left before the body's end.
         """
         with span("ingest"):
+            length = request.headers.get("content-length", "")
+            if length.isdigit():
+                await share.expect(max(0, int(length) - _LARGEST_FRAME))
             kind, options = parse_options_header(request.headers.get("content-type", ""))
             if kind == "multipart/form-data":
-                form = _Form(self, files, hashed, texts)
+                form = _Form(self, files, share, hashed, texts)
                 await form.read(_body(request, most), options.get("boundary", ""), self._max_parts)
                 return form.received
             if kind.startswith("multipart/"):
@@ -98,10 +122,9 @@ class Ingest:
                     400, "invalid-body", "The body is multipart, but no form.", parameter="Content-Type", given=kind,
                     allowed=["multipart/form-data", "an image's media type"],
                 )  # fmt: skip
-            length = request.headers.get("content-length", "")
             if length.isdigit() and int(length) > self._max_bytes:
                 raise self.too_large(int(length))
-            arriving = self.new_file(files, filename, hashed)
+            arriving = await self.new_file(files, share, filename, hashed)
             async for chunk in _body(request, most):
                 await arriving.write(chunk)
             upload = await arriving.finish()
@@ -109,13 +132,14 @@ class Ingest:
                 raise _no_data("The body is empty.")
             return Received([upload])
 
-    async def fetch(self, url: str, client: Client, files: ExitStack) -> Upload:
+    async def fetch(self, url: str, client: Client, files: ExitStack, share: Share) -> Upload:
         """Fetch an image by its URL, to be stored.
 
         Args:
             url: Of the image.
             client: Who wants it.
             files: Removes the file when it is closed.
+            share: Of the spool.
 
         Raises:
             TooManyFetches: The client has as many under way as it may.
@@ -125,7 +149,8 @@ class Ingest:
         """
         if self._fetcher is None:
             self.refuse_url(url)
-        arriving = self.new_file(files, unquote(urlsplit(url).path) if url.isprintable() else None, hashed=True)
+        name = unquote(urlsplit(url).path) if url.isprintable() else None
+        arriving = await self.new_file(files, share, name, hashed=True)
         async with self._fetcher.open(url, client_name(client)) as chunks:
             async for chunk in chunks:
                 await arriving.write(chunk)
@@ -145,10 +170,11 @@ class Ingest:
             allowed="the image itself",
         )  # fmt: skip
 
-    def new_file(self, files: ExitStack, filename: str | None, hashed: bool) -> "_Arriving":
+    async def new_file(self, files: ExitStack, share: Share, filename: str | None, hashed: bool) -> "_Arriving":
         """Begin a file."""
+        await share.begin_image()
         path = files.enter_context(self._spool.file(self._spool.incoming))
-        return _Arriving(path, clean_filename(filename), self._max_bytes, self.too_large, files, hashed)
+        return _Arriving(path, clean_filename(filename), self._max_bytes, self.too_large, files, share, hashed)
 
     def too_large(self, size: int) -> Problem:
         """Return the problem of an image that has at least so many bytes."""
@@ -169,8 +195,8 @@ class _Form:
         received: What there was in it so far.
     """
 
-    def __init__(self, ingest: Ingest, files: ExitStack, hashed: bool, texts: tuple[str, ...]) -> None:
-        self._ingest, self._files, self._hashed = ingest, files, hashed
+    def __init__(self, ingest: Ingest, files: ExitStack, share: Share, hashed: bool, texts: tuple[str, ...]) -> None:
+        self._ingest, self._files, self._share, self._hashed = ingest, files, share, hashed
         self._known = texts
         self._arriving: _Arriving | None = None
         self._text: tuple[str, bytearray] | None = None
@@ -210,7 +236,7 @@ class _Form:
     async def _take(self, event: Any) -> None:
         if isinstance(event, MultipartSegment):
             if event.name == FIELD:
-                self._arriving = self._ingest.new_file(self._files, event.filename, self._hashed)
+                self._arriving = await self._ingest.new_file(self._files, self._share, event.filename, self._hashed)
             elif event.name in self._known:
                 self._text = event.name, bytearray()
             else:
@@ -265,9 +291,10 @@ class _Arriving:
         max_bytes: int,
         too_large: Callable[[int], Problem],
         files: ExitStack,
+        share: Share,
         hashed: bool,
     ) -> None:
-        self._path = path
+        self._path, self._share = path, share
         self._filename = filename
         self._max_bytes = max_bytes
         self._too_large = too_large
@@ -283,6 +310,7 @@ class _Arriving:
             raise self._too_large(self._size)
         self._chunks.append(data)
         self._waiting += len(data)
+        await self._share.take(len(data))
         if self._waiting >= _WRITE_SIZE:
             await self._flush()
 
@@ -326,16 +354,39 @@ async def _disconnect(receive: Callable[[], Awaitable[Any]]) -> None:
 
 
 async def _body(request: Request[Any, Any, Any], most: int | None = None) -> AsyncIterator[bytes]:
+    """Read a body, without its content codings.
+
+    Args:
+        request: Its body has not been read.
+        most: The most bytes to take, encoded or not.
+
+    Raises:
+        Problem: It is larger, or can't be decoded.
+        ClientGone: The client left before the body's end.
+    """
+    chunks = _bounded(_encoded_body(request), most)
+    for coding in codings_of(request.headers.get("content-encoding", "")):
+        chunks = _bounded(decoded(chunks, coding), most)
+    async for chunk in chunks:
+        yield chunk
+
+
+async def _bounded(chunks: AsyncIterator[bytes], most: int | None) -> AsyncIterator[bytes]:
     size = 0
+    async for chunk in chunks:
+        size += len(chunk)
+        if most is not None and size > most:
+            raise Problem(413, "body-too-large", "The body is too large.", parameter="body", allowed=most)
+        if chunk:
+            yield chunk
+
+
+async def _encoded_body(request: Request[Any, Any, Any]) -> AsyncIterator[bytes]:
     while True:
         message: Any = await request.receive()
         if message["type"] == "http.disconnect":
             raise ClientGone
-        if message["body"]:
-            size += len(message["body"])
-            if most is not None and size > most:
-                raise Problem(413, "body-too-large", "The body is too large.", parameter="body", allowed=most)
-            yield message["body"]
+        yield message["body"]
         if not message.get("more_body", False):
             return
 

@@ -25,6 +25,7 @@ from progimage.storage import (
     DatabaseUnavailable,
     Held,
     QuotaExceeded,
+    SpoolFull,
     TicketUsed,
     UnknownKey,
     UnknownReference,
@@ -189,6 +190,11 @@ _PROBLEMS: dict[type[Exception], Callable[[Any], Problem]] = {
     TooManyRequests: lambda e: Problem(429, "too-many-requests", str(e), allowed=e.allowed, headers=e.headers),
     QuotaExceeded: lambda e: Problem(
         403, "quota-exceeded", str(e), parameter=e.what, given=e.wanted, allowed=e.allowed
+    ),
+    SpoolFull: lambda e: (
+        Problem(413, "too-much-at-once", str(e), parameter="data", allowed=e.allowed)
+        if e.own
+        else _unavailable("spool-full", str(e), 5)
     ),
     TicketUsed: lambda e: Problem(403, "ticket-used", "The ticket has been used.", parameter="ticket"),
     ReferenceTaken: lambda e: Problem(

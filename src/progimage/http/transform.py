@@ -171,7 +171,8 @@ def _with_bytes(result: Result) -> dict[str, Any]:
 
 async def _received(request: AnyRequest, state: State, files: ExitStack) -> list[Upload]:
     ingest: Ingest = state.ingest
-    return (await ingest.receive(request, files, hashed=False)).uploads
+    share = ingest.share(files, client_of(request))
+    return (await ingest.receive(request, files, share, hashed=False)).uploads
 
 
 def _only(uploads: list[Upload]) -> Upload:

@@ -184,15 +184,18 @@ async def _upload(request: AnyRequest, state: State, filename: str | None) -> Re
         client = require(request, Scope.UPLOAD)
         refuse_query(query, (*UPLOAD_OPTIONS, URL))
     options = _options_of(ticket) if ticket else upload_options(pair for pair in query if pair[0] != URL)
-    library.catalogue.owners.admit(await library.catalogue.owners.get(client.principal.owner), 1, 0)
+    owner = await library.catalogue.owners.get(client.principal.owner)
+    library.catalogue.owners.admit(owner, 1, 0)
     urls = [value for name, value in query if name == URL]
+    ingest: Ingest = state.ingest
     with ExitStack() as files:
+        share = ingest.share(files, client, owner)
         if urls:
             uploads = []
         else:
             texts = () if ticket else (*UPLOAD_OPTIONS, URL)
             most = ticket.max_bytes if ticket else None
-            received = await state.ingest.receive(request, files, filename, texts=texts, most=most)
+            received = await ingest.receive(request, files, share, filename, texts=texts, most=most)
             uploads = received.uploads
             urls = [value for name, value in received.texts if name == URL]
             own = [pair for pair in received.texts if pair[0] != URL]
@@ -200,7 +203,7 @@ async def _upload(request: AnyRequest, state: State, filename: str | None) -> Re
                 options = upload_options([*(pair for pair in query if pair[0] != URL), *own])
         _check_count(len(uploads) + len(urls), state.settings)
         for url in urls:
-            uploads.append(await unless_disconnected(request.receive, state.ingest.fetch(url, client, files)))
+            uploads.append(await unless_disconnected(request.receive, ingest.fetch(url, client, files, share)))
         async with state.rates.rendering(client):
             work = library.add(client, uploads, options, ticket, _references(key, client.principal.owner, len(uploads)))
             records = await unless_disconnected(request.receive, work)
@@ -315,7 +318,8 @@ async def _import(state: State, client: Client, url: str, options: Options) -> R
     library: ImageLibrary = state.library
     ingest: Ingest = state.ingest
     with ExitStack() as files:
-        fetched = await ingest.fetch(url, client, files)
+        owner = await library.catalogue.owners.get(client.principal.owner)
+        fetched = await ingest.fetch(url, client, files, ingest.share(files, client, owner))
         async with state.rates.rendering(client):
             (record,) = await library.add(client, [fetched], options)
     return Result({"reference": record.reference, "bytes": record.blob.bytes, "format": record.blob.info.format})

@@ -12,6 +12,7 @@ from progimage.storage.outbox import NoOutbox, Outbox
 from progimage.storage.owners import Owner, Owners, Quota, QuotaExceeded
 from progimage.storage.records import Held, ImageFilter, Record, Records, TicketUsed, UnknownReference
 from progimage.storage.renditions import Renditions
+from progimage.storage.room import Room, Share, SpoolFull
 from progimage.storage.spool import Spool, sweep_spools
 
 __all__ = [
@@ -40,7 +41,10 @@ __all__ = [
     "Record",
     "Records",
     "Renditions",
+    "Room",
+    "Share",
     "Spool",
+    "SpoolFull",
     "TicketUsed",
     "Totals",
     "UnknownKey",
