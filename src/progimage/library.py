@@ -330,7 +330,7 @@ class ImageLibrary:
         """Store a blob durably; steps that another owner's upload of the same bytes has stored are left as they are.
 
         Args:
-            blob: It.
+            blob: The blob.
             upload: Its file.
             steps: The files of its smaller copies, or None: its owner has it already.
             owner: Whose it will be.

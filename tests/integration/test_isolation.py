@@ -60,6 +60,10 @@ def test_a_worker_that_misbehaves(hostile: Server, what: int, kind: str) -> None
     assert answers and set(answers) == {200}
     for _ in range(4):  # both workers are there again
         assert hostile.put(qoi(200, blue=_))
+    if what == HANG:  # first in the lane of light tasks, of which it used up what one may use; then in the other
+        deaths = hostile.client.get("/metrics").text
+        for cause in ("cpu", "time"):
+            assert f'progimage_worker_deaths_total{{cause="{cause}"}} 1.0' in deaths
     assert not list((hostile.data_dir / "spool").glob("*/*/*"))
 
 

@@ -17,7 +17,7 @@ class Resolver:
     """
 
     def __init__(self) -> None:
-        """Begin with none."""
+        """Start empty."""
         self._busy: Counter[str] = Counter()
 
     async def resolve(self, host: str, port: int, client: str) -> list[str]:

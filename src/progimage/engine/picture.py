@@ -30,7 +30,7 @@ def open_picture(file: InputFile, limits: Limits, longest: int | None = None) ->
     """Decode the first frame or page of an image file.
 
     Args:
-        file: It.
+        file: The image file.
         limits: The largest image to accept.
         longest: A JPEG may be decoded smaller, if its longer side keeps twice so many pixels.
 

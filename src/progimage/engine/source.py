@@ -59,7 +59,7 @@ class Source:
     """An image file whose header was read and kept to the limits.
 
     Attributes:
-        file: It.
+        file: The image file.
         format: The row of the table of formats.
         limits: What it was held against.
         width: Of the first frame or page as it is stored, in pixels.
@@ -128,7 +128,7 @@ def open_source(file: InputFile, limits: Limits, dpi: float = 72) -> Source:
     """Read the header of an image file.
 
     Args:
-        file: It.
+        file: The image file.
         limits: The largest image to accept.
         dpi: How finely a drawing is to be drawn; 72 is one pixel for each of its units.
 

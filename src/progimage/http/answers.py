@@ -47,7 +47,7 @@ async def original(
     """Answer an original.
 
     Args:
-        request: It.
+        request: The request.
         state: Of the application.
         record: The image.
         media_type: Of its format.
@@ -136,7 +136,7 @@ def keep_ready(
     """Have an answer ready for the next request, if it is one that anybody may have who knows the URL.
 
     Args:
-        request: It.
+        request: The request.
         state: Of the application.
         record: The image.
         seen: The state of the changes of every image in it, before that was looked up.

@@ -53,7 +53,7 @@ async def readable(request: AnyRequest, state: State, reference: str, *, signed:
     """Return the record of an image that a request may read.
 
     Args:
-        request: It.
+        request: The request.
         state: Of the application.
         reference: Of the image.
         signed: The request has a valid signature.
@@ -102,7 +102,7 @@ async def other_images(
     """Return the other images in a rendition, if a request may see all of them.
 
     Args:
-        request: It.
+        request: The request.
         state: Of the application.
         spec: What is to be rendered.
         of_preset: The parameters that came from a preset: what they refer to, the operator wants to be seen.

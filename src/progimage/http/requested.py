@@ -84,7 +84,7 @@ def seen_of(request: AnyRequest, state: State, reference: str) -> dict[str, int]
     """Return the state of the changes of what a request depends on, before any of it is looked up.
 
     Args:
-        request: It.
+        request: The request.
         state: Of the application.
         reference: Of the image.
     """
@@ -108,7 +108,7 @@ def transformations_of(request: AnyRequest, state: State, query: Query, *, signe
     """Return the transformations that a request asks for, with those of its preset; `download` is left out.
 
     Args:
-        request: It.
+        request: The request.
         state: Of the application.
         query: The request's, see `verified_query`.
         signed: It has a signature.

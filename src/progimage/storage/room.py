@@ -17,7 +17,7 @@ class SpoolFull(Exception):
     """
 
     def __init__(self, allowed: int, own: bool) -> None:
-        """Keep the parts."""
+        """Store the parts."""
         super().__init__(
             f"At most {allowed} bytes may be on their way at once."
             if own
@@ -35,7 +35,7 @@ class Room:
     """
 
     def __init__(self, most: int, owners: Owners) -> None:
-        """Begin with all of it."""
+        """Start empty."""
         self._most, self.owners = most, owners
         self._by_client: Counter[str] = Counter()
         self.by_owner: dict[str, _Arriving] = {}
@@ -82,7 +82,7 @@ class Share:
     """The room that one request has taken."""
 
     def __init__(self, room: Room, client: str, owner: Owner | None) -> None:
-        """Begin with none."""
+        """Start empty."""
         self._room, self._client, self._owner = room, client, owner
         self._images = self._bytes = 0
 

@@ -38,7 +38,7 @@ class Unexpected(Exception):
     """
 
     def __init__(self, kind: str, text: str, trace: str) -> None:
-        """Keep the parts."""
+        """Store the parts."""
         super().__init__(f"{kind}: {text}")
         self.kind, self.trace = kind, trace
 

@@ -74,7 +74,7 @@ class Staff:
         """Take a worker back, for the next task of its owner, or to replace it.
 
         Args:
-            process: It.
+            process: The worker.
             healthy: It has answered its task, and nothing else.
         """
         worker = self._busy.pop(process)

@@ -30,7 +30,7 @@ class Busy(Exception):
     """
 
     def __init__(self, retry_after: int) -> None:
-        """Keep the number of seconds."""
+        """Store the number of seconds."""
         super().__init__(f"All workers are busy and the queue is full; try again in {retry_after} s.")
         self.retry_after = retry_after
 
@@ -60,7 +60,7 @@ class Usage:
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """Begin with nothing."""
+        """Start empty."""
         self._clock = clock
         self._used: dict[str, tuple[float, float]] = {}  # client -> seconds, and as of when
         self._swept_at = _FIRST_SWEEP
@@ -95,7 +95,7 @@ class Turns:
         observe: Callable[[int], None] = lambda pending: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Begin with nobody."""
+        """Start with no tasks."""
         self._workers, self._queue = workers, queue
         self._heavy_workers = max(1, workers - 1)
         self._observe, self._usage = observe, Usage(clock)
@@ -140,7 +140,7 @@ class Turns:
         """End a turn.
 
         Args:
-            turn: It.
+            turn: The turn.
             spent: How many CPU seconds the task has used.
         """
         self._running[turn.heavy] -= 1
