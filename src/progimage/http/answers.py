@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -30,6 +30,8 @@ from progimage.rendering import is_original, rendition_digest, result_digest
 from progimage.settings import Settings
 from progimage.storage import Record
 
+CheckAgain = Callable[[], Awaitable[object]]
+"""Raises an exception if a request may not see any more what it could see before."""
 _WITH_COMMAS = ("cache-tag", "edge-cache-tag")
 """The headers for a CDN that have commas between their tags; in the others there are spaces."""
 
@@ -102,8 +104,22 @@ async def rendition(
     download: str | None,
     links: str | None = None,
     others: Sequence[OtherImage] = (),
+    *,
+    check_again: CheckAgain,
 ) -> ASGIApp:
-    """Answer a rendition; `extension` is what was asked for, `others` are in it, for the rest see `original`."""
+    """Answer a rendition.
+
+    Args:
+        request: It.
+        state: Of the application.
+        record: The image.
+        spec: What to make of it.
+        extension: That was asked for.
+        download: See `original`.
+        links: See `original`.
+        others: The other images in it.
+        check_again: Settles once more what the request may see, since it may have changed while the picture was made.
+    """
     library: ImageLibrary = state.library
     vary = None
     format = FORMATS[spec.format]
@@ -121,6 +137,7 @@ async def rendition(
         client = client_of(request)
         async with state.rates.rendering(client):
             path = await unless_disconnected(request.receive, library.renderer.rendition(record, spec, client))
+        await check_again()
     return Delivery(identity, path.stat().st_size, path)
 
 
@@ -160,14 +177,21 @@ def _ends_at(request: AnyRequest, records: Sequence[Record]) -> float | None:
 
 
 async def described(
-    request: AnyRequest, state: State, record: Record, what: str, describe: Callable[[], Coroutine[Any, Any, Any]]
+    request: AnyRequest,
+    state: State,
+    record: Record,
+    what: str,
+    describe: Callable[[], Coroutine[Any, Any, Any]],
+    *,
+    check_again: CheckAgain,
 ) -> ASGIApp:
-    """Answer what the engine says of an image, as JSON."""
+    """Answer what the engine says of an image, as JSON; for `check_again`, see `rendition`."""
     identity = identity_of(request, state, record, result_digest(record, what), MediaType.JSON.value, None)
     if is_not_modified(request.headers, identity):
         return NotModified(identity)
     async with state.rates.rendering(client_of(request)):
         answer = msgspec.json.encode(await unless_disconnected(request.receive, describe()))
+    await check_again()
     return Delivery.of_bytes(identity, answer)
 
 

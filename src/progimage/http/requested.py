@@ -10,7 +10,7 @@ from progimage.engine import FORMATS, Format, ImageInfo, RenditionSpec, by_exten
 from progimage.engine.spec import canonical_name
 from progimage.http.guard import KeyRing
 from progimage.http.negotiation import suitable_format
-from progimage.http.permission import AnyRequest, client_of
+from progimage.http.permission import AnyRequest, client_of, readable
 from progimage.http.problems import Problem
 from progimage.settings import Settings
 
@@ -78,6 +78,17 @@ async def _check_key(signed: Signed, method: str, state: State) -> None:
         raise BadSignature("The API key that the signature was made for is not valid any more.", KEY_ID)
     if not key.principal.may(SIGNED_METHODS.get(method, Scope.ADMIN)):
         raise BadSignature("The API key that the signature was made for does not allow this any more.", KEY_ID)
+
+
+async def readable_again(request: AnyRequest, state: State, reference: str) -> None:
+    """Refuse a request that may not read an image any more, since work for it has taken a while.
+
+    Raises:
+        Problem: 403, its signature is not valid any more.
+        UnknownReference: The image is gone, or hidden from it.
+    """
+    _, signed = await verified_query(request, state)
+    await readable(request, state, reference, signed=signed)
 
 
 def seen_of(request: AnyRequest, state: State, reference: str) -> dict[str, int]:

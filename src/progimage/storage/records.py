@@ -31,6 +31,10 @@ class TicketUsed(Exception):
     """The ticket has let somebody upload already."""
 
 
+class AlreadyStored(Exception):
+    """An image has this reference already."""
+
+
 class Held(Exception):
     """A legal hold keeps the image from being deleted."""
 
@@ -133,6 +137,7 @@ class Records:
             ticket: The id of the ticket that allowed it, and when it ends, in seconds since 1970.
 
         Raises:
+            AlreadyStored: There is an image with one of the references.
             QuotaExceeded: The owner may not have so many.
             TicketUsed: The ticket was used.
         """
@@ -227,10 +232,13 @@ class Records:
         ]
         used = {record.blob.sha256 for record in records}
         with self._database.writing() as connection:
+            # First of all, so that a request that was sent twice at once waits here for its twin, and then knows it.
+            for row in rows:
+                if not insert_new(connection, images, **row):
+                    raise AlreadyStored(row["reference"])
             if ticket and not insert_new(connection, used_tickets, id=ticket[0], expires_at=ticket[1]):
                 raise TicketUsed
             self._owners.take(connection, owner, len(records), size)
-            connection.execute(sa.insert(images), rows)
             for record in records:
                 _set_labels(connection, record.reference, record.labels)
             connection.execute(sa.update(blobs).where(blobs.c.sha256.in_(used)).values(stored=True))
