@@ -24,7 +24,7 @@ from progimage.http.delivery import (
 )
 from progimage.http.ingest import clean_filename, unless_disconnected
 from progimage.http.permission import AnyRequest, OtherImage, client_of, visibility_of
-from progimage.http.requested import AUTO
+from progimage.http.requested import AUTO, KEY_UNTIL
 from progimage.library import ImageLibrary
 from progimage.rendering import is_original, rendition_digest, result_digest
 from progimage.settings import Settings
@@ -170,10 +170,11 @@ def keep_ready(
 
 
 def _ends_at(request: AnyRequest, records: Sequence[Record]) -> float | None:
-    """Return when the request's signature or the time of an image ends, as a Unix time; None: none does."""
+    """Return when the request's signature, its key or the time of an image ends, as a Unix time; None: none does."""
     expires = request.query_params.get(EXPIRES)
     ends = [None if record.held else record.expires_at for record in records]
-    return min((end for end in (*ends, float(expires) if expires else None) if end is not None), default=None)
+    ends += [float(expires) if expires else None, request.scope.get(KEY_UNTIL)]  # type: ignore[list-item]
+    return min((end for end in ends if end is not None), default=None)
 
 
 async def described(

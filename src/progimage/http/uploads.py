@@ -261,17 +261,17 @@ def _idempotency_key(request: AnyRequest) -> uuid.UUID | None:
     """Return what tells a request that is sent again from a new one.
 
     Raises:
-        Problem: It is no UUID.
+        Problem: It is no UUID, or there are two.
     """
-    given = request.headers.get(IDEMPOTENCY_KEY)
-    if given is None:
+    given = request.headers.getall(IDEMPOTENCY_KEY, [])
+    if not given:
         return None
-    if not _is_uuid(given):
+    if len(given) > 1 or not _is_uuid(given[0]):
         raise Problem(
-            400, "invalid-parameter", "The key is not random enough.", parameter=IDEMPOTENCY_KEY, given=given[:100],
-            allowed="a random UUID",
+            400, "invalid-parameter", "The key is not random enough, or there are two.", parameter=IDEMPOTENCY_KEY,
+            given=", ".join(given)[:100], allowed="a random UUID",
         )  # fmt: skip
-    return uuid.UUID(given)
+    return uuid.UUID(given[0])
 
 
 def _references(key: uuid.UUID | None, owner: str, count: int) -> list[str] | None:
