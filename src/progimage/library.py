@@ -186,11 +186,7 @@ class ImageLibrary:
         Raises:
             ReferenceTaken: One of them has other bytes.
         """
-        found = []
-        for reference in references:
-            record = await self.records.get(reference) or await self.records.get(reference, deleted=True)
-            if record:
-                found.append(record)
+        found = await self.records.among(references)
         if found and [record.blob.sha256 for record in found] != [upload.sha256 for upload in uploads]:
             raise ReferenceTaken(references[0])
         return found

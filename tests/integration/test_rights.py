@@ -428,3 +428,17 @@ def test_what_is_hidden_while_a_picture_is_made_is_not_shown(slow, path: str, wh
         assert not answer.done()
         assert answer.result().status_code == PICTURES[path][what], answer.result().headers
     assert server.client.get(url).status_code == PICTURES[path][what]
+
+
+@pytest.mark.parametrize("door", ["/transform.png?watermark={0}", "/storage/renditions"])
+def test_what_is_deleted_while_a_batch_is_made_is_not_shown(slow, door: str) -> None:
+    server, _, alice = slow
+    data, mark = qoi(SLEEP, blue=next(COLOURS)), put(alice, MARK)
+    wanted = {"references": [put(alice, data)], "extension": "png", "queries": [f"watermark={mark}"]}
+    body = {"json": wanted} if door == "/storage/renditions" else {"content": data}
+    with ThreadPoolExecutor(1) as clients:
+        answer = clients.submit(alice.post, door.format(mark), **body)
+        eventually(lambda: list((server.data_dir / "spool").glob("*/outgoing/*")))  # it is being made
+        assert alice.delete(f"/storage/{mark}").is_success
+        assert not answer.done()
+        assert answer.result().json()["status"] == 400

@@ -284,10 +284,7 @@ def _references(key: uuid.UUID | None, owner: str, count: int) -> list[str] | No
 async def _was_stored(library: ImageLibrary, key: uuid.UUID | None, owner: str) -> bool:
     """Return whether an upload with an Idempotency-Key was stored before."""
     references = _references(key, owner, 1)
-    if references is None:
-        return False
-    records = library.records
-    return bool(await records.get(references[0]) or await records.get(references[0], deleted=True))
+    return references is not None and bool(await library.records.among(references))
 
 
 def _options_of(ticket: Ticket) -> Options:

@@ -124,6 +124,13 @@ class Records:
         record = await asyncio.to_thread(self._get, reference)
         return record if record and (record.deleted_at is not None if deleted else record.is_live) else None
 
+    async def among(self, references: Sequence[str]) -> list[Record]:
+        """Return the records that have one of some references, in their order, as they were at one moment.
+
+        Those that are deleted or have expired are among them.
+        """
+        return await asyncio.to_thread(self._among, references)
+
     async def find(self, wanted: ImageFilter, most: int) -> list[Record]:
         """Return records, the newest first."""
         return await asyncio.to_thread(self._search, wanted, most)
@@ -210,6 +217,11 @@ class Records:
     def _get(self, reference: str) -> Record | None:
         with self._database.reading() as connection:
             return _find(connection, reference)
+
+    def _among(self, references: Sequence[str]) -> list[Record]:
+        with self._database.reading() as connection:
+            rows = connection.execute(_RECORDS.where(images.c.reference.in_(references))).all()
+            return sorted(_records(connection, rows), key=lambda record: references.index(record.reference))
 
     def _search(self, wanted: ImageFilter, most: int) -> list[Record]:
         query = _RECORDS.where(*_conditions(wanted))
