@@ -15,7 +15,17 @@ from cachetools import TTLCache
 from progimage.access import Client, Ticket, Visibility
 from progimage.engine import Limits, Survey
 from progimage.rendering import Renderer, Watcher
-from progimage.storage import Blob, BlobStore, Catalogue, Changes, Record, Renditions, Spool, UnknownReference
+from progimage.storage import (
+    AlreadyStored,
+    Blob,
+    BlobStore,
+    Catalogue,
+    Changes,
+    Record,
+    Renditions,
+    Spool,
+    UnknownReference,
+)
 from progimage.tracing import span
 from progimage.workers import WorkerPool
 
@@ -162,7 +172,12 @@ class ImageLibrary:
                         labels=options.labels, metadata=options.metadata,
                     )
                 )  # fmt: skip
-            await self.records.add(client, records, (ticket.id, ticket.until) if ticket else None)
+            try:
+                await self.records.add(client, records, (ticket.id, ticket.until) if ticket else None)
+            except AlreadyStored:  # by the same request, sent twice at once
+                records = await self._known_already(given, uploads)
+                if not records:  # and they have been removed for good since
+                    raise UnknownReference(given[0]) from None
         return records
 
     async def _known_already(self, references: list[str], uploads: list[Upload]) -> list[Record]:
@@ -171,11 +186,7 @@ class ImageLibrary:
         Raises:
             ReferenceTaken: One of them has other bytes.
         """
-        found = []
-        for reference in references:
-            record = await self.records.get(reference) or await self.records.get(reference, deleted=True)
-            if record:
-                found.append(record)
+        found = await self.records.among(references)
         if found and [record.blob.sha256 for record in found] != [upload.sha256 for upload in uploads]:
             raise ReferenceTaken(references[0])
         return found

@@ -15,6 +15,7 @@ import pytest
 from progimage.access import Signer
 from tests import pictures
 from tests.integration.server import Server, eventually, serving
+from tests.servers import Postgres, S3Server
 
 KEYS = ["the first signing key of tests", "the second signing key of tests"]
 SETTINGS: dict[str, object] = {"access": "keys", "visibility": "signed"}
@@ -137,3 +138,38 @@ def test_signatures_of_the_old_form_work_for_a_stated_time(tmp_path: Path) -> No
             answer = server.client.get(url)
             assert answer.status_code == 403 and "2026-01-31" in answer.json()["detail"]
         assert server.client.get(Signer(KEYS).sign(f"/storage/{reference}", [])).status_code == 200
+
+
+def test_caches_keep_an_answer_no_longer_than_its_key_is_valid(server: Server, admin: httpx.Client) -> None:
+    answer = admin.post("/keys", json={"owner": "alice", "scopes": ["upload", "read"], "expires": "1h"})
+    alice = client_of(server, answer.json())
+    reference = alice.put("/storage/", content=PNG).text
+    for path in (f"/storage/{reference}", f"/storage/{reference}.webp?width=9"):
+        for seconds, most in ((None, 3600), (7200, 3600), (60, 60)):
+            url = alice.post("/sign", json={"url": path, "expires_in": seconds}).json()["url"]
+            control = server.client.get(url).headers["cache-control"]
+            assert "immutable" not in control
+            assert most - 30 < int(control.partition("max-age=")[2].partition(",")[0]) <= most
+
+
+def test_other_nodes_follow_within_five_seconds(database: Postgres, s3: S3Server, tmp_path: Path) -> None:
+    shared = SETTINGS | s3.settings("signatures") | {"database_url": database.new_database()}
+    shared["signing_keys"] = json.dumps(KEYS)
+    with serving(tmp_path / "one", **shared) as one, serving(tmp_path / "two", **shared) as two:
+        admin = one.as_owner("root", "admin")
+        key = key_of(admin, "upload", "read")
+        alice = client_of(one, key)
+        reference = alice.put("/storage/", content=PNG).text
+        urls = [alice.post("/sign", json={"url": f"/storage/{reference}{end}"}).json()["url"] for end in ("", ".webp")]
+        ticket = alice.post("/tickets", json={"max_bytes": 10_000}).json()["url"]
+        end = time.monotonic() + 3
+        while time.monotonic() < end:  # so that what the other node knows is of many ages
+            assert {two.client.get(url).status_code for url in urls} == {200}
+            time.sleep(0.05)
+        assert admin.delete(f"/keys/{key['id']}").status_code == 204
+        revoked = time.monotonic()
+        assert {one.client.get(url).status_code for url in urls} == {403}
+        assert two.client.put(ticket, content=PNG).status_code == 403  # a ticket is never taken from memory
+        while {two.client.get(url).status_code for url in urls} != {403}:
+            assert time.monotonic() - revoked < 5
+            time.sleep(0.05)

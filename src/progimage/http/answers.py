@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,12 +24,14 @@ from progimage.http.delivery import (
 )
 from progimage.http.ingest import clean_filename, unless_disconnected
 from progimage.http.permission import AnyRequest, OtherImage, client_of, visibility_of
-from progimage.http.requested import AUTO
+from progimage.http.requested import AUTO, KEY_UNTIL
 from progimage.library import ImageLibrary
 from progimage.rendering import is_original, rendition_digest, result_digest
 from progimage.settings import Settings
 from progimage.storage import Record
 
+CheckAgain = Callable[[], Awaitable[object]]
+"""Raises an exception if a request may not see any more what it could see before."""
 _WITH_COMMAS = ("cache-tag", "edge-cache-tag")
 """The headers for a CDN that have commas between their tags; in the others there are spaces."""
 
@@ -102,8 +104,22 @@ async def rendition(
     download: str | None,
     links: str | None = None,
     others: Sequence[OtherImage] = (),
+    *,
+    check_again: CheckAgain,
 ) -> ASGIApp:
-    """Answer a rendition; `extension` is what was asked for, `others` are in it, for the rest see `original`."""
+    """Answer a rendition.
+
+    Args:
+        request: It.
+        state: Of the application.
+        record: The image.
+        spec: What to make of it.
+        extension: That was asked for.
+        download: See `original`.
+        links: See `original`.
+        others: The other images in it.
+        check_again: Settles once more what the request may see, since it may have changed while the picture was made.
+    """
     library: ImageLibrary = state.library
     vary = None
     format = FORMATS[spec.format]
@@ -121,6 +137,7 @@ async def rendition(
         client = client_of(request)
         async with state.rates.rendering(client):
             path = await unless_disconnected(request.receive, library.renderer.rendition(record, spec, client))
+        await check_again()
     return Delivery(identity, path.stat().st_size, path)
 
 
@@ -153,21 +170,29 @@ def keep_ready(
 
 
 def _ends_at(request: AnyRequest, records: Sequence[Record]) -> float | None:
-    """Return when the request's signature or the time of an image ends, as a Unix time; None: none does."""
+    """Return when the request's signature, its key or the time of an image ends, as a Unix time; None: none does."""
     expires = request.query_params.get(EXPIRES)
     ends = [None if record.held else record.expires_at for record in records]
-    return min((end for end in (*ends, float(expires) if expires else None) if end is not None), default=None)
+    ends += [float(expires) if expires else None, request.scope.get(KEY_UNTIL)]  # type: ignore[list-item]
+    return min((end for end in ends if end is not None), default=None)
 
 
 async def described(
-    request: AnyRequest, state: State, record: Record, what: str, describe: Callable[[], Coroutine[Any, Any, Any]]
+    request: AnyRequest,
+    state: State,
+    record: Record,
+    what: str,
+    describe: Callable[[], Coroutine[Any, Any, Any]],
+    *,
+    check_again: CheckAgain,
 ) -> ASGIApp:
-    """Answer what the engine says of an image, as JSON."""
+    """Answer what the engine says of an image, as JSON; for `check_again`, see `rendition`."""
     identity = identity_of(request, state, record, result_digest(record, what), MediaType.JSON.value, None)
     if is_not_modified(request.headers, identity):
         return NotModified(identity)
     async with state.rates.rendering(client_of(request)):
         answer = msgspec.json.encode(await unless_disconnected(request.receive, describe()))
+    await check_again()
     return Delivery.of_bytes(identity, answer)
 
 

@@ -190,7 +190,7 @@ class _Sent:
         hosts: Those of `Host`.
         origin: `Origin`; if there are several, something that is no origin.
         site: `Sec-Fetch-Site`, likewise.
-        authorization: `Authorization`, the first one.
+        authorization: `Authorization`; if there are several, something that is no key.
         forwarded: The name of a header by which a proxy tells that it forwards the request.
         is_preflight: A browser asks what a page may send.
     """
@@ -216,7 +216,7 @@ class _Sent:
 
     def _note(self, name: bytes, value: bytes, method: str) -> None:
         if name == b"authorization":
-            self.authorization = value if self.authorization is None else self.authorization
+            self.authorization = value if self.authorization is None else b", ".join((self.authorization, value))
         elif name == b"origin":
             self.origin = value if self.origin is None else b", ".join((self.origin, value))
         elif name == b"sec-fetch-site":

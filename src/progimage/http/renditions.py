@@ -147,4 +147,6 @@ async def _rendered(
         return Result(described, path, name, files)
     async with state.rates.rendering(client_of(request)):
         path = await library.renderer.rendition(record, spec, client_of(request))
+    await readable(request, state, reference)  # and so its others: that may have changed while it was made
+    await other_images(request, state, spec, variant.asked.droppable, signed=False)
     return Result({**document, "bytes": path.stat().st_size, "etag": rendition_digest(record, spec)}, path, name)

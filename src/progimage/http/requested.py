@@ -10,13 +10,18 @@ from progimage.engine import FORMATS, Format, ImageInfo, RenditionSpec, by_exten
 from progimage.engine.spec import canonical_name
 from progimage.http.guard import KeyRing
 from progimage.http.negotiation import suitable_format
-from progimage.http.permission import AnyRequest, client_of
+from progimage.http.permission import AnyRequest, client_of, readable
 from progimage.http.problems import Problem
 from progimage.settings import Settings
 
 AUTO = "auto"
 """The extension that leaves the choice of the format to us."""
 PRESET, DOWNLOAD = "preset", "download"
+_SEVERAL = frozenset(("label", "url"))
+"""The parameters of which there may be several."""
+
+KEY_UNTIL = "progimage.key_until"
+"""Where a signed request's scope has when the API key of its signature ends, in seconds since 1970; None: never."""
 
 Query = list[tuple[str, str]]
 SIGNED_METHODS = {"GET": Scope.READ, "HEAD": Scope.READ, "DELETE": Scope.DELETE}
@@ -53,14 +58,14 @@ async def verified_query(request: AnyRequest, state: State) -> tuple[Query, bool
     signer: Signer = state.signer
     try:
         signed = signer.verify(request.method, request.scope["path"], query)
-        await _check_key(signed, request.method, state)
+        await _check_key(signed, request, state)
     except BadSignature as error:
         raise Problem(403, "bad-signature", str(error), parameter=error.parameter) from None
     return signed.query, True
 
 
-async def _check_key(signed: Signed, method: str, state: State) -> None:
-    """Hold a signature against the key that it stands or falls with.
+async def _check_key(signed: Signed, request: AnyRequest, state: State) -> None:
+    """Hold a signature against the key that it stands or falls with, and note when that ends.
 
     Raises:
         BadSignature: The key is not valid any more, or does not allow this; or the signature names none.
@@ -76,8 +81,20 @@ async def _check_key(signed: Signed, method: str, state: State) -> None:
     key = await key_ring.find(signed.key_id)
     if key is None:
         raise BadSignature("The API key that the signature was made for is not valid any more.", KEY_ID)
-    if not key.principal.may(SIGNED_METHODS.get(method, Scope.ADMIN)):
+    if not key.principal.may(SIGNED_METHODS.get(request.method, Scope.ADMIN)):
         raise BadSignature("The API key that the signature was made for does not allow this any more.", KEY_ID)
+    request.scope[KEY_UNTIL] = key.expires_at  # type: ignore[literal-required]
+
+
+async def readable_again(request: AnyRequest, state: State, reference: str) -> None:
+    """Refuse a request that may not read an image any more, since work for it has taken a while.
+
+    Raises:
+        Problem: 403, its signature is not valid any more.
+        UnknownReference: The image is gone, or hidden from it.
+    """
+    _, signed = await verified_query(request, state)
+    await readable(request, state, reference, signed=signed)
 
 
 def seen_of(request: AnyRequest, state: State, reference: str) -> dict[str, int]:
@@ -94,7 +111,7 @@ def seen_of(request: AnyRequest, state: State, reference: str) -> dict[str, int]
 
 
 def refuse_query(query: Query, known: tuple[str, ...] = (), detail: str = "There is no such parameter here.") -> None:
-    """Refuse what a query has beyond some parameters.
+    """Refuse what a query has beyond some parameters, and what it says twice.
 
     Raises:
         Problem: 400.
@@ -102,6 +119,18 @@ def refuse_query(query: Query, known: tuple[str, ...] = (), detail: str = "There
     for name, value in query:
         if name not in known:
             raise Problem(400, "invalid-parameter", detail, parameter=name, given=value, allowed=list(known))
+    _refuse_repeated(query)
+
+
+def _refuse_repeated(query: Query) -> None:
+    """Refuse what is given twice, of which one could be meant; the engine does so itself for transformations."""
+    names = set()
+    for name, value in query:
+        if name in names and name not in _SEVERAL:
+            raise Problem(
+                400, "invalid-parameter", "It is given twice.", parameter=name, given=value[:100], allowed="once"
+            )
+        names.add(name)
 
 
 def transformations_of(request: AnyRequest, state: State, query: Query, *, signed: bool) -> Asked:
@@ -114,8 +143,9 @@ def transformations_of(request: AnyRequest, state: State, query: Query, *, signe
         signed: It has a signature.
 
     Raises:
-        Problem: The preset is unknown, or the request is not allowed without a signature.
+        Problem: The preset is unknown, the request is not allowed without a signature, or it has two names to save as.
     """
+    _refuse_repeated([pair for pair in query if pair[0] == DOWNLOAD])
     if not signed:
         refuse_unsigned(request, [name for name, _ in query], state.settings)
     return with_preset([pair for pair in query if pair[0] != DOWNLOAD], state.settings)

@@ -22,7 +22,15 @@ from progimage.http.documents import (
     response,
 )
 from progimage.http.permission import AnyRequest, client_of, other_images, readable
-from progimage.http.requested import DOWNLOAD, refuse_query, seen_of, spec_of, transformations_of, verified_query
+from progimage.http.requested import (
+    DOWNLOAD,
+    readable_again,
+    refuse_query,
+    seen_of,
+    spec_of,
+    transformations_of,
+    verified_query,
+)
 from progimage.rendering import is_original
 
 _COLOURS = whole(1, 32)
@@ -66,7 +74,12 @@ async def deliver(request: AnyRequest, state: State, reference: str, download: _
     spec = spec_of(extension, asked, record.blob.info, accept, state.settings)
     seen |= {other: state.library.changes.state(other) for other in spec.references().values()}
     others = await other_images(request, state, spec, asked.droppable, signed=signed)
-    answer = await rendition(request, state, record, spec, extension, download, others=others)
+
+    async def check_again() -> None:
+        await readable_again(request, state, reference)
+        await other_images(request, state, spec, asked.droppable, signed=signed)
+
+    answer = await rendition(request, state, record, spec, extension, download, others=others, check_again=check_again)
     format = None if is_original(record, spec) else spec.format
     return keep_ready(request, state, record, seen, answer, format, others)
 
@@ -108,7 +121,12 @@ async def placeholder(request: AnyRequest, state: State, reference: str) -> ASGI
     refuse_query(query)
     record = await readable(request, state, reference, signed=signed)
     return await described(
-        request, state, record, "placeholder", lambda: state.library.renderer.placeholder(record, client_of(request))
+        request,
+        state,
+        record,
+        "placeholder",
+        lambda: state.library.renderer.placeholder(record, client_of(request)),
+        check_again=lambda: readable_again(request, state, reference),
     )
 
 
@@ -147,4 +165,5 @@ async def palette(
         record,
         f"palette {count}",
         lambda: state.library.renderer.palette(record, count, client_of(request)),
+        check_again=lambda: readable_again(request, state, reference),
     )

@@ -111,11 +111,12 @@ class _Wanted:
     async def transformed(self, upload: Upload, number: int) -> Result:
         with ExitStack() as files:
             spec = await self._spec(upload)
-            await other_images(self.request, self._state, spec, self.asked.droppable, signed=self._signed)
+            await self._check_others(spec)
             target = files.enter_context(self.library.spool.file(self.library.spool.outgoing))
             client = client_of(self.request)
             async with self._state.rates.rendering(client):
                 rendered = await self.library.renderer.transform(upload.path, spec, target, client)
+            await self._check_others(spec)  # it may have changed while the picture was made
             format = FORMATS[spec.format]
             document = {
                 "format": format.name,
@@ -127,6 +128,9 @@ class _Wanted:
             }
             stem = Path(upload.filename).stem if upload.filename else "image"
             return Result(document, target, f"{number}-{stem}.{format.extensions[0]}", files.pop_all())
+
+    async def _check_others(self, spec: RenditionSpec) -> None:
+        await other_images(self.request, self._state, spec, self.asked.droppable, signed=self._signed)
 
     async def _spec(self, upload: Upload) -> RenditionSpec:
         if self._fixed:

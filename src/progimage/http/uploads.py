@@ -19,6 +19,7 @@ from progimage.http.batches import NDJSON, Result, Streamed, as_ndjson, results
 from progimage.http.browsers import TICKET
 from progimage.http.documents import (
     BegunDocument,
+    ImageRecord,
     ImportWanted,
     OwnImageRecord,
     TicketDocument,
@@ -35,6 +36,7 @@ from progimage.http.requested import query_of, refuse_query
 from progimage.jobs import JobQueue, new_job_id
 from progimage.library import ImageLibrary, Options
 from progimage.settings import Settings
+from progimage.storage import Record
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
 _LONGEST_TICKET = 7 * 24 * 3600
@@ -42,11 +44,11 @@ _SMALL_BODY = 1024 * 1024
 _DESCRIPTION = (
     "The body is an image, or a multipart form with one or more fields `data`, which are stored all or none. The answer"
     " is the reference, as plain text with no newline; several are one a line. With `Accept: application/json` it is"
-    " the record, or a list of records. As parameters or fields of the form: `visibility` (public, signed, key),"
-    " `expires` (a date, or a duration such as 30d), `label` (several), `metadata` (a JSON object of texts), and,"
-    " where that is allowed, `url`: from where the image is fetched. A `ticket` lets in whoever has no key, once."
-    " With an `Idempotency-Key`, a random UUID, a request that is sent again, because its answer was lost, is answered"
-    " with what the first one stored."
+    " the record, or a list of records; without the scope `read`, as with a ticket, only what everybody is told. As"
+    " parameters or fields of the form: `visibility` (public, signed, key), `expires` (a date, or a duration such as"
+    " 30d), `label` (several), `metadata` (a JSON object of texts), and, where that is allowed, `url`: from where the"
+    " image is fetched. A `ticket` lets in whoever has no key, once. With an `Idempotency-Key`, a random UUID, a"
+    " request that is sent again, because its answer was lost, is answered with what the first one stored."
 )
 
 
@@ -184,8 +186,10 @@ async def _upload(request: AnyRequest, state: State, filename: str | None) -> Re
         client = require(request, Scope.UPLOAD)
         refuse_query(query, (*UPLOAD_OPTIONS, URL))
     options = _options_of(ticket) if ticket else upload_options(pair for pair in query if pair[0] != URL)
-    owner = await library.catalogue.owners.get(client.principal.owner)
-    library.catalogue.owners.admit(owner, 1, 0)
+    owner = None
+    if not await _was_stored(library, key, client.principal.owner):  # else it has been counted already
+        owner = await library.catalogue.owners.get(client.principal.owner)
+        library.catalogue.owners.admit(owner, 1, 0)
     urls = [value for name, value in query if name == URL]
     ingest: Ingest = state.ingest
     with ExitStack() as files:
@@ -208,10 +212,17 @@ async def _upload(request: AnyRequest, state: State, filename: str | None) -> Re
             work = library.add(client, uploads, options, ticket, _references(key, client.principal.owner, len(uploads)))
             records = await unless_disconnected(request.receive, work)
     if _prefers_json(request):
-        documents = [OwnImageRecord.of_own(record, state.settings.visibility) for record in records]
+        documents = [_told(state, client, record) for record in records]
         return Response(documents if len(documents) > 1 else documents[0], media_type=MediaType.JSON, status_code=200)
     text = "\n".join(record.reference for record in records)
     return Response(text, media_type=MediaType.TEXT, status_code=200)
+
+
+def _told(state: State, client: Client, record: Record) -> ImageRecord:
+    """Return what a client is told of its upload: if it may not read, nothing that others may have said since."""
+    if client.principal.may(Scope.READ):
+        return OwnImageRecord.of_own(record, state.settings.visibility)
+    return ImageRecord.of(record)
 
 
 async def _ticket(state: State, query: list[tuple[str, str]], key: uuid.UUID | None) -> Ticket | None:
@@ -250,17 +261,17 @@ def _idempotency_key(request: AnyRequest) -> uuid.UUID | None:
     """Return what tells a request that is sent again from a new one.
 
     Raises:
-        Problem: It is no UUID.
+        Problem: It is no UUID, or there are two.
     """
-    given = request.headers.get(IDEMPOTENCY_KEY)
-    if given is None:
+    given = request.headers.getall(IDEMPOTENCY_KEY, [])
+    if not given:
         return None
-    if not _is_uuid(given):
+    if len(given) > 1 or not _is_uuid(given[0]):
         raise Problem(
-            400, "invalid-parameter", "The key is not random enough.", parameter=IDEMPOTENCY_KEY, given=given[:100],
-            allowed="a random UUID",
+            400, "invalid-parameter", "The key is not random enough, or there are two.", parameter=IDEMPOTENCY_KEY,
+            given=", ".join(given)[:100], allowed="a random UUID",
         )  # fmt: skip
-    return uuid.UUID(given)
+    return uuid.UUID(given[0])
 
 
 def _references(key: uuid.UUID | None, owner: str, count: int) -> list[str] | None:
@@ -273,10 +284,7 @@ def _references(key: uuid.UUID | None, owner: str, count: int) -> list[str] | No
 async def _was_stored(library: ImageLibrary, key: uuid.UUID | None, owner: str) -> bool:
     """Return whether an upload with an Idempotency-Key was stored before."""
     references = _references(key, owner, 1)
-    if references is None:
-        return False
-    records = library.records
-    return bool(await records.get(references[0]) or await records.get(references[0], deleted=True))
+    return references is not None and bool(await library.records.among(references))
 
 
 def _options_of(ticket: Ticket) -> Options:

@@ -10,12 +10,13 @@ from progimage.storage.inventory import Blob, Inventory, Totals
 from progimage.storage.keys import Keys, UnknownKey
 from progimage.storage.outbox import NoOutbox, Outbox
 from progimage.storage.owners import Owner, Owners, Quota, QuotaExceeded
-from progimage.storage.records import Held, ImageFilter, Record, Records, TicketUsed, UnknownReference
+from progimage.storage.records import AlreadyStored, Held, ImageFilter, Record, Records, TicketUsed, UnknownReference
 from progimage.storage.renditions import Renditions
 from progimage.storage.room import Room, Share, SpoolFull
 from progimage.storage.spool import Spool, sweep_spools
 
 __all__ = [
+    "AlreadyStored",
     "AuditLog",
     "Blob",
     "BlobDamaged",

@@ -31,6 +31,10 @@ class TicketUsed(Exception):
     """The ticket has let somebody upload already."""
 
 
+class AlreadyStored(Exception):
+    """An image has this reference already."""
+
+
 class Held(Exception):
     """A legal hold keeps the image from being deleted."""
 
@@ -120,6 +124,13 @@ class Records:
         record = await asyncio.to_thread(self._get, reference)
         return record if record and (record.deleted_at is not None if deleted else record.is_live) else None
 
+    async def among(self, references: Sequence[str]) -> list[Record]:
+        """Return the records that have one of some references, in their order, as they were at one moment.
+
+        Those that are deleted or have expired are among them.
+        """
+        return await asyncio.to_thread(self._among, references)
+
     async def find(self, wanted: ImageFilter, most: int) -> list[Record]:
         """Return records, the newest first."""
         return await asyncio.to_thread(self._search, wanted, most)
@@ -133,6 +144,7 @@ class Records:
             ticket: The id of the ticket that allowed it, and when it ends, in seconds since 1970.
 
         Raises:
+            AlreadyStored: There is an image with one of the references.
             QuotaExceeded: The owner may not have so many.
             TicketUsed: The ticket was used.
         """
@@ -206,6 +218,11 @@ class Records:
         with self._database.reading() as connection:
             return _find(connection, reference)
 
+    def _among(self, references: Sequence[str]) -> list[Record]:
+        with self._database.reading() as connection:
+            rows = connection.execute(_RECORDS.where(images.c.reference.in_(references))).all()
+            return sorted(_records(connection, rows), key=lambda record: references.index(record.reference))
+
     def _search(self, wanted: ImageFilter, most: int) -> list[Record]:
         query = _RECORDS.where(*_conditions(wanted))
         query = query.order_by(images.c.uploaded_at.desc(), images.c.reference.desc()).limit(most)
@@ -227,10 +244,13 @@ class Records:
         ]
         used = {record.blob.sha256 for record in records}
         with self._database.writing() as connection:
+            # First of all, so that a request that was sent twice at once waits here for its twin, and then knows it.
+            for row in rows:
+                if not insert_new(connection, images, **row):
+                    raise AlreadyStored(row["reference"])
             if ticket and not insert_new(connection, used_tickets, id=ticket[0], expires_at=ticket[1]):
                 raise TicketUsed
             self._owners.take(connection, owner, len(records), size)
-            connection.execute(sa.insert(images), rows)
             for record in records:
                 _set_labels(connection, record.reference, record.labels)
             connection.execute(sa.update(blobs).where(blobs.c.sha256.in_(used)).values(stored=True))

@@ -20,7 +20,7 @@ from progimage.http.iiif.syntax import VERSIONS, Bounds, ImageRequest, parse
 from progimage.http.negotiation import accepted_types
 from progimage.http.permission import AnyRequest, readable
 from progimage.http.problems import Problem
-from progimage.http.requested import refuse_query, refuse_unsigned, seen_of, verified_query
+from progimage.http.requested import readable_again, refuse_query, refuse_unsigned, seen_of, verified_query
 from progimage.rendering import is_original
 from progimage.settings import Settings
 
@@ -112,7 +112,16 @@ async def image(
         refuse_unsigned(request, ["region, size, rotation and quality"], state.settings)
     uri = f"{_id(request, state, version, reference)}/{wanted.canonical()}"
     links = f'<{PROFILES[version]}>;rel="profile", <{uri}>;rel="canonical"'
-    answer = await rendition(request, state, record, spec, wanted.extension, None, links)
+    answer = await rendition(
+        request,
+        state,
+        record,
+        spec,
+        wanted.extension,
+        None,
+        links,
+        check_again=lambda: readable_again(request, state, reference),
+    )
     if state.settings.public_url is None:
         return answer  # it names the host that was asked, which the next request may not
     return keep_ready(request, state, record, seen, answer, None if is_original(record, spec) else spec.format)
