@@ -9,23 +9,30 @@ from progimage.engine.operations import Operations
 from progimage.engine.paint import keeping_alpha, premultiplied
 from progimage.engine.plan import Plan
 
+_WIDE = 30
+"""The sigma from which on a blur reads each pixel so often that it is cheaper to have all of them in memory."""
+
 
 def effects(frame: Frame, operations: Operations, plan: Plan) -> Frame:
     """Apply all of them, in the order of their declaration; their lengths are multiplied by `dpr`.
 
-    What looks at neighbours reads each pixel many times, and all that came before would be worked out again each time:
-    180 seconds instead of 5, for a wide blur after a rotation. So the pixels are put into memory first.
+    What looks at neighbours reads each pixel many times, and what came before would be worked out again each time: 180
+    seconds instead of 5, for a wide blur after a rotation. So after what takes long, the pixels are put into memory.
     """
     pixels, scale = frame.pixels, operations.dpr
+    takes_long = operations.rotate % 90 != 0
     if operations.median:
         side = max(3, round(operations.median * scale) | 1)
-        pixels = keeping_alpha(pixels.copy_memory(), lambda image: _median(image, side))
+        pixels = keeping_alpha(pixels.copy_memory() if takes_long else pixels, lambda image: _median(image, side))
+        takes_long = True
     if operations.blur:
-        sigma = operations.blur * scale
-        pixels = premultiplied(pixels.copy_memory(), lambda image: image.gaussblur(sigma))
+        blurred = operations.blur * scale
+        pixels = pixels.copy_memory() if takes_long or blurred > _WIDE else pixels
+        pixels = premultiplied(pixels, lambda image: image.gaussblur(blurred))
+        takes_long = True
     if operations.sharpen:
         sigma = min(10, operations.sharpen * scale)
-        pixels = keeping_alpha(pixels.copy_memory(), lambda image: _sharpened(image, sigma))
+        pixels = keeping_alpha(pixels.copy_memory() if takes_long else pixels, lambda image: _sharpened(image, sigma))
     if operations.pixelate:
         side = max(1, round(operations.pixelate * scale))
         pixels = premultiplied(pixels, lambda image: _pixelated(image, side))
