@@ -234,6 +234,26 @@ def test_slow_clients_are_cut_off(data_dir: Path) -> None:
         assert server.client.get("/healthz").status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/storage/", "/storage/a%2Fb"])
+@pytest.mark.parametrize("expects", [False, True])
+def test_a_client_that_still_sends_reads_its_refusal(data_dir: Path, path: str, expects: bool) -> None:
+    size = 20_000_000
+    expect = "Expect: 100-continue\r\n" if expects else ""
+    head = f"PUT {path} HTTP/1.1\r\nHost: localhost\r\n{expect}Content-Length: {size}\r\n\r\n".encode()
+    with serving(data_dir, access="keys") as server:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+            connection.sendall(head)
+            if not expects:
+                connection.sendall(b"a" * 1_000_000)
+                assert connection.recv(1, socket.MSG_PEEK)  # it has been answered
+                connection.sendall(b"a" * (size - 1_000_000))
+            answer = b""
+            while received := connection.recv(65536):  # a reset would raise
+                answer += received
+        assert answer.startswith(b"HTTP/1.1 404 " if "%2F" in path else b"HTTP/1.1 401 ")
+        assert b"connection: close" in answer.lower() and answer.count(b"HTTP/1.1") == 1
+
+
 @pytest.mark.alone
 def test_a_client_that_does_not_read_is_cut_off(data_dir: Path) -> None:
     import random

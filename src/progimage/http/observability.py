@@ -5,6 +5,7 @@ import random
 import re
 import time
 from functools import cache
+from http import HTTPStatus
 from typing import Any
 
 import prometheus_client
@@ -13,7 +14,8 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, multiprocess
 
-from progimage.http.problems import Problem, send_problem
+from progimage.http.lingering import Body
+from progimage.http.problems import WITH_BODY, Problem, send_problem
 from progimage.logs import AccessLog
 from progimage.tracing import is_tracing, note_answer, request_span
 
@@ -107,6 +109,10 @@ class Observed:
         request_id = _request_id(scope)
         structlog.contextvars.bind_contextvars(request_id=request_id)
         status = 0
+        body = None
+        if scope["method"] in WITH_BODY:
+            body = Body(receive, expects_continue=any(name == b"expect" for name, _ in scope["headers"]))
+            receive = body.receive
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -129,6 +135,8 @@ class Observed:
                 await self._app(scope, receive, send_with_id)
         finally:
             self._record(scope, request_id, status, time.perf_counter() - started)
+        if body is not None and status != HTTPStatus.REQUEST_TIMEOUT:
+            await body.discard_rest()
 
     def _record(self, scope: Any, request_id: str, status: int, seconds: float) -> None:
         route = scope.get("path_template") or "none"
