@@ -22,7 +22,7 @@ ATTACK = (
     "width:6000;height:6000"
 )
 BEHIND_A_PROXY: dict[str, object] = {"access": "open", "trusted_proxies": '["127.0.0.1"]'}
-COSTLY = "width=2500&enlarge=true&blur={blur}&rotate=15"  # some seconds, and allowed
+COSTLY = "width=1800&enlarge=true&blur={blur}&rotate=15"  # a second or two, and allowed
 
 
 def drawing(circles: int) -> bytes:
