@@ -280,7 +280,7 @@ class Renderer:
             tuple(paths),
             list(paths.values()),
             frozenset(record.owner for record in records),
-            [record.blob.info.facts() for record in records],
+            {reference: record.blob.info.facts() for reference, record in zip(paths, records, strict=True)},
         )
 
     async def _cache(self, record: Record, name: str, file: Path) -> Path:
@@ -304,7 +304,7 @@ class Renderer:
                 [source, *others.paths],
                 [target],
                 cost=rendition_cost(facts, spec, others.facts),
-                drawing=any(one.is_drawing for one in (facts, *others.facts)),
+                drawing=any(one.is_drawing for one in (facts, *others.facts.values())),
             )
             path = await self._cache(record, name, target)
         self.watcher.rendition(spec.format, asyncio.get_running_loop().time() - started)
@@ -395,13 +395,13 @@ class _Others:
         references: Theirs.
         paths: Their files.
         owners: Whose they are.
-        facts: What is known of them.
+        facts: What is known of them, by their references.
     """
 
     references: tuple[str, ...]
     paths: list[Path]
     owners: frozenset[str]
-    facts: list[Facts]
+    facts: dict[str, Facts]
 
 
 def _link_or_copy(path: Path, target: Path) -> None:

@@ -1,17 +1,29 @@
 """What requests are reckoned to cost: in the order of what they take, and never far below it."""
 
 import statistics
+import time
 from pathlib import Path
 
 import pytest
 
-from progimage.engine import EngineError, Facts, InvalidParameter, Limits, RenditionSpec, TooCostly, render, survey
-from progimage.engine.cost import _weights, costliest, rendition_cost, rendition_units
+from progimage.engine import (
+    FORMATS,
+    EngineError,
+    Facts,
+    InvalidParameter,
+    Limits,
+    RenditionSpec,
+    TooCostly,
+    render,
+    survey,
+)
+from progimage.engine.cost import Units, _weights, costliest, priced, rendition_cost, rendition_units
 from progimage.engine.look import placeholder
 from tests import pictures
-from tests.costs import at_random, files, one_by_one
+from tests.costs import OPERATIONS, Sample, at_random, facts_of, files, ways_of_writing
 
 PHOTO = Facts("JPEG", 4000, 3000)
+MARK = "7d0a2c1e-4b7f-4f0e-9a53-1c6b8e2d5f90"
 ATTACK = (
     "JPEG?ops=width:10|width:9000;height:9000;fit:fill;enlarge:true;blur:20|sharpen:10|blur:250|hue:9|rotate:45;"
     "width:6000;height:6000"
@@ -37,11 +49,29 @@ def test_what_is_more_work_costs_more() -> None:
     assert cost("width=100", Facts("GIF", 300, 200), "GIF") < cost(
         "width=100", Facts("GIF", 300, 200, frames=50), "GIF"
     )
+    moving = Facts("WEBP", 1000, 1000, frames=400)
+    assert cost("page=1", moving) < cost("page=20", moving) / 5 < cost("page=400", moving) / 50
+    moving = Facts("GIF", 1000, 1000, frames=400)
+    assert cost("width=100", Facts("GIF", 1000, 1000)) < cost("width=100", moving) / 20
     smaller_copy = Facts("JPEG", 4000, 3000, copy=(1024, 768))
     assert cost("width=300", smaller_copy) < cost("width=300")
-    mark = [Facts("PNG", 3000, 3000)]
-    spec = RenditionSpec("JPEG", width=300)
-    assert rendition_cost(PHOTO, spec) < rendition_cost(PHOTO, spec, mark)
+    spec = RenditionSpec("JPEG", width=300, watermark=MARK)
+    small, large = ({MARK: Facts("PNG", side, side)} for side in (30, 3000))
+    assert rendition_cost(PHOTO, spec) < rendition_cost(PHOTO, spec, small) < rendition_cost(PHOTO, spec, large)
+
+
+def test_a_mark_costs_what_its_size_does(tmp_path: Path) -> None:
+    files = {"photo": pictures.colour((1500, 1000)), "mark": pictures.colour((40, 40))}
+    for name, picture in files.items():
+        (tmp_path / name).write_bytes(pictures.saved(picture, "PNG"))
+    spec = RenditionSpec("JPEG", watermark=MARK, watermark_scale=6)  # 81 megapixels, of which 1.5 are seen
+    photo, mark = (facts_of(tmp_path / name) for name in files)
+    reckoned = rendition_cost(photo, spec, {MARK: mark})
+    started = time.process_time()
+    render(tmp_path / "photo", spec, tmp_path / "target", Limits(), {MARK: tmp_path / "mark"})
+    assert time.process_time() - started < max(0.5, 3 * reckoned)
+    with pytest.raises(TooCostly):
+        render(tmp_path / "photo", spec, tmp_path / "target", Limits(cost=0.3), {MARK: tmp_path / "mark"})
 
 
 def test_a_pipeline_that_hides_its_work_is_reckoned_at_what_it_takes() -> None:
@@ -86,17 +116,25 @@ def test_a_drawing_is_never_light(tmp_path: Path) -> None:
         assert refusal.value.drawing
     picture = tmp_path / "picture"
     picture.write_bytes(pictures.BY_MODE["RGB"]())
-    reference = "7d0a2c1e-4b7f-4f0e-9a53-1c6b8e2d5f90"
     with pytest.raises(TooCostly):
-        marked = RenditionSpec("PNG", watermark=reference)
-        render(picture, marked, tmp_path / "target", light, {reference: source})
+        marked = RenditionSpec("PNG", watermark=MARK)
+        render(picture, marked, tmp_path / "target", light, {MARK: source})
 
 
-def test_every_kind_of_work_has_a_weight(tmp_path: Path) -> None:
-    images = files(tmp_path)
-    samples = [*one_by_one(images), *at_random(7, 2000, images)]
-    needed = {name for sample in samples for name in rendition_units(sample.facts, sample.spec)}
-    assert needed <= set(_weights())
+def test_every_kind_of_work_has_a_weight() -> None:
+    modes = ("1", "L", "LA", "RGB", "RGBA", "L16", "LA16", "RGB16", "RGBA16", "F", "CMYK")
+    kinds = [Facts("PNG", 800, 600, mode) for mode in modes] + [Facts("GIF", 300, 200, "RGB", frames=8)]
+    read = [Facts(format.name, 800, 600) for format in FORMATS.values() if format.can_read]
+    changes = [f"{query}{more}" for query in OPERATIONS for more in ("", "&width=900", "&extend=9")]
+    queries = [f"PNG?{query}" for query in changes if query.count("extend") < 2]
+    queries += [f"{format}?{query}" for format, query in ways_of_writing()]
+    needed = {name for facts in read for name in rendition_units(facts, RenditionSpec("PNG", width=100))}
+    for query in queries:
+        spec = RenditionSpec.from_canonical(query)
+        needed |= {name for facts in kinds for name in rendition_units(facts, spec)}
+    refused = {name for name in needed if name.startswith("write AVIF lossless") and name.endswith(" moving")}
+    assert needed - refused - {"read PNM"} <= set(_weights()), needed - set(_weights())
+    assert priced(Units(dict.fromkeys(needed, 1.0))) > 0
 
 
 def _ranks(values: list[float]) -> list[float]:
@@ -110,26 +148,25 @@ def _ranks(values: list[float]) -> list[float]:
 @pytest.mark.alone
 def test_two_hundred_requests_at_random(tmp_path: Path) -> None:
     images = files(tmp_path)
-    taken, reckoned, told = [], [], []
+    measured: list[tuple[Sample, float, float]] = []
     for sample in at_random(20261126, 260, images):
         try:
             seconds = sample.seconds(tmp_path / "target")
         except EngineError:
             continue
-        taken.append(seconds)
-        reckoned.append(rendition_cost(sample.facts, sample.spec))
-        told.append(f"{sample.path.name} {sample.spec.canonical()}")
-        if len(taken) == 200:
+        measured.append((sample, seconds, rendition_cost(sample.facts, sample.spec)))
+        if len(measured) == 200:
             break
-    assert len(taken) == 200
-    # Spearman's coefficient, of what takes more than the clock can tell from nothing.
-    correlation = statistics.correlation(_ranks(taken), _ranks(reckoned))
+    assert len(measured) == 200
+    # Spearman's coefficient.
+    correlation = statistics.correlation(*(_ranks([one[at] for one in measured]) for at in (1, 2)))
     assert correlation >= 0.9, correlation
     # This machine's speed against that of the weights, by a few requests of one kind.
     path, facts = next((path, facts) for path, facts in images.items() if path.name == "1600.JPEG")
     spec = RenditionSpec("WEBP", width=800)
-    from tests.costs import Sample
-
     speed = Sample(path, facts, spec).seconds(tmp_path / "target", 5) / rendition_cost(facts, spec)
-    for seconds, cost_, what in zip(taken, reckoned, told, strict=True):
-        assert seconds <= max(0.01, 3 * cost_ * max(1.0, speed)), (what, seconds, cost_, speed)
+    for sample, seconds, reckoned in measured:
+        most = max(0.01, 3 * reckoned * max(1.0, speed))
+        if seconds > most:  # what else runs on the machine takes CPU time, too
+            seconds = sample.seconds(tmp_path / "target", 3)
+        assert seconds <= most, (sample.path.name, sample.spec.canonical(), seconds, reckoned, speed)

@@ -7,12 +7,12 @@ from pathlib import Path
 import hypothesis
 import hypothesis.strategies as st
 import pytest
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from progimage import engine
-from progimage.engine import FORMATS, Limits, RenditionSpec, by_extension, inspect, render
+from progimage.engine import FORMATS, InvalidParameter, Limits, RenditionSpec, by_extension, inspect, render
 from progimage.engine.jxl_header import is_jxl, jxl_size
-from progimage.engine.modes import NEAREST, nearest
+from progimage.engine.modes import NEAREST, is_grey, nearest
 from progimage.engine.source import _row
 from tests import pictures
 
@@ -136,5 +136,47 @@ def test_every_kind_of_pixels_can_be_asked_for_in_another_depth(mode: str, forma
     source, target = tmp_path / "source", tmp_path / "target"
     source.write_bytes(pictures.BY_MODE[mode]())
     for depth in FORMATS[format].depths:
-        render(source, RenditionSpec(format, depth=str(depth)), target, Limits())
+        try:
+            render(source, RenditionSpec(format, depth=str(depth)), target, Limits())
+        except InvalidParameter as refusal:
+            assert format in ("JP2", "JXL") and depth == 16 and refusal.parameter == "depth"
+            assert not is_grey(inspect(source, Limits()).mode)  # colours are not taken away instead
+            continue
         assert inspect(target, Limits()).width == pictures.SIZE[0]
+        assert is_grey(inspect(source, Limits()).mode) or not is_grey(inspect(target, Limits()).mode)
+
+
+@pytest.mark.parametrize("query", ["aspect=3:1&gravity=smart", "aspect=1:3&gravity=entropy", "trim=20", "crop=20,10"])
+def test_pages_of_several_sizes_are_each_cut_by_their_own(query: str, tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    pages = [pictures.colour(size) for size in ((160, 120), (40, 90), (90, 40))]
+    pages[0].save(source, "TIFF", save_all=True, append_images=pages[1:])
+    render(source, RenditionSpec.from_canonical(f"TIFF?{query}"), target, Limits())
+    with Image.open(target) as written:
+        together = [frame.size for frame in ImageSequence.all_frames(written)]
+    for number, size in enumerate(together, 1):
+        render(source, RenditionSpec.from_canonical(f"PNG?{query}&page={number}"), target, Limits())
+        with Image.open(target) as alone:
+            assert alone.size == size
+
+
+@pytest.mark.parametrize("format", [format.name for format in FORMATS.values() if format.has("quality")])
+def test_every_quality_can_be_written(format: str, tmp_path: Path) -> None:
+    source, target, sizes = tmp_path / "source", tmp_path / "target", []
+    source.write_bytes(pictures.saved(pictures.colour((120, 90)), "PNG"))
+    for quality in (1, 50, 99, 100):
+        render(source, RenditionSpec(format, quality=quality), target, Limits())
+        sizes.append(target.stat().st_size)
+    assert sizes[:3] == sorted(sizes[:3])
+
+
+@pytest.mark.parametrize(("format", "depth"), [("PNG", "16"), ("AVIF", "10"), ("TIFF", "16")])
+def test_several_frames_have_8_bits(format: str, depth: str, tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (20, 10), colour) for colour in ("red", "blue", "green")]
+    source, target = tmp_path / "source", tmp_path / "target"
+    of_pages = {"TIFF": "TIFF"}.get(format, "GIF")
+    frames[0].save(source, of_pages, save_all=True, append_images=frames[1:])
+    with pytest.raises(InvalidParameter) as refusal:
+        render(source, RenditionSpec(format, depth=depth), target, Limits())
+    assert refusal.value.parameter == "depth" and "several" in refusal.value.allowed
+    render(source, RenditionSpec(format, depth=depth, page=1), target, Limits())

@@ -71,6 +71,7 @@ def test_ranges_hold_at_both_ends(one: object) -> None:
         ("PNG", "watermark_tile", "watermark_tile"),
         ("PNG", "aspect=1:1&width=5&height=5", "aspect"),
         ("PNG", "quality=80", "quality"),
+        ("PDF", "quality=auto", "quality"),
         ("JPEG", "lossless", "lossless"),
         ("JPEG", "depth=16", "depth"),
         ("PNG", "depth=10", "depth"),

@@ -131,7 +131,7 @@ def _full_size(source: Source, pixels: pyvips.Image) -> tuple[int, int]:
 def _vips_animation(source: Source, first: int, last: int) -> Iterator[Frame]:
     """Cut a WebP animation into frames: libvips gives it as one tall image, which is decoded from top to bottom."""
     try:
-        tall = pyvips.Image.webpload_source(source.file.source(), n=-1, access="sequential", fail_on="error")
+        tall = pyvips.Image.webpload_source(source.file.source(), n=last, access="sequential", fail_on="error")
         height, durations = tall.get("page-height"), tall.get("delay")
         for index in range(first, last):
             frame = tall.crop(0, index * height, tall.width, height).copy_memory()

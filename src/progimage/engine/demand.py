@@ -1,10 +1,12 @@
 """Whether what is asked for keeps to the limits, before any pixel is decoded, and how little need be decoded."""
 
 import math
+from collections.abc import Mapping
 
 from progimage.engine.cost import Facts, costliest, rendition_cost
 from progimage.engine.decode import Decoding
 from progimage.engine.errors import InvalidParameter
+from progimage.engine.files import InputFile
 from progimage.engine.formats import FORMATS
 from progimage.engine.geometry import Box, Size, crop_box, sizes_on_the_way
 from progimage.engine.ladder import resampled_to, suffices
@@ -12,7 +14,7 @@ from progimage.engine.limits import Limits
 from progimage.engine.operations import Operations
 from progimage.engine.parameters import by_name
 from progimage.engine.pyramid import level_for
-from progimage.engine.source import Source
+from progimage.engine.source import Source, open_source
 from progimage.engine.spec import RenditionSpec, changes_pixels
 
 _SHIFT = 0.1
@@ -21,7 +23,9 @@ _MEDIAN_PIXELS = 100_000_000
 """The most pixels in all frames that a median is taken of: 12 megapixels take a second, whatever its side."""
 
 
-def check_demand(source: Source, spec: RenditionSpec, frames: int, limits: Limits) -> None:
+def check_demand(
+    source: Source, spec: RenditionSpec, frames: int, limits: Limits, images: Mapping[str, InputFile]
+) -> None:
     """Hold what is asked for against the limits.
 
     Args:
@@ -29,6 +33,7 @@ def check_demand(source: Source, spec: RenditionSpec, frames: int, limits: Limit
         spec: What is asked for.
         frames: How many frames or pages are rendered.
         limits: The largest picture to make, and the memory that there is for it.
+        images: The files of the other images that are needed, by their references.
 
     Raises:
         InvalidParameter: A parameter makes the picture, or the work on it, too large.
@@ -56,7 +61,8 @@ def check_demand(source: Source, spec: RenditionSpec, frames: int, limits: Limit
                 f"only where there are at most {_MEDIAN_PIXELS} pixels in all frames; here are {most * frames}",
             )
     _check_memory(source, spec, frames, most, limits)
-    _check_cost(Facts.of(source, spec.autorotate), spec, limits)
+    others = {reference: Facts.of(open_source(file, limits)) for reference, file in images.items()}
+    _check_cost(Facts.of(source, spec.autorotate), spec, others, limits)
 
 
 def _check_memory(source: Source, spec: RenditionSpec, frames: int, most: int, limits: Limits) -> None:
@@ -64,7 +70,7 @@ def _check_memory(source: Source, spec: RenditionSpec, frames: int, most: int, l
         return
     # A frame whole as it is decoded, and the largest of its results whole with an alpha channel, before and after a
     # step that needs all of it at once. An encoder that goes over the frames twice keeps all of them.
-    sample = 2 if source.mode.endswith("16") else 1
+    sample = 2 if source.deep else 1
     kept = frames if FORMATS[spec.format].animated and (spec.format == "PNG" or spec.max_bytes) else 1
     read = math.prod(_read(source, spec)) if source.levels else source.width * source.height
     needed = (read * 4 + most * 4 * (1 + kept)) * sample
@@ -74,10 +80,10 @@ def _check_memory(source: Source, spec: RenditionSpec, frames: int, most: int, l
         )
 
 
-def _check_cost(facts: Facts, spec: RenditionSpec, limits: Limits) -> None:
-    cost = rendition_cost(facts, spec) if limits.most_cost else 0
+def _check_cost(facts: Facts, spec: RenditionSpec, others: Mapping[str, Facts], limits: Limits) -> None:
+    cost = rendition_cost(facts, spec, others) if limits.most_cost else 0
     if cost > limits.most_cost:
-        where, name = costliest(facts, spec)
+        where, name = costliest(facts, spec, others)
         given = by_name(RenditionSpec)[name].kind.write(getattr(spec.stages[where - 1] if where else spec, name))
         raise InvalidParameter(
             f"ops {where}: {name}" if where else name,
@@ -85,7 +91,8 @@ def _check_cost(facts: Facts, spec: RenditionSpec, limits: Limits) -> None:
             f"what needs at most {limits.most_cost:g} seconds of CPU time, with all else that is asked for; this needs"
             f" about {cost:.0f}",
         )
-    limits.check_cost(lambda: cost or rendition_cost(facts, spec), drawing=facts.is_drawing)
+    drawing = any(one.is_drawing for one in (facts, *others.values()))
+    limits.check_cost(lambda: cost or rendition_cost(facts, spec, others), drawing=drawing)
 
 
 def decoding(source: Source, spec: RenditionSpec, reader: str) -> Decoding:

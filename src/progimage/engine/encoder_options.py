@@ -40,6 +40,7 @@ TRELLIS_EFFORT = 7
 """From this effort on a JPEG gets what only mozjpeg has, which libvips is built with."""
 _FAST_EFFORT = 2
 """Up to this effort a JPEG has the standard's Huffman tables, rather than its own."""
+_BEST = 100
 _FULL_CHROMA_QUALITY = 90
 """From this quality on a JPEG keeps all of its colour, as libvips has it."""
 USUAL_QUALITY: dict[str, int] = {
@@ -123,7 +124,7 @@ def pillow_options(frame: Frame, plan: Plan) -> dict[str, Any]:
         options["quality"] = plan.quality
     if name == "PDF" and frame.mode not in ("L", "RGB", "CMYK"):
         del options["quality"]  # the others are not stored as JPEG
-    if spec.lossless:
+    if spec.lossless or (name == "JXL" and plan.quality == _BEST):  # its encoder takes no other quality of 100
         options |= _pillow_lossless(name)
     if spec.effort:
         words = {

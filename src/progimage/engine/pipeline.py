@@ -14,7 +14,7 @@ from progimage.engine.formats import FORMATS
 from progimage.engine.frame import Frame
 from progimage.engine.geometry import Size
 from progimage.engine.limits import Limits
-from progimage.engine.modes import has_alpha, is_deep
+from progimage.engine.modes import has_alpha, is_deep, is_grey
 from progimage.engine.operations import Operations
 from progimage.engine.plan import Plan
 from progimage.engine.pyramid import open_pyramid
@@ -53,7 +53,7 @@ OUTPUT: tuple[Step, ...] = (flatten, colour)
 
 _WRITES_PAGES = ("MPO", "PDF", "TIFF")
 _CODECS = ("pillow", "pyvips-binary", "pillow-heif", "pillow-jxl-plugin")
-ENGINE_VERSION = "-".join(["4", *(version(codec) for codec in _CODECS)])
+ENGINE_VERSION = "-".join(["5", *(version(codec) for codec in _CODECS)])
 """Changes whenever the same spec could give other bytes; a part of every rendition's ETag."""
 
 
@@ -104,9 +104,9 @@ def render(
     else:
         opened = replace(open_source(InputFile(source), limits, dpi=spec.dpi), stands_for=stands_for)
     first, last = _chosen_pages(opened, spec)
-    check_demand(opened, spec, last - first, limits)
-    format = FORMATS[spec.format]
     others = {reference: InputFile(file) for reference, file in (images or {}).items()}
+    check_demand(opened, spec, last - first, limits, others)
+    format = FORMATS[spec.format]
     plan = Plan(spec, format, limits, others, opened.vector, (), last - first > 1, opened.plays)
     with OutputFile(target) as file:
         return with_readers(opened, lambda reader: _render_with(reader, opened, plan, file, first, last))
@@ -163,12 +163,16 @@ def _modes(plan: Plan, opening: Frame) -> tuple[str, ...]:
     if plan.spec.depth:
         deep = plan.spec.depth != "8"
         modes = tuple(mode for mode in modes if is_deep(mode) == deep)
+        if not is_grey(opening.mode) and all(map(is_grey, modes)) and not all(map(is_grey, format.modes)):
+            raise InvalidParameter("depth", plan.spec.depth, f"8 for colours; {format.name} holds more of grey only")
     if plan.spec.palette and "P" in modes:
         modes = ("P", "PA") if "PA" in modes else ("P",)
     if not plan.several:
         return modes
     # Several frames are written by Pillow, which has no 16-bit colour.
     modes = tuple(mode for mode in modes if mode not in ("LA16", "RGB16", "RGBA16", "L16", "F"))
+    if plan.spec.depth and not modes:
+        raise InvalidParameter("depth", plan.spec.depth, "8 where several frames or pages are written")
     if format.animated:
         with_alpha = tuple(mode for mode in modes if has_alpha(mode) and mode != "LA")
         modes = with_alpha if opening.pixels.hasalpha() else tuple(mode for mode in modes if mode in ("P", "RGB"))

@@ -4,9 +4,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+import pyvips
+
 from progimage.engine.files import InputFile
 from progimage.engine.formats import Format
 from progimage.engine.limits import Limits
+from progimage.engine.operations import Operations
 from progimage.engine.spec import RenditionSpec
 
 _T = TypeVar("_T")
@@ -43,15 +46,18 @@ class Plan:
         """Return the plan with nothing settled yet, for another attempt."""
         return replace(self, _settled={})
 
-    def settle(self, key: object, choose: Callable[[], _T]) -> _T:
-        """Choose something that depends on the pixels for the first frame, and take the same for the others.
+    def settle(self, what: str, operations: Operations, pixels: pyvips.Image, choose: Callable[[], _T]) -> _T:
+        """Choose something that depends on the pixels for the first frame, and take the same for others of its size.
 
-        Without it the frames of an animation would be cut or toned each in its own way.
+        Without it the frames of an animation would be cut or toned each in its own way. Pages may be of several sizes.
 
         Args:
-            key: What is chosen, and for which stage.
+            what: What is chosen.
+            operations: The stage.
+            pixels: The frame, whose size counts.
             choose: Chooses it.
         """
+        key = what, id(operations), pixels.width, pixels.height
         if key not in self._settled:
             self._settled[key] = choose()
         return self._settled[key]  # type: ignore[return-value]

@@ -87,7 +87,8 @@ def open_pyramid(file: InputFile, limits: Limits) -> Source:
     image = pyvips.Image.tiffload_source(file.source())
     levels = image.get("n-pages") if image.get_typeof("n-pages") else 1
     limits.check(image.width, image.height)
-    return Source(file, FORMATS["TIFF"], limits, image.width, image.height, 1, "VIPS", levels=levels)
+    size, clear = (image.width, image.height), bool(image.hasalpha())
+    return Source(file, FORMATS["TIFF"], limits, *size, 1, "VIPS", clear=clear, levels=levels)
 
 
 def level_for(source: Source, operations: Operations) -> Decoding:

@@ -48,6 +48,7 @@ _WEBP_AT_ONCE = 25_000_000
 """Up to so many pixels a still WebP is read by Pillow."""
 _SVG_SNIFFED = 64 * 1024
 ORIENTATION_TAG = 0x0112
+_BITS_PER_SAMPLE = 258
 TURNED_BY_CODEC = ("HEIC", "JXL")
 """libheif and libjxl turn the picture themselves; what its EXIF says is to be ignored (ISO/IEC 18181-2)."""
 DEEP_AVIF = "RGB;16"
@@ -65,7 +66,9 @@ class Source:
         width: Of the first frame or page as it is stored, in pixels.
         height: Of the first frame or page as it is stored, in pixels.
         count: How many frames or pages it has.
-        mode: The Pillow mode of the first one, or "SVG".
+        mode: The Pillow mode of the first one, or "VIPS": only libvips knows it.
+        deep: It has more than 8 bits a channel.
+        clear: It may have transparent pixels.
         plays: How often an animation is played; 0 is without end.
         orientation: The EXIF orientation that is still to be applied, 1 to 8.
         dpi: How finely a drawing is drawn.
@@ -80,6 +83,8 @@ class Source:
     height: int
     count: int
     mode: str
+    deep: bool = False
+    clear: bool = False
     plays: int = 0
     orientation: int = 1
     dpi: float = 72
@@ -187,7 +192,9 @@ def _describe(file: InputFile, image: Image.Image, head: bytes, limits: Limits) 
     mode = DEEP_AVIF if format.name == "AVIF" and len(sizes) == 1 and _is_deep_avif(file) else image.mode
     plays = _plays(image, format) if len(sizes) > 1 and format.animated else 0
     width, height = sizes[0]
-    return Source(file, format, limits, width, height, len(sizes), mode, plays, orientation_of(image, format))
+    deep, clear = _is_deep(image, format, head, mode), mode.upper().endswith("A") or "transparency" in image.info
+    orientation = orientation_of(image, format)
+    return Source(file, format, limits, width, height, len(sizes), mode, deep, clear, plays, orientation)
 
 
 def orientation_of(image: Image.Image, format: Format) -> int:
@@ -201,6 +208,17 @@ def orientation_of(image: Image.Image, format: Format) -> int:
     except Exception:  # a broken EXIF counts as none, since the image may be whole
         return 1
     return orientation if orientation in range(1, 9) else 1
+
+
+def _is_deep(image: Image.Image, format: Format, head: bytes, mode: str) -> bool:
+    """Return whether there are more than 8 bits a channel, which Pillow's mode does not tell of colours."""
+    if format.name == "PNG":
+        return head[24] == 16
+    if format.name == "TIFF":
+        return bool(max(image.tag_v2.get(_BITS_PER_SAMPLE, (1,))) > 8)  # type: ignore[attr-defined]
+    if format.name == "HEIC":
+        return bool(image.info.get("bit_depth", 8) > 8)
+    return mode[0] in "IF" or mode == DEEP_AVIF
 
 
 def _is_deep_avif(file: InputFile) -> bool:
@@ -284,7 +302,7 @@ def _open_svg(file: InputFile, limits: Limits, dpi: float) -> Source:
     except pyvips.Error as error:
         raise CorruptImage(f"The SVG can't be read: {say(error)}.") from error
     limits.check(image.width, image.height)
-    return Source(file, FORMATS["SVG"], limits, image.width, image.height, 1, "RGBA", dpi=dpi)
+    return Source(file, FORMATS["SVG"], limits, image.width, image.height, 1, "RGBA", clear=True, dpi=dpi)
 
 
 def load_svg(file: InputFile, dpi: float, scale: float = 1) -> pyvips.Image:
@@ -301,7 +319,7 @@ def _open_vips_tiff(file: InputFile, limits: Limits) -> Source:
         raise NotAnImage("The file is a TIFF of a kind that can't be read here.") from None
     count = image.get("n-pages") if image.get_typeof("n-pages") else 1
     limits.check(image.width, image.height, count)
-    return Source(file, FORMATS["TIFF"], limits, image.width, image.height, count, "VIPS")
+    return Source(file, FORMATS["TIFF"], limits, image.width, image.height, count, "VIPS", deep=image.format != "uchar")
 
 
 def say(error: Exception) -> str:

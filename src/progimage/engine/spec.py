@@ -217,6 +217,8 @@ def _unfit(name: str, value: Any, format: Format) -> str | None:
     if name == "depth":
         depths = format.depths
         return None if int(value) in depths else f"{' or '.join(map(str, depths))} for {format.name}"
+    if name == "quality" and value == "auto" and format.has(name) and not format.can_read:
+        return f"1 to 100 for {format.name}, which can't be read back to be compared"
     if feature is None or value is False or format.has(feature):
         return None
     having = sorted(other.name for other in FORMATS.values() if other.can_write and other.has(feature))

@@ -27,7 +27,7 @@ def framing(frame: Frame, operations: Operations, plan: Plan) -> Frame:
     if operations.radius:
         pixels = times_alpha(pixels, _rounded_box(pixels.width, pixels.height, operations))
     if operations.mask:
-        opacity = plan.settle((id(operations), "mask"), lambda: _opacity(operations, plan))
+        opacity = plan.settle("mask", operations, pixels, lambda: _opacity(operations, plan))
         pixels = times_alpha(pixels, resized(opacity, (pixels.width, pixels.height), operations.kernel) / 255)
     return frame if pixels is frame.pixels else replace(frame, pixels=pixels, mode=mode_of(pixels))
 

@@ -31,7 +31,7 @@ def region(frame: Frame, operations: Operations, plan: Plan) -> Frame:
         pixels = cut(pixels, box, operations, plan, "crop")
     if operations.trim is not None:
         pixels = pixels.copy_memory()  # it is read twice
-        found = plan.settle((id(operations), "trim"), lambda: _edges(pixels, operations.trim or 0))
+        found = plan.settle("trim", operations, pixels, lambda: _edges(pixels, operations.trim or 0))
         if found:
             pixels = pixels.crop(found.left, found.top, found.width, found.height)
     return replace(frame, pixels=pixels, stands_for=stands_for)

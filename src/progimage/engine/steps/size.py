@@ -60,7 +60,7 @@ def cut(pixels: pyvips.Image, target: Size, operations: Operations, plan: Plan, 
     if isinstance(gravity, str) and gravity in _INTERESTING:
         pixels = pixels.copy_memory()  # it is read twice
         place_found = plan.settle(
-            (id(operations), what), lambda: _interesting(pixels, target, _INTERESTING[str(gravity)])
+            what, operations, pixels, lambda: _interesting(pixels, target, _INTERESTING[str(gravity)])
         )
         return pixels.crop(*place_found, *target)
     return pixels.crop(*place(gravity, (pixels.width, pixels.height), target), *target)

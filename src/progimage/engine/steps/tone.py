@@ -98,7 +98,7 @@ def _sepia(amount: float) -> Matrix:
 
 def _normalised(pixels: pyvips.Image, operations: Operations, plan: Plan) -> pyvips.Image:
     pixels = pixels.copy_memory()  # it is read twice
-    dark, light = plan.settle((id(operations), "normalize"), lambda: _levels(pixels))
+    dark, light = plan.settle("normalize", operations, pixels, lambda: _levels(pixels))
     if light - dark < 1:  # there is nothing to stretch
         return pixels
 

@@ -25,13 +25,13 @@ def watermark(frame: Frame, operations: Operations, plan: Plan) -> Frame:
     """Put the watermark, then the text."""
     pixels = frame.pixels
     if operations.watermark:
-        layer = plan.settle((id(operations), "watermark"), lambda: _picture(pixels, operations, plan))
+        layer = plan.settle("watermark", operations, pixels, lambda: _picture(pixels, operations, plan))
         pixels = _marked(
             pixels, layer, operations.watermark_gravity, operations.watermark_offset, operations.watermark_tile,
             operations.dpr,
         )  # fmt: skip
     if operations.text:
-        layer = plan.settle((id(operations), "text"), lambda: _text(pixels, operations, plan))
+        layer = plan.settle("text", operations, pixels, lambda: _text(pixels, operations, plan))
         pixels = _marked(
             pixels, layer, operations.text_gravity, operations.text_offset, operations.text_tile, operations.dpr,
             round(_text_size(pixels, operations) / 2),
