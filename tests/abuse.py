@@ -298,7 +298,7 @@ def bent(data: bytes, most: int = 150) -> Iterator[bytes]:
 
 
 def is_whole(data: bytes) -> bool:
-    """Tell whether Pillow finds an image whole."""
+    """Return whether Pillow finds an image whole."""
     try:
         with Image.open(io.BytesIO(data)) as image:
             image.load()

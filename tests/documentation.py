@@ -150,7 +150,7 @@ class Reader:
 
 
 def _says(expected: str, output: str) -> bool:
-    """Tell whether a command said what the page shows; its lines may be broken elsewhere."""
+    """Return whether a command said what the page shows; its lines may be broken elsewhere."""
     parts = _UUID.sub("UUID", " ".join(expected.split())).split("…")
     pattern = ".*".join(re.escape(part).replace(r"\ ", r"\s*") for part in parts)
     return bool(re.fullmatch(pattern, _UUID.sub("UUID", output), re.DOTALL))

@@ -58,7 +58,7 @@ class Background:
         scrubber: Scrubber | None,
         jobs: JobQueue,
     ) -> None:
-        """Keep the parts."""
+        """Store the parts."""
         self._settings, self._library, self._ingest = settings, library, ingest
         self._renditions, self._caches = renditions, caches
         self._scrubber, self._jobs = scrubber, jobs

@@ -68,7 +68,7 @@ class Scrubber:
     def __init__(
         self, catalogue: Catalogue, blobs: BlobStore, second: BlobStore | None, spool: Spool, rate: int = 0
     ) -> None:
-        """Keep the parts."""
+        """Store the parts."""
         self._catalogue, self._blobs, self._second, self._spool = catalogue, blobs, second, spool
         self._rate = rate
 

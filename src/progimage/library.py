@@ -379,7 +379,7 @@ class _Known:
     """A record that was read.
 
     Attributes:
-        record: It.
+        record: The record of the image.
         state: Of the changes, before it was read.
     """
 

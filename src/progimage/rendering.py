@@ -100,7 +100,7 @@ class Renderer:
         watcher: Watcher,
         drawing_seconds: float,
     ) -> None:
-        """Keep the parts."""
+        """Store the parts."""
         self._find = find
         self._blobs = blobs
         self._renditions = renditions
@@ -424,7 +424,7 @@ def _unstored(client: Client) -> str:
 
 
 def is_original(record: Record, spec: RenditionSpec) -> bool:
-    """Tell whether a spec asks for nothing but what the original is, so that its own bytes are the answer."""
+    """Return whether a spec asks for nothing but what the original is, so that its own bytes are the answer."""
     return spec.canonical() == record.blob.info.format
 
 

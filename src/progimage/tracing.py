@@ -56,7 +56,7 @@ def stop_tracing() -> None:
 
 
 def is_tracing() -> bool:
-    """Tell whether spans are sent anywhere."""
+    """Return whether spans are sent anywhere."""
     return _started
 
 

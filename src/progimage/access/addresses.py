@@ -50,7 +50,7 @@ _ISATAP = {0x00005EFE, 0x02005EFE}
 
 
 def is_public(address: str | Address) -> bool:
-    """Tell whether an address is one of the public Internet, by itself and whatever it may stand for.
+    """Return whether an address is one of the public Internet, by itself and whatever it may stand for.
 
     Raises:
         ValueError: It is no address.

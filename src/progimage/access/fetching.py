@@ -41,7 +41,7 @@ class UrlRefused(Exception):
     """
 
     def __init__(self, detail: str, allowed: str) -> None:
-        """Keep the parts."""
+        """Store the parts."""
         super().__init__(detail)
         self.allowed = allowed
 

@@ -50,15 +50,15 @@ class Principal:
     key_id: str | None = None
 
     def may(self, scope: Scope) -> bool:
-        """Tell whether it has a scope."""
+        """Return whether it has a scope."""
         return scope in self.scopes or Scope.ADMIN in self.scopes
 
     def owns(self, owner: str) -> bool:
-        """Tell whether it may act for an owner."""
+        """Return whether it may act for an owner."""
         return owner == self.owner or Scope.ADMIN in self.scopes
 
     def reads(self, owner: str, visibility: Visibility) -> bool:
-        """Tell whether it may read an image without a signature."""
+        """Return whether it may read an image without a signature."""
         return visibility is Visibility.PUBLIC or (self.may(Scope.READ) and self.owns(owner))
 
 
@@ -84,5 +84,5 @@ class Client:
 
 
 def is_owner(name: str) -> bool:
-    """Tell whether an owner can be called so."""
+    """Return whether an owner can be called so."""
     return bool(_OWNER.fullmatch(name))

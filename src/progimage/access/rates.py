@@ -72,7 +72,7 @@ class TooManyRequests(Exception):
     """
 
     def __init__(self, detail: str, allowed: str, retry_after: int, policy: Policy | None = None) -> None:
-        """Keep the parts."""
+        """Store the parts."""
         super().__init__(f"{detail}; try again in {retry_after} s.")
         self.allowed, self.retry_after = allowed, retry_after
         self.headers = {"retry-after": str(retry_after)}

@@ -29,7 +29,7 @@ class BadSignature(Exception):
     """
 
     def __init__(self, detail: str, parameter: str = SIGNATURE) -> None:
-        """Keep the parts."""
+        """Store the parts."""
         super().__init__(detail)
         self.parameter = parameter
 

@@ -229,7 +229,7 @@ def _found(client: "Client", sources: Iterable[str]) -> Iterator[str]:
 
 
 def _may_look(client: "Client") -> bool:
-    """Tell whether the key may list images, so that it can be found out what is there."""
+    """Return whether the key may list images, so that it can be found out what is there."""
     from progimage.client import ServiceError
 
     try:

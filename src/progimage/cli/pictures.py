@@ -16,7 +16,7 @@ def room() -> tuple[int, int]:
 
 
 def can_show() -> bool:
-    """Tell whether standard output is a terminal."""
+    """Return whether standard output is a terminal."""
     return sys.stdout.isatty()
 
 

@@ -24,7 +24,7 @@ class ServiceError(ProgImageError):
     """
 
     def __init__(self, status: int, document: dict[str, Any]) -> None:
-        """Keep the parts of a problem document."""
+        """Store the parts of a problem document."""
         self.status = status
         self.kind = str(document.get("type", "")).rpartition(":")[2]
         self.detail = str(document.get("detail", f"The service answered with status {status}."))

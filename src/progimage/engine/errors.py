@@ -46,7 +46,7 @@ class TooCostly(EngineError):
     """
 
     def __init__(self, cost: float, drawing: bool) -> None:
-        """Keep the parts."""
+        """Store the parts."""
         super().__init__(cost, drawing)
         self.cost, self.drawing = cost, drawing
 

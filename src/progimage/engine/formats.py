@@ -76,7 +76,7 @@ class Format:
         return (8, *((10,) if self.name in ("AVIF", "HEIC") else (16,) if deep else ()))
 
     def has(self, feature: str) -> bool:
-        """Tell whether its encoder leaves a choice; `options` has them, and `lossless` is one, too."""
+        """Return whether its encoder leaves a choice; `options` has them, and `lossless` is one, too."""
         return self.lossless if feature == "lossless" else feature in self.options
 
     @property

@@ -13,7 +13,7 @@ _SIZE_BITS = (9, 13, 18, 30)
 
 
 def is_jxl(head: bytes) -> bool:
-    """Tell whether a file that begins with these bytes is a JPEG XL image."""
+    """Return whether a file that begins with these bytes is a JPEG XL image."""
     return head.startswith((CODESTREAM, CONTAINER))
 
 

@@ -143,5 +143,5 @@ def resampled_to(size: Size, operations: Operations, *, vector: bool = False) ->
 
 
 def suffices(copy: Size, wanted: Size) -> bool:
-    """Tell whether a copy has enough pixels to be resampled to a size."""
+    """Return whether a copy has enough pixels to be resampled to a size."""
     return all(side >= target * SPARE for side, target in zip(copy, wanted, strict=True))

@@ -137,7 +137,7 @@ def perceptual_hash(picture: pyvips.Image) -> str:
 
 
 def is_line_art(picture: pyvips.Image) -> bool:
-    """Tell whether a picture is drawn rather than photographed: it has even areas, which lossless formats keep small.
+    """Return whether a picture is drawn rather than photographed: it has even areas, which lossless formats keep small.
 
     Args:
         picture: Grey or sRGB of 8 bits.

@@ -48,15 +48,15 @@ def nearest(mode: str, available: tuple[str, ...]) -> str:
 
 
 def has_alpha(mode: str) -> bool:
-    """Tell whether pixels of that kind can be transparent."""
+    """Return whether pixels of that kind can be transparent."""
     return mode in ("PA", "LA", "RGBA", "LA16", "RGBA16")
 
 
 def is_grey(mode: str) -> bool:
-    """Tell whether pixels of that kind have no colour."""
+    """Return whether pixels of that kind have no colour."""
     return mode in ("1", "L", "LA", "L16", "LA16", "F")
 
 
 def is_deep(mode: str) -> bool:
-    """Tell whether pixels of that kind have 16 bits a channel."""
+    """Return whether pixels of that kind have 16 bits a channel."""
     return mode.endswith("16")

@@ -12,7 +12,7 @@ TRANSPARENT = Colour(0, 0, 0, 0)
 
 
 def is_neutral(colour: Colour) -> bool:
-    """Tell whether a colour is a grey."""
+    """Return whether a colour is a grey."""
     return colour.red == colour.green == colour.blue
 
 

@@ -32,7 +32,7 @@ _DEFLATE = {"compression": "deflate", "predictor": "horizontal"}
 
 
 def may_serve(ladder: Ladder, spec: RenditionSpec) -> bool:
-    """Tell whether a rendition is to be made of the image's pyramid.
+    """Return whether a rendition is to be made of the image's pyramid.
 
     Args:
         ladder: Of the image: it has one if it is a still of 8 bits.

@@ -196,7 +196,7 @@ class RenditionSpec(Operations):
 
 
 def changes_pixels(operations: Operations) -> bool:
-    """Tell whether there is anything to do to the pixels."""
+    """Return whether there is anything to do to the pixels."""
     return any(getattr(operations, one.name) != one.default for one in declared(Operations))
 
 
@@ -266,7 +266,7 @@ def _escaped(text: str) -> str:
 
 
 def may_be_transparent(spec: RenditionSpec, transparent: bool) -> bool:
-    """Tell whether a rendition may have transparent pixels.
+    """Return whether a rendition may have transparent pixels.
 
     Args:
         spec: What is asked for.

@@ -110,7 +110,7 @@ async def rendition(
     """Answer a rendition.
 
     Args:
-        request: It.
+        request: The request to answer.
         state: Of the application.
         record: The image.
         spec: What to make of it.

@@ -199,7 +199,7 @@ async def file_chunks(path: Path, start: int, end: int) -> AsyncIterator[bytes]:
 
 
 def _is_at_hand(descriptor: int, position: int) -> bool:
-    """Tell whether a byte of a file can be read without waiting for a disk."""
+    """Return whether a byte of a file can be read without waiting for a disk."""
     try:
         return os.preadv(descriptor, [bytearray(1)], position, os.RWF_NOWAIT) == 1
     except OSError as error:
@@ -250,7 +250,7 @@ class Elsewhere:
 
 
 def is_active(media_type: str) -> bool:
-    """Tell whether a browser could run such a file as a page."""
+    """Return whether a browser could run such a file as a page."""
     return media_type in _ACTIVE_MEDIA_TYPES
 
 

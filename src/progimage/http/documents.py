@@ -98,7 +98,7 @@ class OwnImageRecord(ImageRecord, kw_only=True):
         """Make it of a record.
 
         Args:
-            record: It.
+            record: The record to make it of.
             usual: Who may read an image that says nothing of that.
         """
         return cls(

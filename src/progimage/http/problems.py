@@ -62,7 +62,7 @@ class Problem(Exception):
         allowed: str | int | list[str] | None = None,
         headers: dict[str, str] | None = None,
     ) -> None:
-        """Keep the parts."""
+        """Store the parts."""
         super().__init__(detail)
         self.status, self.kind, self.detail = status, kind, detail
         self.parameter, self.given, self.allowed = parameter, given, allowed

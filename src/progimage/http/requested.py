@@ -21,7 +21,7 @@ _SEVERAL = frozenset(("label", "url"))
 """The parameters of which there may be several."""
 
 KEY_UNTIL = "progimage.key_until"
-"""Where a signed request's scope has when the API key of its signature ends, in seconds since 1970; None: never."""
+"""Where a signed request's scope has the Unix time, in seconds, when its signature's API key ends; None: never."""
 
 Query = list[tuple[str, str]]
 SIGNED_METHODS = {"GET": Scope.READ, "HEAD": Scope.READ, "DELETE": Scope.DELETE}

@@ -94,7 +94,7 @@ class JobQueue:
     """
 
     def __init__(self, url: str, prerender: Sequence[str] = (), *, purges: bool = False) -> None:
-        """Keep the parts; the database is asked when that is needed."""
+        """Store the parts; the database is asked when that is needed."""
         self._url, self._prerender, self._purges = url, list(prerender), purges
         self._opened: DBOSClient | None = None
 

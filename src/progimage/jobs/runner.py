@@ -171,7 +171,7 @@ class JobRunner:
             DBOS.register_queue(kind, polling_interval_sec=_POLL_SECONDS, on_conflict="always_update", **limits)
 
     def _is_news(self, record: logging.LogRecord) -> bool:
-        """Tell whether a line of DBOS's log is to be written: one of a job that failed is not, which has its own."""
+        """Return whether a line of DBOS's log is to be written: one of a job that failed is not, which has its own."""
         if record.exc_info and isinstance(record.exc_info[1], JobFailed):
             return False
         if record.exc_info and self._stopping.is_set():

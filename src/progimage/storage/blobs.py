@@ -67,7 +67,7 @@ class BlobStore:
         spool: Spool | None = None,
         seconds: float = 10,
     ) -> None:
-        """Keep the parts."""
+        """Store the parts."""
         self._store, self._seconds = store, seconds
         self.copies, self._spool = copies, spool
         self._fetching = SingleFlight()

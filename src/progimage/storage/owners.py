@@ -22,7 +22,7 @@ class QuotaExceeded(Exception):
     """
 
     def __init__(self, what: str, wanted: int, allowed: int) -> None:
-        """Keep the parts."""
+        """Store the parts."""
         super().__init__(f"The quota of {what} is used up.")
         self.what, self.wanted, self.allowed = what, wanted, allowed
 

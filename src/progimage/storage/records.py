@@ -114,7 +114,7 @@ class Records:
     """
 
     def __init__(self, database: Database, owners: Owners, outbox: Outbox) -> None:
-        """Keep the parts."""
+        """Store the parts."""
         self._outbox = outbox
         self._database = database
         self._owners = owners
@@ -151,7 +151,7 @@ class Records:
         await asyncio.to_thread(self._add, client, records, ticket)
 
     async def is_used(self, ticket: str) -> bool:
-        """Tell whether a ticket has let somebody upload."""
+        """Return whether a ticket has let somebody upload."""
         return await asyncio.to_thread(self._is_used, ticket)
 
     async def change(self, client: Client, reference: str, values: dict[str, Any]) -> Record | None:
@@ -203,7 +203,7 @@ class Records:
         return await asyncio.to_thread(self._deleted_before, before, most)
 
     async def has_live(self, owner: str, sha256: str) -> bool:
-        """Tell whether an owner has an image with these bytes that is not deleted."""
+        """Return whether an owner has an image with these bytes that is not deleted."""
         return await asyncio.to_thread(self._has_live, owner, sha256)
 
     async def forget_tickets(self) -> None:

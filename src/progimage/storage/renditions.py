@@ -39,7 +39,7 @@ class Renditions:
     """
 
     def __init__(self, files: DiskCache, shared: Any = None, spool: Spool | None = None) -> None:
-        """Keep the parts."""
+        """Store the parts."""
         self.files = files
         self._shared, self._spool = shared, spool
         self._left_alone_until = 0.0

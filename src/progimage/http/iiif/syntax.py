@@ -64,7 +64,7 @@ class Bounds:
         return min(by_side, by_area)
 
     def allow(self, size: Size) -> bool:
-        """Tell whether an image of a size may be asked for."""
+        """Return whether an image of a size may be asked for."""
         return max(size) <= (self.side or math.inf) and size[0] * size[1] <= self.pixels
 
 
