@@ -13,7 +13,6 @@ from progimage import engine
 from progimage.engine import FORMATS, InvalidParameter, Limits, RenditionSpec, by_extension, inspect, render
 from progimage.engine.jxl_header import is_jxl, jxl_size
 from progimage.engine.modes import NEAREST, is_grey, nearest
-from progimage.engine.source import _row
 from tests import pictures
 
 WRITABLE = sorted(format.name for format in FORMATS.values() if format.can_write)
@@ -57,13 +56,6 @@ def test_every_extension_has_one_format_and_every_pillow_extension_is_there() ->
         assert format is not None, extension
         assert format.can_write == (plugin in Image.SAVE), extension
         assert format.can_read or plugin in ("EPS", "PALM", "PDF") or plugin not in Image.OPEN, extension
-
-
-def test_every_plugin_that_reads_has_its_row() -> None:
-    for plugin in (format.pillow for format in FORMATS.values() if format.can_read and format.pillow):
-        if plugin in Image.OPEN:
-            opener = Image.OPEN[plugin][0]  # a class, or a function that chooses one
-            assert _row(getattr(opener, "format", plugin), b"").can_read, plugin
 
 
 @pytest.mark.parametrize("format", WRITABLE)

@@ -11,7 +11,7 @@ from docs.gallery import GALLERY, SHOWN, extension
 from PIL import Image, ImageChops, ImageFilter, ImageOps
 
 from progimage.engine import FORMATS, InvalidParameter, Limits, RenditionSpec, by_extension, inspect, render
-from progimage.engine.decode import Decoding
+from progimage.engine.codecs.codec import Decoding
 from progimage.engine.demand import decoding
 from progimage.engine.files import InputFile
 from progimage.engine.quality import similarity
@@ -114,7 +114,8 @@ def test_shrinking_while_decoding_agrees_with_decoding_all(tmp_path: Path, size:
     source, target = tmp_path / "a.jpg", tmp_path / "b.png"
     source.write_bytes(pictures.saved(photo, "JPEG", quality=95, subsampling=0))
     spec = RenditionSpec("PNG", width=width)
-    assert decoding(open_source(InputFile(source), Limits()), spec, "vips").shrink > 1 or width > 100
+    opened = open_source(InputFile(source), Limits())
+    assert decoding(opened, spec, opened.codec.decoders(opened.description)[0]).shrink > 1 or width > 100
     render(source, spec, target, Limits())
     made = Image.open(target)
     assert far(made, Image.open(source).resize(made.size, Image.Resampling.LANCZOS)) < 1.5
@@ -126,8 +127,9 @@ def test_a_small_rendition_does_not_decode_all(tmp_path: Path) -> None:
     source = tmp_path / "a.jpg"
     source.write_bytes(pictures.saved(Image.new("RGB", (4000, 3000)), "JPEG"))
     opened = open_source(InputFile(source), Limits())
-    assert decoding(opened, RenditionSpec("WEBP", width=200), "vips") == Decoding(8)
-    assert decoding(opened, RenditionSpec("WEBP", width=200, trim=5), "vips") == Decoding()
+    decoder = opened.codec.decoders(opened.description)[0]
+    assert decoding(opened, RenditionSpec("WEBP", width=200), decoder) == Decoding(8)
+    assert decoding(opened, RenditionSpec("WEBP", width=200, trim=5), decoder) == Decoding()
 
 
 def test_transparent_pixels_give_nothing_of_their_hidden_colour(rendered) -> None:

@@ -61,7 +61,7 @@ def test_it_is_upright(tmp_path: Path) -> None:
     pictures.colour(SIZE).save(source, exif=exif, quality=95)
     build_pyramid(source, pyramid, True, Limits())
     opened = open_pyramid(InputFile(pyramid), Limits())
-    assert (opened.width, opened.height, opened.orientation) == (*SIZE[::-1], 1) and opened.levels == 3
+    assert (*opened.size, opened.description.first.orientation) == (*SIZE[::-1], 1) and opened.levels == 3
     query = "crop=100,200,300,400"
     assert np.abs(rendered(source, query) - rendered(pyramid, query, pyramid=True)).mean() < 0.5
 

@@ -8,6 +8,8 @@ It knows neither HTTP nor storage, so it is also a plain Python library::
     render("photo.heic", RenditionSpec(format="WEBP"), "photo.webp", Limits())
 """
 
+from progimage.engine.codecs import CODECS, FORMATS, by_extension
+from progimage.engine.codecs.format import Format
 from progimage.engine.cost import Facts, look_cost, pyramid_cost, rendition_cost
 from progimage.engine.errors import (
     CannotRepresent,
@@ -19,7 +21,6 @@ from progimage.engine.errors import (
     TooCostly,
     UnknownParameter,
 )
-from progimage.engine.formats import FORMATS, Format, by_extension
 from progimage.engine.inspect import ImageInfo, Survey, inspect, survey
 from progimage.engine.ladder import SIDES, Ladder, Step
 from progimage.engine.limits import Limits
@@ -29,6 +30,7 @@ from progimage.engine.pyramid import build_pyramid, may_serve
 from progimage.engine.spec import RenditionSpec
 
 __all__ = [
+    "CODECS",
     "ENGINE_VERSION",
     "FORMATS",
     "SIDES",

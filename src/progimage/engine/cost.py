@@ -14,16 +14,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Self
 
-from progimage.engine.formats import FORMATS
+from progimage.engine.codecs import FORMATS
+from progimage.engine.codecs.codec import Source
 from progimage.engine.geometry import Box, Size, crop_box, extended, fitting, turned
 from progimage.engine.modes import has_alpha, is_deep
 from progimage.engine.operations import Operations
 from progimage.engine.parameters import declared
-from progimage.engine.source import Source
 from progimage.engine.spec import RenditionSpec, changes_pixels
 
 _MEGAPIXEL = 1_000_000
-_PAGES_WRITTEN = ("MPO", "PDF", "TIFF")
 _SAMPLE = 1024 * 1024
 """So many pixels of a picture are encoded again and again, to find its quality."""
 _AUTO_TRIES, _FITTING_TRIES = 8, 9
@@ -77,10 +76,11 @@ class Facts:
             source: The image.
             upright: Its orientation is applied.
         """
-        own = source.upright if upright else (source.width, source.height)
+        own = source.upright if upright else source.size
         full = source.stands_for or own
         copy = own if source.stands_for else None
-        return cls(source.format.name, *full, _kind(source), source.count, copy, part=source.levels > 0)
+        found = source.description
+        return cls(found.format.name, *full, found.mode, found.count, copy, part=source.levels > 0)
 
     @property
     def size(self) -> Size:
@@ -90,7 +90,7 @@ class Facts:
     @property
     def is_drawing(self) -> bool:
         """Whether it is drawn, at a cost that only drawing it tells."""
-        return self.format == "SVG"
+        return FORMATS[self.format].vector
 
     @property
     def samples(self) -> float:
@@ -119,7 +119,7 @@ class Facts:
         target = FORMATS[spec.format]
         if spec.page is not None:
             return 1
-        keeps_all = target.animated if FORMATS[self.format].animated else target.pages and target.name in _PAGES_WRITTEN
+        keeps_all = target.animated if FORMATS[self.format].animated else target.writes_pages
         return self.frames if keeps_all else 1
 
 
@@ -218,9 +218,10 @@ def rendition_units(facts: Facts, spec: RenditionSpec, others: Mapping[str, Fact
 
 def _frames_on_the_way(facts: Facts, spec: RenditionSpec, frames: int) -> int:
     """Return how many frames of an animation have to be read beside those that are rendered."""
-    if facts.format == "GIF":  # only reading them tells how many there are
+    format = FORMATS[facts.format]
+    if format.counts_by_reading:
         return facts.frames - frames
-    return (spec.page or 1) - 1 if FORMATS[facts.format].animated else 0
+    return (spec.page or 1) - 1 if format.animated else 0
 
 
 def _read(facts: Facts, *, all_frames: bool = False) -> Units:
@@ -230,7 +231,7 @@ def _read(facts: Facts, *, all_frames: bool = False) -> Units:
 
 def _reading(format: str) -> str:
     """Return the weight of reading a format; one that nothing here writes could not be measured."""
-    return f"read {format}" if FORMATS[format].can_write else "read other"
+    return f"read {FORMATS[format].reckoned_as or format}" if FORMATS[format].can_write else "read other"
 
 
 def _stages(facts: Facts, spec: RenditionSpec, read: Size) -> Units:
@@ -241,11 +242,12 @@ def _stages(facts: Facts, spec: RenditionSpec, read: Size) -> Units:
         part = (box.width, box.height) if isinstance(box, Box) else facts.size
         return Units({"read JPEG": _megapixels(part)})  # as its tiles are
     shrink = 1
-    if facts.format in ("JPEG", "MPO") and not operations.crop and operations.trim is None:
+    shrinks = FORMATS[facts.format].shrinks
+    if shrinks and not operations.crop and operations.trim is None:
         wanted = fitting(facts.size, operations).resized
         spare = min(side / max(1, target) for side, target in zip(read, wanted, strict=True))
-        shrink = next((fraction for fraction in (8, 4, 2) if spare >= 1.6 * fraction), 1)
-    name = _reading(facts.format) if shrink == 1 else f"read JPEG 1/{shrink}"
+        shrink = next((fraction for fraction in shrinks if spare >= 1.6 * fraction), 1)
+    name = _reading(facts.format) if shrink == 1 else f"{_reading(facts.format)} 1/{shrink}"
     units = Units({name: _megapixels(read) * facts.depth})
     return units
 
@@ -367,7 +369,7 @@ def _write(facts: Facts, size: Size, spec: RenditionSpec, frames: int, alpha: bo
     if spec.max_bytes:
         units.add(name, _FITTING_TRIES * megapixels)
         units.add("try", _FITTING_TRIES)
-    if spec.palette or spec.format in ("GIF", "BLP"):
+    if spec.palette or format.only_palettes:
         units.add("quantize", megapixels)
     if spec.strip or spec.profile != "keep":
         units.add("profile", megapixels)
@@ -390,15 +392,6 @@ def writing(spec: RenditionSpec, *, moving: bool, deep: bool) -> str:
         ("progressive", spec.progressive and not moving),
     )  # fmt: skip
     return " ".join(["write", spec.format, *(word for word, holds in words if holds)])
-
-
-def _kind(source: Source) -> str:
-    """Return the kind of a source's pixels, as the table of formats names them, as far as its header tells."""
-    mode = source.mode
-    if mode in ("1", "F", "CMYK"):
-        return mode
-    grey = mode == "I" or (mode.startswith(("L", "I;")) and mode != "LAB")
-    return ("L" if grey else "RGB") + "A" * source.clear + "16" * source.deep
 
 
 def _megapixels(size: Size) -> float:

@@ -3,18 +3,18 @@
 import math
 from collections.abc import Mapping
 
+from progimage.engine.codecs import FORMATS
+from progimage.engine.codecs.codec import Decoder, Decoding, Source
 from progimage.engine.cost import Facts, costliest, rendition_cost
-from progimage.engine.decode import Decoding
 from progimage.engine.errors import InvalidParameter
 from progimage.engine.files import InputFile
-from progimage.engine.formats import FORMATS
 from progimage.engine.geometry import Box, Size, crop_box, sizes_on_the_way
 from progimage.engine.ladder import resampled_to, suffices
 from progimage.engine.limits import Limits
 from progimage.engine.operations import Operations
 from progimage.engine.parameters import by_name
 from progimage.engine.pyramid import level_for
-from progimage.engine.source import Source, open_source
+from progimage.engine.source import open_source
 from progimage.engine.spec import RenditionSpec, changes_pixels
 
 _SHIFT = 0.1
@@ -70,9 +70,10 @@ def _check_memory(source: Source, spec: RenditionSpec, frames: int, most: int, l
         return
     # A frame whole as it is decoded, and the largest of its results whole with an alpha channel, before and after a
     # step that needs all of it at once. An encoder that goes over the frames twice keeps all of them.
-    sample = 2 if source.deep else 1
-    kept = frames if FORMATS[spec.format].animated and (spec.format == "PNG" or spec.max_bytes) else 1
-    read = math.prod(_read(source, spec)) if source.levels else source.width * source.height
+    sample = 2 if source.description.depth > 8 else 1
+    target = FORMATS[spec.format]
+    kept = frames if target.collects_frames or (target.animated and spec.max_bytes) else 1
+    read = math.prod(_read(source, spec) if source.levels else source.size)
     needed = (read * 4 + most * 4 * (1 + kept)) * sample
     if needed > limits.memory:
         raise InvalidParameter(
@@ -95,25 +96,25 @@ def _check_cost(facts: Facts, spec: RenditionSpec, others: Mapping[str, Facts], 
     limits.check_cost(lambda: cost or rendition_cost(facts, spec, others), drawing=drawing)
 
 
-def decoding(source: Source, spec: RenditionSpec, reader: str) -> Decoding:
-    """Return how to decode: a JPEG as small, and a drawing as large, as the rendition can use.
+def decoding(source: Source, spec: RenditionSpec, decoder: Decoder) -> Decoding:
+    """Return how to decode: as small, or a drawing as large, as the rendition can use.
 
     Args:
         source: The image.
         spec: What is asked for.
-        reader: The codec.
+        decoder: Decodes it.
     """
     if source.levels:
         return level_for(source, spec.stages[0])
     metadata = spec.kept - {"icc"}
     size = _upright(source, spec)
     target = resampled_to(size, spec.stages[0], vector=source.vector)
-    if target is None or reader != "vips":
+    if target is None:
         return Decoding(metadata=metadata)
-    if source.vector:
+    if decoder.draws:
         return Decoding(draw=max(target[0] / size[0], target[1] / size[1]), metadata=metadata)
     here = _turned(source, spec)
-    shrink = next((fraction for fraction in source.shrinks if _may_shrink(here, target, fraction)), 1)
+    shrink = next((fraction for fraction in decoder.shrinks if _may_shrink(here, target, fraction)), 1)
     return Decoding(shrink, metadata=metadata)
 
 
@@ -135,7 +136,7 @@ def _read(source: Source, spec: RenditionSpec) -> Size:
 
 
 def _turned(source: Source, spec: RenditionSpec) -> Size:
-    return source.upright if spec.autorotate else (source.width, source.height)
+    return source.upright if spec.autorotate else source.size
 
 
 def _given(operations: Operations, name: str) -> str:

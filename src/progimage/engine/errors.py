@@ -4,6 +4,9 @@ Every error can be pickled, since workers raise them in another process.
 """
 
 import difflib
+import re
+
+_PATH = re.compile(r"/[^\s\"']*/[^\s\"']+")
 
 
 class EngineError(Exception):
@@ -97,3 +100,10 @@ class UnknownParameter(InvalidParameter):
 
 class CannotRepresent(EngineError):
     """The target format has no way to hold this image, such as one that is too wide for it."""
+
+
+def say(error: Exception) -> str:
+    """Return in one line what a codec said, without the paths that it may name."""
+    text = str(getattr(error, "detail", None) or error)  # libvips has the text apart
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return _PATH.sub("the file", lines[0]).rstrip(".") if lines else type(error).__name__

@@ -7,11 +7,14 @@ import pyvips
 from PIL import Image
 
 from progimage.engine.errors import CorruptImage
+from progimage.engine.modes import mode_of
 
 PROFILE = "icc-profile-data"
 """Under what name libvips keeps an ICC profile."""
-ORIENTATION = "orientation"
+_ORIENTATION = "orientation"
 """Under what name libvips keeps the EXIF orientation."""
+_OPAQUE_FROM = 128
+"""The alpha from which on a pixel counts as opaque where there is only opaque and transparent."""
 METADATA = {"exif": "exif-data", "xmp": "xmp-data"}
 """Under what names libvips keeps other metadata."""
 
@@ -22,17 +25,19 @@ class Frame:
 
     Attributes:
         pixels: Grey, RGB or CMYK, with or without alpha as the last band; unsigned char, unsigned short, or (grey
-            only) float. Its metadata holds the ICC profile and the EXIF orientation that are still to be applied.
-        mode: The kind of pixels, one of `formats.MODES`. `1` is kept as grey, and `P` as grey or RGB: the mode tells
+            only) float. Its metadata holds the ICC profile that is still to be applied.
+        mode: The kind of pixels, one of `modes.MODES`. `1` is kept as grey, and `P` as grey or RGB: the mode tells
             only that there is nothing but black and white, or that there are at most 256 colours.
         duration: How long it is shown, in milliseconds; 0 outside of an animation.
-        stands_for: The width and height, upright, that the image has, where it was decoded at another size.
+        stands_for: The width and height that the image has, where it was decoded at another size; as the pixels lie.
+        orientation: How the pixels are still to be turned upright: 1 to 8, as EXIF counts.
     """
 
     pixels: pyvips.Image
     mode: str
     duration: int = 0
     stands_for: tuple[int, int] | None = None
+    orientation: int = 1
 
 
 def icc_profile(pixels: pyvips.Image) -> bytes | None:
@@ -52,6 +57,36 @@ def with_metadata(pixels: pyvips.Image, blobs: Mapping[str, bytes | None]) -> py
         if data:
             pixels.set_type(pyvips.GValue.blob_type, name, data)
     return pixels
+
+
+_UPRIGHT: dict[int, tuple[str, ...]] = {
+    2: ("flop",), 3: ("d180",), 4: ("flip",), 5: ("d90", "flop"), 6: ("d90",), 7: ("d270", "flop"), 8: ("d270",),
+}  # fmt: skip
+"""What turns pixels of each orientation upright (JEITA CP-3451, tag 274)."""
+
+
+def turned_upright(pixels: pyvips.Image, orientation: int) -> pyvips.Image:
+    """Turn pixels upright.
+
+    Args:
+        pixels: The pixels; in memory, unless the orientation is 1 or 2.
+        orientation: How they lie: 1 to 8, as EXIF counts.
+    """
+    for turn in _UPRIGHT.get(orientation, ()):
+        if turn == "flop":
+            pixels = pixels.flip("horizontal")
+        else:
+            pixels = pixels.flip("vertical") if turn == "flip" else pixels.rot(turn)
+    return pixels
+
+
+def without_orientation(pixels: pyvips.Image) -> pyvips.Image:
+    """Return the pixels without the orientation that libvips has read: what the description says counts."""
+    if not pixels.get_typeof(_ORIENTATION):
+        return pixels
+    bare = pixels.copy()
+    bare.remove(_ORIENTATION)
+    return bare
 
 
 def normalise(image: pyvips.Image) -> pyvips.Image:
@@ -145,3 +180,47 @@ def _from_lab(image: Image.Image) -> pyvips.Image:
     planes = [pixels.crop(0, image.height * band, image.width, image.height) for band in range(3)]
     lab = (planes[0] * (100 / 255)).bandjoin([planes[1] - 128, planes[2] - 128])
     return lab.copy(interpretation="lab").colourspace("srgb")
+
+
+def to_pillow(frame: Frame, colours: int | None = None) -> Image.Image:
+    """Make a Pillow image of a frame; `1`, `P` and `PA` are dithered to it if need be.
+
+    Args:
+        frame: The frame.
+        colours: How many colours a palette may have, or None: 256.
+    """
+    pixels = frame.pixels
+    kind = {"1": "L", "L16": "I;16", "PA": "RGBA"}.get(frame.mode, frame.mode)
+    if frame.mode == "P":
+        kind = mode_of(pixels)
+    image = Image.frombuffer(kind, (pixels.width, pixels.height), bytes(pixels.write_to_memory()), "raw", kind, 0, 1)
+    if frame.mode == "1":
+        return image.convert("1")
+    if frame.mode == "P":
+        return _to_palette(image, colours or 256)
+    if frame.mode == "PA":
+        return _to_transparent_palette(image, colours or 256)
+    return image
+
+
+def _to_palette(image: Image.Image, colours: int) -> Image.Image:
+    """Reduce to a palette: exactly if there are few enough colours, else with Floyd-Steinberg dithering."""
+    if image.mode == "L" and colours == 256:
+        return image.convert("P")
+    image = image.convert("RGB")
+    reduced = image.quantize(colours, Image.Quantize.MEDIANCUT)
+    if image.getcolors(colours) is not None:
+        return reduced
+    return image.quantize(palette=reduced, dither=Image.Dither.FLOYDSTEINBERG)
+
+
+def _to_transparent_palette(image: Image.Image, count: int) -> Image.Image:
+    alpha = image.getchannel("A")
+    colours = image.convert("RGB")
+    if alpha.histogram()[:_OPAQUE_FROM] == [0] * _OPAQUE_FROM:
+        return _to_palette(colours, count)
+    transparent = count - 1
+    reduced = _to_palette(colours, transparent)
+    reduced.paste(transparent, mask=alpha.point(lambda value: 255 if value < _OPAQUE_FROM else 0))
+    reduced.info["transparency"] = transparent
+    return reduced

@@ -10,16 +10,18 @@ from typing import Any
 import pyvips
 from PIL import ExifTags, ImageCms
 
+from progimage.engine.codecs.codec import Decoder, Decoding, Source
 from progimage.engine.cost import Facts, survey_cost
-from progimage.engine.decode import Decoding, decode, with_readers
+from progimage.engine.decode import decode, with_decoders
+from progimage.engine.description import turned_size
 from progimage.engine.files import AnyFile, InputFile, OutputFile
-from progimage.engine.frame import METADATA, Frame, icc_profile
+from progimage.engine.frame import Frame, icc_profile
 from progimage.engine.ladder import JUST_UNDER, SIDES, SPARE, Ladder, build, top_of
 from progimage.engine.limits import Limits
 from progimage.engine.look import is_line_art, perceptual_hash
 from progimage.engine.modes import is_deep
 from progimage.engine.picture import as_picture
-from progimage.engine.source import ORIENTATION_TAG, TURNED_BY_CODEC, Source, open_pillow, open_source
+from progimage.engine.source import open_source
 
 _EXIF_FIELDS = (
     "Make", "Model", "LensMake", "LensModel", "Software", "Artist", "Copyright", "ImageDescription", "DateTime",
@@ -73,8 +75,7 @@ class ImageInfo:
     @property
     def upright(self) -> tuple[int, int]:
         """Width and height once the orientation is applied."""
-        turned = self.orientation >= 5 and self.format not in TURNED_BY_CODEC
-        return (self.height, self.width) if turned else (self.width, self.height)
+        return turned_size((self.width, self.height), self.orientation)
 
     def facts(self, *, upright: bool = True) -> Facts:
         """Return what a cost is reckoned from.
@@ -130,22 +131,22 @@ def survey(file: AnyFile, limits: Limits, steps: Mapping[int, AnyFile]) -> Surve
     facts = Facts.of(source)
     limits.check_cost(lambda: survey_cost(facts), drawing=facts.is_drawing)
     first, top, small, duration = _decode_all(source)
-    orientation, exif = _read_exif(source, first)
+    found = source.description
     depth = 1 if first.mode == "1" else 32 if first.mode == "F" else 16 if is_deep(first.mode) else 8
     info = ImageInfo(
-        format=source.format.name,
-        media_type=source.format.media_type,
-        width=source.width,
-        height=source.height,
-        frames=source.count,
-        animated=source.animated,
+        format=found.format.name,
+        media_type=found.format.media_type,
+        width=source.size[0],
+        height=source.size[1],
+        frames=found.count,
+        animated=found.animated,
         duration=duration,
         mode=first.mode,
         bit_depth=depth,
         alpha=bool(first.pixels.hasalpha()),
         icc=_profile_name(first),
-        orientation=orientation,
-        exif=exif,
+        orientation=found.first.orientation,
+        exif=_read_exif(source),
         perceptual_hash=perceptual_hash(small),
         line_art=first.mode == "1" or is_line_art(small),
     )
@@ -153,7 +154,10 @@ def survey(file: AnyFile, limits: Limits, steps: Mapping[int, AnyFile]) -> Surve
         return Survey(info, None)
     with ExitStack() as files:
         outputs = {side: files.enter_context(OutputFile(step)) for side, step in steps.items()}
-        ladder = build(top, source.upright, outputs, turned=source.orientation > 1, flat=info.line_art)
+        ladder = build(
+            top, source.upright, outputs,
+            orientation=first.orientation, turned=info.orientation > 1, flat=info.line_art,
+        )  # fmt: skip
     return Survey(info, ladder)
 
 
@@ -164,32 +168,32 @@ def _decode_all(source: Source) -> tuple[Frame, pyvips.Image | None, pyvips.Imag
         The first frame, what the ladder is made of, a small picture, and the whole duration in milliseconds.
     """
 
-    def attempt(reader: str) -> tuple[Frame, pyvips.Image | None, pyvips.Image, int]:
-        frames = decode(source, reader, 0, source.count, _decoding(source, reader))
+    def attempt(decoder: Decoder) -> tuple[Frame, pyvips.Image | None, pyvips.Image, int]:
+        count = source.description.count
+        frames = decode(source, decoder, 0, count, _decoding(source, decoder))
         first = next(frames)
-        # libvips decodes only when pixels are asked for, and these take all of them.
-        top = top_of(first, (source.width, source.height)) if source.count == 1 and not source.vector else None
+        # A lazy decoder decodes only when pixels are asked for, and these take all of them.
+        top = top_of(first, source.size) if count == 1 and not source.vector else None
         small = _small_picture(first if top is None else replace(first, pixels=top))
         duration = first.duration
         for frame in frames:
-            if reader == "vips":
+            if decoder.lazy:
                 frame.pixels.avg()
             duration += frame.duration
         return first, top, small, duration
 
-    return with_readers(source, attempt)
+    return with_decoders(source, attempt)
 
 
-def _decoding(source: Source, reader: str) -> Decoding:
-    """Return how to decode: a large JPEG smaller, since all that can be broken about it is read just the same."""
-    if source.count > 1 or reader != "vips":
+def _decoding(source: Source, decoder: Decoder) -> Decoding:
+    """Return how to decode: smaller if the decoder can, since all that can be broken is read just the same."""
+    if source.description.count > 1:
         return Decoding()
-    longest = max(source.width, source.height)
-    for shrink in source.shrinks:
+    width, height = source.size
+    longest = max(width, height)
+    for shrink in decoder.shrinks:
         just_under = SIDES[0] * JUST_UNDER <= longest / shrink <= SIDES[0]
-        if source.width % shrink == source.height % shrink == 0 and (
-            just_under or longest / shrink >= SIDES[0] * SPARE
-        ):
+        if width % shrink == height % shrink == 0 and (just_under or longest / shrink >= SIDES[0] * SPARE):
             return Decoding(shrink)
     return Decoding()
 
@@ -212,24 +216,18 @@ def _profile_name(frame: Frame) -> str | None:
         return "unreadable"
 
 
-def _read_exif(source: Source, first: Frame) -> tuple[int, dict[str, str | int | float]]:
-    """Read the EXIF orientation and the usual fields; a broken EXIF counts as none, since the image is whole."""
-    if source.mode == "VIPS" or source.format.name == "SVG":
-        return 1, {}
-    by_vips, has_exif = first.pixels.get_typeof("vips-loader"), first.pixels.get_typeof(METADATA["exif"])
-    if source.format.name == "PNG" and by_vips and not has_exif:
-        return 1, {}  # Pillow would decode all of it again, to look for an EXIF behind the pixels
+def _read_exif(source: Source) -> dict[str, str | int | float]:
+    """Read the usual EXIF fields; a broken EXIF counts as none, since the image is whole."""
     try:
-        with open_pillow(source.file) as image:
-            top = image.getexif()
-            fields = {**top, **top.get_ifd(ExifTags.IFD.Exif)}
-            place = top.get_ifd(ExifTags.IFD.GPSInfo)
-    except Exception:
-        return 1, {}
-    orientation = fields.get(ORIENTATION_TAG, 1)
+        top = source.codec.exif(source.file)
+        if top is None:
+            return {}
+        fields = {**top, **top.get_ifd(ExifTags.IFD.Exif)}
+        place = top.get_ifd(ExifTags.IFD.GPSInfo)
+    except Exception:  # Pillow trips over broken EXIF in many ways
+        return {}
     named = {name: _plain(fields.get(ExifTags.Base[name].value)) for name in _EXIF_FIELDS}
-    exif = {name: value for name, value in named.items() if value not in (None, "")} | _coordinates(place)
-    return (orientation if orientation in range(1, 9) else 1), exif
+    return {name: value for name, value in named.items() if value not in (None, "")} | _coordinates(place)
 
 
 def _plain(value: Any) -> str | int | float | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pyvips
 
 from progimage.engine.files import OutputFile
-from progimage.engine.frame import Frame
+from progimage.engine.frame import Frame, turned_upright
 from progimage.engine.geometry import Size, fitting
 from progimage.engine.operations import Operations
 from progimage.engine.spec import RenditionSpec
@@ -96,17 +96,20 @@ def top_of(frame: Frame, size: Size) -> pyvips.Image | None:
     return _of_side(frame.pixels, SIDES[0], size) if _is_worth(SIDES[0], size) else frame.pixels.copy_memory()
 
 
-def build(top: pyvips.Image, size: Size, targets: Mapping[int, OutputFile], *, turned: bool, flat: bool) -> Ladder:
+def build(
+    top: pyvips.Image, size: Size, targets: Mapping[int, OutputFile], *, orientation: int, turned: bool, flat: bool
+) -> Ladder:
     """Write the steps.
 
     Args:
         top: See `top_of`.
         size: The width and height that the image has in full, upright.
         targets: A file for each of `SIDES`.
-        turned: The pixels are still to be turned as their orientation says.
+        orientation: How the pixels are still to be turned upright, 1 to 8.
+        turned: The image has an orientation, whether the pixels are turned already or not.
         flat: The picture has even areas, whose edges JPEG would blur.
     """
-    steps, pixels = [], top.autorot() if turned else top
+    steps, pixels = [], turned_upright(top, orientation)
     for side in (side for side in SIDES if _is_worth(side, size)):
         pixels = _of_side(pixels, side, size)
         if flat or pixels.hasalpha():

@@ -4,13 +4,14 @@ from dataclasses import dataclass
 
 import pyvips
 
+from progimage.engine.codecs.codec import Decoder, Decoding, Source
 from progimage.engine.colourspace import drop_unfit_profile, to_8_bits, to_integers, without_profile
 from progimage.engine.cost import Facts, look_cost
-from progimage.engine.decode import Decoding, decode, with_readers
+from progimage.engine.decode import decode, with_decoders
 from progimage.engine.files import InputFile
-from progimage.engine.frame import Frame
+from progimage.engine.frame import Frame, turned_upright
 from progimage.engine.limits import Limits
-from progimage.engine.source import Source, open_source
+from progimage.engine.source import open_source
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ def open_picture(file: InputFile, limits: Limits, longest: int | None = None) ->
     Args:
         file: The image file.
         limits: The largest image to accept.
-        longest: A JPEG may be decoded smaller, if its longer side keeps twice so many pixels.
+        longest: It may be decoded smaller, if its longer side keeps twice so many pixels.
 
     Raises:
         NotAnImage: It is in no format that can be read.
@@ -42,22 +43,22 @@ def open_picture(file: InputFile, limits: Limits, longest: int | None = None) ->
     source = open_source(file, limits)
     facts = Facts.of(source)
     limits.check_cost(lambda: look_cost(facts), drawing=facts.is_drawing)
-    return with_readers(source, lambda reader: _decoded(source, reader, longest))
+    return with_decoders(source, lambda decoder: _decoded(source, decoder, longest))
 
 
-def _decoded(source: Source, reader: str, longest: int | None) -> Picture:
+def _decoded(source: Source, decoder: Decoder, longest: int | None) -> Picture:
     shrink = 1
-    if longest and reader == "vips":
-        spare = max(source.width, source.height) // (2 * longest)
-        shrink = next((fraction for fraction in source.shrinks if fraction <= spare), 1)
-    frame = next(decode(source, reader, 0, 1, Decoding(shrink)))
+    if longest:
+        spare = max(source.size) // (2 * longest)
+        shrink = next((fraction for fraction in decoder.shrinks if fraction <= spare), 1)
+    frame = next(decode(source, decoder, 0, 1, Decoding(shrink)))
     pixels = as_picture(frame)
-    return Picture(pixels, frame.stands_for or (pixels.width, pixels.height))
+    return Picture(pixels, source.upright if shrink > 1 else (pixels.width, pixels.height))
 
 
 def as_picture(frame: Frame) -> pyvips.Image:
     """Make the pixels of such a picture of a decoded frame."""
-    pixels = drop_unfit_profile(frame.pixels).copy_memory().autorot()
+    pixels = turned_upright(drop_unfit_profile(frame.pixels).copy_memory(), frame.orientation)
     if pixels.format in ("float", "double"):
         pixels = to_integers(pixels, deep=False)
     pixels = to_8_bits(without_profile(pixels))

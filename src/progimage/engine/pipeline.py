@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import chain
 
-from progimage.engine.decode import decode, with_readers
+from progimage.engine.codecs import ADDED, FORMATS
+from progimage.engine.codecs.codec import Decoder, Source
+from progimage.engine.decode import decode, with_decoders
 from progimage.engine.demand import check_demand, decoding
 from progimage.engine.encode import encode
 from progimage.engine.errors import CannotRepresent, InvalidParameter
 from progimage.engine.files import AnyFile, InputFile, OutputFile
-from progimage.engine.formats import FORMATS
 from progimage.engine.frame import Frame
 from progimage.engine.geometry import Size
 from progimage.engine.limits import Limits
@@ -18,7 +19,7 @@ from progimage.engine.modes import has_alpha, is_deep, is_grey
 from progimage.engine.operations import Operations
 from progimage.engine.plan import Plan
 from progimage.engine.pyramid import open_pyramid
-from progimage.engine.source import Source, open_source
+from progimage.engine.source import open_source
 from progimage.engine.spec import RenditionSpec
 from progimage.engine.steps.colour import colour
 from progimage.engine.steps.effects import effects
@@ -51,9 +52,8 @@ STAGE: tuple[Step, ...] = (
 OUTPUT: tuple[Step, ...] = (flatten, colour)
 """The steps that make it what the target format can hold."""
 
-_WRITES_PAGES = ("MPO", "PDF", "TIFF")
 _CODECS = ("pillow", "pyvips-binary", "pillow-heif", "pillow-jxl-plugin")
-ENGINE_VERSION = "-".join(["5", *(version(codec) for codec in _CODECS)])
+ENGINE_VERSION = "-".join(["6", *(version(codec) for codec in _CODECS), *ADDED])
 """Changes whenever the same spec could give other bytes; a part of every rendition's ETag."""
 
 
@@ -107,27 +107,26 @@ def render(
     others = {reference: InputFile(file) for reference, file in (images or {}).items()}
     check_demand(opened, spec, last - first, limits, others)
     format = FORMATS[spec.format]
-    plan = Plan(spec, format, limits, others, opened.vector, (), last - first > 1, opened.plays)
+    plan = Plan(spec, format, limits, others, opened.vector, (), last - first > 1, opened.description.plays)
     with OutputFile(target) as file:
-        return with_readers(opened, lambda reader: _render_with(reader, opened, plan, file, first, last))
+        return with_decoders(opened, lambda decoder: _render_with(decoder, opened, plan, file, first, last))
 
 
 def _chosen_pages(source: Source, spec: RenditionSpec) -> tuple[int, int]:
     """Return the range of pages to render: the one asked for, all where the target holds them, or the first."""
+    found = source.description
     if spec.page is not None:
-        if spec.page > source.count:
-            raise InvalidParameter("page", str(spec.page), f"1 to {source.count} for this image")
+        if spec.page > found.count:
+            raise InvalidParameter("page", str(spec.page), f"1 to {found.count} for this image")
         return spec.page - 1, spec.page
     target = FORMATS[spec.format]
-    keeps_all = target.animated if source.animated else target.pages and target.name in _WRITES_PAGES
-    return 0, source.count if keeps_all else 1
+    keeps_all = target.animated if found.animated else target.writes_pages
+    return 0, found.count if keeps_all else 1
 
 
-def _render_with(reader: str, source: Source, plan: Plan, target: OutputFile, first: int, last: int) -> Rendered:
+def _render_with(decoder: Decoder, source: Source, plan: Plan, target: OutputFile, first: int, last: int) -> Rendered:
     plan = plan.afresh()
-    frames = decode(source, reader, first, last, decoding(source, plan.spec, reader))
-    if source.stands_for:
-        frames = (replace(frame, stands_for=source.stands_for) for frame in frames)
+    frames = decode(source, decoder, first, last, decoding(source, plan.spec, decoder))
     staged = (_staged(frame, plan) for frame in frames)
     opening = next(staged)
     plan = replace(plan, modes=_modes(plan, opening))
@@ -176,6 +175,6 @@ def _modes(plan: Plan, opening: Frame) -> tuple[str, ...]:
     if format.animated:
         with_alpha = tuple(mode for mode in modes if has_alpha(mode) and mode != "LA")
         modes = with_alpha if opening.pixels.hasalpha() else tuple(mode for mode in modes if mode in ("P", "RGB"))
-        if format.name != "GIF" and not plan.spec.palette:
+        if not format.only_palettes and not plan.spec.palette:
             modes = tuple(mode for mode in modes if mode not in ("P", "PA"))
     return modes

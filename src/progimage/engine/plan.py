@@ -6,8 +6,8 @@ from typing import TypeVar
 
 import pyvips
 
+from progimage.engine.codecs.format import Format
 from progimage.engine.files import InputFile
-from progimage.engine.formats import Format
 from progimage.engine.limits import Limits
 from progimage.engine.operations import Operations
 from progimage.engine.spec import RenditionSpec

@@ -8,14 +8,18 @@ import math
 
 import pyvips
 
-from progimage.engine.decode import Decoding, decode, with_readers
+from progimage.engine.codecs import CODECS
+from progimage.engine.codecs.codec import Decoder, Decoding, Source
+from progimage.engine.decode import decode, with_decoders
+from progimage.engine.description import Description, Page
 from progimage.engine.files import AnyFile, InputFile, OutputFile
-from progimage.engine.formats import FORMATS
+from progimage.engine.frame import turned_upright
 from progimage.engine.geometry import Box, Size, crop_box, fitting
 from progimage.engine.ladder import COPIED_MODES, Ladder, suffices
 from progimage.engine.limits import Limits
+from progimage.engine.modes import mode_of
 from progimage.engine.operations import Operations
-from progimage.engine.source import Source, open_source
+from progimage.engine.source import open_source
 from progimage.engine.spec import RenditionSpec
 
 TILE = 512
@@ -64,10 +68,11 @@ def build_pyramid(source: AnyFile, target: AnyFile, flat: bool, limits: Limits) 
     """
     opened = open_source(InputFile(source), limits)
 
-    def attempt(reader: str, file: OutputFile) -> None:
-        frame = next(decode(opened, reader, 0, 1))
+    def attempt(decoder: Decoder, file: OutputFile) -> None:
+        frame = next(decode(opened, decoder, 0, 1))
         assert frame.mode in COPIED_MODES, frame.mode
-        pixels = frame.pixels.copy_memory().autorot() if opened.orientation > 1 else frame.pixels
+        turned = frame.orientation > 1
+        pixels = turned_upright(frame.pixels.copy_memory(), frame.orientation) if turned else frame.pixels
         options = _DEFLATE if flat or pixels.hasalpha() else _JPEG
         pixels.tiffsave_target(
             file.target(), tile=True, tile_width=TILE, tile_height=TILE, pyramid=True, depth="onetile", keep="icc",
@@ -75,7 +80,7 @@ def build_pyramid(source: AnyFile, target: AnyFile, flat: bool, limits: Limits) 
         )  # fmt: skip
 
     with OutputFile(target) as file:
-        with_readers(opened, lambda reader: attempt(reader, file))
+        with_decoders(opened, lambda decoder: attempt(decoder, file))
 
 
 def open_pyramid(file: InputFile, limits: Limits) -> Source:
@@ -87,8 +92,9 @@ def open_pyramid(file: InputFile, limits: Limits) -> Source:
     image = pyvips.Image.tiffload_source(file.source())
     levels = image.get("n-pages") if image.get_typeof("n-pages") else 1
     limits.check(image.width, image.height)
-    size, clear = (image.width, image.height), bool(image.hasalpha())
-    return Source(file, FORMATS["TIFF"], limits, *size, 1, "VIPS", clear=clear, levels=levels)
+    codec = CODECS["TIFF"]
+    description = Description(format=codec.format, pages=(Page(image.width, image.height),), mode=mode_of(image))
+    return Source(file, codec, description, limits, levels=levels)
 
 
 def level_for(source: Source, operations: Operations) -> Decoding:
@@ -98,7 +104,7 @@ def level_for(source: Source, operations: Operations) -> Decoding:
         source: The pyramid.
         operations: The first ones; they cut out a box.
     """
-    box = crop_box((source.width, source.height), operations)
+    box = crop_box(source.size, operations)
     assert isinstance(box, Box)
     wanted = fitting((box.width, box.height), operations).resized
     for level in range(source.levels - 1, 0, -1):

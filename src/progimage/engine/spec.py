@@ -7,8 +7,9 @@ from functools import cached_property
 from typing import Any, Self
 from urllib.parse import parse_qsl
 
+from progimage.engine.codecs import FORMATS
+from progimage.engine.codecs.format import Format
 from progimage.engine.errors import InvalidParameter
-from progimage.engine.formats import FORMATS, Format
 from progimage.engine.operations import Operations
 from progimage.engine.parameters import by_name, declared, parameter, parse, query_string, written
 from progimage.engine.values import Choice, Flag, Number, OrWord, Words, whole

@@ -1,23 +1,24 @@
-"""Turn the picture the way that its EXIF orientation says."""
+"""Turn the picture upright, as its description says."""
 
 from dataclasses import replace
 
-from progimage.engine.frame import ORIENTATION, Frame
+from progimage.engine.description import turned_size
+from progimage.engine.frame import Frame, turned_upright
 from progimage.engine.operations import Operations
 from progimage.engine.plan import Plan
 
-_UPRIGHT, _MIRRORED = 1, 2
+_MIRRORED = 2
 
 
 def orient(frame: Frame, operations: Operations, plan: Plan) -> Frame:
-    """Turn the pixels upright, and take the orientation out of the metadata.
+    """Turn the pixels upright.
 
     It is done for every target: some can't carry an orientation, and for others a viewer may ignore it.
     """
-    pixels = frame.pixels
-    orientation = pixels.get(ORIENTATION) if pixels.get_typeof(ORIENTATION) else _UPRIGHT
-    if orientation not in range(2, 9) or not plan.spec.autorotate:
+    orientation, pixels, full = frame.orientation, frame.pixels, frame.stands_for
+    if orientation == 1 or not plan.spec.autorotate:
         return frame
     if orientation > _MIRRORED:  # the rest need rows that a sequential read has passed, or has yet to reach
         pixels = pixels.copy_memory()
-    return replace(frame, pixels=pixels.autorot())
+    turned = turned_upright(pixels, orientation)
+    return replace(frame, pixels=turned, orientation=1, stands_for=full and turned_size(full, orientation))

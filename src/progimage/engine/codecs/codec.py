@@ -1,0 +1,151 @@
+"""What a codec is: all that is particular to one format, behind one small protocol."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from PIL import Image
+
+from progimage.engine.codecs.format import Format
+from progimage.engine.description import Description
+from progimage.engine.files import InputFile, OutputFile
+from progimage.engine.frame import Frame
+from progimage.engine.geometry import Size
+from progimage.engine.limits import Limits
+
+if TYPE_CHECKING:
+    from progimage.engine.plan import Plan
+
+
+class Codec(Protocol):
+    """Reads and writes one format. A module of this package has one for each of its formats, in `CODECS`.
+
+    Attributes:
+        format: What is known of the format without a file.
+        recognises: Returns whether a file begins like one of this format, told at least its first 64 KiB; None where
+            only opening the file tells.
+    """
+
+    format: Format
+    recognises: Callable[[bytes], bool] | None
+
+    def describe(self, file: InputFile, limits: Limits, dpi: float) -> Description:
+        """Read the header of a file, and hold it against the limits.
+
+        Args:
+            file: The file.
+            limits: The largest image to accept.
+            dpi: How finely a drawing is to be drawn.
+
+        Raises:
+            NotAnImage: It is not of this format after all.
+            CorruptImage: The header is broken.
+            LimitExceeded: The image is too large.
+        """
+
+    def exif(self, file: InputFile) -> Image.Exif | None:
+        """Return the EXIF of a file, if it has one; raises whatever the library does if that is broken."""
+
+    def decoders(self, description: Description) -> "tuple[Decoder, ...]":
+        """Return the ways to decode such a file, in the order in which to try them."""
+
+    def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
+        """Write frames to a file.
+
+        Args:
+            first: The first frame or page, of one of the format's modes.
+            rest: The others, made as they are asked for.
+            plan: What was settled for this rendering.
+            target: The file.
+
+        Raises:
+            InvalidParameter: It can't be encoded as is asked for.
+            Exception: Whatever the library raises; the caller says that the format can't hold the image.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An image file whose header was read and kept to the limits.
+
+    Attributes:
+        file: The file.
+        codec: Reads it.
+        description: What its header says.
+        limits: What it was held against.
+        dpi: How finely a drawing is drawn.
+        stands_for: The width and height, upright, of the image that it is a smaller copy of, if it is one.
+        levels: How many levels it has, if it is a pyramid, of which any part can be read by itself.
+    """
+
+    file: InputFile
+    codec: Codec
+    description: Description
+    limits: Limits
+    dpi: float = 72
+    stands_for: Size | None = None
+    levels: int = 0
+
+    @property
+    def size(self) -> Size:
+        """Width and height of the first frame or page, before it is turned."""
+        return self.description.first.size
+
+    @property
+    def upright(self) -> Size:
+        """Width and height of the first frame or page once it is turned upright."""
+        return self.description.first.upright
+
+    @property
+    def vector(self) -> bool:
+        """It is a drawing, which can be drawn at any size."""
+        return self.description.format.vector
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How to decode.
+
+    Attributes:
+        shrink: Into how many parts a side is divided, as far as the decoder can: 1, or one of its `shrinks`.
+        draw: By how much a drawing is drawn larger than it says.
+        level: Of a pyramid; 0 is the whole size.
+        metadata: Which metadata to take along: exif, xmp.
+    """
+
+    shrink: int = 1
+    draw: float = 1
+    level: int = 0
+    metadata: frozenset[str] = field(default_factory=frozenset)
+
+    @property
+    def scaled(self) -> bool:
+        """The pixels are of another size than the image."""
+        return self.shrink > 1 or self.draw != 1 or self.level > 0
+
+
+AS_IT_IS = Decoding()
+
+
+@dataclass(frozen=True, slots=True)
+class Decoder:
+    """One way to decode a format.
+
+    Attributes:
+        frames: Decodes frames or pages, from the first (counted from 0) up to, and without, the last, one at a time as
+            they are asked for. It raises whatever its library does, or CorruptImage.
+        lazy: Pixels are decoded only when they are used, so that an error may come then.
+        draws: It draws at any size.
+        shrinks: Into how many parts it can divide a side, the largest first.
+        crops: It has cropped the picture as the container says.
+        turns: It has turned the picture as the container says.
+        divides: It has divided premultiplied colours by their alpha.
+    """
+
+    frames: Callable[[Source, int, int, Decoding], Iterator[Frame]]
+    lazy: bool = False
+    draws: bool = False
+    shrinks: tuple[int, ...] = ()
+    crops: bool = False
+    turns: bool = False
+    divides: bool = False

@@ -1,0 +1,52 @@
+"""Page descriptions, which are written only: nothing here runs a program that a file brings along."""
+
+from typing import TYPE_CHECKING, Any
+
+from progimage.engine.codecs.format import Format
+from progimage.engine.codecs.pillow import PillowCodec
+from progimage.engine.frame import Frame
+
+if TYPE_CHECKING:
+    from progimage.engine.plan import Plan
+
+
+class _Pdf(PillowCodec):
+    """Pages are stored as JPEG, but for those of 1 bit."""
+
+    def options(self, frame: Frame, plan: "Plan") -> dict[str, Any]:
+        """Return what Pillow is told; no quality where nothing is stored as JPEG."""
+        options = super().options(frame, plan)
+        if frame.mode not in ("L", "RGB", "CMYK"):
+            del options["quality"]
+        return options
+
+
+CODECS = (
+    PillowCodec(
+        Format(
+            name="EPS",
+            extensions=("eps", "ps"),
+            media_type="application/postscript",
+            description="Encapsulated PostScript",
+            can_read=False,
+            modes=("L", "RGB", "CMYK"),
+        )
+    ),
+    _Pdf(
+        Format(
+            name="PDF",
+            extensions=("pdf",),
+            media_type="application/pdf",
+            description="Portable Document Format",
+            can_read=False,
+            modes=("1", "L", "RGB", "CMYK"),
+            pages=True,
+            writes_pages=True,
+            lossless=False,
+            max_side=60_000,
+            options=("quality",),
+            usual_quality=85,
+        ),
+        save={"quality": 85, "creationDate": None, "modDate": None},
+    ),
+)

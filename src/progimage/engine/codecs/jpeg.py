@@ -1,0 +1,155 @@
+"""JPEG, and the files of several JPEGs that cameras write (MPO)."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pyvips
+from PIL import Image
+
+from progimage.engine.codecs import vips
+from progimage.engine.codecs.codec import Decoder, Decoding, Source
+from progimage.engine.codecs.format import Format
+from progimage.engine.codecs.pillow import PillowCodec
+from progimage.engine.description import Description, Page
+from progimage.engine.errors import CorruptImage
+from progimage.engine.files import InputFile, OutputFile
+from progimage.engine.frame import Frame
+from progimage.engine.limits import Limits
+
+if TYPE_CHECKING:
+    from progimage.engine.plan import Plan
+
+_TRELLIS_EFFORT = 7
+"""From this effort on a JPEG gets what only mozjpeg has, which libvips is built with."""
+_FAST_EFFORT = 2
+"""Up to this effort a JPEG has the standard's Huffman tables, rather than its own."""
+_FULL_CHROMA_QUALITY = 90
+"""From this quality on a JPEG keeps all of its colour, as libvips has it."""
+_SMALL_PIXELS = 1_000_000
+_SHRINKS = (8, 4, 2)
+"""libjpeg's scaled inverse DCT."""
+
+
+class _Jpeg(PillowCodec):
+    """Decoded by libvips, which can do it at a smaller size, and if that fails by Pillow."""
+
+    def description_of(self, file: InputFile, image: Image.Image, limits: Limits) -> Description:
+        """Describe it; a file of several pictures is an MPO."""
+        codec = _MPO if image.format == _MPO.format.name else _JPEG
+        return super(_Jpeg, codec).description_of(file, image, limits)
+
+    def decoders(self, description: Description) -> tuple[Decoder, ...]:
+        """Return libvips, then Pillow."""
+        return Decoder(_vips_frames, lazy=True, shrinks=_SHRINKS), Decoder(self.frames)
+
+    def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
+        """Write small ones with Pillow: it is faster, but needs all pixels at once, and has not what effort adds."""
+        spec = plan.spec
+        small = first.pixels.width * first.pixels.height <= _SMALL_PIXELS
+        if small and (spec.effort or 0) < _TRELLIS_EFFORT:
+            super().encode(first, rest, plan, target)
+            return
+        options: dict[str, Any] = {"Q": plan.quality or self.format.usual_quality, "optimize_coding": True}
+        if spec.effort:
+            # Huffman tables of its own, then what mozjpeg adds: quantisation that looks ahead, the best of many scans.
+            hard = {
+                "trellis_quant": spec.effort >= _TRELLIS_EFFORT,
+                "overshoot_deringing": spec.effort >= _TRELLIS_EFFORT,
+                "optimize_scans": spec.effort == 9,
+            }
+            options["optimize_coding"] = spec.effort > _FAST_EFFORT
+            options |= {option: True for option, on in hard.items() if on}
+        if spec.progressive:
+            options["interlace"] = True
+        if spec.chroma:
+            options["subsample_mode"] = "on" if spec.chroma == "4:2:0" else "off"
+        vips.save("jpegsave_target", first, plan, target, **options)
+
+    def asked_for(self, frame: Frame, plan: "Plan") -> dict[str, Any]:
+        """Return what the spec asks for, as Pillow calls it; a small JPEG is progressive, which saves bytes."""
+        spec = plan.spec
+        thorough = (spec.effort or 5) > _FAST_EFFORT
+        quality = plan.quality or self.format.usual_quality
+        full = spec.chroma == "4:4:4" or (not spec.chroma and quality >= _FULL_CHROMA_QUALITY)
+        return {
+            "optimize": thorough,
+            "progressive": thorough if spec.progressive is None else spec.progressive,
+            "subsampling": "4:4:4" if full else "4:2:0",
+        }
+
+
+class _Mpo(_Jpeg):
+    """The first picture as a JPEG; only Pillow reads and writes the further ones."""
+
+    @staticmethod
+    def recognises(head: bytes) -> bool:
+        """Return False: it begins as a JPEG does, which tells once its header is read."""
+        return False
+
+    def open(self, file: InputFile) -> Image.Image:
+        """Open it; Pillow's plugin for JPEG does."""
+        return _JPEG.open(file)
+
+    def pages_of(self, image: Image.Image, limits: Limits) -> list[Page]:
+        """Return the pictures, up to where the index is broken: the photograph itself is whole."""
+        pages = [self.page_of(image)]
+        try:
+            while True:
+                image.seek(len(pages))
+                pages.append(self.page_of(image))
+                limits.check(*image.size, len(pages))
+        except (EOFError, OSError, SyntaxError, ValueError):
+            # Cameras and editors leave broken indexes of further pictures behind.
+            return pages
+
+    def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
+        """Write with Pillow."""
+        PillowCodec.encode(self, first, rest, plan, target)
+
+    def asked_for(self, frame: Frame, plan: "Plan") -> dict[str, Any]:
+        """Return nothing: it has no choices but the quality."""
+        return {}
+
+
+def _vips_frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
+    def load(page: int) -> pyvips.Image:
+        if page:
+            raise CorruptImage("Only Pillow reads the further pictures of this format.")
+        return vips.load("jpegload_source", source, **({"shrink": how.shrink} if how.shrink > 1 else {}))
+
+    return vips.still_frames(source, first, last, load)
+
+
+_JPEG = _Jpeg(
+    Format(
+        name="JPEG",
+        extensions=("jpg", "jpeg", "jpe", "jfif"),
+        media_type="image/jpeg",
+        description="JPEG",
+        modes=("L", "RGB"),
+        icc=True,
+        lossless=False,
+        max_side=65_500,
+        metadata=("exif", "xmp"),
+        options=("quality", "effort", "progressive", "chroma"),
+        usual_quality=80,
+        shrinks=_SHRINKS,
+    ),
+    save={"quality": 80},
+)
+_MPO = _Mpo(
+    replace(
+        _JPEG.format,
+        name="MPO",
+        extensions=("mpo",),
+        description="Multi-Picture Object",
+        pages=True,
+        writes_pages=True,
+        metadata=(),
+        options=("quality",),
+        reckoned_as="JPEG",
+    ),
+    save={"quality": 80},
+)
+CODECS = (_JPEG, _MPO)

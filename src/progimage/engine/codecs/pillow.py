@@ -1,0 +1,257 @@
+"""Formats that Pillow reads or writes: all that they have in common; what is particular to one stands in its module."""
+
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from progimage.engine.codecs.codec import Decoder, Decoding, Source
+from progimage.engine.codecs.format import Format
+from progimage.engine.description import Description, Page
+from progimage.engine.errors import CorruptImage, EngineError, LimitExceeded, NotAnImage, say
+from progimage.engine.files import InputFile, OutputFile
+from progimage.engine.frame import METADATA, PROFILE, Frame, from_pillow, icc_profile, to_pillow, with_metadata
+from progimage.engine.limits import Limits
+from progimage.engine.metadata import kept_metadata
+
+if TYPE_CHECKING:
+    from progimage.engine.plan import Plan
+
+ORIENTATION_TAG = 0x0112
+_NUMBER = re.compile(r"\d+")
+_PREFIX = 16
+"""How many bytes Pillow shows a plugin, to say whether it knows them."""
+
+ImageFile.LOAD_TRUNCATED_IMAGES = False
+Image.init()
+
+
+class PillowCodec:
+    """A format that Pillow reads, writes, or both.
+
+    Args:
+        format: What is known of the format.
+        plugin: Pillow's name for it, if it is another.
+        save: What Pillow is always told when it writes it.
+    """
+
+    def __init__(self, format: Format, plugin: str = "", save: Mapping[str, Any] | None = None) -> None:
+        """Take Pillow's plugin."""
+        self.format = format
+        self.plugin = plugin or format.name
+        self.save = save or {}
+        _, accepts = Image.OPEN.get(self.plugin, (None, None))
+        self.recognises: Callable[[bytes], bool] | None = None
+        if accepts:
+            self.recognises = lambda head: accepts(head[:_PREFIX]) is True
+
+    # Reading
+
+    def describe(self, file: InputFile, limits: Limits, dpi: float) -> Description:
+        """Read the header; see `Codec`."""
+        with self.open(file) as image:
+            limits.check(*image.size)
+            try:
+                return self.description_of(file, image, limits)
+            except (EngineError, MemoryError):
+                raise
+            except Exception as error:  # plugins raise whatever their parsing runs into
+                raise CorruptImage(f"The header of the image is broken: {say(error)}.") from error
+
+    def description_of(self, file: InputFile, image: Image.Image, limits: Limits) -> Description:
+        """Describe an image that Pillow has opened."""
+        pages, frames = self.pages_of(image, limits), self.frames_of(image, limits)
+        deep = self.is_deep(file, image)
+        return Description(
+            format=self.format,
+            pages=tuple(pages),
+            mode=mode_named(image, deep=deep),
+            depth=1 if image.mode == "1" else 32 if image.mode == "F" else 16 if deep else 8,
+            floating=image.mode == "F",
+            frames=frames,
+            plays=self.plays(image) if frames > 1 else 0,
+        )
+
+    def open(self, file: InputFile) -> Image.Image:
+        """Open a file.
+
+        Raises:
+            NotAnImage: It is not of this format.
+            CorruptImage: It is, but broken.
+        """
+        warnings.simplefilter("ignore")
+        Image.MAX_IMAGE_PIXELS = None  # our own limit is held against the header by whoever opens it
+        try:
+            return Image.open(file.reader(), formats=[self.plugin])
+        except UnidentifiedImageError:
+            raise NotAnImage("The file is in no image format that can be read here.") from None
+        except MemoryError:
+            raise
+        except Exception as error:  # plugins raise whatever their parsing runs into
+            raise CorruptImage(f"The header of the image is broken: {say(error)}.") from error
+
+    def pages_of(self, image: Image.Image, limits: Limits) -> list[Page]:
+        """Return the pages of an opened image: all of them, where the format has pages."""
+        pages = [self.page_of(image)]
+        if not self.format.pages:
+            return pages
+        try:
+            while True:
+                image.seek(len(pages))
+                pages.append(self.page_of(image))
+                limits.check(*image.size, len(pages))
+        except EOFError:
+            return pages
+
+    def page_of(self, image: Image.Image) -> Page:
+        """Return the page that an opened image is at."""
+        return Page(*image.size, orientation=self.orientation(image), native=image.mode)
+
+    def frames_of(self, image: Image.Image, limits: Limits) -> int:
+        """Return how many frames an opened image has."""
+        if not self.format.animated:
+            return 1
+        frames = max(1, getattr(image, "n_frames", 1) - default_image(image))
+        limits.check(*image.size, frames)
+        return frames
+
+    def plays(self, image: Image.Image) -> int:
+        """Return how often an animation is played; 0 is without end."""
+        return int(image.info.get("loop") or 0)
+
+    def orientation(self, image: Image.Image) -> int:
+        """Return the orientation that the EXIF of an opened image says, or its XMP where that has none; 1 to 8."""
+        try:
+            orientation = image.getexif().get(ORIENTATION_TAG, 1)
+        except Exception:  # a broken EXIF counts as none, since the image may be whole
+            return 1
+        return orientation if orientation in range(1, 9) else 1
+
+    def exif(self, file: InputFile) -> Image.Exif | None:
+        """Return the EXIF of a file; see `Codec`."""
+        with self.open(file) as image:
+            return image.getexif()
+
+    def is_deep(self, file: InputFile, image: Image.Image) -> bool:
+        """Return whether there are more than 8 bits a channel."""
+        return image.mode[0] in "IF"
+
+    def decoders(self, description: Description) -> tuple[Decoder, ...]:
+        """Return Pillow; see `Codec`."""
+        return (Decoder(self.frames),)
+
+    def frames(self, source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
+        """Decode with Pillow; see `Decoder.frames`."""
+        try:
+            with self.open(source.file) as image:
+                # The bound for images inside of images (an ICO's PNG, for one), whose headers only the plugin sees;
+                # Pillow refuses what is beyond twice this.
+                Image.MAX_IMAGE_PIXELS = source.limits.pixels // 2
+                yield from self.frames_in(source, image, first, last, how)
+        except Image.DecompressionBombError as error:
+            given = int((_NUMBER.search(str(error)) or [0])[0])
+            raise LimitExceeded("pixels in an image inside of it", given, source.limits.pixels) from error
+
+    def frames_in(self, source: Source, image: Image.Image, first: int, last: int, how: Decoding) -> Iterator[Frame]:
+        """Decode frames or pages of an opened image."""
+        for index in range(first, last):
+            yield self.frame(source, image, index, how)
+
+    def frame(self, source: Source, image: Image.Image, index: int, how: Decoding) -> Frame:
+        """Decode one frame or page of an opened image."""
+        self.seek(source, image, index)
+        source.limits.check(*image.size)
+        image.load()
+        source.limits.check(*image.size)
+        frame = from_pillow(image)
+        metadata = {METADATA[kind]: image.info.get(kind) for kind in how.metadata}
+        blobs = {name: data for name, data in metadata.items() if isinstance(data, bytes)}
+        pixels = with_metadata(frame.pixels, {PROFILE: image.info.get("icc_profile"), **blobs})
+        duration = round(image.info.get("duration") or 0) if source.description.animated else 0
+        return Frame(pixels, frame.mode, duration)
+
+    def seek(self, source: Source, image: Image.Image, index: int) -> None:
+        """Go to a frame or page of an opened image."""
+        if index or source.description.animated:
+            image.seek(index + default_image(image))
+
+    # Writing
+
+    def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
+        """Write frames to a file; see `Codec`."""
+        if not plan.several:
+            self.write(to_pillow(first, plan.spec.palette), target, **self.options(first, plan))
+        elif self.format.animated:
+            self.write_animation(first, rest, plan, target)
+        else:
+            pages = (to_pillow(frame, plan.spec.palette) for frame in rest)
+            options = self.options(first, plan)
+            self.write(to_pillow(first, plan.spec.palette), target, save_all=True, append_images=pages, **options)
+
+    def write_animation(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
+        """Write an animation."""
+        # The writers look up a frame's duration after they have asked for the frame, so the list may grow with them.
+        durations = [first.duration]
+
+        def following() -> Iterator[Image.Image]:
+            for frame in rest:
+                durations.append(frame.duration)
+                yield to_pillow(frame, plan.spec.palette)
+
+        images = list(following()) if self.format.collects_frames else following()
+        opening = to_pillow(first, plan.spec.palette)
+        options = {**self.options(first, plan), **self.loop(plan)}
+        self.write(opening, target, save_all=True, append_images=images, duration=durations, **options)
+
+    def loop(self, plan: "Plan") -> dict[str, int]:
+        """Return how often an animation is to be played, as Pillow's plugin counts; 0 is without end."""
+        return {"loop": plan.plays}
+
+    def write(self, image: Image.Image, target: OutputFile, **options: Any) -> None:
+        """Have Pillow write an image."""
+        with target.file() as file:
+            image.save(file, self.plugin, **options)
+
+    def options(self, frame: Frame, plan: "Plan") -> dict[str, Any]:
+        """Return what Pillow's `save` is told: what it is always, what the spec asks for, and the metadata to keep.
+
+        Args:
+            frame: The first frame, after all steps.
+            plan: What was settled.
+
+        Raises:
+            InvalidParameter: The encoder can't do what is asked for with this image.
+        """
+        options = dict(self.save)
+        if plan.quality:
+            options["quality"] = plan.quality
+        options |= self.asked_for(frame, plan)
+        return options | self.metadata(frame, plan)
+
+    def asked_for(self, frame: Frame, plan: "Plan") -> dict[str, Any]:
+        """Return what the spec asks for beside the quality, in the encoder's own words."""
+        return {}
+
+    def metadata(self, frame: Frame, plan: "Plan") -> dict[str, bytes]:
+        """Return the metadata that are written, by Pillow's names for them."""
+        profile = icc_profile(frame.pixels) if self.format.icc else None
+        kept = kept_metadata(frame, plan.spec.kept & set(self.format.metadata))
+        return ({"icc_profile": profile} if profile else {}) | kept
+
+
+def default_image(image: Image.Image) -> int:
+    """Return how many pictures come before the animation: 0 or 1."""
+    # The picture of an APNG for readers that know no animation, where it is not the animation's first frame.
+    return int(bool(getattr(image, "default_image", False)))
+
+
+def mode_named(image: Image.Image, *, deep: bool) -> str:
+    """Return the kind of an opened image's pixels as `modes.MODES` names it, as far as its header tells."""
+    mode = image.mode
+    if mode in ("1", "F", "CMYK"):
+        return mode
+    grey = mode == "I" or (mode.startswith(("L", "I;")) and mode != "LAB")
+    alpha = mode.upper().endswith("A") or "transparency" in image.info
+    return ("L" if grey else "RGB") + "A" * alpha + "16" * deep

@@ -1,0 +1,113 @@
+"""TIFF."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pyvips
+from PIL import Image
+
+from progimage.engine.codecs import vips
+from progimage.engine.codecs.codec import Decoder, Decoding, Source
+from progimage.engine.codecs.format import Format
+from progimage.engine.codecs.pillow import PillowCodec
+from progimage.engine.description import Description, Page
+from progimage.engine.errors import NotAnImage
+from progimage.engine.files import InputFile, OutputFile
+from progimage.engine.frame import Frame, normalise
+from progimage.engine.limits import Limits
+from progimage.engine.modes import OF_8_BITS, OF_16_BITS, mode_of
+
+if TYPE_CHECKING:
+    from progimage.engine.plan import Plan
+
+_BITS_PER_SAMPLE = 258
+_ONLY_VIPS = "VIPS"
+_ONLY_PILLOW = ("YCbCr", "LAB")
+"""libvips takes raw YCbCr for RGB, and refuses 8-bit Lab."""
+
+
+class _Tiff(PillowCodec):
+    """Read by libvips, or if that fails by Pillow; some kinds are known to one of them alone."""
+
+    @staticmethod
+    def recognises(head: bytes) -> bool:
+        """Return whether it begins as a TIFF or BigTIFF does, of either byte order."""
+        return head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"))
+
+    def describe(self, file: InputFile, limits: Limits, dpi: float) -> Description:
+        """Read the header with Pillow; some kinds (float RGB, for one) are unknown to it but not to libvips."""
+        try:
+            return super().describe(file, limits, dpi)
+        except NotAnImage:
+            return self._describe_by_vips(file, limits)
+
+    def _describe_by_vips(self, file: InputFile, limits: Limits) -> Description:
+        try:
+            image = pyvips.Image.tiffload_source(file.source())
+        except pyvips.Error:
+            raise NotAnImage("The file is a TIFF of a kind that can't be read here.") from None
+        count = image.get("n-pages") if image.get_typeof("n-pages") else 1
+        limits.check(image.width, image.height, count)
+        page = Page(image.width, image.height, native=_ONLY_VIPS)
+        depth = {"uchar": 8, "ushort": 16}.get(image.format, 32)
+        mode = mode_of(normalise(image)) if image.bands > 1 else "L"
+        return Description(format=self.format, pages=(page,) * count, mode=mode, depth=depth)
+
+    def exif(self, file: InputFile) -> Image.Exif | None:
+        """Return the EXIF of a file, which only Pillow reads."""
+        try:
+            return super().exif(file)
+        except NotAnImage:
+            return None
+
+    def is_deep(self, file: InputFile, image: Image.Image) -> bool:
+        """Return whether there are more than 8 bits a sample, which Pillow's mode does not tell of colours."""
+        return bool(max(image.tag_v2.get(_BITS_PER_SAMPLE, (1,))) > 8)  # type: ignore[attr-defined]
+
+    def decoders(self, description: Description) -> tuple[Decoder, ...]:
+        """Return libvips, then Pillow, as far as they know such a file."""
+        by_pillow, by_vips = Decoder(self.frames), Decoder(_vips_frames, lazy=True)
+        if description.first.native == _ONLY_VIPS:
+            return (by_vips,)
+        return (by_pillow,) if description.first.native in _ONLY_PILLOW else (by_vips, by_pillow)
+
+    def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
+        """Write one page with libvips; see `Codec`."""
+        if plan.several:
+            super().encode(first, rest, plan, target)
+            return
+        options: dict[str, Any] = {"compression": "deflate", "predictor": "horizontal"}
+        if first.mode == "1":
+            options = {"compression": "ccittfax4", "predictor": "none", "bitdepth": 1}
+        elif first.mode == "F":
+            options["predictor"] = "float"
+        vips.save("tiffsave_target", first, plan, target, **options)
+
+
+def _vips_frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
+    def load(index: int) -> pyvips.Image:
+        if source.levels:  # a pyramid, any part of which is read
+            return pyvips.Image.tiffload_source(source.file.source(), page=how.level, fail_on="error")
+        image = vips.load("tiffload_source", source, page=index)
+        # The fourth sample means nothing, least of all alpha.
+        return image.extract_band(0, n=3) if source.description.page(index).native == "RGBX" else image
+
+    return vips.still_frames(source, first, last, load)
+
+
+CODECS = (
+    _Tiff(
+        Format(
+            name="TIFF",
+            extensions=("tiff", "tif"),
+            media_type="image/tiff",
+            description="Tagged Image File Format",
+            modes=("1", *OF_8_BITS, *OF_16_BITS, "F", "CMYK"),
+            icc=True,
+            pages=True,
+            writes_pages=True,
+            metadata=("xmp",),
+        ),
+        save={"compression": "tiff_adobe_deflate"},
+    ),
+)

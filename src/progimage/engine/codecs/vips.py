@@ -1,0 +1,68 @@
+"""What the formats have in common that libvips reads or writes."""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pyvips
+
+from progimage.engine.codecs.codec import Source
+from progimage.engine.errors import CorruptImage, say
+from progimage.engine.frame import METADATA, Frame, from_pillow, normalise, to_pillow, with_metadata
+from progimage.engine.metadata import kept_metadata
+from progimage.engine.modes import mode_of
+
+if TYPE_CHECKING:
+    from progimage.engine.files import OutputFile
+    from progimage.engine.plan import Plan
+
+if not pyvips.at_least_libvips(8, 18):
+    raise ImportError(
+        f"pyvips has found libvips {pyvips.version(0)}.{pyvips.version(1)} of this system instead of the one of"
+        " pyvips-binary. Install again with `make clean install`."
+    )
+# Nothing is cached from one image to the next: libvips goes by the name of a file, which another may have by now.
+pyvips.cache_set_max(0)
+
+_THUMBNAIL = "jpeg-thumbnail-data"
+
+
+def still_frames(source: Source, first: int, last: int, load: Callable[[int], pyvips.Image]) -> Iterator[Frame]:
+    """Decode pages, one at a time.
+
+    Args:
+        source: The image.
+        first: The first one, counted from 0.
+        last: The one after the last.
+        load: Opens one of them.
+    """
+    for index in range(first, last):
+        try:
+            image = load(index)
+            source.limits.check(image.width, image.height)
+            pixels = normalise(image)
+        except pyvips.Error as error:
+            raise CorruptImage(f"The image can't be decoded: {say(error)}.") from error
+        mode, native = mode_of(pixels), source.description.page(index).native
+        yield Frame(pixels, native if (native, mode) in (("1", "L"), ("P", "L"), ("P", "RGB")) else mode)
+
+
+def load(operation: str, source: Source, **options: Any) -> pyvips.Image:
+    """Open a file with one of libvips' loaders, to be read from top to bottom; what is broken in it is an error."""
+    return getattr(pyvips.Image, operation)(source.file.source(), access="sequential", fail_on="error", **options)
+
+
+def save(operation: str, frame: Frame, plan: "Plan", target: "OutputFile", **options: Any) -> None:
+    """Write a frame with one of libvips' savers, with the metadata that are to be kept."""
+    # A 1-bit image is dithered by Pillow: libvips would only cut at the middle.
+    pixels = from_pillow(to_pillow(frame)).pixels if frame.mode == "1" else frame.pixels
+    kept = kept_metadata(frame, plan.spec.kept & set(plan.format.metadata))
+    pixels = with_metadata(pixels, {METADATA[kind]: data for kind, data in kept.items()})
+    if pixels.get_typeof(_THUMBNAIL):
+        pixels.remove(_THUMBNAIL)
+    flags = {
+        "icc": pyvips.enums.ForeignKeep.ICC,
+        "exif": pyvips.enums.ForeignKeep.EXIF,
+        "xmp": pyvips.enums.ForeignKeep.XMP,
+    }
+    options["keep"] = sum(flags[kind] for kind in plan.spec.kept)
+    getattr(pixels, operation)(target.target(), **options)
