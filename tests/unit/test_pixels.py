@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import pyvips
 from docs.gallery import GALLERY, SHOWN, extension
-from PIL import Image, ImageChops, ImageFilter, ImageOps
+from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageOps
 
 from progimage.engine import FORMATS, InvalidParameter, Limits, RenditionSpec, by_extension, inspect, render
 from progimage.engine.codecs.codec import Decoding
@@ -17,6 +17,7 @@ from progimage.engine.files import InputFile
 from progimage.engine.quality import similarity
 from progimage.engine.source import open_source
 from tests import pictures
+from tests.costs import OPERATIONS
 from tests.specs import REFERENCE
 
 PHOTO = GALLERY / "photograph.jpg"
@@ -463,3 +464,47 @@ def test_pictures_that_look_alike_have_hashes_that_are_near(tmp_path: Path) -> N
         hash_of(photo, "PNG"), hash_of(photo.resize((220, 150)), "JPEG"), hash_of(pictures.colour((400, 300)), "PNG")
     )  # fmt: skip
     assert (one ^ same).bit_count() <= 8 < 30 < (one ^ other).bit_count()
+
+
+# Alpha
+
+
+@pytest.mark.parametrize("deep", [False, True], ids=["8 bits", "16 bits"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        *OPERATIONS, "rotate=37", "width=33", "width=300&enlarge=true", "fit=contain&width=90&height=90",
+        "gravity=smart&width=40&height=40&fit=cover", "gravity=entropy&width=40&height=40&fit=cover",
+        "crop=30,30&gravity=smart", "extend=10&extend_mode=mirror",
+    ],
+)  # fmt: skip
+def test_nothing_shows_of_a_colour_that_is_hidden(rendered, query: str, deep: bool) -> None:
+    made = []
+    for hidden in ((0, 255, 0), (255, 0, 255)):
+        pixels = disc_of_noise(hidden).astype("uint16" if deep else "uint8") * (257 if deep else 1)
+        image = pyvips.Image.new_from_array(pixels, interpretation="rgb16" if deep else "srgb")
+        premultiplied = array(rendered(image.pngsave_buffer(), f"{query}&depth=8").convert("RGBA"))
+        premultiplied[..., :3] *= premultiplied[..., 3:] / 255
+        made.append(premultiplied)
+    assert np.abs(made[0] - made[1]).max() <= 1
+
+
+def disc_of_noise(around: tuple[int, int, int]) -> np.ndarray:
+    """Return a disc with a soft edge, and a colour around it that is hidden."""
+    noise = np.random.default_rng(1).integers(0, 256, (60, 80, 3))
+    y, x = np.mgrid[:60, :80]
+    alpha = np.clip((25 - np.hypot(x - 40, y - 30)) * 100, 0, 255).astype(int)
+    return np.dstack([np.where(alpha[..., None] > 0, noise, around), alpha])
+
+
+@pytest.mark.parametrize("query", ["median=9", "sharpen=2", "blur=3", "pixelate=10", "rotate=15", "width=35"])
+def test_the_edge_of_an_even_colour_stays_of_that_colour(rendered, query: str) -> None:
+    alpha = Image.new("L", (320, 240))
+    ImageDraw.Draw(alpha).ellipse((60, 40, 260, 200), fill=255)
+    disc = Image.new("RGBA", (80, 60), (0, 255, 0, 0))
+    disc.paste((255, 0, 0), mask=(alpha := alpha.resize((80, 60))))
+    red = Image.new("RGBA", disc.size, (255, 0, 0, 255))
+    disc = Image.composite(red, disc, alpha.point(lambda value: 255 * (value > 0)))
+    disc.putalpha(alpha)
+    made = array(rendered(pictures.saved(disc, "PNG"), query).convert("RGBA"))
+    assert np.abs(made[made[..., 3] > 8][:, :3] - (255, 0, 0)).max() <= 2

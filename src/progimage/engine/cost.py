@@ -218,10 +218,7 @@ def rendition_units(facts: Facts, spec: RenditionSpec, others: Mapping[str, Fact
 
 def _frames_on_the_way(facts: Facts, spec: RenditionSpec, frames: int) -> int:
     """Return how many frames of an animation have to be read beside those that are rendered."""
-    format = FORMATS[facts.format]
-    if format.counts_by_reading:
-        return facts.frames - frames
-    return (spec.page or 1) - 1 if format.animated else 0
+    return (spec.page or 1) - 1 if FORMATS[facts.format].animated else 0
 
 
 def _read(facts: Facts, *, all_frames: bool = False) -> Units:

@@ -97,7 +97,10 @@ def normalise(image: pyvips.Image) -> pyvips.Image:
         image = image.colourspace("srgb")
     if image.interpretation == "cmyk":
         image = image.extract_band(0, n=4)
-        return image if image.format == "uchar" else (image / 257).cast("uchar").copy(interpretation="cmyk")
+        if image.format == "uchar":
+            return image
+        inks = image / 257 if image.format == "ushort" else to_range(image, 255)
+        return (inks + 0.5).cast("uchar").copy(interpretation="cmyk")
     if image.bands > 4:
         image = image.extract_band(0, n=3)
     if image.format not in ("uchar", "ushort"):

@@ -1,11 +1,13 @@
 """Metadata that go from an image into its renditions: EXIF and XMP, with what is true of the rendition."""
 
+import re
 from collections.abc import Container
 
 from PIL import Image
 
 from progimage.engine.frame import METADATA, Frame
 
+_XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:\s*=\s*[\"']|\s*>)\s*)[0-9]+")
 _ORIENTATION, _EXIF_IFD, _EXIF_WIDTH, _EXIF_HEIGHT = 0x0112, 0x8769, 0xA002, 0xA003
 
 
@@ -23,6 +25,8 @@ def kept_metadata(frame: Frame, kinds: Container[str]) -> dict[str, bytes]:
     found = {
         kind: bytes(pixels.get(name)) for kind, name in METADATA.items() if kind in kinds and pixels.get_typeof(name)
     }
+    if "xmp" in found:
+        found["xmp"] = _XMP_ORIENTATION.sub(b"\\g<1>%d" % frame.orientation, found["xmp"])
     exif = _true_exif(frame, found.pop("exif")) if "exif" in found else None
     return found | ({"exif": exif} if exif else {})
 

@@ -9,6 +9,8 @@ from progimage.engine.frame import icc_profile
 from progimage.engine.values import Colour
 
 TRANSPARENT = Colour(0, 0, 0, 0)
+_FAR = 0.01
+"""Down to what part of its height a Gaussian reaches: further than those that steps use."""
 
 
 def is_neutral(colour: Colour) -> bool:
@@ -66,6 +68,27 @@ def premultiplied(pixels: pyvips.Image, change: Callable[[pyvips.Image], pyvips.
     white, kind, interpretation = white_of(pixels), pixels.format, pixels.interpretation
     mixed = change(pixels.premultiply(max_alpha=white)).unpremultiply(max_alpha=white)
     return (mixed + 0.5).cast(kind).copy(interpretation=interpretation)
+
+
+def with_hidden_colours_filled(pixels: pyvips.Image, sigma: float) -> pyvips.Image:
+    """Return the pixels with the colours that do not show, as far as they do not, replaced by those around them.
+
+    So a step that looks at neighbours and leaves alpha as it is finds only colours that show.
+
+    Args:
+        pixels: Grey or RGB; those without alpha stay.
+        sigma: Of the step: how far it looks, as the deviation of a Gaussian, in pixels.
+    """
+    if not pixels.hasalpha():
+        return pixels
+    pixels = pixels.copy_memory()  # it is read more than once
+    if alpha_band(pixels).min() == white_of(pixels):
+        return pixels
+    around = premultiplied(pixels, lambda image: image.gaussblur(sigma, min_ampl=_FAR, precision="float"))
+    share = alpha_band(pixels) / white_of(pixels)
+    mixed = opaque_bands(pixels) * share + opaque_bands(around) * (share * -1 + 1)
+    filled = (mixed + 0.5).cast(pixels.format).bandjoin(alpha_band(pixels))
+    return filled.copy(interpretation=pixels.interpretation)
 
 
 def times_alpha(pixels: pyvips.Image, factor: pyvips.Image | float) -> pyvips.Image:

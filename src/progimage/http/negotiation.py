@@ -33,7 +33,7 @@ def suitable_format(spec: RenditionSpec, info: ImageInfo, accept: str, preferred
 def _suits(format: Format, animated: bool, transparent: bool, line_art: bool) -> bool:
     if animated and not format.animated:
         return False
-    if line_art and format.name == "AVIF":  # its lossless files are larger than PNG's
+    if line_art and not format.lossless_is_small:
         return False
     return format.alpha or not transparent
 

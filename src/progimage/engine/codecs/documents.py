@@ -1,17 +1,31 @@
 """Page descriptions, which are written only: nothing here runs a program that a file brings along."""
 
+from collections.abc import Iterator
+from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any
 
 from progimage.engine.codecs.format import Format
 from progimage.engine.codecs.pillow import PillowCodec
-from progimage.engine.frame import Frame
+from progimage.engine.files import OutputFile
+from progimage.engine.frame import Frame, to_pillow
 
 if TYPE_CHECKING:
     from progimage.engine.plan import Plan
 
 
 class _Pdf(PillowCodec):
-    """Pages are stored as JPEG, but for those of 1 bit."""
+    """Pages are stored as JPEG, but for those of 1 bit, each as it is."""
+
+    def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
+        """Write pages: one run of those that are stored in the same way after the other."""
+        with target.file() as file:
+            appends: dict[str, bool] = {}
+            for _, run in groupby(chain([first], rest), lambda frame: frame.mode == "1"):
+                frames = list(run)
+                opening, *others = map(to_pillow, frames)
+                options = self.options(frames[0], plan) | appends
+                opening.save(file, self.plugin, save_all=True, append_images=others, **options)
+                appends = {"append": True}
 
     def options(self, frame: Frame, plan: "Plan") -> dict[str, Any]:
         """Return what Pillow is told; no quality where nothing is stored as JPEG."""

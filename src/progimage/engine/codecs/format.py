@@ -29,7 +29,6 @@ class Format:
         deep_bits: How many bits a channel it is written with where it is more than 8.
         shrinks: Into how many parts a side can be divided while it is decoded, the largest first.
         collects_frames: Its encoder needs all frames of an animation at once.
-        counts_by_reading: How many frames an animation has is known only once all are decoded.
         reckoned_as: The name of the format whose measured costs are taken for it; empty: its own.
     """
 
@@ -54,7 +53,6 @@ class Format:
     deep_bits: int = 16
     shrinks: tuple[int, ...] = ()
     collects_frames: bool = False
-    counts_by_reading: bool = False
     reckoned_as: str = ""
 
     @property

@@ -1,7 +1,9 @@
-"""GIF: the Graphics Interchange Format."""
+"""GIF: the Graphics Interchange Format (CompuServe, GIF89a specification, 1990)."""
 
+import io
+import struct
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -9,59 +11,136 @@ from PIL import Image
 from progimage.engine.codecs.codec import Decoding, Source
 from progimage.engine.codecs.format import Format
 from progimage.engine.codecs.pillow import PillowCodec
-from progimage.engine.frame import Frame
+from progimage.engine.description import Description, Page
+from progimage.engine.errors import CorruptImage
+from progimage.engine.files import InputFile
+from progimage.engine.frame import METADATA, Frame, from_pillow, with_metadata
+from progimage.engine.geometry import Size
 from progimage.engine.limits import Limits
-from progimage.engine.modes import mode_of
 
 if TYPE_CHECKING:
     from progimage.engine.plan import Plan
 
 _AT_ONCE = 25_000_000
 """Up to so many pixels in all frames, an animation is decoded only once."""
+_SCREEN = struct.Struct("<6sHHBBB")
+_IMAGE = struct.Struct("<HHHHB")
+_EXTENSION, _SEPARATOR, _TRAILER = 0x21, 0x2C, 0x3B
+_GRAPHIC_CONTROL, _APPLICATION = 0xF9, 0xFF
+_LOOPS = (b"NETSCAPE2.0", b"ANIMEXTS1.0")
+_CLEARED = (2,)
+_RESTORED = (3, 4)
+"""Some encoders write 4 where they mean 3, which browsers take for it; what is beyond says nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A frame as the file has it: a part of the canvas, to be drawn over what is there.
+
+    Attributes:
+        left: Of the canvas.
+        top: Of the canvas.
+        size: Width and height.
+        interlaced: Its rows are in the order of section 24 (appendix E).
+        palette: Three bytes for each colour; empty: there is none.
+        data: The compressed indices.
+        transparent: The index that is not drawn, or -1.
+        disposal: What becomes of it before the next one is drawn.
+        duration: How long it is shown, in milliseconds.
+    """
+
+    left: int
+    top: int
+    size: Size
+    interlaced: bool
+    palette: bytes
+    data: bytes
+    transparent: int
+    disposal: int
+    duration: int
+
+    def pixels(self) -> Image.Image:
+        """Decode it alone."""
+        colours = max(2, len(self.palette) // 3)
+        bits = (colours - 1).bit_length()
+        table = self.palette.ljust(3 << bits, b"\0") if self.palette else b""
+        screen = _SCREEN.pack(b"GIF89a", *self.size, (0x80 | (bits - 1)) if table else 0, 0, 0)
+        image = bytes([_SEPARATOR]) + _IMAGE.pack(0, 0, *self.size, 0x40 * self.interlaced)
+        alone = Image.open(io.BytesIO(screen + table + image + self.data + bytes([_TRAILER])), formats=["GIF"])
+        alone.load()
+        return alone
+
+    def draw_on(self, canvas: Image.Image) -> None:
+        """Draw it over what is on the canvas; what lies outside is cut off."""
+        pixels, place = self.pixels(), (self.left, self.top)
+        if self.transparent < 0:
+            canvas.paste(pixels.convert("RGB"), place)
+            return
+        indices = Image.frombytes("L", pixels.size, pixels.tobytes())
+        drawn = indices.point([255 * (index != self.transparent) for index in range(256)])
+        canvas.paste(pixels.convert("RGB"), place, drawn)
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """What a file holds.
+
+    Attributes:
+        size: Of the canvas.
+        parts: Its frames.
+        plays: How often they are shown; 0 is without end.
+    """
+
+    size: Size
+    parts: list[_Part]
+    plays: int
 
 
 class _Gif(PillowCodec):
-    """Read and written by Pillow, one frame at a time."""
+    """Frames are put together here, as browsers do it: Pillow lets a frame enlarge the canvas. Pillow writes."""
 
-    def frames_of(self, image: Image.Image, limits: Limits) -> int:
-        """Return how many frames there are, which only reading them tells."""
-        frames = 1
-        try:
-            while True:
-                image.seek(frames)
-                frames += 1
-                # A frame that is larger than its canvas makes Pillow enlarge that, when it decodes the frame next.
-                limits.check(*image.size, frames)
-        except EOFError:
-            return frames
+    def describe(self, file: InputFile, limits: Limits, dpi: float) -> Description:
+        """Read all but the pixels; see `Codec`."""
+        found = _read(file.data, limits)
+        clear = len(found.parts) > 1 or found.parts[0].transparent >= 0 or found.parts[0].size != found.size
+        return Description(
+            format=self.format,
+            pages=(Page(*found.size),),
+            mode="RGBA" if clear else "RGB",
+            frames=len(found.parts),
+            plays=found.plays if len(found.parts) > 1 else 0,
+        )
 
-    def plays(self, image: Image.Image) -> int:
-        """Return how often it is played: its field counts the repeats after the first time, and 0 is without end."""
-        loop = image.info.get("loop")
-        return 1 if loop is None else 0 if loop == 0 else loop + 1
+    def exif(self, file: InputFile) -> None:
+        """Return None: it has none."""
 
-    def frames_in(self, source: Source, image: Image.Image, first: int, last: int, how: Decoding) -> Iterator[Frame]:
-        """Decode frames; they use a transparent colour for "as before", so only the composed ones tell of alpha."""
-        if not source.description.animated:
-            yield from super().frames_in(source, image, first, last, how)
-            return
-        size = source.size
-        few = size[0] * size[1] * last <= _AT_ONCE
-        kept, transparent = [], False
-        for index in range(last):
-            frame = self.frame(source, image, index, how)
-            if frame.pixels.hasalpha() and frame.pixels[-1].min() < 255:
-                transparent = True
+    def frames(self, source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
+        """Decode frames. Only all of them tell whether there is alpha: parts are transparent where nothing changes."""
+        found = _read(source.file.data, source.limits)
+        xmp = self._xmp(source.file) if "xmp" in how.metadata else None
+        few = found.size[0] * found.size[1] * last <= _AT_ONCE
+        kept, clear = [], False
+        for canvas in _canvases(found, last):
+            if canvas.getchannel("A").histogram()[255] < canvas.width * canvas.height:
+                clear = True
                 break
             if few:
-                kept.append(frame)
-        frames = (
-            kept[first:] if few and not transparent else (self.frame(source, image, i, how) for i in range(first, last))
-        )
-        for frame in frames:
-            opaque = not transparent and frame.pixels.hasalpha()
-            pixels = frame.pixels.extract_band(0, n=frame.pixels.bands - 1) if opaque else frame.pixels
-            yield replace(frame, pixels=pixels, mode=mode_of(pixels))
+                kept.append(canvas.convert("RGB"))
+        whole = few and not clear
+        canvases = iter(kept) if whole else _canvases(found, last)
+        for index, canvas in enumerate(canvases):
+            if index < first:
+                continue
+            frame = from_pillow(canvas if clear or whole else canvas.convert("RGB"))
+            duration = found.parts[index].duration if source.description.animated else 0
+            # A still has at most the colours of its palette.
+            mode = "P" if len(found.parts) == 1 and not clear else frame.mode
+            yield Frame(with_metadata(frame.pixels, {METADATA["xmp"]: xmp}), mode, duration)
+
+    def _xmp(self, file: InputFile) -> bytes | None:
+        with self.open(file) as image:
+            xmp = image.info.get("xmp")
+            return xmp if isinstance(xmp, bytes) else None
 
     def loop(self, plan: "Plan") -> dict[str, int]:
         """Return the repeats after the first time; for none the field is left out."""
@@ -70,6 +149,85 @@ class _Gif(PillowCodec):
     def asked_for(self, frame: Frame, plan: "Plan") -> dict[str, Any]:
         """Return how a transparent animation is disposed of, or the frame before would be seen through this one."""
         return {"disposal": 2} if plan.several and frame.mode == "PA" else {}
+
+
+def _canvases(found: _File, last: int) -> Iterator[Image.Image]:
+    """Put frames together, up to the last; a canvas changes when the next one is asked for."""
+    canvas = Image.new("RGBA", found.size)
+    for part in found.parts[:last]:
+        before = canvas.copy() if part.disposal in _RESTORED else None
+        part.draw_on(canvas)
+        yield canvas
+        if before:
+            canvas = before
+        elif part.disposal in _CLEARED:  # to nothing, whatever the background colour: browsers ignore that
+            right, bottom = (at + side for at, side in zip((part.left, part.top), part.size, strict=True))
+            canvas.paste((0, 0, 0, 0), (part.left, part.top, right, bottom))
+
+
+def _read(data: memoryview, limits: Limits) -> _File:
+    """Read the blocks of a file.
+
+    Raises:
+        CorruptImage: It has no frame.
+        LimitExceeded: The canvas or a frame is too large, or there are too many.
+    """
+    try:
+        _, width, height, flags, _, _ = _SCREEN.unpack_from(data)
+    except struct.error:
+        raise CorruptImage("The header of the GIF is broken: it is too short.") from None
+    table = _table(data, _SCREEN.size, flags)
+    at = _SCREEN.size + len(table)
+    parts: list[_Part] = []
+    plays, transparent, disposal, duration = 1, -1, 0, 0
+    while at < len(data) and data[at] != _TRAILER:
+        kind = data[at]
+        if kind == _EXTENSION:
+            label = data[at + 1] if at + 1 < len(data) else 0
+            body = bytes(data[at + 3 : at + 3 + data[at + 2]]) if at + 2 < len(data) else b""
+            if label == _GRAPHIC_CONTROL and len(body) >= 4:
+                transparent = body[3] if body[0] & 1 else -1
+                disposal, duration = body[0] >> 2 & 7, int.from_bytes(body[1:3], "little") * 10
+            elif label == _APPLICATION and body in _LOOPS and bytes(data[at + 14 : at + 16]) == b"\x03\x01":
+                repeats = int.from_bytes(data[at + 16 : at + 18], "little")
+                plays = repeats + 1 if repeats else 0
+            at = _after_blocks(data, at + 2)
+        elif kind == _SEPARATOR and at + 1 + _IMAGE.size < len(data):
+            left, top, *size, flags = _IMAGE.unpack_from(data, at + 1)
+            start = at + 1 + _IMAGE.size
+            local = _table(data, start, flags)
+            start += len(local)
+            at = _after_blocks(data, start + 1)
+            if not (width and height):  # as browsers do it
+                width, height = left + size[0], top + size[1]
+            limits.check(width, height, len(parts) + 1)
+            limits.check(*size)
+            parts.append(
+                _Part(
+                    left, top, (size[0], size[1]), bool(flags & 0x40), bytes(local or table), bytes(data[start:at]),
+                    transparent, disposal, duration,
+                )
+            )  # fmt: skip
+            transparent, disposal, duration = -1, 0, 0
+        else:  # what is no block ends the file, as the trailer would
+            break
+    if not parts:
+        raise CorruptImage("The GIF has no frame.")
+    return _File((width, height), parts, plays)
+
+
+def _table(data: memoryview, at: int, flags: int) -> memoryview:
+    return data[at : at + (6 << (flags & 7))] if flags & 0x80 else data[at:at]
+
+
+def _after_blocks(data: memoryview, at: int) -> int:
+    """Return where a chain of sub-blocks ends, or the file."""
+    while at < len(data):
+        length = data[at]
+        at += 1 + length
+        if not length:
+            break
+    return min(at, len(data))
 
 
 CODECS = (
@@ -83,7 +241,6 @@ CODECS = (
             animated=True,
             max_side=65_535,
             options=("palette",),
-            counts_by_reading=True,
         ),
         save={"optimize": False},
     ),

@@ -1,6 +1,7 @@
 """TIFF."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pyvips
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 
 _BITS_PER_SAMPLE = 258
 _ONLY_VIPS = "VIPS"
-_ONLY_PILLOW = ("YCbCr", "LAB")
-"""libvips takes raw YCbCr for RGB, and refuses 8-bit Lab."""
+_ONLY_PILLOW = ("YCbCr", "LAB", "old JPEG")
+"""libvips takes raw YCbCr for RGB, refuses 8-bit Lab, and gives nothing but transparent black for JPEG of TIFF 6.0."""
+_COMPRESSION, _OLD_JPEG = 259, 6
 
 
 class _Tiff(PillowCodec):
@@ -60,6 +62,12 @@ class _Tiff(PillowCodec):
         except NotAnImage:
             return None
 
+    def page_of(self, image: Image.Image) -> Page:
+        """Return the page that an opened image is at, with what decides who reads it."""
+        page = super().page_of(image)
+        old = image.tag_v2.get(_COMPRESSION) == _OLD_JPEG  # type: ignore[attr-defined]
+        return replace(page, native=_ONLY_PILLOW[-1]) if old else page
+
     def is_deep(self, file: InputFile, image: Image.Image) -> bool:
         """Return whether there are more than 8 bits a sample, which Pillow's mode does not tell of colours."""
         return bool(max(image.tag_v2.get(_BITS_PER_SAMPLE, (1,))) > 8)  # type: ignore[attr-defined]
@@ -69,7 +77,9 @@ class _Tiff(PillowCodec):
         by_pillow, by_vips = Decoder(self.frames), Decoder(_vips_frames, lazy=True)
         if description.first.native == _ONLY_VIPS:
             return (by_vips,)
-        return (by_pillow,) if description.first.native in _ONLY_PILLOW else (by_vips, by_pillow)
+        if any(page.native in _ONLY_PILLOW for page in description.pages):
+            return (by_pillow,)
+        return by_vips, by_pillow
 
     def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
         """Write one page with libvips; see `Codec`."""

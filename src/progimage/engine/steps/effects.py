@@ -6,7 +6,7 @@ import pyvips
 
 from progimage.engine.frame import Frame
 from progimage.engine.operations import Operations
-from progimage.engine.paint import keeping_alpha, premultiplied
+from progimage.engine.paint import keeping_alpha, premultiplied, with_hidden_colours_filled
 from progimage.engine.plan import Plan
 
 _WIDE = 30
@@ -16,6 +16,8 @@ _WIDE = 30
 def effects(frame: Frame, operations: Operations, plan: Plan) -> Frame:
     """Apply all of them, in the order of their declaration; their lengths are multiplied by `dpr`.
 
+    Each pixel counts by its alpha, so that nothing shows of a colour that is hidden.
+
     What looks at neighbours reads each pixel many times, and what came before would be worked out again each time: 180
     seconds instead of 5, for a wide blur after a rotation. So after what takes long, the pixels are put into memory.
     """
@@ -23,7 +25,7 @@ def effects(frame: Frame, operations: Operations, plan: Plan) -> Frame:
     takes_long = operations.rotate % 90 != 0
     if operations.median:
         side = max(3, round(operations.median * scale) | 1)
-        pixels = keeping_alpha(pixels.copy_memory() if takes_long else pixels, lambda image: _median(image, side))
+        pixels = premultiplied(pixels.copy_memory() if takes_long else pixels, lambda image: _median(image, side))
         takes_long = True
     if operations.blur:
         blurred = operations.blur * scale
@@ -32,7 +34,8 @@ def effects(frame: Frame, operations: Operations, plan: Plan) -> Frame:
         takes_long = True
     if operations.sharpen:
         sigma = min(10, operations.sharpen * scale)
-        pixels = keeping_alpha(pixels.copy_memory() if takes_long else pixels, lambda image: _sharpened(image, sigma))
+        pixels = with_hidden_colours_filled(pixels.copy_memory() if takes_long else pixels, sigma)
+        pixels = keeping_alpha(pixels, lambda image: _sharpened(image, sigma))
     if operations.pixelate:
         side = max(1, round(operations.pixelate * scale))
         pixels = premultiplied(pixels, lambda image: _pixelated(image, side))
@@ -42,6 +45,9 @@ def effects(frame: Frame, operations: Operations, plan: Plan) -> Frame:
 def _median(image: pyvips.Image, side: int) -> pyvips.Image:
     # Room around it, since libvips refuses a square that is larger than the image.
     room = side // 2
+    if image.format == "float":  # premultiplied; libvips is fast with integers only
+        white = 65535 if image.interpretation in ("rgb16", "grey16") else 255
+        image = (image + 0.5).cast("ushort" if white > 255 else "uchar")
     roomy = image.embed(room, room, image.width + 2 * room, image.height + 2 * room, extend="copy")
     return roomy.median(side).crop(room, room, image.width, image.height)
 

@@ -13,7 +13,7 @@ from progimage.engine.colourspace import space_of, to_grey, to_rgb, white_of
 from progimage.engine.frame import Frame
 from progimage.engine.modes import mode_of
 from progimage.engine.operations import Operations
-from progimage.engine.paint import keeping_alpha
+from progimage.engine.paint import alpha_band, keeping_alpha, opaque_bands
 from progimage.engine.plan import Plan
 from progimage.engine.values import Colour
 
@@ -112,8 +112,14 @@ def _normalised(pixels: pyvips.Image, operations: Operations, plan: Plan) -> pyv
 
 def _levels(pixels: pyvips.Image) -> tuple[float, float]:
     # L* of CIELAB, 0 to 100, as 16-bit integers, of which a histogram can be made.
-    lightness = (pixels.colourspace("lab")[0] * 655.35).cast("ushort")
-    return lightness.percent(_DARKEST) / 655.35, lightness.percent(_LIGHTEST) / 655.35
+    lightness = (opaque_bands(pixels).colourspace("lab")[0] * 655.35).cast("ushort")
+    if not pixels.hasalpha():
+        return lightness.percent(_DARKEST) / 655.35, lightness.percent(_LIGHTEST) / 655.35
+    # Each pixel counts as much as it shows.
+    sums = alpha_band(pixels).hist_find_indexed(lightness).hist_cum()
+    share = sums * (100 / max(1, sums.getpoint(sums.width - 1, 0)[0]))
+    darkest, lightest = ((share <= percent).avg() / 255 * sums.width for percent in (_DARKEST, _LIGHTEST))
+    return darkest / 655.35, min(lightest, sums.width - 1) / 655.35
 
 
 def _tinted(image: pyvips.Image, colour: Colour) -> pyvips.Image:
