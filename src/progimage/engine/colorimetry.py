@@ -99,7 +99,6 @@ _PRIMARIES: dict[int, tuple[str, Chromaticities]] = {
 }
 # Other spaces that have a name of their own, for those who give only numbers.
 _NAMED = {
-    "BT.709": BT709,
     "P3": _PRIMARIES[12][1],
     "BT.2020": BT2020,
     "Adobe RGB": Chromaticities(_D65, (0.64, 0.33), (0.21, 0.71), (0.15, 0.06)),
@@ -155,8 +154,10 @@ class Cicp:
 
     @property
     def known(self) -> bool:
-        """Both the primaries and the transfer function are told, and are such as can be converted."""
-        return self.primaries in _PRIMARIES and (self.transfer in _TRANSFERS or self.hdr)
+        """Its transfer function is told, and it can be converted; primaries that it leaves open are those of sRGB."""
+        return (self.primaries in _PRIMARIES or self.primaries == _UNSPECIFIED) and (
+            self.transfer in _TRANSFERS or self.hdr
+        )
 
     @property
     def hdr(self) -> bool:
@@ -194,25 +195,20 @@ class Calibrated:
 
     Attributes:
         gamma: As in the file: the power that made a sample of light; 0.45455 for a gamma of 2.2.
-        chromaticities: None for those of sRGB.
+        chromaticities: Its primaries; those of sRGB if it doesn't tell.
     """
 
     gamma: float
-    chromaticities_told: Chromaticities | None = None
+    chromaticities: Chromaticities = BT709
 
     @property
     def name(self) -> str:
         """What it is called, such as "gamma 1.8" or "Adobe RGB"."""
         power = "linear" if abs(self.gamma - 1) < 0.001 else f"gamma {1 / self.gamma:.2g}"
-        if self.chromaticities_told is None:
+        if _near(BT709, self.chromaticities):
             return power
         named = next((name for name, space in _NAMED.items() if _near(space, self.chromaticities)), "own primaries")
         return "Adobe RGB" if named == "Adobe RGB" and power == "gamma 2.2" else f"{named}, {power}"
-
-    @property
-    def chromaticities(self) -> Chromaticities:
-        """Its primaries."""
-        return self.chromaticities_told or BT709
 
     @property
     def curve(self) -> Curve:
@@ -240,6 +236,9 @@ class Light:
     def peak(self) -> float | None:
         """What tone mapping is to make room for."""
         return self.content or self.mastering or None
+
+
+UNKNOWN_LIGHT = Light()
 
 
 def to_srgb(pixels: pyvips.Image, space: Cicp | Calibrated) -> pyvips.Image:

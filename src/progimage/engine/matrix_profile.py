@@ -1,8 +1,9 @@
 """ICC profiles of colour spaces that are told by code points or by gamma and primaries, for formats that take only ICC.
 
-They are of screens, with a matrix and parametric curves (ICC.1:2022, 8.4). LittleCMS applies them to within a level at 8
-bits; at 16 bits it puts a table of 33 steps a side between, and colours at the edge of the gamut come out by up to 25
-levels of 255 wrong, where `colorimetry.to_srgb` is exact.
+They are of screens, with a matrix and parametric curves (ICC.1:2022, 8.4). LittleCMS applies them to within a level at
+8 bits; at 16 bits it puts a table of 33 steps a side between, and colours at the edge of the gamut come out by up to 25
+levels of 255 wrong. The darkest greys of a linear profile, up to 7 of 255, are wrong at 8 bits as well, by up to 10.
+Where there is a choice, `colorimetry.to_srgb` is exact.
 """
 
 import struct

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import pyvips
 
 from progimage.engine.colorimetry import (
+    HLG,
     IDENTITY,
     PQ,
     Cicp,
@@ -53,8 +54,11 @@ def tone_mapped(pixels: pyvips.Image, space: Cicp, peak: float | None = None) ->
     Raises:
         ValueError: The space is none of HDR.
     """
-    # To whole steps of about a percent, so that a table can serve again.
-    code = round(nits_to_pq(max(peak or USUAL_PEAK, REFERENCE_WHITE)) * 1024) / 1024
+    top = max(peak or USUAL_PEAK, REFERENCE_WHITE)
+    if space.transfer == HLG:
+        top = min(top, USUAL_PEAK)  # there is nothing brighter
+    # To steps of about a percent, so that a table can serve again.
+    code = round(nits_to_pq(top) * 1024) / 1024
     source = _light_of(space, pixels)
     shoulder = Shoulder(pq_to_nits(code) if code > nits_to_pq(REFERENCE_WHITE) else REFERENCE_WHITE)
     colour, alpha = split_alpha(pixels)
@@ -223,6 +227,6 @@ def _brightest(colour: pyvips.Image) -> pyvips.Image:
 
 def _greatest(samples: pyvips.Image) -> float:
     """Return the greatest sample but for the specks, in 0..1."""
-    counts = array("I", samples.hist_find().hist_cum().write_to_memory())
+    counts = array("I", bytes(samples.hist_find().hist_cum().write_to_memory()))
     enough = counts[-1] * (1 - _SPECKS)
     return bisect_left(counts, enough) / (65535 if samples.format == "ushort" else 255)
