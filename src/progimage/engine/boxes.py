@@ -8,28 +8,34 @@ Box: TypeAlias = tuple[bytes, bytes]
 
 
 def boxes(data: bytes) -> Iterator[Box]:
-    """Yield boxes one after the other; the last may be cut off, or lack a size, which reaches to the end then.
+    """Yield boxes one after the other; one without a size reaches to the end.
 
     Raises:
-        ValueError: A box says that it is shorter than its own header.
+        ValueError: A box is cut off, or says that it is shorter than its own header.
     """
     for kind, start, end in _places(data):
-        yield kind, data[start:end]
+        yield kind, _cut(data, start, end)
 
 
 def first(data: bytes, *path: bytes) -> bytes | None:
     """Return what is in the first box of a kind, in the first of another kind, and so on; None if there is none.
 
     Raises:
-        ValueError: A box on the way is malformed.
+        ValueError: A box on the way is malformed, or the one that is wanted is cut off.
     """
     for wanted in path:
         # Others may be large, and aren't copied.
         found = next(((start, end) for kind, start, end in _places(data) if kind == wanted), None)
         if found is None:
             return None
-        data = data[slice(*found)]
+        data = _cut(data, *found)
     return data
+
+
+def _cut(data: bytes, start: int, end: int) -> bytes:
+    if end > len(data):
+        raise ValueError("A box is cut off.")
+    return data[start:end]
 
 
 def _places(data: bytes) -> Iterator[tuple[bytes, int, int]]:

@@ -39,8 +39,6 @@ class Chromaticities:
         Raises:
             ValueError: They span no space.
         """
-        if self.white[1] <= 0:
-            raise ValueError("The white has no light.")
         primaries = _columns(*((x, y, 1 - x - y) for x, y in (self.red, self.green, self.blue)))
         scales = times(inverse(primaries), xyz_of(self.white))
         if min(scales) <= 0:
@@ -363,8 +361,14 @@ def adaptation(white: Vector, wanted: Vector) -> Matrix:
 
 
 def xyz_of(point: Point) -> Vector:
-    """Return XYZ with Y = 1."""
+    """Return XYZ with Y = 1.
+
+    Raises:
+        ValueError: There is no light there.
+    """
     x, y = point
+    if y <= 0:
+        raise ValueError("A white has no light.")
     return x / y, 1.0, (1 - x - y) / y
 
 

@@ -14,8 +14,8 @@ def xmp_orientation(xmp: bytes) -> int | None:
     element, in UTF-8, UTF-16 or UTF-32 (ISO 16684-1; XMP specification, part 1, 7 and C.2).
     """
     plain = _without_comments(xmp[:_LONGEST].replace(b"\0", b""))
-    bound = {match[1] for match in _NAMESPACE.finditer(plain)} or {b"tiff"}
-    for prefix in sorted(bound):
+    bound = _NAMESPACE.search(plain)
+    for prefix in {bound[1] if bound else b"tiff", b"tiff"}:
         name = re.escape(prefix) + b":Orientation"
         found = re.search(
             rb"\s" + name + rb"""\s?=\s?["']\s?([1-8])\s?["']|<""" + name + rb"(?:\s[^<>]*)?>\s*([1-8])\s*</", plain
