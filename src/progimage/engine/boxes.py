@@ -1,0 +1,69 @@
+"""Boxes, as ISO base media files (ISO/IEC 14496-12, 4.2) and JPEG 2000 files (ISO/IEC 15444-1, I.4) are made of."""
+
+from collections.abc import Iterator
+from typing import TypeAlias
+
+Box: TypeAlias = tuple[bytes, bytes]
+"""What kind it is, in 4 bytes, and what is in it."""
+
+
+def boxes(data: bytes) -> Iterator[Box]:
+    """Yield boxes one after the other; one without a size reaches to the end.
+
+    Raises:
+        ValueError: A box is cut off, or says that it is shorter than its own header.
+    """
+    for kind, start, end in _places(data):
+        yield kind, _cut(data, start, end)
+
+
+def first(data: bytes, *path: bytes) -> bytes | None:
+    """Return what is in the first box of a kind, in the first of another kind, and so on; None if there is none.
+
+    Raises:
+        ValueError: A box on the way is malformed, or the one that is wanted is cut off.
+    """
+    for wanted in path:
+        # Others may be large, and aren't copied.
+        found = next(((start, end) for kind, start, end in _places(data) if kind == wanted), None)
+        if found is None:
+            return None
+        data = _cut(data, *found)
+    return data
+
+
+def _cut(data: bytes, start: int, end: int) -> bytes:
+    if end > len(data):
+        raise ValueError("A box is cut off.")
+    return data[start:end]
+
+
+def _places(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    at = 0
+    while at + 8 <= len(data):
+        length, kind, header = number(data, at, 4), data[at + 4 : at + 8], 8
+        if length == 1:
+            length, header = number(data, at + 8, 8), 16
+        elif length == 0:
+            length = len(data) - at
+        if length < header:
+            raise ValueError(f"The box {kind!r} has no room for its header.")
+        yield kind, at + header, at + length
+        at += length
+
+
+def number(data: bytes, at: int, count: int) -> int:
+    """Return an unsigned number of so many bytes, the greatest first.
+
+    Raises:
+        ValueError: The data end before it does.
+    """
+    if at + count > len(data):
+        raise ValueError("A box ends too early.")
+    return int.from_bytes(data[at : at + count], "big")
+
+
+def signed(data: bytes, at: int, count: int) -> int:
+    """Return a number in two's complement, likewise."""
+    value = number(data, at, count)
+    return value - (value >> (8 * count - 1) << 8 * count)

@@ -1,0 +1,134 @@
+"""What the header of a PNG says of its colours.
+
+Source: PNG, third edition (W3C, 2025), 4.3 (precedence), 11.3.2 (chunks of colour).
+"""
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from progimage.engine.colorimetry import (
+    BT709,
+    UNKNOWN_LIGHT,
+    Calibrated,
+    Chromaticities,
+    Cicp,
+    ColourSpace,
+    Light,
+    Point,
+    to_bt709,
+)
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_LARGEST_PROFILE = 16_000_000
+"""In bytes, unpacked."""
+_USUAL_GAMMA = 45455
+
+
+@dataclass(frozen=True, slots=True)
+class PngColour:
+    """What a PNG says of its colours.
+
+    Attributes:
+        space: None for sRGB, and where it says nothing.
+        light: How bright it gets, if it is HDR.
+    """
+
+    space: ColourSpace = None
+    light: Light = UNKNOWN_LIGHT
+
+
+def png_colour(data: bytes) -> PngColour:
+    """Read what a PNG says of its colours: cICP goes before iCCP, that before sRGB, and that before gAMA with cHRM.
+
+    A chunk that is broken, or that can't be understood, counts as one that isn't there. gAMA of 0.45455 alone is what
+    programs write for sRGB, and browsers take it for that; cHRM alone tells no curve, and means nothing.
+
+    Args:
+        data: The file, or enough of its beginning: all before IDAT.
+
+    Raises:
+        ValueError: It is no PNG.
+    """
+    if not data.startswith(SIGNATURE):
+        raise ValueError("no PNG")
+    chunks: dict[bytes, bytes] = {}
+    for kind, body in _chunks(data):
+        chunks.setdefault(kind, body)
+    light = Light(_content(chunks.get(b"cLLI")), _mastering(chunks.get(b"mDCV")))
+    told: ColourSpace = _cicp(chunks.get(b"cICP")) or _profile(chunks.get(b"iCCP"))
+    if told is None and b"sRGB" not in chunks:
+        told = _calibrated(chunks.get(b"gAMA"), chunks.get(b"cHRM"))
+    return PngColour(told, light)
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the chunks before the pixels; those with a wrong checksum are left out."""
+    at = len(SIGNATURE)
+    while at + 12 <= len(data):
+        length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
+        if kind in (b"IDAT", b"IEND"):
+            return
+        end = at + 8 + length
+        if end + 4 > len(data):
+            return
+        if kind in _WANTED and zlib.crc32(data[at + 4 : end]) == int.from_bytes(data[end : end + 4], "big"):
+            yield kind, data[at + 8 : end]
+        at = end + 4
+
+
+_WANTED = {b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"mDCV", b"cLLI"}
+
+
+def _cicp(body: bytes | None) -> Cicp | None:
+    if body is None or len(body) != 4 or body[2] != 0 or body[3] > 1:
+        return None
+    space = Cicp(body[0], body[1], 0, bool(body[3]))
+    return space if space.known else None
+
+
+def _profile(body: bytes | None) -> bytes | None:
+    name, _, rest = (body or b"").partition(b"\0")
+    if not 1 <= len(name) <= 79 or rest[:1] != b"\0":  # the only method there is
+        return None
+    packed = zlib.decompressobj()
+    try:
+        profile = packed.decompress(rest[1:], _LARGEST_PROFILE)
+    except zlib.error:
+        return None
+    return profile if packed.eof and profile else None
+
+
+def _calibrated(gamma: bytes | None, chromaticities: bytes | None) -> Calibrated | None:
+    power = int.from_bytes(gamma, "big") if gamma is not None and len(gamma) == 4 else 0
+    if not 1_000 <= power <= 10_000_000:  # a gamma of 0.01 to 100
+        return None
+    primaries = _chromaticities(chromaticities)
+    if primaries is None and power == _USUAL_GAMMA:
+        return None
+    return Calibrated(power / 100_000, primaries or BT709)
+
+
+def _chromaticities(body: bytes | None) -> Chromaticities | None:
+    if body is None or len(body) != 32:
+        return None
+    numbers = [int.from_bytes(body[at : at + 4], "big") / 100_000 for at in range(0, 32, 4)]
+    points: list[Point] = list(zip(numbers[::2], numbers[1::2], strict=True))
+    space = Chromaticities(*points)
+    try:
+        to_bt709(space)
+    except ValueError:
+        return None
+    return space
+
+
+def _content(body: bytes | None) -> float | None:
+    return _ten_thousandths(body[:4]) if body is not None and len(body) == 8 else None
+
+
+def _mastering(body: bytes | None) -> float | None:
+    return _ten_thousandths(body[16:20]) if body is not None and len(body) == 24 else None
+
+
+def _ten_thousandths(number: bytes) -> float | None:
+    return int.from_bytes(number, "big") / 10_000 or None

@@ -1,0 +1,232 @@
+"""From HDR (PQ and HLG) to sRGB.
+
+Reference white, 203 cd/m² (ITU-R BT.2408-8, 2.2), becomes the white of sRGB, so that what is no brighter than paper
+looks as it would in SDR. What is brighter is brought below it by the curve of BT.2390-12 (5.4.1). That keeps all below
+its knee as it is, and has to know how bright the picture gets: the less bright, the less paper is dimmed, and a picture
+without highlights isn't changed at all. So the brightest pixel is best measured (`peak_of`), as libplacebo does. The
+curve is worked out for the greatest of R, G and B, and all three are scaled alike, which keeps the hue.
+"""
+
+from array import array
+from bisect import bisect_left
+from dataclasses import dataclass
+
+import pyvips
+
+from progimage.engine.colorimetry import (
+    HLG,
+    IDENTITY,
+    PQ,
+    Cicp,
+    encoded,
+    full,
+    join_alpha,
+    linear,
+    narrow_range,
+    split_alpha,
+    srgb_table,
+    to_bt709,
+)
+
+REFERENCE_WHITE = 203.0
+"""Of paper, in cd/m²."""
+USUAL_PEAK = 1000.0
+"""In cd/m², where nothing tells: of the screens that most HDR is made on, and of HLG (BT.2100)."""
+_PQ_TOP = 10_000.0
+_HLG_GAMMA = 1.2
+"""Of a screen of 1000 cd/m² in a dark room (BT.2100-3, table 5)."""
+_SPECKS = 0.0001
+"""So many of the pixels, as a part, may be brighter than the peak: glints, and wrong pixels."""
+
+
+def tone_mapped(pixels: pyvips.Image, space: Cicp, peak: float | None = None) -> pyvips.Image:
+    """Convert PQ or HLG to sRGB; colours outside of its gamut are clipped, channel by channel.
+
+    Args:
+        pixels: Grey or RGB of 8 or 16 bits, perhaps with alpha, which is left alone.
+        space: The space that they are in.
+        peak: How bright the picture gets, in cd/m²: measured (see `peak_of`) or told (see `Light.peak`). All frames of
+            an animation need the same.
+
+    Returns:
+        As many bands, of the same depth.
+
+    Raises:
+        ValueError: The space is none of HDR.
+    """
+    top = max(peak or USUAL_PEAK, REFERENCE_WHITE)
+    if space.transfer == HLG:
+        top = min(top, USUAL_PEAK)  # there is nothing brighter
+    # To steps of about a percent, so that a table can serve again.
+    code = round(nits_to_pq(top) * 1024) / 1024
+    source = _light_of(space, pixels)
+    shoulder = Shoulder(pq_to_nits(code) if code > nits_to_pq(REFERENCE_WHITE) else REFERENCE_WHITE)
+    colour, alpha = split_alpha(pixels)
+    if colour.bands == 1:
+        return join_alpha(colour.maplut(srgb_table(_Grey(source, shoulder), colour)), alpha, pixels)
+    light, brightest, scale = _shown(colour, space, source)
+    mapped = light * linear(brightest, _Gain(scale, shoulder))
+    matrix = to_bt709(space.chromaticities)
+    if matrix != IDENTITY:
+        mapped = mapped.recomb([list(row) for row in matrix])
+    return join_alpha(encoded(mapped, pixels), alpha, pixels)
+
+
+def peak_of(pixels: pyvips.Image, space: Cicp) -> float:
+    """Measure how bright a picture gets, in cd/m²; a few specks may be brighter. This reads all of the pixels."""
+    colour, _ = split_alpha(pixels)
+    source = _light_of(space, pixels)
+    if colour.bands == 1:
+        return source(_greatest(colour))
+    _, brightest, scale = _shown(colour, space, source)
+    return scale(_greatest(brightest))
+
+
+def pq_to_nits(sample: float) -> float:
+    """Return the light in cd/m² of a sample in 0..1 (SMPTE ST 2084; BT.2100-3, table 4)."""
+    power = max(sample, 0.0) ** (1 / _M2)
+    return float(_PQ_TOP * (max(power - _C1, 0.0) / (_C2 - _C3 * power)) ** (1 / _M1))
+
+
+def nits_to_pq(light: float) -> float:
+    """Return the sample, in 0..1, of light in cd/m²."""
+    power = (max(light, 0.0) / _PQ_TOP) ** _M1
+    return float(((_C1 + _C2 * power) / (1 + _C3 * power)) ** _M2)
+
+
+_M1, _M2 = 2610 / 16384, 2523 / 4096 * 128
+_C1, _C2, _C3 = 3424 / 4096, 2413 / 4096 * 32, 2392 / 4096 * 32
+
+
+def hlg_to_scene(sample: float) -> float:
+    """Return the light of the scene, in 0..1, of a sample of HLG (BT.2100-3, table 5)."""
+    a, b, c = 0.17883277, 0.28466892, 0.55991073
+    if sample <= 0.5:
+        return max(sample, 0.0) ** 2 / 3
+    return float((2.718281828459045 ** ((sample - c) / a) + b) / 12)
+
+
+def hlg_to_nits(sample: float) -> float:
+    """Return the light of grey in cd/m², on a screen of 1000 cd/m²."""
+    return float(USUAL_PEAK * hlg_to_scene(sample) ** _HLG_GAMMA)
+
+
+@dataclass(frozen=True, slots=True)
+class Shoulder:
+    """The curve of BT.2390-12, 5.4.1, from a peak to reference white; both have their black at 0.
+
+    Attributes:
+        peak: The brightest light there is, in cd/m²; what is brighter is white.
+    """
+
+    peak: float
+
+    def __call__(self, light: float) -> float:
+        """Return the light that some light becomes, both in cd/m²."""
+        top = nits_to_pq(self.peak)
+        white = nits_to_pq(REFERENCE_WHITE) / top
+        knee = 1.5 * white - 0.5
+        sample = min(nits_to_pq(light) / top, 1.0)
+        if sample < knee or knee >= 1:
+            return min(light, REFERENCE_WHITE)
+        t = (sample - knee) / (1 - knee)
+        bent = (2 * t**3 - 3 * t**2 + 1) * knee + (t**3 - 2 * t**2 + t) * (1 - knee) + (-2 * t**3 + 3 * t**2) * white
+        return pq_to_nits(bent * top)
+
+
+@dataclass(frozen=True, slots=True)
+class _Screen:
+    """From a sample of grey to its light in cd/m²; black and white of the samples are at `low` and `high`."""
+
+    transfer: int
+    low: float = 0
+    high: float = 1
+
+    def __call__(self, sample: float) -> float:
+        sample = min((sample - self.low) / (self.high - self.low), 1.0)
+        return pq_to_nits(sample) if self.transfer == PQ else hlg_to_nits(sample)
+
+
+@dataclass(frozen=True, slots=True)
+class _Relative:
+    """From a sample to light in parts of reference white."""
+
+    source: _Screen
+
+    def __call__(self, sample: float) -> float:
+        return self.source(sample) / REFERENCE_WHITE
+
+
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """From a sample of HLG to the light of the scene."""
+
+    source: _Screen
+
+    def __call__(self, sample: float) -> float:
+        return hlg_to_scene(min((sample - self.source.low) / (self.source.high - self.source.low), 1.0))
+
+
+@dataclass(frozen=True, slots=True)
+class _Root:
+    """From the fourth root of light, which has fine steps in the dark, to the light in cd/m²."""
+
+    def __call__(self, sample: float) -> float:
+        return USUAL_PEAK * sample**4
+
+
+@dataclass(frozen=True, slots=True)
+class _Grey:
+    """From a sample of grey to its light after tone mapping, in parts of white."""
+
+    source: _Screen
+    shoulder: Shoulder
+
+    def __call__(self, sample: float) -> float:
+        return self.shoulder(self.source(sample)) / REFERENCE_WHITE
+
+
+@dataclass(frozen=True, slots=True)
+class _Gain:
+    """From how bright the brightest channel is to what all of them are to be multiplied by."""
+
+    scale: _Screen | _Root
+    shoulder: Shoulder
+
+    def __call__(self, sample: float) -> float:
+        light = self.scale(sample)
+        return self.shoulder(light) / light if light > 0 else 1.0
+
+
+def _light_of(space: Cicp, pixels: pyvips.Image) -> _Screen:
+    if not space.hdr:
+        raise ValueError("Only HDR needs tone mapping.")
+    return _Screen(space.transfer) if full(space) else _Screen(space.transfer, *narrow_range(pixels))
+
+
+def _shown(colour: pyvips.Image, space: Cicp, source: _Screen) -> tuple[pyvips.Image, pyvips.Image, _Screen | _Root]:
+    """Return what a screen of HDR would show of three bands.
+
+    Returns:
+        The light in parts of reference white; that of the brightest channel, as integers; and what makes cd/m² of
+        those.
+    """
+    if space.transfer == PQ:
+        return linear(colour, _Relative(source)), _brightest(colour), source
+    scene = linear(colour, _Scene(source))
+    luminance = scene.recomb([list(space.chromaticities.to_xyz()[1])])
+    light = scene * luminance ** (_HLG_GAMMA - 1) * (USUAL_PEAK / REFERENCE_WHITE)
+    root = (_brightest(light) * (REFERENCE_WHITE / USUAL_PEAK)) ** 0.25
+    return light, (root * 65535 + 0.5).cast("ushort"), _Root()
+
+
+def _brightest(colour: pyvips.Image) -> pyvips.Image:
+    red, green, blue = colour.bandsplit()
+    return red.maxpair(green).maxpair(blue)
+
+
+def _greatest(samples: pyvips.Image) -> float:
+    """Return the greatest sample but for the specks, in 0..1."""
+    counts = array("I", bytes(samples.hist_find().hist_cum().write_to_memory()))
+    enough = counts[-1] * (1 - _SPECKS)
+    return bisect_left(counts, enough) / (65535 if samples.format == "ushort" else 255)
