@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from progimage.engine.codecs.isobmff import PrimaryItem, primary_item
 from progimage.engine.colorimetry import Cicp
-from progimage.engine.isobmff import PrimaryItem, primary_item
 
 ALPHA = b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0"
 GAIN_MAP = b"urn:com:apple:photo:2020:aux:hdrgainmap\0"

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from progimage.engine.codecs.jp2_header import LAB, SIGNATURE, SRGB, Jp2Header, jp2_header
 from progimage.engine.colorimetry import Cicp
-from progimage.engine.jp2_header import LAB, SIGNATURE, SRGB, Jp2Header, jp2_header
 from progimage.engine.xmp import xmp_orientation
 
 IHDR = struct.pack(">IIHBBBB", 40, 60, 3, 7, 7, 0, 0)

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ImageCms
 
+from progimage.engine.codecs.png_header import PngColour, png_colour
 from progimage.engine.colorimetry import BT709, Calibrated, Chromaticities, Cicp, ColourSpace
-from progimage.engine.png_header import PngColour, png_colour
 
 CICP_P3 = b"cICP", bytes([12, 13, 0, 1])
 SRGB = b"sRGB", b"\0"

@@ -8,8 +8,14 @@ from typing import TypeVar
 import pyvips
 
 from progimage.engine.codecs.codec import AS_IT_IS, Decoder, Decoding, Source
+from progimage.engine.colorimetry import BT709, Cicp, is_srgb, to_srgb
+from progimage.engine.description import Description
 from progimage.engine.errors import CorruptImage, EngineError, say
-from progimage.engine.frame import Frame, without_orientation
+from progimage.engine.frame import Frame, icc_profile, with_profile, without_icc, without_orientation
+from progimage.engine.matrix_profile import profile_of
+from progimage.engine.modes import mode_of
+from progimage.engine.paint import straightened
+from progimage.engine.tone_mapping import peak_of, tone_mapped
 
 _T = TypeVar("_T")
 # A thread needs address space for its stack.
@@ -30,8 +36,9 @@ def decode(source: Source, decoder: Decoder, first: int, last: int, how: Decodin
         CorruptImage: It can't be decoded. With a lazy decoder pyvips.Error can come later, when the pixels are used.
     """
     try:
+        meant = _Meaning(source.description, how)
         for index, frame in enumerate(decoder.frames(source, first, last, how), first):
-            yield _as_described(frame, source, decoder, index, how)
+            yield meant.applied_to(_as_described(frame, source, decoder, index, how))
     except (EngineError, MemoryError, pyvips.Error):
         raise
     except Exception as error:  # codecs raise whatever their parsing runs into
@@ -39,13 +46,53 @@ def decode(source: Source, decoder: Decoder, first: int, last: int, how: Decodin
 
 
 def _as_described(frame: Frame, source: Source, decoder: Decoder, index: int, how: Decoding) -> Frame:
-    """Apply what the header says and the decoder has not: the crop, and how the pixels are to be turned, later."""
+    """Apply the crop and the division by alpha that the decoder has not, and note how the pixels are to be turned."""
     page, pixels = source.description.page(index), without_orientation(frame.pixels)
     if page.crop and not decoder.crops:
         pixels = pixels.crop(page.crop.left, page.crop.top, page.crop.width, page.crop.height)
+    if source.description.premultiplied and not decoder.divides and pixels.hasalpha():
+        pixels = straightened(pixels)
     orientation = 1 if decoder.turns else page.orientation
     full = source.stands_for or (page.size if how.scaled else None)
     return replace(frame, pixels=pixels, orientation=orientation, stands_for=full)
+
+
+class _Meaning:
+    """What the numbers of an image mean, by its description, which goes before what a decoder has found.
+
+    An ICC profile goes with the pixels, and so does one that is made for code points whose gamut is wider than sRGB's;
+    `working_space` and `colour` convert by it or keep it. All else becomes sRGB here: gamma and primaries, and HDR,
+    unless that is to stay.
+    """
+
+    def __init__(self, description: Description, how: Decoding) -> None:
+        self._space, self._keeps_hdr, self._peak = description.colour, how.hdr, 0.0
+
+    def applied_to(self, frame: Frame) -> Frame:
+        """Return a frame with pixels that are sRGB, or what a profile says that goes with them, or marked as HDR."""
+        space, pixels = self._space, frame.pixels
+        if space is None or pixels.format not in ("uchar", "ushort") or pixels.interpretation == "cmyk":
+            return frame
+        if isinstance(space, bytes):
+            return frame if icc_profile(pixels) else replace(frame, pixels=with_profile(pixels, space))
+        pixels = without_icc(pixels)
+        if isinstance(space, Cicp) and space.hdr:
+            return self._from_hdr(replace(frame, pixels=pixels), space)
+        if is_srgb(space):
+            return replace(frame, pixels=pixels)
+        grey = pixels.bands < 3
+        if isinstance(space, Cicp) and space.full_range and space.chromaticities != BT709 and not grey:
+            return replace(frame, pixels=with_profile(pixels, profile_of(space)))
+        return replace(frame, pixels=to_srgb(pixels, space))
+
+    def _from_hdr(self, frame: Frame, space: Cicp) -> Frame:
+        if self._keeps_hdr:
+            return replace(frame, hdr=space)
+        pixels = frame.pixels.copy_memory()  # it is read twice
+        # Measured in the first frame, so that all of an animation are mapped alike.
+        self._peak = self._peak or peak_of(pixels, space)
+        mode = frame.mode if frame.mode != "P" else mode_of(pixels)
+        return replace(frame, pixels=tone_mapped(pixels, space, self._peak), mode=mode)
 
 
 def with_decoders(source: Source, attempt: Callable[[Decoder], _T]) -> _T:

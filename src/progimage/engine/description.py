@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from progimage.engine.codecs.format import Format
+from progimage.engine.colorimetry import UNKNOWN_LIGHT, Cicp, ColourSpace, Light
 from progimage.engine.geometry import Box, Size
 
 
@@ -47,6 +48,8 @@ class Description:
         depth: Bits a sample, of the first one.
         floating: Its samples are floating point numbers.
         premultiplied: Its colours are multiplied by their alpha.
+        colour: What its numbers mean: an ICC profile, code points, gamma and primaries; or None: sRGB, or unknown.
+        light: How bright it gets, if it is HDR.
         frames: How many frames an animation has; 1 for a still.
         plays: How often an animation is played; 0 is without end.
         gain_map: It has a gain map, by which a display with headroom shows it brighter (ISO 21496-1).
@@ -59,6 +62,8 @@ class Description:
     depth: int = 8
     floating: bool = False
     premultiplied: bool = False
+    colour: ColourSpace = None
+    light: Light = UNKNOWN_LIGHT
     frames: int = 1
     plays: int = 0
     gain_map: bool = False
@@ -68,6 +73,11 @@ class Description:
     def first(self) -> Page:
         """The picture that stands for the file."""
         return self.pages[0]
+
+    @property
+    def is_hdr(self) -> bool:
+        """It reaches beyond the white of a page: PQ or HLG."""
+        return isinstance(self.colour, Cicp) and self.colour.hdr
 
     @property
     def count(self) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pyvips
 from PIL import Image
 
+from progimage.engine.colorimetry import Cicp
 from progimage.engine.errors import CorruptImage
 from progimage.engine.modes import mode_of
 
@@ -31,6 +32,7 @@ class Frame:
         duration: How long it is shown, in milliseconds; 0 outside of an animation.
         stands_for: The width and height that the image has, where it was decoded at another size; as the pixels lie.
         orientation: How the pixels are still to be turned upright: 1 to 8, as EXIF counts.
+        hdr: The code points of the samples, where they are PQ or HLG; None: they are sRGB, or as their profile says.
     """
 
     pixels: pyvips.Image
@@ -38,6 +40,7 @@ class Frame:
     duration: int = 0
     stands_for: tuple[int, int] | None = None
     orientation: int = 1
+    hdr: Cicp | None = None
 
 
 def icc_profile(pixels: pyvips.Image) -> bytes | None:
@@ -48,6 +51,15 @@ def icc_profile(pixels: pyvips.Image) -> bytes | None:
 def with_profile(pixels: pyvips.Image, profile: bytes | None) -> pyvips.Image:
     """Return the pixels with an ICC profile, if there is one."""
     return with_metadata(pixels, {PROFILE: profile})
+
+
+def without_icc(pixels: pyvips.Image) -> pyvips.Image:
+    """Return the pixels without an ICC profile."""
+    if not pixels.get_typeof(PROFILE):
+        return pixels
+    bare = pixels.copy()
+    bare.remove(PROFILE)
+    return bare
 
 
 def with_metadata(pixels: pyvips.Image, blobs: Mapping[str, bytes | None]) -> pyvips.Image:

@@ -91,6 +91,12 @@ def with_hidden_colours_filled(pixels: pyvips.Image, sigma: float) -> pyvips.Ima
     return filled.copy(interpretation=pixels.interpretation)
 
 
+def straightened(pixels: pyvips.Image) -> pyvips.Image:
+    """Divide colours by the alpha that they were multiplied by."""
+    straight = pixels.unpremultiply(max_alpha=white_of(pixels)) + 0.5
+    return straight.cast(pixels.format).copy(interpretation=pixels.interpretation)
+
+
 def times_alpha(pixels: pyvips.Image, factor: pyvips.Image | float) -> pyvips.Image:
     """Multiply the alpha channel by a factor from 0 to 1, or by an image of them."""
     pixels = with_alpha(pixels)

@@ -9,18 +9,21 @@ from PIL import AvifImagePlugin, Image
 from progimage.engine.codecs import vips
 from progimage.engine.codecs.codec import Decoder, Decoding, Source
 from progimage.engine.codecs.format import Format
+from progimage.engine.codecs.isobmff import as_boxes_say
 from progimage.engine.codecs.pillow import PillowCodec
-from progimage.engine.description import Description
-from progimage.engine.errors import InvalidParameter
+from progimage.engine.description import Description, Page
+from progimage.engine.errors import InvalidParameter, NotAnImage
 from progimage.engine.files import InputFile, OutputFile
-from progimage.engine.frame import Frame
-from progimage.engine.modes import is_deep
+from progimage.engine.frame import Frame, normalise
+from progimage.engine.limits import Limits
+from progimage.engine.modes import is_deep, mode_of
 
 if TYPE_CHECKING:
     from progimage.engine.plan import Plan
 
 # One worker a core: threads inside a codec would only take cores from the other workers.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+_ONLY_VIPS = "VIPS"
 _MOST_BITS = 10
 """The most that AV1's main profile has, so that every decoder reads it."""
 
@@ -28,20 +31,26 @@ _MOST_BITS = 10
 class _Avif(PillowCodec):
     """Pillow is three times as fast as libvips, but has only 8 bits, and no lossless way."""
 
-    def is_deep(self, file: InputFile, image: Image.Image) -> bool:
-        """Return whether there are more than 8 bits a channel, of a still: of an animation 8 are read."""
-        if getattr(image, "n_frames", 1) > 1:
-            return False
+    def describe(self, file: InputFile, limits: Limits, dpi: float) -> Description:
+        """Read the header with Pillow, or what it refuses with libvips, which is less strict; see `Codec`."""
         try:
-            return bool(pyvips.Image.heifload_source(file.source()).format == "ushort")
-        except pyvips.Error:
-            return False  # then Pillow has to cope with it
+            return super().describe(file, limits, dpi)
+        except NotAnImage:
+            return _describe_by_vips(self.format, file, limits)
+
+    def description_of(self, file: InputFile, image: Image.Image, limits: Limits) -> Description:
+        """Describe it by its boxes."""
+        return as_boxes_say(super().description_of(file, image, limits), file)
+
+    def orientation(self, image: Image.Image) -> int:
+        """Return 1: what EXIF says is to be ignored (ISO/IEC 23000-22, 7.3.9); the boxes tell."""
+        return 1
 
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
-        """Return libvips for more than 8 bits, else Pillow."""
-        if description.depth > 8:
-            return (Decoder(_vips_frames, lazy=True, crops=True, turns=True),)
-        return (Decoder(self.frames),)
+        """Return libvips for stills of more than 8 bits, and those that Pillow refuses; else Pillow."""
+        if (description.depth > 8 and not description.animated) or description.first.native == _ONLY_VIPS:
+            return (Decoder(_vips_frames, lazy=True, crops=True, turns=True, divides=True),)
+        return (Decoder(self.frames, divides=True),)
 
     def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
         """Write with libvips what Pillow can't; see `Codec`."""
@@ -64,6 +73,16 @@ class _Avif(PillowCodec):
             raise InvalidParameter("lossless", "true", "not for an animation in AVIF")
         options: dict[str, Any] = {"subsampling": spec.chroma} if spec.chroma else {}
         return options | ({"speed": 10 - spec.effort} if spec.effort else {})
+
+
+def _describe_by_vips(format: Format, file: InputFile, limits: Limits) -> Description:
+    try:
+        image = pyvips.Image.heifload_source(file.source())
+    except pyvips.Error:
+        raise NotAnImage("The file is an AVIF of a kind that can't be read here.") from None
+    limits.check(image.width, image.height)
+    page = Page(image.width, image.height, native=_ONLY_VIPS)
+    return as_boxes_say(Description(format=format, pages=(page,), mode=mode_of(normalise(image))), file)
 
 
 def _vips_frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:

@@ -111,12 +111,14 @@ class Decoding:
         draw: By how much a drawing is drawn larger than it says.
         level: Of a pyramid; 0 is the whole size.
         metadata: Which metadata to take along: exif, xmp.
+        hdr: Samples of PQ or HLG stay what they are; else they become sRGB.
     """
 
     shrink: int = 1
     draw: float = 1
     level: int = 0
     metadata: frozenset[str] = field(default_factory=frozenset)
+    hdr: bool = False
 
     @property
     def scaled(self) -> bool:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from progimage.engine.codecs.codec import Decoder, Decoding, Source
 from progimage.engine.codecs.format import Format
+from progimage.engine.codecs.isobmff import as_boxes_say
 from progimage.engine.codecs.pillow import PillowCodec
 from progimage.engine.description import Description, Page
 from progimage.engine.files import InputFile, OutputFile
@@ -26,6 +27,10 @@ _BANDS = {"L": 1, "I": 1, "LA": 2, "RGB": 3, "RGBA": 4, "RGBa": 4}
 
 class _Heic(PillowCodec):
     """libheif crops and turns; what EXIF says of the orientation is to be ignored (ISO/IEC 23008-12, A.2.1)."""
+
+    def description_of(self, file: InputFile, image: Image.Image, limits: Limits) -> Description:
+        """Describe it by its boxes."""
+        return as_boxes_say(super().description_of(file, image, limits), file)
 
     def pages_of(self, image: Image.Image, limits: Limits) -> list[Page]:
         """Return the pictures of a file, the primary one first."""

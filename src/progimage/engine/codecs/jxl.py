@@ -6,12 +6,12 @@ import pillow_jxl.JpegXLImagePlugin as jxl_plugin
 
 from progimage.engine.codecs.codec import Decoder
 from progimage.engine.codecs.format import Format
+from progimage.engine.codecs.jxl_header import is_jxl, jxl_size
 from progimage.engine.codecs.pillow import PillowCodec
 from progimage.engine.description import Description
 from progimage.engine.errors import CorruptImage
 from progimage.engine.files import InputFile
 from progimage.engine.frame import Frame
-from progimage.engine.jxl_header import is_jxl, jxl_size
 from progimage.engine.limits import Limits
 
 if TYPE_CHECKING:

@@ -70,6 +70,7 @@ class PillowCodec:
             mode=mode_named(image, deep=deep),
             depth=1 if image.mode == "1" else 32 if image.mode == "F" else 16 if deep else 8,
             floating=image.mode == "F",
+            colour=image.info.get("icc_profile") or None,
             frames=frames,
             plays=self.plays(image) if frames > 1 else 0,
         )

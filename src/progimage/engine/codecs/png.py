@@ -1,6 +1,8 @@
 """PNG, and animations in it (APNG)."""
 
+import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -8,17 +10,22 @@ from PIL import Image
 from progimage.engine.codecs import vips
 from progimage.engine.codecs.codec import Decoder, Decoding, Source
 from progimage.engine.codecs.format import Format
-from progimage.engine.codecs.pillow import PillowCodec
+from progimage.engine.codecs.pillow import ORIENTATION_TAG, PillowCodec
+from progimage.engine.codecs.png_header import png_colour
 from progimage.engine.description import Description
 from progimage.engine.errors import InvalidParameter
 from progimage.engine.files import InputFile, OutputFile
 from progimage.engine.frame import Frame
+from progimage.engine.limits import Limits
 from progimage.engine.modes import OF_8_BITS, OF_16_BITS
+from progimage.engine.xmp import xmp_orientation
 
 if TYPE_CHECKING:
     from progimage.engine.plan import Plan
 
 _PALETTES = ("P", "PA")
+_XMP = b"XML:com.adobe.xmp\0"
+_LONGEST_XMP = 1_000_000
 _BIT_DEPTH = 24
 """Where the header has the bits a sample (PNG third edition, section 11.2.1)."""
 
@@ -26,14 +33,22 @@ _BIT_DEPTH = 24
 class _Png(PillowCodec):
     """Stills by libvips, but for palettes; animations by Pillow, one frame at a time."""
 
+    def description_of(self, file: InputFile, image: Image.Image, limits: Limits) -> Description:
+        """Describe it with the chunks that Pillow ignores, or knows only once it has decoded all of the pixels."""
+        found = super().description_of(file, image, limits)
+        chunks = _chunks(file.data)
+        colour = png_colour(bytes(file.data[: chunks.pixels]))
+        page = replace(found.first, orientation=_orientation(chunks))
+        return replace(found, pages=(page,), colour=colour.space, light=colour.light)
+
     def orientation(self, image: Image.Image) -> int:
-        """Return the orientation; of an EXIF behind the pixels Pillow knows only after it has decoded all of them."""
-        return super().orientation(image) if "exif" in image.info else 1
+        """Return 1: see `description_of`."""
+        return 1
 
     def exif(self, file: InputFile) -> Image.Exif | None:
-        """Return the EXIF of a file, if it is before the pixels."""
-        with self.open(file) as image:
-            return image.getexif() if "exif" in image.info else None
+        """Return the EXIF of a file, which may be behind the pixels."""
+        chunks = _chunks(file.data)
+        return _loaded(chunks.exif) if chunks.exif else None
 
     def is_deep(self, file: InputFile, image: Image.Image) -> bool:
         """Return whether there are 16 bits a sample, which Pillow's mode does not tell of colours."""
@@ -62,6 +77,64 @@ class _Png(PillowCodec):
         if plan.spec.progressive:
             raise InvalidParameter("progressive", "true", "not for an animation")
         return {"compress_level": plan.spec.effort} if plan.spec.effort else {}
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunks:
+    """Where and what some chunks are.
+
+    Attributes:
+        pixels: Where the first of the pixels are, in the file.
+        exif: The EXIF, wherever it is.
+        xmp: The XMP, wherever it is.
+    """
+
+    pixels: int
+    exif: bytes | None
+    xmp: bytes | None
+
+
+def _chunks(data: memoryview) -> _Chunks:
+    """Go through a file's chunks, to its end or to where it is broken (PNG third edition, section 5.3)."""
+    at, pixels, found = 8, 0, dict[bytes, bytes]()
+    while at + 12 <= len(data):
+        length, kind = int.from_bytes(data[at : at + 4], "big"), bytes(data[at + 4 : at + 8])
+        body = data[at + 8 : at + 8 + length]
+        if kind == b"IDAT":
+            pixels = pixels or at
+        elif kind == b"eXIf":
+            found.setdefault(kind, bytes(body))
+        elif kind == b"iTXt" and bytes(body[: len(_XMP)]) == _XMP:
+            found.setdefault(kind, _text_of(bytes(body[len(_XMP) :])))
+        at += 12 + length
+    return _Chunks(pixels or min(at, len(data)), found.get(b"eXIf"), found.get(b"iTXt"))
+
+
+def _text_of(body: bytes) -> bytes:
+    """Return the text of an international text chunk, behind its keyword (section 11.3.3.4)."""
+    compressed, (_, _, text) = body[:1] == b"\1", (body[2:].split(b"\0", 2) + [b"", b""])[:3]
+    if not compressed:
+        return text
+    try:
+        return zlib.decompressobj().decompress(text, _LONGEST_XMP)
+    except zlib.error:
+        return b""
+
+
+def _orientation(chunks: _Chunks) -> int:
+    """Return what EXIF says, or XMP where that has none; 1 to 8."""
+    try:
+        exif = _loaded(chunks.exif).get(ORIENTATION_TAG) if chunks.exif else None
+    except Exception:  # Pillow trips over broken EXIF in many ways; it counts as none
+        exif = None
+    said = exif or (xmp_orientation(chunks.xmp) if chunks.xmp else None)
+    return said if said in range(1, 9) else 1
+
+
+def _loaded(data: bytes) -> Image.Exif:
+    exif = Image.Exif()
+    exif.load(data)
+    return exif
 
 
 def _vips_frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:

@@ -5,7 +5,7 @@ Source: ISO/IEC 15444-1:2024, annex I (boxes) and A.5.1 (SIZ).
 
 from dataclasses import dataclass, replace
 
-from progimage.engine.boxes import boxes, first, number
+from progimage.engine.codecs.boxes import boxes, first, number
 from progimage.engine.colorimetry import Cicp
 
 SIGNATURE = b"\x00\x00\x00\x0cjP  \r\n\x87\n"

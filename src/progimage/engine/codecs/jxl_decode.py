@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from progimage.engine.jxl_bits import Bits
-from progimage.engine.jxl_frames import JxlFrames
-from progimage.engine.jxl_header import D65_WHITE, Channel, JxlColour, JxlHeader, codestream, p3
-from progimage.engine.jxl_icc import read_icc
+from progimage.engine.codecs.jxl_bits import Bits
+from progimage.engine.codecs.jxl_frames import JxlFrames
+from progimage.engine.codecs.jxl_header import D65_WHITE, Channel, JxlColour, JxlHeader, codestream, p3
+from progimage.engine.codecs.jxl_icc import read_icc
 
 if TYPE_CHECKING:
     import numpy

@@ -10,7 +10,7 @@ libjxl's `headers.cc`, `image_metadata.cc` and `color_encoding_internal.cc`.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from progimage.engine.jxl_bits import Bits
+from progimage.engine.codecs.jxl_bits import Bits
 
 CODESTREAM = b"\xff\x0a"
 CONTAINER = b"\x00\x00\x00\x0cJXL \x0d\x0a\x87\x0a"

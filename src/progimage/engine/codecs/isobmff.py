@@ -5,11 +5,16 @@ Source: ISO/IEC 14496-12:2022 (boxes, `clap`, `colr`), ISO/IEC 23008-12:2022 (it
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
-from progimage.engine.boxes import Box, boxes, first, number, signed
+from progimage.engine.codecs.boxes import Box as IsoBox
+from progimage.engine.codecs.boxes import boxes, first, number, signed
 from progimage.engine.colorimetry import UNKNOWN_LIGHT, Cicp, ColourSpace, Light
+from progimage.engine.description import Description, Page
+from progimage.engine.errors import NotAnImage
+from progimage.engine.files import InputFile
+from progimage.engine.geometry import Box
 
 Rectangle = tuple[int, int, int, int]
 """Left, top, width and height, in pixels."""
@@ -111,8 +116,12 @@ class _Meta:
         iprp = parts.get(b"iprp", b"")
         self._shared = list(boxes(first(iprp, b"ipco") or b""))
         self._properties: dict[int, list[int]] = {}
+        kinds = set()
         for kind, body in boxes(iprp):
             if kind == b"ipma":
+                if body[:4] in kinds:
+                    raise ValueError("There are two ipma boxes of the same version and flags.")
+                kinds.add(body[:4])
                 for item, indices in _associations(body):
                     self._properties.setdefault(item, []).extend(indices)
 
@@ -134,7 +143,7 @@ class _Meta:
             or any(self._auxiliary(source) == _GAIN_MAP for source in described),
         )
 
-    def _of(self, item: int) -> list[Box]:
+    def _of(self, item: int) -> list[IsoBox]:
         return [self._shared[index - 1] for index in self._properties.get(item, ()) if 1 <= index <= len(self._shared)]
 
     def _targets(self, kind: bytes, item: int) -> list[int]:
@@ -193,7 +202,7 @@ class _Properties:
 
 def _told(
     kind: str,
-    properties: list[Box],
+    properties: list[IsoBox],
     *,
     alpha: bool,
     premultiplied: bool = False,
@@ -276,3 +285,36 @@ def _first_track(moov: bytes) -> PrimaryItem:
             alpha = b"auxv" in handlers
             return _told(kind.decode("latin-1"), inside, alpha=alpha, size=size, sequence=True)
     raise ValueError("no track of pictures")
+
+
+def as_boxes_say(description: Description, file: InputFile) -> Description:
+    """Return a description of an AVIF or HEIC with what its boxes say: geometry, colour, depth and alpha.
+
+    Args:
+        description: With the size that a decoder tells, which may be cropped and turned already.
+        file: The file.
+
+    Raises:
+        NotAnImage: Its boxes are malformed.
+    """
+    try:
+        item = primary_item(bytes(file.data))
+    except ValueError as error:
+        raise NotAnImage(f"The boxes of the file are broken: {error}") from None
+    first, depth = description.first, max(item.depths, default=description.depth)
+    crop = Box(*item.crop) if item.crop else None
+    page = Page(*(item.size or first.size), crop=crop, orientation=item.orientation, native=first.native)
+    if first.size not in (page.upright, page.size, (page.width, page.height)):
+        page = first  # a decoder has found another picture than the boxes tell of
+    deep = depth > 8
+    mode = description.mode.removesuffix("16") + "16" * deep
+    return replace(
+        description,
+        pages=(page, *description.pages[1:]),
+        mode=mode,
+        depth=depth,
+        premultiplied=item.premultiplied,
+        colour=item.space,
+        light=item.light,
+        gain_map=item.gain_map,
+    )
