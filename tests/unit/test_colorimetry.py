@@ -201,10 +201,10 @@ def test_transfer_functions_have_the_published_values() -> None:
 
 def test_the_shoulder_is_that_of_bt_2390() -> None:
     shoulder = Shoulder(1000)
-    knee = pq_to_nits((1.5 * nits_to_pq(203) / nits_to_pq(1000) - 0.5) * nits_to_pq(1000))
-    assert shoulder(knee * 0.99) == knee * 0.99
+    knee = pq_to_nits((2 * nits_to_pq(203) / nits_to_pq(1000) - 1) * nits_to_pq(1000))
+    assert shoulder(knee * 0.99) == knee * 0.99 and shoulder(knee * 1.01) < knee * 1.01
     assert shoulder(1000) == pytest.approx(203) == shoulder(5000)
-    assert nits_to_pq(shoulder(203)) == pytest.approx(0.7386 * 0.7518, abs=1e-4)  # by hand: T = 1/3
+    assert nits_to_pq(shoulder(203)) == pytest.approx(0.7155 * 0.7518, abs=1e-4)  # by hand: T = 1/2
     assert Shoulder(203)(150) == 150 and Shoulder(203)(900) == 203
 
 
@@ -241,7 +241,7 @@ def test_paper_is_white_where_nothing_is_brighter(space: Cicp, sample: float, de
 
 
 def test_what_is_below_the_knee_is_as_in_sdr() -> None:
-    light = np.array([[[0.02, 0.1, 0.05], [0.2, 0.2, 0.2], [0.15, 0.02, 0.1]]])  # linear BT.2020, 1 is paper
+    light = np.array([[[0.02, 0.1, 0.05], [0.15, 0.15, 0.15], [0.15, 0.02, 0.1]]])  # linear BT.2020, 1 is paper
     samples = np.vectorize(lambda value: nits_to_pq(value * 203))(light)
     made = tone_mapped(image(np.round(samples * 65535).astype(np.uint16)), PQ, 1000).numpy()
     assert np.abs(made - srgb(light @ np.array(to_bt709(BT2020)).T) * 65535).max() < 20
@@ -256,9 +256,14 @@ def test_hue_is_kept_in_highlights() -> None:
 
 
 def test_hlg_follows_bt_2100() -> None:
+    def shown_of(samples: np.ndarray) -> np.ndarray:
+        scene = np.array([hlg_to_scene(sample) for sample in samples])
+        return 1000 * (scene @ BT2020.to_xyz()[1]) ** 0.2 * scene
+
+    by_colour_science = [417.312, 38.252, 9.563]  # colour-science 0.4.7, eotf_BT2100_HLG
+    assert np.allclose(shown_of(np.array([0.9, 0.4, 0.2])), by_colour_science, rtol=1e-3)
     samples = np.array([0.4, 0.3, 0.1])
-    scene = np.array([hlg_to_scene(sample) for sample in samples])
-    shown = 1000 * (scene @ BT2020.to_xyz()[1]) ** 0.2 * scene
+    shown = shown_of(samples)
     made = tone_mapped(flat(*(round(sample * 65535) for sample in samples), deep=True), HLG, 203)
     wanted = srgb(to_bt709(BT2020) @ shown / 203) * 65535
     assert np.abs(np.array(first(made)) - wanted).max() < 30

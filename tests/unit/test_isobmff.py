@@ -214,6 +214,8 @@ def test_files_of_encoders(format: str) -> None:
         still([box(b"ispe", b"short")]),
         still([struct.pack(">I4s", 3, b"ispe")]),
         still([ISPE])[:150],
+        still([ISPE], iref=bytes(1_000_001)),
+        box(b"ftyp", b"avif") + box(b"free") * 200_000 + still([ISPE]),
     ],
 )
 def test_what_is_malformed_is_a_value_error(data: bytes) -> None:

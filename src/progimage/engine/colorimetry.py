@@ -232,7 +232,7 @@ class Light:
 
     @property
     def peak(self) -> float | None:
-        """What tone mapping is to make room for."""
+        """What tone mapping is to make room for: the picture's own, else at most the screen's."""
         return self.content or self.mastering or None
 
 

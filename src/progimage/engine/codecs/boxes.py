@@ -5,13 +5,15 @@ from typing import TypeAlias
 
 Box: TypeAlias = tuple[bytes, bytes]
 """What kind it is, in 4 bytes, and what is in it."""
+_MOST = 100_000
+"""So many boxes one after the other are searched; more are there only to take time."""
 
 
 def boxes(data: bytes) -> Iterator[Box]:
     """Yield boxes one after the other; one without a size reaches to the end.
 
     Raises:
-        ValueError: A box is cut off, or says that it is shorter than its own header.
+        ValueError: There are too many, or one is cut off, or says that it is shorter than its own header.
     """
     for kind, start, end in _places(data):
         yield kind, _cut(data, start, end)
@@ -40,7 +42,9 @@ def _cut(data: bytes, start: int, end: int) -> bytes:
 
 def _places(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     at = 0
-    while at + 8 <= len(data):
+    for _ in range(_MOST):
+        if at + 8 > len(data):
+            return
         length, kind, header = number(data, at, 4), data[at + 4 : at + 8], 8
         if length == 1:
             length, header = number(data, at + 8, 8), 16
@@ -50,6 +54,7 @@ def _places(data: bytes) -> Iterator[tuple[bytes, int, int]]:
             raise ValueError(f"The box {kind!r} has no room for its header.")
         yield kind, at + header, at + length
         at += length
+    raise ValueError("There are too many boxes.")
 
 
 def number(data: bytes, at: int, count: int) -> int:

@@ -33,6 +33,8 @@ _ORIENTATIONS = {
     2: {None: 3, 0: 2, 1: 4},
     3: {None: 6, 0: 7, 1: 5},
 }
+_LARGEST_TABLE = 1_000_000
+"""In bytes; a larger table is there only to take time."""
 _SAMPLE_ENTRY = 78
 """Bytes of the entry of a video track before its boxes."""
 
@@ -111,8 +113,8 @@ class _Meta:
     def __init__(self, data: bytes) -> None:
         parts = dict(reversed(list(boxes(data))))  # the first of each kind
         self._parts = parts
-        self._kinds = dict(_item_kinds(parts.get(b"iinf")))
-        self._references = list(_item_references(parts.get(b"iref")))
+        self._kinds = dict(_item_kinds(_table(parts.get(b"iinf"))))
+        self._references = list(_item_references(_table(parts.get(b"iref"))))
         iprp = parts.get(b"iprp", b"")
         self._shared = list(boxes(first(iprp, b"ipco") or b""))
         self._properties: dict[int, list[int]] = {}
@@ -122,7 +124,7 @@ class _Meta:
                 if body[:4] in kinds:
                     raise ValueError("There are two ipma boxes of the same version and flags.")
                 kinds.add(body[:4])
-                for item, indices in _associations(body):
+                for item, indices in _associations(_table(body)):
                     self._properties.setdefault(item, []).extend(indices)
 
     def primary(self) -> PrimaryItem:
@@ -155,8 +157,14 @@ class _Meta:
         return next((body[4:].partition(b"\0")[0] for kind, body in self._of(item) if kind == b"auxC"), b"")
 
 
-def _item_kinds(iinf: bytes | None) -> Iterator[tuple[int, str]]:
-    if iinf is None:
+def _table(body: bytes | None) -> bytes:
+    if body is not None and len(body) > _LARGEST_TABLE:
+        raise ValueError("A table is larger than any picture needs.")
+    return body or b""
+
+
+def _item_kinds(iinf: bytes) -> Iterator[tuple[int, str]]:
+    if not iinf:
         return
     for kind, body in boxes(iinf[8 if number(iinf, 0, 1) else 6 :]):
         version = number(body, 0, 1)
@@ -165,8 +173,8 @@ def _item_kinds(iinf: bytes | None) -> Iterator[tuple[int, str]]:
             yield number(body, 4, wide), body[6 + wide : 10 + wide].decode("latin-1")
 
 
-def _item_references(iref: bytes | None) -> Iterator[tuple[bytes, int, list[int]]]:
-    if iref is None:
+def _item_references(iref: bytes) -> Iterator[tuple[bytes, int, list[int]]]:
+    if not iref:
         return
     wide = 4 if number(iref, 0, 1) else 2
     for kind, body in boxes(iref[4:]):

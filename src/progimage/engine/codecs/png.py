@@ -112,8 +112,8 @@ def _chunks(data: memoryview) -> _Chunks:
 
 def _text_of(body: bytes) -> bytes:
     """Return the text of an international text chunk, behind its keyword (section 11.3.3.4)."""
-    compressed, (_, _, text) = body[:1] == b"\1", (body[2:].split(b"\0", 2) + [b"", b""])[:3]
-    if not compressed:
+    _, _, text = [*body[2:].split(b"\0", 2), b"", b""][:3]
+    if body[:1] != b"\1":  # it is not compressed
         return text
     try:
         return zlib.decompressobj().decompress(text, _LONGEST_XMP)
@@ -128,7 +128,7 @@ def _orientation(chunks: _Chunks) -> int:
     except Exception:  # Pillow trips over broken EXIF in many ways; it counts as none
         exif = None
     said = exif or (xmp_orientation(chunks.xmp) if chunks.xmp else None)
-    return said if said in range(1, 9) else 1
+    return int(said) if said in range(1, 9) else 1  # type: ignore[arg-type]
 
 
 def _loaded(data: bytes) -> Image.Exif:

@@ -22,6 +22,7 @@ from progimage.engine.colorimetry import (
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _LARGEST_PROFILE = 16_000_000
 """In bytes, unpacked."""
+_MOST_CHUNKS = 100_000
 _USUAL_GAMMA = 45455
 
 
@@ -65,7 +66,9 @@ def png_colour(data: bytes) -> PngColour:
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Yield the chunks before the pixels; those with a wrong checksum are left out."""
     at = len(SIGNATURE)
-    while at + 12 <= len(data):
+    for _ in range(_MOST_CHUNKS):
+        if at + 12 > len(data):
+            return
         length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
         if kind in (b"IDAT", b"IEND"):
             return
