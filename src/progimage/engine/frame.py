@@ -140,6 +140,14 @@ def to_range(image: pyvips.Image, white: int) -> pyvips.Image:
     return (image - least) * (white / (greatest - least))
 
 
+def whole_range(pixels: pyvips.Image, bits: int) -> pyvips.Image:
+    """Return 16-bit samples, of which a decoder has shifted fewer bits to the top, over all of their range."""
+    white = ((1 << bits) - 1) << (16 - bits)
+    if pixels.format != "ushort" or not 8 < bits < 16:
+        return pixels
+    return (pixels * (65535 / white) + 0.5).cast("ushort").copy(interpretation=pixels.interpretation)
+
+
 def from_pillow(image: Image.Image) -> Frame:
     """Take over the pixels of a loaded Pillow image, of any mode.
 

@@ -14,7 +14,7 @@ from progimage.engine.codecs.pillow import PillowCodec
 from progimage.engine.description import Description, Page
 from progimage.engine.errors import InvalidParameter, NotAnImage
 from progimage.engine.files import InputFile, OutputFile
-from progimage.engine.frame import Frame, normalise
+from progimage.engine.frame import Frame, normalise, whole_range
 from progimage.engine.limits import Limits
 from progimage.engine.modes import is_deep, mode_of
 
@@ -86,7 +86,10 @@ def _describe_by_vips(format: Format, file: InputFile, limits: Limits) -> Descri
 
 
 def _vips_frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
-    return vips.still_frames(source, first, last, lambda page: vips.load("heifload_source", source))
+    def load(page: int) -> pyvips.Image:
+        return whole_range(vips.load("heifload_source", source), source.description.depth)
+
+    return vips.still_frames(source, first, last, load)
 
 
 CODECS = (

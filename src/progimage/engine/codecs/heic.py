@@ -13,7 +13,7 @@ from progimage.engine.codecs.isobmff import as_boxes_say
 from progimage.engine.codecs.pillow import PillowCodec
 from progimage.engine.description import Description, Page
 from progimage.engine.files import InputFile, OutputFile
-from progimage.engine.frame import METADATA, PROFILE, Frame, normalise, with_metadata
+from progimage.engine.frame import METADATA, PROFILE, Frame, normalise, whole_range, with_metadata
 from progimage.engine.limits import Limits
 from progimage.engine.modes import is_deep, mode_of
 
@@ -84,7 +84,7 @@ def _frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Fr
         row = part.stride // (2 if deep else 1) // bands
         kind = "ushort" if deep else "uchar"
         pixels = pyvips.Image.new_from_memory(part.data, row, part.size[1], bands, kind)
-        pixels = normalise(pixels.crop(0, 0, *part.size))
+        pixels = whole_range(normalise(pixels.crop(0, 0, *part.size)), part.info.get("bit_depth", 8))
         if part.mode.startswith("RGBa"):
             pixels = pixels.unpremultiply(max_alpha=65535 if deep else 255).cast(kind)
             pixels = pixels.copy(interpretation="rgb16" if deep else "srgb")

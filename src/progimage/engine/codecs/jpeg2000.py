@@ -1,32 +1,124 @@
 """JPEG 2000: files (JP2) and bare codestreams (J2K)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import pyvips
+
+from progimage.engine.codecs.codec import Decoder, Decoding, Source
 from progimage.engine.codecs.format import Format
+from progimage.engine.codecs.jp2_header import CMYK, CODESTREAM, GREY, LAB, SIGNATURE, SRGB, SYCC, Jp2Header, jp2_header
 from progimage.engine.codecs.pillow import PillowCodec
-from progimage.engine.frame import Frame
+from progimage.engine.description import Description, Page
+from progimage.engine.errors import CorruptImage
+from progimage.engine.files import InputFile
+from progimage.engine.frame import PROFILE, Frame, normalise
+from progimage.engine.limits import Limits
+from progimage.engine.modes import has_alpha, mode_of
 
 if TYPE_CHECKING:
     from progimage.engine.plan import Plan
 
 _UNTILED, _TILE = 16_000_000, (2048, 2048)
 """From how many pixels on, and into what tiles, it is cut: one of 99 megapixels was too much for 4 GiB."""
-_CODESTREAM = b"\xff\x4f\xff\x51"
+_PLAIN = (None, SRGB, GREY, SYCC)
+_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 
 class _Jpeg2000(PillowCodec):
-    """Always lossless: OpenJPEG's quality in dB gets even colours wrong."""
+    """Pillow reads what has 8 bits and is grey or RGB. It cuts off deeper samples and garbles palettes.
+
+    All else is read with imagecodecs, which has the same library, in as much time. Written it is always lossless:
+    OpenJPEG's quality in dB gets even colours wrong.
+    """
 
     def __init__(self, format: Format, starts: bytes, save: dict[str, Any] | None = None) -> None:
         """Tell the two apart by their first bytes."""
         super().__init__(format, "JPEG2000", save)
         self.recognises: Callable[[bytes], bool] | None = lambda head: head.startswith(starts)
 
+    def describe(self, file: InputFile, limits: Limits, dpi: float) -> Description:
+        """Read the boxes, or the header of the codestream; see `Codec`."""
+        try:
+            header = jp2_header(bytes(file.data))
+        except ValueError as error:
+            raise CorruptImage(f"The header of the JPEG 2000 file is broken: {error}.") from error
+        limits.check(header.width, header.height)
+        depth, mode = max(header.depths, default=8), _mode(header)
+        return Description(
+            format=self.format,
+            pages=(Page(header.width, header.height, native=header),),
+            mode=mode + "16" * (depth > 8 and mode != "CMYK"),
+            depth=depth,
+            premultiplied=header.premultiplied,
+            colour=header.icc or (header.cicp.decoded() if header.cicp and header.cicp.known else None),
+        )
+
+    def exif(self, file: InputFile) -> None:
+        """Return None: Pillow reads none of it."""
+
+    def decoders(self, description: Description) -> tuple[Decoder, ...]:
+        """Return Pillow for what it can read, then imagecodecs."""
+        header: Jp2Header = description.first.native
+        by_samples = Decoder(_frames)
+        if description.depth != 8 or header.palette or header.enumerated not in _PLAIN or len(set(header.depths)) > 1:
+            return (by_samples,)
+        return Decoder(self.frames), by_samples
+
     def asked_for(self, frame: Frame, plan: "Plan") -> dict[str, Any]:
         """Return the tiles of a large one."""
         return {"tile_size": _TILE} if frame.pixels.width * frame.pixels.height > _UNTILED else {}
+
+
+def _mode(header: Jp2Header) -> str:
+    if header.enumerated == CMYK:
+        return "CMYK"
+    return "RGB" if header.palette else _MODES.get(header.components, "RGB")
+
+
+def _frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
+    import imagecodecs  # it takes a while, and memory
+
+    header: Jp2Header = source.description.first.native
+    samples = imagecodecs.jpeg2k_decode(bytes(source.file.data), numthreads=1)
+    if samples.shape[:2] != (header.height, header.width):
+        raise CorruptImage(
+            f"The image is of {samples.shape[1]}×{samples.shape[0]} pixels, not of what its header says."
+        )
+    if samples.dtype.kind == "i":  # samples with a sign are around the middle
+        samples = samples.astype("int32") + (1 << (source.description.depth - 1))
+    pixels = pyvips.Image.new_from_array(samples)
+    bits = 8 if header.palette else source.description.depth
+    if header.enumerated == LAB:
+        yield _finished(_from_lab(pixels, bits), source)
+        return
+    deep = bits > 8
+    white = 65535 if deep else 255
+    if pixels.format not in ("uchar", "ushort") or (1 << bits) - 1 != white:
+        pixels = pixels * (white / ((1 << bits) - 1)) + 0.5
+    kinds = ("grey16", "rgb16") if deep else ("b-w", "srgb")
+    kind = "cmyk" if header.enumerated == CMYK else kinds[pixels.bands > 2]
+    yield _finished(pixels.cast("ushort" if deep else "uchar").copy(interpretation=kind), source)
+
+
+def _finished(pixels: pyvips.Image, source: Source) -> Frame:
+    pixels = normalise(pixels)
+    if pixels.bands == 4 and pixels.interpretation != "cmyk" and not has_alpha(source.description.mode.strip("16")):
+        pixels = pixels.extract_band(0, n=3)
+    return Frame(pixels, mode_of(pixels))
+
+
+def _from_lab(samples: pyvips.Image, bits: int) -> pyvips.Image:
+    """Convert CIELab (D50) of the usual ranges (ISO/IEC 15444-1, M.11.7.4.1): 100, and 170 and 200 with offsets."""
+    unit, half = 1 / ((1 << bits) - 1), 1 << (bits - 1)
+    ranges, zeros = (100, 170, 200), (0, half, half * 3 / 4)
+    scales = [length * unit for length in ranges]
+    offsets = [-zero * scale for zero, scale in zip(zeros, scales, strict=True)]
+    lab = (samples.extract_band(0, n=3) * scales + offsets).copy(interpretation="lab")
+    converted = lab.icc_export(output_profile="srgb", intent="relative", depth=16 if bits > 8 else 8).copy()
+    converted.remove(PROFILE)
+    return converted
 
 
 _JP2 = Format(
@@ -44,4 +136,4 @@ _J2K = replace(
     media_type="image/x-jp2-codestream",
     description="JPEG 2000 codestream",
 )
-CODECS = (_Jpeg2000(_J2K, _CODESTREAM, save={"no_jp2": True}), _Jpeg2000(_JP2, b"\0\0\0\x0cjP  \r\n\x87\n"))
+CODECS = (_Jpeg2000(_J2K, CODESTREAM, save={"no_jp2": True}), _Jpeg2000(_JP2, SIGNATURE))
