@@ -156,7 +156,7 @@ class ForkServer:
             name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(_KEPT_PREFIXES)
         }
         # One worker a core: threads inside libvips would only take cores from the other workers.
-        environment |= {"VIPS_CONCURRENCY": "1"}
+        environment |= {"VIPS_CONCURRENCY": "1", "OPENBLAS_NUM_THREADS": "1"}
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "progimage.workers", str(theirs.fileno()), *self._arguments],

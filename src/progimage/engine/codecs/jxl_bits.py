@@ -176,7 +176,7 @@ class Entropy:
             distance = self._number(self._configs[cluster], self._symbol(cluster)) + 1
             self._from = len(self._before) - min(distance, len(self._before), _WINDOW)
         self._copying -= 1
-        value = self._before[self._from] if self._before else 0
+        value = self._before[self._from] if self._from < len(self._before) else 0  # from before the first one
         self._from += 1
         self._before.append(value)
         return value

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from progimage.engine.codecs.jxl_bits import Bits
 from progimage.engine.codecs.jxl_frames import JxlFrames
-from progimage.engine.codecs.jxl_header import D65_WHITE, Channel, JxlColour, JxlHeader, codestream, p3
+from progimage.engine.codecs.jxl_header import D65_WHITE, Box, Channel, JxlColour, JxlHeader, boxes, codestream, p3
 from progimage.engine.codecs.jxl_icc import read_icc
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 25_000_000
 """Up to so many pixels in all frames, an animation is decoded only once."""
+_TIFF = (b"II*\0", b"MM\0*")
+_MOST_METADATA = 16_000_000
 _ALPHA, _BLACK = 0, 4
 _Field = tuple[int, int]
 """A number, and in how many bits it is written."""
@@ -69,8 +71,8 @@ def jxl_decode(
 ) -> Iterator[JxlPixels]:
     """Decode frames, one at a time, as they are asked for.
 
-    A single frame costs what those before it cost that it is built on. Many are decoded at once if they are small, or
-    else each like a single one.
+    A single frame costs what those before it cost that it may be built on; none after it are decoded. Where that is so,
+    many are decoded at once, if they are small; else each like a single one.
 
     Args:
         data: The file.
@@ -87,8 +89,11 @@ def jxl_decode(
     stream = _with_other_colour(whole, header) if _needs_other_colour(header) else whole
     moved = len(stream) - len(whole)
     black = _with_black_as_alpha(whole, header) if jxl_is_cmyk(header) else None
-    if last - first > 1 and header.width * header.height * last <= _AT_ONCE:
+    at_once = frames.linked and black is None and header.width * header.height * last <= _AT_ONCE
+    if at_once and last - first > 1:
         decoded = _decode(stream[: frames.ends[last - 1] + moved], None)
+        if len(decoded) != last:
+            raise ValueError("it has other frames than its headers say")
         for index in range(first, last):
             yield JxlPixels(_finish(decoded[index], header), frames.durations[index])
         return
@@ -99,12 +104,57 @@ def jxl_decode(
         yield JxlPixels(_finish(samples, header), frames.durations[index])
 
 
-def _decode(stream: bytes | memoryview, index: int | None) -> "numpy.ndarray[Any, Any]":
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's, of which nothing is used
+def jxl_metadata(data: bytes | memoryview) -> dict[str, bytes]:
+    """Return the metadata of an image, by "exif" and "xmp"; EXIF as a TIFF file.
+
+    Its orientation is to be ignored: that of the header counts (ISO/IEC 18181-2).
+
+    Args:
+        data: The file.
+
+    Raises:
+        ValueError: The file is broken. Of metadata that is broken itself there is none.
+    """
+    found: dict[str, bytes] = {}
+    for box in boxes(data):
+        name = {b"Exif": "exif", b"xml ": "xmp"}.get(box.kind)
+        content = _unpacked(box) if name and name not in found else None
+        if name == "exif" and content and content[:4] not in _TIFF:  # which the Pillow plugin writes without an offset
+            content = content[4 + int.from_bytes(content[:4], "big") :]
+        if name and content:
+            found[name] = content
+    return found
+
+
+def load() -> None:
+    """Load libjxl, which a sandbox does not let happen later. It takes 12 MB and 45 ms."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # or numpy, of which no algebra is used, starts threads
+    import imagecodecs
+
+    for name in ("jpegxl_decode", "brotli_decode"):
+        getattr(imagecodecs, name)  # which loads its library
+
+
+def _unpacked(box: Box) -> bytes | None:
+    """Return the content of a box, or None if it is broken or very large."""
+    if not box.compressed:
+        return bytes(box.content)
+    load()
     import imagecodecs
 
     try:
-        return imagecodecs.jpegxl_decode(stream, index, numthreads=1)  # type: ignore[no-any-return]
+        unpacked = imagecodecs.brotli_decode(bytes(box.content), out=bytearray(_MOST_METADATA))
+    except (RuntimeError, ValueError):
+        return None
+    return bytes(unpacked)
+
+
+def _decode(stream: Any, index: int | None) -> "numpy.ndarray[Any, Any]":
+    load()
+    import imagecodecs
+
+    try:
+        return imagecodecs.jpegxl_decode(stream, index, numthreads=1)
     except (RuntimeError, NotImplementedError, TypeError) as error:
         raise ValueError(str(error)) from error
 
@@ -122,11 +172,12 @@ def _finish(samples: "numpy.ndarray[Any, Any]", header: JxlHeader) -> "numpy.nda
     if header.alpha_bits and header.alpha_associated:
         samples = _straight(samples, white)
     if samples.dtype.kind == "f":
-        return numpy.ascontiguousarray(samples, numpy.float32)
-    most = 255 if samples.dtype.itemsize == 1 else 65535
-    if white != most:
-        samples = ((samples.astype(numpy.uint32) * most + white // 2) // white).astype(samples.dtype)
-    if colours == 4:
+        samples, most = samples.astype(numpy.float32, copy=False), 1
+    else:
+        most = 255 if samples.dtype.itemsize == 1 else 65535
+        if white != most:
+            samples = ((samples.astype(numpy.uint32) * most + white // 2) // white).astype(samples.dtype)
+    if colours == 4:  # where the least is the most ink
         samples = samples.copy()
         numpy.subtract(most, samples[:, :, :4], out=samples[:, :, :4])
     return numpy.ascontiguousarray(samples)

@@ -29,12 +29,14 @@ class JxlFrames:
         durations: For how long each is shown, in milliseconds; 0 in a still image, and of pages.
         ends: Where each ends in the codestream, in bytes.
         whole: The file has all of them.
+        linked: Some may be built on others, so that one alone costs what those before it cost.
         pages: They are pages, not an animation.
     """
 
     durations: tuple[int, ...]
     ends: tuple[int, ...]
     whole: bool
+    linked: bool = False
     pages: bool = False
 
 
@@ -56,7 +58,7 @@ def jxl_frames(data: bytes | memoryview, header: JxlHeader, most: int = _MOST_FR
         return JxlFrames((0,), (len(stream),), True)
     durations: list[int] = []
     ends: list[int] = []
-    sections, whole, pages = 0, False, False
+    sections, whole, linked, pages = 0, False, False, False
     bits = Bits(stream, header.places.end)
     if header.colour.icc:
         read_icc(bits)
@@ -73,6 +75,7 @@ def jxl_frames(data: bytes | memoryview, header: JxlHeader, most: int = _MOST_FR
             raise ValueError("its frames have too many parts")
         if bits.at >> 3 > len(stream):
             break
+        linked = linked or frame.used
         if frame.ticks or frame.last:
             pages = pages or frame.ticks == _PAGE
             milliseconds = frame.ticks * 1000 * header.ticks[1] / header.ticks[0]
@@ -83,20 +86,21 @@ def jxl_frames(data: bytes | memoryview, header: JxlHeader, most: int = _MOST_FR
             break
     else:
         raise ValueError("it has too many frames")
-    return JxlFrames(tuple(durations), tuple(ends), whole, pages)
+    return JxlFrames(tuple(durations), tuple(ends), whole, linked, pages)
 
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
     ticks: int
     last: bool
+    used: bool
     sections: int
 
 
 def _read_frame(bits: Bits, header: JxlHeader, preview: tuple[int, int] | None = None) -> _Frame:
     """Read the header of a frame, and go to its end."""
     size = preview or (header.width, header.height)
-    ticks, last, modular, group, hshift, vshift, upsampling, passes = 0, True, False, 1, 0, 0, 1, 1
+    ticks, last, used, modular, group, hshift, vshift, upsampling, passes = 0, True, False, False, 1, 0, 0, 1, 1
     if not bits.flag():
         kind = bits.take(2)
         modular = bits.flag()
@@ -133,15 +137,15 @@ def _read_frame(bits: Bits, header: JxlHeader, preview: tuple[int, int] | None =
             last = bits.flag()
         saved = bits.take(2) if kind != _LOW and not last else 0
         shown = kind in (_REGULAR, _SKIPPED)
-        referable = not last and (not ticks or saved > 0)
-        if kind == _REFERENCE or (shown and referable and replaces and not partial):
+        used = not last and (not ticks or saved > 0)
+        if kind == _REFERENCE or (shown and used and replaces and not partial):
             bits.flag()  # whether it is saved before its colours are turned into others
         bits.skip(8 * bits.u32((0, 0), (4, 0), (5, 16), (10, 48)))  # its name
         _skip_filter(bits, modular)
         bits.extensions()
     sections = _count_sections(size, modular, group, hshift, vshift, upsampling, passes)
     _skip_sections(bits, sections)
-    return _Frame(ticks, last, sections)
+    return _Frame(ticks, last, used, sections)
 
 
 def _read_passes(bits: Bits) -> int:

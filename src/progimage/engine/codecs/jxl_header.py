@@ -8,7 +8,7 @@ libjxl's `headers.cc`, `image_metadata.cc` and `color_encoding_internal.cc`.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from progimage.engine.codecs.jxl_bits import Bits
 
@@ -214,16 +214,16 @@ def jxl_header(data: bytes | memoryview) -> JxlHeader:
     Raises:
         ValueError: It is broken, or not all there.
     """
-    kinds = set() if data[:2] == CODESTREAM else {kind for kind, _ in _boxes(data)}
+    kinds = {box.kind for box in boxes(data)}
     bits = _codestream_bits(codestream(data))
     width, height = _read_size(bits)
-    found = {
-        "jpeg": b"jbrd" in kinds,
-        "gain_map": b"jhgm" in kinds,
-        "exif": b"Exif" in kinds,
-        "xmp": b"xml " in kinds,
-    }
-    return _read_metadata(bits, width, height, found)
+    return replace(
+        _read_metadata(bits, width, height),
+        jpeg=b"jbrd" in kinds,
+        gain_map=b"jhgm" in kinds,
+        exif=b"Exif" in kinds,
+        xmp=b"xml " in kinds,
+    )
 
 
 def codestream(data: bytes | memoryview) -> bytes | memoryview:
@@ -235,20 +235,41 @@ def codestream(data: bytes | memoryview) -> bytes | memoryview:
     if data[:2] == CODESTREAM:
         return data
     parts: list[memoryview] = []
-    for kind, content in _boxes(data):
-        if kind == b"jxlc":
-            return content
-        if kind == b"jxlp":
-            parts.append(content[4:])  # behind the part's number
-            if len(content) and content[0] & 0x80:
+    for box in boxes(data):
+        if box.kind == b"jxlc":
+            return box.content
+        if box.kind == b"jxlp":
+            parts.append(box.content[4:])  # behind the part's number
+            if len(box.content) and box.content[0] & 0x80:
                 break  # it is the last one
     if not parts:
         raise ValueError("no JPEG XL codestream")
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _boxes(data: bytes | memoryview) -> Iterator[tuple[bytes, memoryview]]:
-    """Yield kind and content of each box; of one that is compressed the kind that it would have."""
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A part of a file.
+
+    Attributes:
+        kind: What is in it.
+        content: What it is, or as much of it as there is.
+        compressed: The content is compressed, by Brotli.
+    """
+
+    kind: bytes
+    content: memoryview
+    compressed: bool
+
+
+def boxes(data: bytes | memoryview) -> Iterator[Box]:
+    """Yield the boxes of a file, of which a bare codestream has none.
+
+    Raises:
+        ValueError: It is no JPEG XL file, or it is broken.
+    """
+    if data[:2] == CODESTREAM:
+        return
     if data[:12] != CONTAINER:
         raise ValueError("no JPEG XL codestream")
     view = memoryview(data)
@@ -264,9 +285,8 @@ def _boxes(data: bytes | memoryview) -> Iterator[tuple[bytes, memoryview]]:
         if length < header:
             raise ValueError("a box is too short")
         content = view[at + header : at + length]
-        if kind == b"brob":
-            kind, content = bytes(content[:4]), content[4:]
-        yield kind, content
+        compressed = kind == b"brob"
+        yield Box(bytes(content[:4]), content[4:], True) if compressed else Box(kind, content, False)
         at += length
     raise ValueError("there are too many boxes")
 
@@ -300,10 +320,10 @@ def _read_preview(bits: Bits) -> tuple[int, int]:
     return (_by_ratio(height, ratio) if ratio else bits.u32(*sizes) * unit), height
 
 
-def _read_metadata(bits: Bits, width: int, height: int, found: dict[str, bool]) -> JxlHeader:
+def _read_metadata(bits: Bits, width: int, height: int) -> JxlHeader:
     if bits.flag():
         _skip_transform(bits, xyb=True)
-        return JxlHeader(width, height, places=Places(end=bits.at), **found)
+        return JxlHeader(width, height, places=Places(end=bits.at))
     orientation, preview, animated, timecodes, ticks, plays = 1, None, False, False, (1, 1), 0
     more = bits.flag()
     if more:
@@ -352,7 +372,6 @@ def _read_metadata(bits: Bits, width: int, height: int, found: dict[str, bool]) 
         colour=colour,
         intensity=intensity,
         places=Places((before, behind), bits.at, tuple(channels)),
-        **found,
     )
 
 

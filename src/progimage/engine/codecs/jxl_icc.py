@@ -11,9 +11,9 @@ _MOST_BYTES = 4_000_000
 _CONTEXTS = 41
 _HEADER = 128
 _TAGS = (
-    (b"cprt", b"wtpt", b"bkpt", b"rXYZ", b"gXYZ", b"bXYZ", b"kXYZ", b"rTRC", b"gTRC", b"bTRC", b"kTRC")
-    + (b"chad", b"desc", b"chrm", b"dmnd", b"dmdd", b"lumi")
-)  # fmt: skip
+    *(b"cprt", b"wtpt", b"bkpt", b"rXYZ", b"gXYZ", b"bXYZ", b"kXYZ", b"rTRC", b"gTRC", b"bTRC", b"kTRC"),
+    *(b"chad", b"desc", b"chrm", b"dmnd", b"dmdd", b"lumi"),
+)
 _TYPES = (b"XYZ ", b"desc", b"text", b"mluc", b"para", b"curv", b"sf32", b"gbd ")
 _OF_20_BYTES = {b"rXYZ", b"gXYZ", b"bXYZ", b"kXYZ", b"wtpt", b"bkpt", b"lumi"}
 _PREDICTED = bytearray(_HEADER)
