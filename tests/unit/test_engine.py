@@ -11,7 +11,7 @@ from PIL import Image, ImageSequence
 
 from progimage import engine
 from progimage.engine import FORMATS, InvalidParameter, Limits, RenditionSpec, by_extension, inspect, render
-from progimage.engine.codecs.jxl_header import is_jxl, jxl_size
+from progimage.engine.codecs.jxl.header import is_jxl, jxl_size
 from progimage.engine.modes import NEAREST, is_grey, nearest
 from tests import pictures
 

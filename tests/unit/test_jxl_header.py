@@ -18,10 +18,10 @@ import pyvips
 from PIL import Image, ImageCms
 
 import progimage.engine.source  # noqa: F401
-from progimage.engine.codecs import jxl_decode as decoding
-from progimage.engine.codecs.jxl_decode import jxl_decode, jxl_is_cmyk, jxl_metadata, jxl_pixel_colour
-from progimage.engine.codecs.jxl_frames import JxlFrames, jxl_frames
-from progimage.engine.codecs.jxl_header import (
+from progimage.engine.codecs.jxl import decode as decoding
+from progimage.engine.codecs.jxl.decode import jxl_decode, jxl_is_cmyk, jxl_metadata, jxl_pixel_colour
+from progimage.engine.codecs.jxl.frames import JxlFrames, jxl_frames
+from progimage.engine.codecs.jxl.header import (
     CONTAINER,
     HLG,
     LINEAR,
@@ -34,7 +34,7 @@ from progimage.engine.codecs.jxl_header import (
     jxl_header,
     jxl_size,
 )
-from progimage.engine.codecs.jxl_icc import icc_profile
+from progimage.engine.codecs.jxl.icc import icc_profile
 from tests import pictures
 
 libjxl = pytest.mark.skipif(not all(map(shutil.which, ("cjxl", "djxl", "jxlinfo"))), reason="needs libjxl's programs")
@@ -390,9 +390,9 @@ def test_any_bytes_give_a_value_or_a_value_error(tmp_path: Path):
 
 _IN_A_SANDBOX = """
 import sys
-from progimage.engine.codecs import jxl_decode
-from progimage.engine.codecs.jxl_frames import jxl_frames
-from progimage.engine.codecs.jxl_header import jxl_header
+from progimage.engine.codecs.jxl import decode as jxl_decode
+from progimage.engine.codecs.jxl.frames import jxl_frames
+from progimage.engine.codecs.jxl.header import jxl_header
 from progimage.workers import Sandbox
 data = open(sys.argv[1], "rb").read()
 jxl_decode.load()

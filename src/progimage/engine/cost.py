@@ -119,7 +119,7 @@ class Facts:
         target = FORMATS[spec.format]
         if spec.page is not None:
             return 1
-        keeps_all = target.animated if FORMATS[self.format].animated else target.writes_pages
+        keeps_all = target.writes_animations if FORMATS[self.format].animated else target.writes_pages
         return self.frames if keeps_all else 1
 
 
@@ -356,7 +356,7 @@ def _write(facts: Facts, size: Size, spec: RenditionSpec, frames: int, alpha: bo
     format = FORMATS[spec.format]
     deep = spec.depth != "8" if spec.depth else facts.deep and len(format.depths) > 1
     megapixels = _megapixels(size) * frames * (4 / 3 if alpha else 1)
-    name, units = writing(spec, moving=frames > 1 and format.animated, deep=deep), Units()
+    name, units = writing(spec, moving=frames > 1 and format.writes_animations, deep=deep), Units()
     sample = min(megapixels, _SAMPLE / _MEGAPIXEL)
     units.add(name, megapixels)
     if spec.quality == "auto":

@@ -120,7 +120,7 @@ def _chosen_pages(source: Source, spec: RenditionSpec) -> tuple[int, int]:
             raise InvalidParameter("page", str(spec.page), f"1 to {found.count} for this image")
         return spec.page - 1, spec.page
     target = FORMATS[spec.format]
-    keeps_all = target.animated if found.animated else target.writes_pages
+    keeps_all = target.writes_animations if found.animated else target.writes_pages
     return 0, found.count if keeps_all else 1
 
 
@@ -172,7 +172,7 @@ def _modes(plan: Plan, opening: Frame) -> tuple[str, ...]:
     modes = tuple(mode for mode in modes if mode not in ("LA16", "RGB16", "RGBA16", "L16", "F"))
     if plan.spec.depth and not modes:
         raise InvalidParameter("depth", plan.spec.depth, "8 where several frames or pages are written")
-    if format.animated:
+    if format.writes_animations:
         with_alpha = tuple(mode for mode in modes if has_alpha(mode) and mode != "LA")
         modes = with_alpha if opening.pixels.hasalpha() else tuple(mode for mode in modes if mode in ("P", "RGB"))
         if not format.only_palettes and not plan.spec.palette:

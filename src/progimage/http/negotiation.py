@@ -31,7 +31,7 @@ def suitable_format(spec: RenditionSpec, info: ImageInfo, accept: str, preferred
 
 
 def _suits(format: Format, animated: bool, transparent: bool, line_art: bool) -> bool:
-    if animated and not format.animated:
+    if animated and not format.writes_animations:
         return False
     if line_art and not format.lossless_is_small:
         return False

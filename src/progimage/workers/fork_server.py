@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from progimage.engine.codecs import jxl_decode
+from progimage.engine.codecs.jxl import decode as jxl_decode
 from progimage.workers import worker
 from progimage.workers.protocol import receive, send
 from progimage.workers.sandbox import Sandbox, be_ready_to_fork

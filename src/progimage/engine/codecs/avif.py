@@ -102,6 +102,7 @@ CODECS = (
             modes=("L", "RGB", "RGBA", "RGB16", "RGBA16"),
             icc=True,
             animated=True,
+            writes_animations=True,
             lossless_is_small=False,
             max_side=65_536,
             metadata=("exif", "xmp"),

@@ -17,6 +17,7 @@ class Format:
         icc: An ICC profile can be written into it.
         cicp: Primaries and transfer function (ITU-T H.273) can be written into it, so that it holds HDR.
         animated: A file of it can hold an animation.
+        writes_animations: Animations are written in it.
         pages: A file of it can hold several pages.
         writes_pages: Several pages are written into one file of it.
         vector: It holds drawings, which are drawn at any size.
@@ -41,6 +42,7 @@ class Format:
     icc: bool = False
     cicp: bool = False
     animated: bool = False
+    writes_animations: bool = False
     pages: bool = False
     writes_pages: bool = False
     vector: bool = False

@@ -239,6 +239,7 @@ CODECS = (
             description="Graphics Interchange Format",
             modes=("P", "PA"),
             animated=True,
+            writes_animations=True,
             max_side=65_535,
             options=("palette",),
         ),

@@ -184,7 +184,7 @@ class PillowCodec:
         """Write frames to a file; see `Codec`."""
         if not plan.several:
             self.write(to_pillow(first, plan.spec.palette), target, **self.options(first, plan))
-        elif self.format.animated:
+        elif self.format.writes_animations:
             self.write_animation(first, rest, plan, target)
         else:
             pages = (to_pillow(frame, plan.spec.palette) for frame in rest)

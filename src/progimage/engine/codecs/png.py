@@ -151,6 +151,7 @@ CODECS = (
             modes=("1", *_PALETTES, *OF_8_BITS, *OF_16_BITS),
             icc=True,
             animated=True,
+            writes_animations=True,
             metadata=("exif", "xmp"),
             options=("effort", "progressive", "palette"),
             collects_frames=True,  # its writer goes through them twice

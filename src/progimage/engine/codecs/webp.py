@@ -93,6 +93,7 @@ CODECS = (
             modes=("RGB", "RGBA"),
             icc=True,
             animated=True,
+            writes_animations=True,
             max_side=16_383,
             metadata=("exif", "xmp"),
             options=("quality", "effort"),

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from progimage.engine.codecs.jxl_bits import Bits
-from progimage.engine.codecs.jxl_frames import JxlFrames
-from progimage.engine.codecs.jxl_header import D65_WHITE, Box, Channel, JxlColour, JxlHeader, boxes, codestream, p3
-from progimage.engine.codecs.jxl_icc import read_icc
+from progimage.engine.codecs.jxl.bits import Bits
+from progimage.engine.codecs.jxl.frames import JxlFrames
+from progimage.engine.codecs.jxl.header import D65_WHITE, Box, Channel, JxlColour, JxlHeader, boxes, codestream, p3
+from progimage.engine.codecs.jxl.icc import read_icc
 
 if TYPE_CHECKING:
     import numpy
@@ -52,12 +52,12 @@ class JxlPixels:
 
 
 def jxl_is_cmyk(header: JxlHeader) -> bool:
-    """Return whether the pixels that `jxl_decode` gives are CMYK."""
+    """Return whether the pixels that `decode` gives are CMYK."""
     return header.black and not header.xyb and header.colour.space == "rgb"
 
 
 def jxl_pixel_colour(header: JxlHeader) -> JxlColour:
-    """Return which colours the pixels are of that `jxl_decode` gives.
+    """Return which colours the pixels are of that `decode` gives.
 
     Only where it says `icc` does the profile of the image (`jxl_icc.icc_profile`) describe them.
     """

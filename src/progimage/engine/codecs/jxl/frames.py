@@ -7,9 +7,9 @@ fields libjxl's `frame_header.cc`, `loop_filter.cc` and `toc.cc`.
 
 from dataclasses import dataclass
 
-from progimage.engine.codecs.jxl_bits import Bits, EndsEarlyError, Entropy
-from progimage.engine.codecs.jxl_header import JxlHeader, codestream
-from progimage.engine.codecs.jxl_icc import read_icc
+from progimage.engine.codecs.jxl.bits import Bits, EndsEarlyError, Entropy
+from progimage.engine.codecs.jxl.header import JxlHeader, codestream
+from progimage.engine.codecs.jxl.icc import read_icc
 
 _MOST_FRAMES = 65_536
 _MOST_SECTIONS = 1_000_000

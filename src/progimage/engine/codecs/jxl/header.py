@@ -10,7 +10,7 @@ libjxl's `headers.cc`, `image_metadata.cc` and `color_encoding_internal.cc`.
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from progimage.engine.codecs.jxl_bits import Bits
+from progimage.engine.codecs.jxl.bits import Bits
 
 CODESTREAM = b"\xff\x0a"
 CONTAINER = b"\x00\x00\x00\x0cJXL \x0d\x0a\x87\x0a"
@@ -115,7 +115,7 @@ class JxlHeader:
         gain_map: It has a gain map.
         exif: It has EXIF.
         xmp: It has XMP.
-        places: Where things are in the codestream, in bits; for `jxl_frames` and `jxl_decode`.
+        places: Where things are in the codestream, in bits; for `frames` and `decode`.
     """
 
     width: int

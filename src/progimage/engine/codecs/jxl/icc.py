@@ -4,8 +4,8 @@ It is written as predictions and as what is different from them, entropy coded. 
 libjxl's `icc_codec.cc`. Of a profile of 3 KB reading takes 10 ms.
 """
 
-from progimage.engine.codecs.jxl_bits import Bits, Entropy
-from progimage.engine.codecs.jxl_header import JxlHeader, codestream
+from progimage.engine.codecs.jxl.bits import Bits, Entropy
+from progimage.engine.codecs.jxl.header import JxlHeader, codestream
 
 _MOST_BYTES = 4_000_000
 _CONTEXTS = 41

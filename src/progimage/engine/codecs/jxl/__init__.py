@@ -1,0 +1,156 @@
+"""JPEG XL: read by our own header parser and libjxl (imagecodecs), written by Pillow's plugin.
+
+docs/decisions/0016-jpeg-xl.md says why.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pillow_jxl.JpegXLImagePlugin as jxl_plugin
+import pyvips
+from PIL import Image
+
+from progimage.engine.codecs.codec import Decoder, Decoding, Source
+from progimage.engine.codecs.format import Format
+from progimage.engine.codecs.jxl.decode import jxl_decode, jxl_is_cmyk, jxl_metadata, jxl_pixel_colour
+from progimage.engine.codecs.jxl.frames import JxlFrames, jxl_frames
+from progimage.engine.codecs.jxl.header import JxlColour, JxlHeader, is_jxl, jxl_header
+from progimage.engine.codecs.jxl.icc import icc_profile
+from progimage.engine.codecs.pillow import PillowCodec
+from progimage.engine.colorimetry import Calibrated, Chromaticities, Cicp, ColourSpace, Light
+from progimage.engine.description import Description, Page
+from progimage.engine.errors import CorruptImage
+from progimage.engine.files import InputFile
+from progimage.engine.frame import METADATA, Frame, to_range, with_metadata
+from progimage.engine.limits import Limits
+from progimage.engine.modes import mode_of
+
+if TYPE_CHECKING:
+    from progimage.engine.plan import Plan
+
+# One worker a core: threads inside a codec would only take cores from the other workers.
+jxl_plugin.DECODE_THREADS = 0
+_BEST = 100
+_CUT_OFF = "The file is cut off; only its first frames are shown."
+
+
+@dataclass(frozen=True, slots=True)
+class _Native:
+    header: JxlHeader
+    frames: JxlFrames
+
+
+class _Jxl(PillowCodec):
+    """libjxl turns the picture as its header says; what EXIF says is to be ignored (ISO/IEC 18181-2)."""
+
+    recognises = staticmethod(is_jxl)
+
+    def describe(self, file: InputFile, limits: Limits, dpi: float) -> Description:
+        """Read the header, and those of the frames; see `Codec`."""
+        try:
+            header = jxl_header(file.data)
+            limits.check(header.width, header.height)
+            frames = jxl_frames(file.data, header, limits.frames + 1)
+            limits.check(header.width, header.height, max(1, len(frames.durations)))
+            colour = _space(jxl_pixel_colour(header), file, header)
+        except ValueError as error:
+            raise CorruptImage(f"The JPEG XL header is broken: {error}.") from error
+        if not frames.durations:
+            raise CorruptImage("The JPEG XL file ends before its first frame does.")
+        count = len(frames.durations)
+        page = Page(header.width, header.height, orientation=header.orientation, native=_Native(header, frames))
+        return Description(
+            format=self.format,
+            pages=(page,) * (count if frames.pages else 1),
+            mode=_mode(header),
+            depth=header.bits,
+            floating=header.exponent_bits > 0,
+            colour=colour,
+            light=Light(header.intensity if header.colour.hdr else None),
+            frames=1 if frames.pages else count,
+            plays=header.plays if count > 1 else 0,
+            gain_map=header.gain_map,
+            warnings=() if frames.whole else (_CUT_OFF,),
+        )
+
+    def exif(self, file: InputFile) -> Image.Exif | None:
+        """Return the EXIF of a file, also of a compressed box."""
+        data = jxl_metadata(file.data).get("exif")
+        if data is None:
+            return None
+        exif = Image.Exif()
+        exif.load(data)
+        return exif
+
+    def decoders(self, description: Description) -> tuple[Decoder, ...]:
+        """Return libjxl."""
+        return (Decoder(_frames, turns=True, divides=True),)
+
+    def asked_for(self, frame: Frame, plan: "Plan") -> dict[str, Any]:
+        """Return what the spec asks for; its encoder takes no quality of 100 but the lossless one."""
+        lossless = plan.spec.lossless or plan.quality == _BEST
+        options: dict[str, Any] = {"lossless": True, "quality": None} if lossless else {}
+        return options | ({"effort": plan.spec.effort} if plan.spec.effort else {})
+
+
+def _mode(header: JxlHeader) -> str:
+    if jxl_is_cmyk(header):
+        return "CMYK"
+    colours = "L" if header.colour.space == "grey" else "RGB"
+    if header.exponent_bits and colours == "L" and not header.alpha_bits:
+        return "F"
+    return colours + "A" * (header.alpha_bits > 0) + "16" * header.deep
+
+
+def _space(colour: JxlColour, file: InputFile, header: JxlHeader) -> ColourSpace:
+    """Return which colours the pixels are of."""
+    if colour.icc:
+        return icc_profile(file.data, header)
+    if colour.srgb:
+        return None
+    if colour.gamma:
+        primaries = Chromaticities(colour.white, colour.red, colour.green, colour.blue)
+        return Calibrated(colour.gamma, primaries)
+    space = Cicp(colour.primaries, colour.transfer)
+    return space if space.known else None
+
+
+def _frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
+    native: _Native = source.description.first.native
+    header = native.header
+    blobs = {METADATA[kind]: data for kind, data in jxl_metadata(source.file.data).items() if kind in how.metadata}
+    for decoded in jxl_decode(source.file.data, header, native.frames, first, last):
+        samples = decoded.samples
+        pixels = pyvips.Image.new_from_array(samples)
+        colours = pixels.bands - (header.alpha_bits > 0)
+        if pixels.format == "float" and (colours > 1 or header.alpha_bits):
+            pixels = (to_range(pixels, 65535) + 0.5).cast("ushort")
+        if jxl_is_cmyk(header):
+            pixels = pixels.extract_band(0, n=4)
+            inks = (pixels / 257 + 0.5).cast("uchar") if pixels.format == "ushort" else pixels
+            pixels = inks.copy(interpretation="cmyk")
+        else:
+            deep = pixels.format == "ushort"
+            grey, rgb = ("grey16", "rgb16") if deep else ("b-w", "srgb")
+            pixels = pixels.copy(interpretation=grey if colours == 1 else rgb)
+        duration = decoded.duration if source.description.animated else 0
+        yield Frame(with_metadata(pixels, blobs), mode_of(pixels), duration)
+
+
+CODECS = (
+    _Jxl(
+        Format(
+            name="JXL",
+            extensions=("jxl",),
+            media_type="image/jxl",
+            description="JPEG XL",
+            modes=("L", "LA", "RGB", "RGBA", "L16"),
+            animated=True,
+            metadata=("exif", "xmp"),
+            options=("quality", "effort"),
+            usual_quality=80,
+        ),
+        save={"quality": 80, "effort": 5, "num_threads": 0},
+    ),
+)
