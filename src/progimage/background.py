@@ -28,11 +28,16 @@ log = structlog.get_logger(__name__)
 
 _SWEPT_AT_ONCE = 500
 """How many images are ended in a row, before others get their turn at the database."""
+REDESCRIBE_SLOT = 60
+"""Every so many seconds a job begins that describes images anew, as long as some were described by older rules."""
 SCRUB_SLOT = 60
 """Every so many seconds a job begins that scrubs for so long."""
 _DAY = 24 * 3600
 _TOLD_AT_ONCE = 500
 _PURGE_SECONDS = 10
+_REDESCRIBED_AT_ONCE = 20
+_NOBODY = "nobody"
+"""For whom a worker works on an image that nobody has any more, until its bytes are swept away."""
 
 
 class Background:
@@ -69,6 +74,7 @@ class Background:
             "sweep": self._sweep,
             "trim": self._trim,
             "scrub": self._scrub,
+            "redescribe": self._redescribe,
         }
 
     async def remind(self) -> None:
@@ -76,6 +82,8 @@ class Background:
         slots = [("sweep", self._settings.sweep_seconds)]
         if self._scrubber:
             slots.append(("scrub", SCRUB_SLOT))
+        if await self._library.catalogue.inventory.outdated(1):
+            slots.append(("redescribe", REDESCRIBE_SLOT))
         if self._renditions.is_shared:
             slots.append(("trim", _DAY))
         for kind, seconds in slots:
@@ -97,7 +105,7 @@ class Background:
         reference, made, failed = arguments["reference"], [], {}
         for name in arguments["renditions"]:
             try:
-                record = await self._library.get(reference)
+                record = await self._library.current(await self._library.get(reference))
                 preset_name, _, extension = name.rpartition(".")
                 spec = spec_of(extension, preset(preset_name, self._settings), record.blob.info, "", self._settings)
                 if not is_original(record, spec):
@@ -192,6 +200,19 @@ class Background:
                 if time.monotonic() > end:
                     break
         return {"checked": checked, **states}
+
+    async def _redescribe(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Describe images anew for a while that were described by older rules, one at a time."""
+        end, done = time.monotonic() + REDESCRIBE_SLOT, 0
+        inventory = self._library.catalogue.inventory
+        while time.monotonic() < end and (batch := await inventory.outdated(_REDESCRIBED_AT_ONCE)):
+            owners = await inventory.owners_of([blob.sha256 for blob in batch])
+            for blob in batch:
+                owner = min(owners[blob.sha256], default=_NOBODY)
+                if (await self._library.redescribe(blob, owner)).info.inspection == blob.info.inspection:
+                    return {"done": done}  # there is no worker for it now
+                done += 1
+        return {"done": done}
 
 
 async def _until_few(work: Callable[[], Awaitable[int]]) -> int:

@@ -5,19 +5,22 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import structlog
 from cachetools import TTLCache
 
-from progimage.access import Client, Ticket, Visibility
-from progimage.engine import Limits, Survey
+from progimage.access import Client, Principal, Ticket, Visibility
+from progimage.engine import INSPECTION, EngineError, Limits, Survey
 from progimage.rendering import Renderer, Watcher
 from progimage.storage import (
     AlreadyStored,
     Blob,
+    BlobDamaged,
+    BlobMissing,
     BlobStore,
     Catalogue,
     Changes,
@@ -27,7 +30,9 @@ from progimage.storage import (
     UnknownReference,
 )
 from progimage.tracing import span
-from progimage.workers import WorkerPool
+from progimage.workers import Busy, TaskTooLong, WorkerCrashed, WorkerKilled, WorkerPool
+
+log = structlog.get_logger(__name__)
 
 KNOWN_SECONDS = 5
 """For how long what was read from the database counts. This node tells itself of changes; other nodes do not.
@@ -116,6 +121,7 @@ class ImageLibrary:
         self._renditions = renditions
         self._ladder = ladder
         self._undelete_seconds = undelete_seconds
+        self._surveying: dict[str, asyncio.Future[Blob]] = {}
         self._known: TTLCache[str, _Known] = TTLCache(_KNOWN_RECORDS, KNOWN_SECONDS / 2)
 
     async def add(
@@ -206,6 +212,54 @@ class ImageLibrary:
             raise UnknownReference(reference)
         self._known[reference] = _Known(record, seen)
         return record
+
+    async def current(self, record: Record) -> Record:
+        """Return a record that describes the image by today's rules: what was found out at an upload may be older.
+
+        Where there is no worker for it now, or the image can't be described anew, it stays as it is.
+        """
+        if record.blob.info.inspection >= INSPECTION:
+            return record
+        flight = self._surveying.get(record.blob.sha256)
+        if flight is None:
+            flight = asyncio.ensure_future(self.redescribe(record.blob, record.owner))
+            self._surveying[record.blob.sha256] = flight
+            flight.add_done_callback(lambda _: self._surveying.pop(record.blob.sha256, None))
+        renewed = replace(record, blob=await asyncio.shield(flight))
+        if record.is_live:
+            self._known[record.reference] = _Known(renewed, self.changes.state(record.reference))
+        return renewed
+
+    async def redescribe(self, blob: Blob, owner: str) -> Blob:
+        """Describe a stored image anew and make its ladder, and return it; or as it was, if that can't be done now.
+
+        Args:
+            blob: The image.
+            owner: Who has it, for whom a worker works.
+        """
+        inventory = self.catalogue.inventory
+        with ExitStack() as files:
+            original = files.enter_context(self.spool.file(self.spool.incoming))
+            try:
+                await self._blobs.fetch(blob.sha256, original, blob.bytes)
+                client = Client(Principal(owner, frozenset()))
+                survey, steps = await self.renderer.survey(original, owner, client, files, ladder=self._ladder)
+            except (Busy, BlobMissing, BlobDamaged) as error:
+                log.info("an image can't be described anew now", sha256=blob.sha256, error=repr(error))
+                return blob
+            except (EngineError, TaskTooLong, WorkerCrashed, WorkerKilled, MemoryError) as error:
+                # Once is enough: what was found out at its upload holds.
+                log.warning("an image can't be described anew", sha256=blob.sha256, error=repr(error))
+                kept = replace(blob, info=replace(blob.info, inspection=INSPECTION))
+                await inventory.redescribe(kept)
+                return kept
+            renewed = Blob(blob.sha256, blob.bytes, survey.info, survey.ladder)
+            for step in renewed.steps:
+                await self._blobs.put(renewed.step_name(step), steps[step.side], None, anew=True)
+        await inventory.redescribe(renewed)
+        for name in set(blob.names) - set(renewed.names):
+            await asyncio.to_thread(self._blobs.delete, name)
+        return renewed
 
     def original_path(self, record: Record) -> Path | None:
         """Return the file of an original, if the store has files."""
@@ -369,6 +423,8 @@ class ImageLibrary:
     ) -> tuple[Survey, dict[int, Path] | None]:
         """Survey an upload, unless its owner has it; the steps of its ladder stay as long as `files` is open."""
         known = await self.catalogue.inventory.stored(upload.sha256, owner)
+        if known and known.info.inspection < INSPECTION:
+            known = await self.redescribe(known, owner)
         if known:
             return Survey(known.info, known.ladder), None
         return await self.renderer.survey(upload.path, owner, client, files, ladder=self._ladder)

@@ -17,19 +17,33 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
         sha256: Of the original, in hexadecimal digits.
         format: Of the original, such as JPEG.
         media_type: Likewise.
-        width: As stored, before any EXIF orientation, in pixels.
+        width: Before it is turned upright, in pixels.
         height: Likewise.
         frames: How many frames or pages it has.
         animated: Its frames are shown one after the other.
         duration: Of an animation, in milliseconds.
         mode: The kind of its pixels, such as RGB.
-        bit_depth: Bits a channel.
+        bit_depth: Bits a channel, as the file has them.
         alpha: It has transparency.
         icc: The name of its colour profile, if it has one.
-        orientation: Its EXIF orientation, 1 to 8.
+        orientation: How it is to be turned upright, 1 to 8 as EXIF counts.
         exif: The usual EXIF fields.
         perceptual_hash: The fewer bits of two differ, the more alike the pictures look.
         line_art: It is drawn rather than photographed.
+        upright_width: Once it is turned upright, in pixels.
+        upright_height: Likewise.
+        coded_width: Before the container crops it, in pixels.
+        coded_height: Likewise.
+        crop: What the container shows of that: left, top, width and height; or None: all of it.
+        floating: Its samples are floating point numbers.
+        premultiplied: In the file its colours are multiplied by their alpha.
+        primaries: What its primaries are called, where the file tells them other than by a profile.
+        transfer: What its transfer function is called, likewise.
+        hdr: It reaches beyond the white of a page.
+        gain_map: It has a gain map.
+        plays: How often an animation is played; 0 is without end.
+        durations: How long each frame of an animation is shown, in milliseconds.
+        warnings: What is to be known of a picture that is not all that the file holds.
         owner: Whose it is.
         visibility: public, signed or key.
         expires_at: Until when it is there, if it ends.
@@ -59,6 +73,20 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     exif: dict[str, str | int | float] = {}
     perceptual_hash: str | None = None
     line_art: bool = False
+    upright_width: int = 0
+    upright_height: int = 0
+    coded_width: int = 0
+    coded_height: int = 0
+    crop: tuple[int, int, int, int] | None = None
+    floating: bool = False
+    premultiplied: bool = False
+    primaries: str | None = None
+    transfer: str | None = None
+    hdr: bool = False
+    gain_map: bool = False
+    plays: int = 0
+    durations: list[int] = []
+    warnings: list[str] = []
     owner: str | None = None
     visibility: str | None = None
     expires_at: datetime | None = None

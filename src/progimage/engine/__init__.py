@@ -21,7 +21,7 @@ from progimage.engine.errors import (
     TooCostly,
     UnknownParameter,
 )
-from progimage.engine.inspect import ImageInfo, Survey, inspect, survey
+from progimage.engine.inspect import INSPECTION, ImageInfo, Survey, inspect, survey
 from progimage.engine.ladder import SIDES, Ladder, Step
 from progimage.engine.limits import Limits
 from progimage.engine.look import Placeholder, Swatch, palette, placeholder
@@ -33,6 +33,7 @@ __all__ = [
     "CODECS",
     "ENGINE_VERSION",
     "FORMATS",
+    "INSPECTION",
     "SIDES",
     "CannotRepresent",
     "CorruptImage",

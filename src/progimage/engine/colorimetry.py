@@ -168,9 +168,18 @@ class Cicp:
         known_as = _KNOWN_AS.get((self.primaries, self.transfer))
         if known_as:
             return known_as
+        return _joined(self.primaries_name, self.transfer_name)
+
+    @property
+    def primaries_name(self) -> str | None:
+        """What its primaries are called; None if it doesn't tell."""
+        return _PRIMARIES[self.primaries][0] if self.primaries in _PRIMARIES else None
+
+    @property
+    def transfer_name(self) -> str | None:
+        """What its transfer function is called; None if it doesn't tell."""
         names = {code: name for code, (name, _) in _TRANSFERS.items()} | _HDR
-        primaries = _PRIMARIES[self.primaries][0] if self.primaries in _PRIMARIES else None
-        return _joined(primaries, names.get(self.transfer))
+        return names.get(self.transfer)
 
     @property
     def chromaticities(self) -> Chromaticities:
@@ -202,11 +211,22 @@ class Calibrated:
     @property
     def name(self) -> str:
         """What it is called, such as "gamma 1.8" or "Adobe RGB"."""
-        power = "linear" if abs(self.gamma - 1) < 0.001 else f"gamma {1 / self.gamma:.2g}"
-        if _near(BT709, self.chromaticities):
+        named, power = self.primaries_name, self.transfer_name
+        if named == "BT.709":
             return power
-        named = next((name for name, space in _NAMED.items() if _near(space, self.chromaticities)), "own primaries")
         return "Adobe RGB" if named == "Adobe RGB" and power == "gamma 2.2" else f"{named}, {power}"
+
+    @property
+    def primaries_name(self) -> str:
+        """What its primaries are called."""
+        if _near(BT709, self.chromaticities):
+            return "BT.709"
+        return next((name for name, space in _NAMED.items() if _near(space, self.chromaticities)), "own primaries")
+
+    @property
+    def transfer_name(self) -> str:
+        """What its transfer function is called."""
+        return "linear" if abs(self.gamma - 1) < 0.001 else f"gamma {1 / self.gamma:.2g}"
 
     @property
     def curve(self) -> Curve:

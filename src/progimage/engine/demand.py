@@ -136,7 +136,7 @@ def _read(source: Source, spec: RenditionSpec) -> Size:
 
 
 def _turned(source: Source, spec: RenditionSpec) -> Size:
-    return source.upright if spec.autorotate else source.size
+    return source.upright if spec.autorotate or source.description.always_turned else source.size
 
 
 def _given(operations: Operations, name: str) -> str:

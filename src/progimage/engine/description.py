@@ -52,6 +52,7 @@ class Description:
         light: How bright it gets, if it is HDR.
         frames: How many frames an animation has; 1 for a still.
         plays: How often an animation is played; 0 is without end.
+        always_turned: The container turns it, which is a part of decoding; else EXIF says so, which can be left undone.
         gain_map: It has a gain map, by which a display with headroom shows it brighter (ISO 21496-1).
         warnings: What a client has to know of a picture that is not all that the file holds.
     """
@@ -66,6 +67,7 @@ class Description:
     light: Light = UNKNOWN_LIGHT
     frames: int = 1
     plays: int = 0
+    always_turned: bool = False
     gain_map: bool = False
     warnings: tuple[str, ...] = ()
 

@@ -11,6 +11,7 @@ import pyvips
 from PIL import ExifTags, ImageCms
 
 from progimage.engine.codecs.codec import Decoder, Decoding, Source
+from progimage.engine.colorimetry import Calibrated, Cicp
 from progimage.engine.cost import Facts, survey_cost
 from progimage.engine.decode import decode, with_decoders
 from progimage.engine.description import turned_size
@@ -19,7 +20,6 @@ from progimage.engine.frame import Frame, icc_profile
 from progimage.engine.ladder import JUST_UNDER, SIDES, SPARE, Ladder, build, top_of
 from progimage.engine.limits import Limits
 from progimage.engine.look import is_line_art, perceptual_hash
-from progimage.engine.modes import is_deep
 from progimage.engine.picture import as_picture
 from progimage.engine.source import open_source
 
@@ -33,6 +33,10 @@ _LONGEST_TEXT = 1000
 _SMALL_SIDE = 256
 
 
+INSPECTION = 1
+"""The version of the rules by which an image is described and its ladder made; what is of an older one is made anew."""
+
+
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
     """What an image is like.
@@ -40,20 +44,35 @@ class ImageInfo:
     Attributes:
         format: The name of its format.
         media_type: Its media type.
-        width: As stored, before any EXIF orientation, in pixels; of the first frame or page.
+        width: Of what is to be seen, before it is turned upright, in pixels; of the first frame or page.
         height: Likewise.
         frames: How many frames or pages it has.
         animated: Its frames are shown one after the other.
         duration: How long an animation takes to play once, in milliseconds; else 0.
         mode: The kind of its pixels, as the table of formats names them, such as RGB, L16 or CMYK.
-        bit_depth: Bits a channel.
+        bit_depth: Bits a channel, as the file has them.
         alpha: It has transparency.
         icc: The name that its ICC profile gives itself, or None: it has none.
-        orientation: Its EXIF orientation, 1 to 8.
+        orientation: How it is to be turned upright, 1 to 8 as EXIF counts, whatever part of the file says so.
         exif: The usual EXIF fields that it has, by their standard names.
         perceptual_hash: 32 hexadecimal digits, of which the fewer bits differ, the more two pictures look alike; None
             for an image that was stored before there were such hashes.
         line_art: It is drawn rather than photographed: it has even areas.
+        upright_width: Once it is turned upright, in pixels.
+        upright_height: Likewise.
+        coded_width: Before the container crops it, in pixels.
+        coded_height: Likewise.
+        crop: What the container shows of that: left, top, width and height in pixels; or None: all of it.
+        floating: Its samples are floating point numbers.
+        premultiplied: In the file its colours are multiplied by their alpha.
+        primaries: What its primaries are called, where the file tells them other than by an ICC profile.
+        transfer: What its transfer function is called, likewise.
+        hdr: It reaches beyond the white of a page (PQ or HLG).
+        gain_map: It has a gain map, by which a display with headroom shows it brighter.
+        plays: How often an animation is played; 0 is without end.
+        durations: How long each frame of an animation is shown, in milliseconds.
+        warnings: What is to be known of a picture that is not all that the file holds.
+        inspection: The version of the rules by which all this was found out.
     """
 
     format: str
@@ -71,11 +90,28 @@ class ImageInfo:
     exif: dict[str, str | int | float] = field(default_factory=dict)
     perceptual_hash: str | None = None
     line_art: bool = False
+    upright_width: int = 0
+    upright_height: int = 0
+    coded_width: int = 0
+    coded_height: int = 0
+    crop: tuple[int, int, int, int] | None = None
+    floating: bool = False
+    premultiplied: bool = False
+    primaries: str | None = None
+    transfer: str | None = None
+    hdr: bool = False
+    gain_map: bool = False
+    plays: int = 0
+    durations: tuple[int, ...] = ()
+    warnings: tuple[str, ...] = ()
+    inspection: int = 0
 
     @property
     def upright(self) -> tuple[int, int]:
-        """Width and height once the orientation is applied."""
-        return turned_size((self.width, self.height), self.orientation)
+        """Width and height once it is turned upright."""
+        if self.upright_width:
+            return self.upright_width, self.upright_height
+        return turned_size((self.width, self.height), self.orientation)  # of before there were those
 
     def facts(self, *, upright: bool = True) -> Facts:
         """Return what a cost is reckoned from.
@@ -130,9 +166,9 @@ def survey(file: AnyFile, limits: Limits, steps: Mapping[int, AnyFile]) -> Surve
     source = open_source(InputFile(file), limits)
     facts = Facts.of(source)
     limits.check_cost(lambda: survey_cost(facts), drawing=facts.is_drawing)
-    first, top, small, duration = _decode_all(source)
-    found = source.description
-    depth = 1 if first.mode == "1" else 32 if first.mode == "F" else 16 if is_deep(first.mode) else 8
+    first, top, small, durations = _decode_all(source)
+    found, page = source.description, source.description.first
+    space = found.colour if isinstance(found.colour, Cicp | Calibrated) else None
     info = ImageInfo(
         format=found.format.name,
         media_type=found.format.media_type,
@@ -140,15 +176,30 @@ def survey(file: AnyFile, limits: Limits, steps: Mapping[int, AnyFile]) -> Surve
         height=source.size[1],
         frames=found.count,
         animated=found.animated,
-        duration=duration,
+        duration=sum(durations),
         mode=first.mode,
-        bit_depth=depth,
+        bit_depth=found.depth,
         alpha=bool(first.pixels.hasalpha()),
         icc=_profile_name(first),
         orientation=found.first.orientation,
         exif=_read_exif(source),
         perceptual_hash=perceptual_hash(small),
         line_art=first.mode == "1" or is_line_art(small),
+        upright_width=source.upright[0],
+        upright_height=source.upright[1],
+        coded_width=page.width,
+        coded_height=page.height,
+        crop=(page.crop.left, page.crop.top, page.crop.width, page.crop.height) if page.crop else None,
+        floating=found.floating,
+        premultiplied=found.premultiplied,
+        primaries=space.primaries_name if space else None,
+        transfer=space.transfer_name if space else None,
+        hdr=found.is_hdr,
+        gain_map=found.gain_map,
+        plays=found.plays,
+        durations=durations if found.animated else (),
+        warnings=found.warnings,
+        inspection=INSPECTION,
     )
     if top is None or not steps:
         return Survey(info, None)
@@ -156,31 +207,31 @@ def survey(file: AnyFile, limits: Limits, steps: Mapping[int, AnyFile]) -> Surve
         outputs = {side: files.enter_context(OutputFile(step)) for side, step in steps.items()}
         ladder = build(
             top, source.upright, outputs,
-            orientation=first.orientation, turned=info.orientation > 1, flat=info.line_art,
+            orientation=first.orientation, turned=info.orientation > 1 and not found.always_turned, flat=info.line_art,
         )  # fmt: skip
     return Survey(info, ladder)
 
 
-def _decode_all(source: Source) -> tuple[Frame, pyvips.Image | None, pyvips.Image, int]:
+def _decode_all(source: Source) -> tuple[Frame, pyvips.Image | None, pyvips.Image, tuple[int, ...]]:
     """Decode every pixel.
 
     Returns:
-        The first frame, what the ladder is made of, a small picture, and the whole duration in milliseconds.
+        The first frame, what the ladder is made of, a small picture, and the durations of all frames in milliseconds.
     """
 
-    def attempt(decoder: Decoder) -> tuple[Frame, pyvips.Image | None, pyvips.Image, int]:
+    def attempt(decoder: Decoder) -> tuple[Frame, pyvips.Image | None, pyvips.Image, tuple[int, ...]]:
         count = source.description.count
         frames = decode(source, decoder, 0, count, _decoding(source, decoder))
         first = next(frames)
         # A lazy decoder decodes only when pixels are asked for, and these take all of them.
         top = top_of(first, source.size) if count == 1 and not source.vector else None
         small = _small_picture(first if top is None else replace(first, pixels=top))
-        duration = first.duration
+        durations = [first.duration]
         for frame in frames:
             if decoder.lazy:
                 frame.pixels.avg()
-            duration += frame.duration
-        return first, top, small, duration
+            durations.append(frame.duration)
+        return first, top, small, tuple(durations)
 
     return with_decoders(source, attempt)
 

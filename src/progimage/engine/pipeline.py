@@ -107,7 +107,10 @@ def render(
     others = {reference: InputFile(file) for reference, file in (images or {}).items()}
     check_demand(opened, spec, last - first, limits, others)
     format = FORMATS[spec.format]
-    plan = Plan(spec, format, limits, others, opened.vector, (), last - first > 1, opened.description.plays)
+    found = opened.description
+    plan = Plan(
+        spec, format, limits, others, opened.vector, found.always_turned, several=last - first > 1, plays=found.plays
+    )
     with OutputFile(target) as file:
         return with_decoders(opened, lambda decoder: _render_with(decoder, opened, plan, file, first, last))
 

@@ -25,6 +25,7 @@ class Plan:
         limits: What every image that takes part is held against.
         images: The files of the other images that are needed, by their references.
         vector: The source is a drawing.
+        always_turned: It is turned by its container, which `autorotate` can't leave undone.
         modes: The kinds of pixels that it may be written with, this time.
         several: More than one frame or page is written.
         plays: How often the animation is played; 0 is without end.
@@ -36,6 +37,7 @@ class Plan:
     limits: Limits
     images: Mapping[str, InputFile] = field(default_factory=dict)
     vector: bool = False
+    always_turned: bool = False
     modes: tuple[str, ...] = ()
     several: bool = False
     plays: int = 0

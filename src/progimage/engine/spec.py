@@ -78,7 +78,11 @@ class RenditionSpec(Operations):
         unit="dots an inch", default=72,
     )  # fmt: skip
     autorotate: bool = parameter(
-        Flag(), "Turn the image upright, as its EXIF orientation says, before all else.", "Source", default=True
+        Flag(),
+        "Turn the image upright, as its EXIF orientation says, before all else. What the container itself turns (AVIF,"
+        " HEIC, JPEG XL) is turned in any case.",
+        "Source",
+        default=True,
     )
     # Pipeline
     ops: tuple[Operations, ...] | None = parameter(

@@ -65,6 +65,20 @@ class ImageRecord(msgspec.Struct):
     exif: dict[str, str | int | float]
     perceptual_hash: str | None
     line_art: bool
+    upright_width: int
+    upright_height: int
+    coded_width: int
+    coded_height: int
+    crop: tuple[int, int, int, int] | None
+    floating: bool
+    premultiplied: bool
+    primaries: str | None
+    transfer: str | None
+    hdr: bool
+    gain_map: bool
+    plays: int
+    durations: list[int]
+    warnings: list[str]
 
     @classmethod
     def of(cls, record: Record) -> "ImageRecord":
@@ -114,15 +128,21 @@ class OwnImageRecord(ImageRecord, kw_only=True):
 
 
 def _described(record: Record) -> dict[str, Any]:
-    info = {name: getattr(record.blob.info, name) for name in ImageInfo.__dataclass_fields__}
     return {
         "reference": record.reference,
         "filename": record.filename,
         "uploaded_at": record.uploaded_at.isoformat(timespec="microseconds"),
         "bytes": record.blob.bytes,
         "sha256": record.blob.sha256,
-        **info,
+        **_told(record.blob.info),
     }
+
+
+def _told(info: ImageInfo) -> dict[str, Any]:
+    """Return what clients are told of an image."""
+    own = {"inspection"}
+    lists = {name: list(getattr(info, name)) for name in ("durations", "warnings")}
+    return {name: getattr(info, name) for name in ImageInfo.__dataclass_fields__ if name not in own} | lists
 
 
 class ImagePage(msgspec.Struct):
@@ -418,11 +438,25 @@ class InspectedImage(msgspec.Struct):
     exif: dict[str, str | int | float]
     perceptual_hash: str | None
     line_art: bool
+    upright_width: int
+    upright_height: int
+    coded_width: int
+    coded_height: int
+    crop: tuple[int, int, int, int] | None
+    floating: bool
+    premultiplied: bool
+    primaries: str | None
+    transfer: str | None
+    hdr: bool
+    gain_map: bool
+    plays: int
+    durations: list[int]
+    warnings: list[str]
 
     @classmethod
     def of(cls, info: ImageInfo, size: int) -> "InspectedImage":
         """Make it of what the engine says, and the size of the file in bytes."""
-        return cls(bytes=size, **{name: getattr(info, name) for name in ImageInfo.__dataclass_fields__})
+        return cls(bytes=size, **_told(info))
 
 
 class PlaceholderDocument(msgspec.Struct):

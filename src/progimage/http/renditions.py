@@ -128,7 +128,7 @@ async def _rendered(
     request: AnyRequest, state: State, reference: str, extension: str, variant: _Variant, accept: str, with_files: bool
 ) -> Result:
     library: ImageLibrary = state.library
-    record = await readable(request, state, reference)
+    record = await library.current(await readable(request, state, reference))
     spec = spec_of(extension.lower(), variant.asked, record.blob.info, accept, state.settings)
     await other_images(request, state, spec, variant.asked.droppable, signed=False)
     format = FORMATS[spec.format]

@@ -69,6 +69,7 @@ async def deliver(request: AnyRequest, state: State, reference: str, download: _
         refuse_query(query, (DOWNLOAD,), "An original takes no such parameter; add an extension.")
         answer = await original(request, state, record, record.blob.info.media_type, download)
         return keep_ready(request, state, record, seen, answer)
+    record = await state.library.current(record)
     asked, extension = transformations_of(request, state, query, signed=signed), extension.lower()
     accept = request.headers.get("accept", "")
     spec = spec_of(extension, asked, record.blob.info, accept, state.settings)
@@ -88,8 +89,9 @@ async def deliver(request: AnyRequest, state: State, reference: str, download: _
     "/storage/{reference:str}/info",
     tags=["storage"],
     summary="Describe an image",
-    description="What is known of a stored image. Width and height are those of the stored pixels, before the EXIF"
-    " orientation is applied. Its owner is told more than others.",
+    description="What is known of a stored image, read from its header when it was uploaded. `width` and `height` are"
+    " those of the picture before it is turned upright, `upright_width` and `upright_height` those after. `warnings`"
+    " say what is not all that the file holds. Its owner is told more than others.",
     responses=problems(400, 401, 403, 404, 503),
 )
 async def info(request: AnyRequest, state: State, reference: str) -> OwnImageRecord | ImageRecord:
@@ -97,6 +99,7 @@ async def info(request: AnyRequest, state: State, reference: str) -> OwnImageRec
     query, signed = await verified_query(request, state)
     refuse_query(query)
     record = await readable(request, state, reference, signed=signed)
+    record = await state.library.current(record)
     principal = client_of(request).principal
     if principal.may(Scope.READ) and principal.owns(record.owner) and not is_foreign(request.scope):
         note_visibility(request.scope, public=False)  # of the record, which tells more than the image

@@ -26,7 +26,7 @@ _T = TypeVar("_T")
 VERSION = "1"
 """Of the form of the jobs. Nodes of several versions of the service share them as long as this is the same."""
 APPLICATION = "progimage"
-KINDS = ("prerender", "purge", "import", "sweep", "trim", "scrub")
+KINDS = ("prerender", "purge", "import", "sweep", "trim", "scrub", "redescribe")
 """What jobs do; each kind has a queue of its own, so that none waits for another's."""
 _SEPARATOR = "~"
 """Between the id of a job of many parts and the number of a part."""

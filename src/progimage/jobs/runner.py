@@ -35,8 +35,8 @@ _ATTEMPTS = 10
 _LONGEST_WAIT = 300.0
 _POLL_SECONDS = 1.0
 _END_SECONDS = 5
-_ENDLESS = "scrub"
-"""Of all kinds, this one takes as long as it is let, and loses nothing if it is stopped."""
+_ENDLESS = ("scrub", "redescribe")
+"""These kinds take as long as they are let, and lose nothing if they are stopped."""
 
 Work = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
@@ -78,7 +78,7 @@ class JobRunner:
         url: SQLAlchemy's URL of the database.
         database: The same, opened.
         works: What each kind of job does. It returns a document; it raises `Later` to be tried again.
-        at_once: How many jobs of each kind are done at once; scrubbing is done by one process of all.
+        at_once: How many jobs of each kind are done at once; those of the `_ENDLESS` by one process of all.
     """
 
     def __init__(self, url: str, database: Database, works: Mapping[str, Work], at_once: int) -> None:
@@ -104,7 +104,7 @@ class JobRunner:
             self._beating.cancel()
             with suppress(asyncio.CancelledError):
                 await self._beating
-        ending = {task for task, kind in self._doing.items() if kind != _ENDLESS}
+        ending = {task for task, kind in self._doing.items() if kind not in _ENDLESS}
         if ending:
             await asyncio.wait(ending, timeout=_END_SECONDS)
         for task in list(self._doing):
@@ -166,7 +166,7 @@ class JobRunner:
 
         DBOS.launch()
         for kind in KINDS:
-            only = {"global_concurrency": 1, "worker_concurrency": 1} if kind == _ENDLESS else {}
+            only = {"global_concurrency": 1, "worker_concurrency": 1} if kind in _ENDLESS else {}
             limits: Any = only or {"worker_concurrency": self._at_once}
             DBOS.register_queue(kind, polling_interval_sec=_POLL_SECONDS, on_conflict="always_update", **limits)
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from progimage.engine import ImageInfo, Ladder, Step
+from progimage.engine import INSPECTION, ImageInfo, Ladder, Step
 from progimage.storage.database import Database, insert_new, now_of
 from progimage.storage.schema import blobs, images
 
@@ -111,6 +111,14 @@ class Inventory:
         """Note that a blob's bytes were checked just now, and what was found."""
         await asyncio.to_thread(self._update, sha256, checked_at=time.time(), damaged=damaged)
 
+    async def outdated(self, most: int) -> list[Blob]:
+        """Return blobs that were described by older rules than today's, the oldest first."""
+        return await asyncio.to_thread(self._outdated, most)
+
+    async def redescribe(self, blob: Blob) -> None:
+        """Note what a blob is like, and its ladder, by today's rules."""
+        await asyncio.to_thread(self._update, blob.sha256, **_described(blob))
+
     async def without_ladder(self, sha256: str) -> None:
         """Note that a blob has no smaller copies any more."""
         await asyncio.to_thread(self._update, sha256, ladder=None, ladder_bytes=0)
@@ -133,10 +141,7 @@ class Inventory:
     def _claim(self, blob: Blob) -> bool:
         values = {
             "bytes": blob.bytes,
-            "format": blob.info.format,
-            "info": msgspec.json.encode(blob.info).decode(),
-            "ladder": msgspec.json.encode(blob.ladder).decode() if blob.ladder else None,
-            "ladder_bytes": blob.ladder.bytes if blob.ladder else 0,
+            **_described(blob),
             "stored": False,
             "checked_at": time.time(),
         }
@@ -189,6 +194,16 @@ class Inventory:
         with self._database.reading() as connection:
             return [blob_of(row) for row in connection.execute(query)]
 
+    def _outdated(self, most: int) -> list[Blob]:
+        query = (
+            sa.select(blobs)
+            .where(blobs.c.inspection < INSPECTION, blobs.c.stored, ~blobs.c.damaged)
+            .order_by(blobs.c.inspection, blobs.c.sha256)
+            .limit(most)
+        )
+        with self._database.reading() as connection:
+            return [blob_of(row) for row in connection.execute(query)]
+
     def _update(self, sha256: str, **values: Any) -> None:
         with self._database.writing() as connection:
             connection.execute(sa.update(blobs).where(blobs.c.sha256 == sha256).values(**values))
@@ -202,6 +217,16 @@ class Inventory:
             count = connection.execute(live).scalar_one()
             originals, ladders = connection.execute(sa.select(*sums).where(used)).one()
             return Totals(int(count), int(originals), int(ladders), int(connection.execute(damaged).scalar_one()))
+
+
+def _described(blob: Blob) -> dict[str, Any]:
+    return {
+        "format": blob.info.format,
+        "info": msgspec.json.encode(blob.info).decode(),
+        "ladder": msgspec.json.encode(blob.ladder).decode() if blob.ladder else None,
+        "ladder_bytes": blob.ladder.bytes if blob.ladder else 0,
+        "inspection": blob.info.inspection,
+    }
 
 
 def blob_of(row: Any) -> Blob:

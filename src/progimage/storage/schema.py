@@ -13,6 +13,7 @@ blobs = sa.Table(
     sa.Column("info", sa.Text, nullable=False),
     sa.Column("ladder", sa.Text),
     sa.Column("ladder_bytes", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("inspection", sa.Integer, nullable=False, server_default="0", index=True),
     sa.Column("stored", sa.Boolean, nullable=False),
     sa.Column("touched_at", sa.Float, nullable=False, index=True),
     sa.Column("checked_at", sa.Float, nullable=False, server_default="0", index=True),

@@ -14,6 +14,7 @@ import msgspec
 
 from progimage.engine import (
     FORMATS,
+    INSPECTION,
     ImageInfo,
     Limits,
     Placeholder,
@@ -33,6 +34,7 @@ from progimage.workers.protocol import BadAnswer
 _LONGEST_TEXT = 1000
 _LONGEST_PREVIEW = 16 * 1024
 _MOST_SIDE = 2**31
+_MOST_WARNINGS = 20
 _MODE = re.compile(r"[A-Za-z0-9;]{1,16}")
 _NAME = re.compile(r"[A-Za-z0-9]{1,64}")
 _HASH = re.compile(r"[0-9a-f]{32}")
@@ -207,13 +209,22 @@ def _check_info(info: ImageInfo, limits: Limits) -> None:
     _require(info.width * info.height <= limits.pixels, "the pixels", info.width * info.height)
     _require(0 < info.frames <= limits.frames, "frames", info.frames)
     _require(0 <= info.duration < 2**53, "duration", info.duration)
-    _require(_MODE.fullmatch(info.mode) and info.bit_depth in (1, 8, 16, 32), "mode", (info.mode, info.bit_depth))
+    _require(_MODE.fullmatch(info.mode) and 1 <= info.bit_depth <= 64, "mode", (info.mode, info.bit_depth))
     _require(1 <= info.orientation <= 8, "orientation", info.orientation)
     _require(info.icc is None or _is_text(info.icc), "icc", info.icc)
     _require(len(info.exif) <= 100, "exif", len(info.exif))
     for name, value in info.exif.items():
         plain = _is_text(value) if isinstance(value, str) else math.isfinite(value) and abs(value) < 2**53
         _require(_NAME.fullmatch(name) and plain, "exif", name)
+    for side in (info.upright_width, info.upright_height, info.coded_width, info.coded_height, *(info.crop or ())):
+        _require(0 <= side <= _MOST_SIDE, "a size", side)
+    _require(info.upright in ((info.width, info.height), (info.height, info.width)), "upright", info.upright)
+    for text in (info.primaries, info.transfer):
+        _require(text is None or _is_text(text), "a colour space", text)
+    _require(0 <= info.plays < 2**32 and len(info.durations) <= limits.frames, "plays", info.plays)
+    _require(all(0 <= duration < 2**53 for duration in info.durations), "durations", info.durations)
+    _require(len(info.warnings) <= _MOST_WARNINGS and all(map(_is_text, info.warnings)), "warnings", info.warnings)
+    _require(0 <= info.inspection <= INSPECTION, "inspection", info.inspection)
     _require(info.perceptual_hash is None or _HASH.fullmatch(info.perceptual_hash), "a hash", info.perceptual_hash)
 
 

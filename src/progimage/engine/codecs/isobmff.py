@@ -322,6 +322,7 @@ def as_boxes_say(description: Description, file: InputFile) -> Description:
         mode=mode,
         depth=depth,
         premultiplied=item.premultiplied,
+        always_turned=True,
         colour=item.space,
         light=item.light,
         gain_map=item.gain_map,

@@ -16,7 +16,7 @@ def orient(frame: Frame, operations: Operations, plan: Plan) -> Frame:
     It is done for every target: some can't carry an orientation, and for others a viewer may ignore it.
     """
     orientation, pixels, full = frame.orientation, frame.pixels, frame.stands_for
-    if orientation == 1 or not plan.spec.autorotate:
+    if orientation == 1 or not (plan.spec.autorotate or plan.always_turned):
         return frame
     if orientation > _MIRRORED:  # the rest need rows that a sequential read has passed, or has yet to reach
         pixels = pixels.copy_memory()

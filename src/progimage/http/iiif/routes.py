@@ -61,7 +61,7 @@ async def information(request: AnyRequest, state: State, version: str, reference
     _check_version(version)
     query, signed = await verified_query(request, state)
     refuse_query(query)
-    record = await readable(request, state, reference, signed=signed)
+    record = await state.library.current(await readable(request, state, reference, signed=signed))
     document = describe(version, _id(request, state, version, reference), record.blob.info.upright, _bounds(state))
     body = msgspec.json.encode(document)
     linked = _JSON_LD in accepted_types(request.headers.get("accept", ""))
@@ -104,7 +104,7 @@ async def image(
     seen = seen_of(request, state, reference)
     query, signed = await verified_query(request, state)
     refuse_query(query)
-    record = await readable(request, state, reference, signed=signed)
+    record = await state.library.current(await readable(request, state, reference, signed=signed))
     info = record.blob.info
     wanted = parse(version, info.upright, (region, size, rotation, quality), _bounds(state))
     spec = _spec(wanted, info)

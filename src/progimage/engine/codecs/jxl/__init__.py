@@ -70,6 +70,8 @@ class _Jxl(PillowCodec):
             light=Light(header.intensity if header.colour.hdr else None),
             frames=1 if frames.pages else count,
             plays=header.plays if count > 1 else 0,
+            always_turned=True,
+            premultiplied=header.alpha_associated,
             gain_map=header.gain_map,
             warnings=() if frames.whole else (_CUT_OFF,),
         )
