@@ -256,7 +256,7 @@ def _ladder(*steps: Step, width: int = 10, height: int = 20) -> tuple[Task, Any]
         _info(frames=10**6),
         _info(duration=-1),
         _info(mode="RGB\r\nSet-Cookie: a=b"),
-        _info(bit_depth=9),
+        _info(bit_depth=99),
         _info(orientation=9),
         _info(icc="a\nb"),
         _info(icc="a" * 2000),

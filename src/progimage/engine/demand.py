@@ -107,15 +107,16 @@ def decoding(source: Source, spec: RenditionSpec, decoder: Decoder) -> Decoding:
     if source.levels:
         return level_for(source, spec.stages[0])
     metadata = spec.kept - {"icc"}
+    hdr = spec.hdr == "keep"
     size = _upright(source, spec)
     target = resampled_to(size, spec.stages[0], vector=source.vector)
     if target is None:
-        return Decoding(metadata=metadata)
+        return Decoding(metadata=metadata, hdr=hdr)
     if decoder.draws:
         return Decoding(draw=max(target[0] / size[0], target[1] / size[1]), metadata=metadata)
     here = _turned(source, spec)
     shrink = next((fraction for fraction in decoder.shrinks if _may_shrink(here, target, fraction)), 1)
-    return Decoding(shrink, metadata=metadata)
+    return Decoding(shrink, metadata=metadata, hdr=hdr)
 
 
 def _may_shrink(size: Size, target: Size, shrink: int) -> bool:

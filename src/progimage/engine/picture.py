@@ -12,6 +12,7 @@ from progimage.engine.files import InputFile
 from progimage.engine.frame import Frame, turned_upright
 from progimage.engine.limits import Limits
 from progimage.engine.source import open_source
+from progimage.engine.tone_mapping import peak_of, tone_mapped
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,8 @@ def as_picture(frame: Frame) -> pyvips.Image:
     pixels = turned_upright(drop_unfit_profile(frame.pixels).copy_memory(), frame.orientation)
     if pixels.format in ("float", "double"):
         pixels = to_integers(pixels, deep=False)
+    if frame.hdr:
+        pixels = tone_mapped(pixels, frame.hdr, peak_of(pixels, frame.hdr))
     pixels = to_8_bits(without_profile(pixels))
     bands, interpretation = pixels.bands, pixels.interpretation
     # Anew, so that no metadata of its own comes along into another picture.

@@ -167,6 +167,10 @@ def _modes(plan: Plan, opening: Frame) -> tuple[str, ...]:
         modes = tuple(mode for mode in modes if is_deep(mode) == deep)
         if not is_grey(opening.mode) and all(map(is_grey, modes)) and not all(map(is_grey, format.modes)):
             raise InvalidParameter("depth", plan.spec.depth, f"8 for colours; {format.name} holds more of grey only")
+    if opening.hdr:
+        modes = tuple(mode for mode in modes if is_deep(mode))
+        if plan.several or not modes:
+            raise InvalidParameter("hdr", "keep", "sdr where several frames or pages are written")
     if plan.spec.palette and "P" in modes:
         modes = ("P", "PA") if "PA" in modes else ("P",)
     if not plan.several:

@@ -1,6 +1,7 @@
 """Finding the quality to encode with: the lowest that looks the same, or the highest that fits."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pyvips
 
@@ -35,7 +36,7 @@ def automatic_quality(frame: Frame, write: Callable[[Frame, int], None], target:
     """
     size = frame.pixels.width, frame.pixels.height
     part = min(size[0], _SAMPLE_SIDE), min(size[1], _SAMPLE_SIDE)
-    sample = Frame(frame.pixels.crop(*place("centre", size, part), *part).copy_memory(), frame.mode, frame.duration)
+    sample = replace(frame, pixels=frame.pixels.crop(*place("centre", size, part), *part).copy_memory())
     wanted = _luminance(as_picture(sample))
 
     def reached(quality: int) -> float:

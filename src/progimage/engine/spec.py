@@ -15,6 +15,8 @@ from progimage.engine.parameters import by_name, declared, parameter, parse, que
 from progimage.engine.values import Choice, Flag, Number, OrWord, Words, whole
 
 MAX_STAGES = 16
+_IN_SRGB_GROUPS, _IN_SRGB = ("Tone", "Watermark"), ("background", "border", "sharpen")
+"""What takes samples for those of sRGB, so that it can't be done to HDR."""
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPE = "\\"
 
@@ -127,6 +129,13 @@ class RenditionSpec(Operations):
         Choice(("keep", "srgb", "p3")),
         "The colour space: the image's own, sRGB, or Display P3 (with its profile).", "Output", default="keep",
     )  # fmt: skip
+    hdr: str = parameter(
+        Choice(("sdr", "keep")),
+        "What becomes of HDR (PQ and HLG): `sdr` maps it to what every screen shows, where the white of paper"
+        " (203 cd/m²) is white; `keep` leaves it HDR, with at least 10 bits. It is `sdr` unless asked for, since a"
+        " viewer that does not know HDR shows it grey, and one address should look the same in every format.",
+        "Output", default="sdr",
+    )  # fmt: skip
     max_bytes: int | None = parameter(
         whole(100, 1_000_000_000), "The largest file to make: takes the highest quality that fits, up to `quality`.",
         "Output", unit="bytes", feature="quality",
@@ -219,6 +228,9 @@ def _unfit(name: str, value: Any, format: Format) -> str | None:
         return None if value <= set(held) else f"what {format.name} can hold: {', '.join(held) or 'nothing'}"
     if name == "profile" and value == "p3" and not format.icc:
         return f"keep or srgb, since {format.name} holds no colour profile"
+    if name == "hdr" and value == "keep" and not format.cicp:
+        holding = sorted(other.name for other in FORMATS.values() if other.cicp)
+        return f"sdr for {format.name}; keep only for {', '.join(holding)}"
     if name == "depth":
         depths = format.depths
         return None if int(value) in depths else f"{' or '.join(map(str, depths))} for {format.name}"
@@ -241,6 +253,8 @@ def _check_together(spec: RenditionSpec, given: dict[str, Any]) -> None:
         raise InvalidParameter("keep", ",".join(sorted(spec.keep)), "not together with strip")
     if spec.profile == "p3" and "icc" not in spec.kept:
         raise InvalidParameter("profile", "p3", "only where the colour profile is kept, without strip")
+    if spec.hdr == "keep":
+        _check_hdr(spec)
     if spec.lossless:
         for name in ("quality", "max_bytes"):
             if name in given:
@@ -251,6 +265,16 @@ def _check_together(spec: RenditionSpec, given: dict[str, Any]) -> None:
             if name in operations:
                 text = by_name(RenditionSpec)[name].kind.write(given[name])
                 raise InvalidParameter(name, text, "not beside ops: make it one of its stages")
+
+
+def _check_hdr(spec: RenditionSpec) -> None:
+    if spec.profile != "keep" or spec.strip or spec.depth == "8":
+        name = "strip" if spec.strip else "depth" if spec.depth == "8" else "profile"
+        raise InvalidParameter("hdr", "keep", f"sdr together with {name}, which makes SDR of it")
+    for stage in spec.stages:
+        for one in declared(Operations):
+            if getattr(stage, one.name) != one.default and (one.group in _IN_SRGB_GROUPS or one.name in _IN_SRGB):
+                raise InvalidParameter("hdr", "keep", f"sdr together with {one.name}, which works in SDR")
 
 
 def _split(text: str, separator: str) -> list[str]:

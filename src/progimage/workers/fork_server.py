@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from progimage.engine.codecs.jxl import decode as jxl_decode
+from progimage.engine.codecs import samples
 from progimage.workers import worker
 from progimage.workers.protocol import receive, send
 from progimage.workers.sandbox import Sandbox, be_ready_to_fork
@@ -64,7 +64,7 @@ def main() -> None:
     for ignored in (signal.SIGINT, signal.SIGTERM):  # the server sees to its end, after the last task
         signal.signal(ignored, signal.SIG_IGN)
     types = importlib.import_module(tasks).TASKS
-    jxl_decode.load()
+    samples.load()
     be_ready_to_fork()
     gc.collect()
     gc.freeze()

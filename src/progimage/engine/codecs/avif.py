@@ -1,7 +1,7 @@
 """AVIF: the AV1 Image File Format."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pyvips
 from PIL import AvifImagePlugin, Image
@@ -11,6 +11,8 @@ from progimage.engine.codecs.codec import Decoder, Decoding, Source
 from progimage.engine.codecs.format import Format
 from progimage.engine.codecs.isobmff import as_boxes_say
 from progimage.engine.codecs.pillow import PillowCodec
+from progimage.engine.codecs.samples import imagecodecs
+from progimage.engine.colorimetry import Cicp
 from progimage.engine.description import Description, Page
 from progimage.engine.errors import InvalidParameter, NotAnImage
 from progimage.engine.files import InputFile, OutputFile
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 # One worker a core: threads inside a codec would only take cores from the other workers.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 _ONLY_VIPS = "VIPS"
+_BT2020_MATRIX = 9
+_FULL_CHROMA_QUALITY = 90
+"""From this quality on all of the colour is kept, as libvips has it."""
 _MOST_BITS = 10
 """The most that AV1's main profile has, so that every decoder reads it."""
 
@@ -58,6 +63,9 @@ class _Avif(PillowCodec):
             super().encode(first, rest, plan, target)
             return
         spec = plan.spec
+        if first.hdr:
+            _write_hdr(first, plan, target)
+            return
         options: dict[str, Any] = {"compression": "av1", "effort": spec.effort or 2}
         if is_deep(first.mode):
             options["bitdepth"] = _MOST_BITS
@@ -92,6 +100,30 @@ def _vips_frames(source: Source, first: int, last: int, how: Decoding) -> Iterat
     return vips.still_frames(source, first, last, load)
 
 
+def _write_hdr(frame: Frame, plan: "Plan", target: OutputFile) -> None:
+    """Write PQ or HLG with imagecodecs: libvips and Pillow would call it sRGB."""
+    spec = plan.spec
+    if kept := spec.kept - {"icc"}:
+        raise InvalidParameter("keep", ",".join(sorted(kept)), "icc together with hdr=keep for AVIF")
+    space, quality = cast(Cicp, frame.hdr), 100 if spec.lossless else plan.quality or plan.format.usual_quality
+    full = spec.chroma == "4:4:4" or (not spec.chroma and quality >= _FULL_CHROMA_QUALITY)
+    samples = frame.pixels.numpy() >> (16 - _MOST_BITS)
+    with target.file() as file:
+        file.write(
+            imagecodecs().avif_encode(
+                samples,
+                level=quality,
+                speed=10 - (spec.effort or 3),
+                bitspersample=_MOST_BITS,
+                pixelformat="444" if full else "420",
+                primaries=space.primaries,
+                transfer=space.transfer,
+                matrix=0 if spec.lossless else _BT2020_MATRIX if space.primaries == _BT2020_MATRIX else 1,
+                numthreads=1,
+            )
+        )
+
+
 CODECS = (
     _Avif(
         Format(
@@ -101,6 +133,7 @@ CODECS = (
             description="AV1 Image File Format",
             modes=("L", "RGB", "RGBA", "RGB16", "RGBA16"),
             icc=True,
+            cicp=True,
             animated=True,
             writes_animations=True,
             lossless_is_small=False,

@@ -56,6 +56,13 @@ class _Heic(PillowCodec):
         mode = "RGBA;16" if first.mode == "RGBA16" else "RGB;16"
         heif = pillow_heif.from_bytes(mode, (pixels.width, pixels.height), bytes(pixels.write_to_memory()))
         options = self.options(first, plan)
+        if first.hdr:
+            options |= {
+                "color_primaries": first.hdr.primaries,
+                "transfer_characteristics": first.hdr.transfer,
+                "matrix_coefficients": 0 if plan.spec.lossless else 9 if first.hdr.primaries == 9 else 1,
+                "full_range_flag": 1,
+            }
         for kind in ("icc_profile", "exif", "xmp"):
             if kind in options:
                 heif[0].info[kind] = options.pop(kind)
@@ -103,6 +110,7 @@ CODECS = (
             description="High Efficiency Image File Format",
             modes=("L", "RGB", "RGBA", "RGB16", "RGBA16"),
             icc=True,
+            cicp=True,
             pages=True,
             max_side=16_384,
             metadata=("exif", "xmp"),

@@ -10,6 +10,7 @@ from progimage.engine.codecs.codec import Decoder, Decoding, Source
 from progimage.engine.codecs.format import Format
 from progimage.engine.codecs.jp2_header import CMYK, CODESTREAM, GREY, LAB, SIGNATURE, SRGB, SYCC, Jp2Header, jp2_header
 from progimage.engine.codecs.pillow import PillowCodec
+from progimage.engine.codecs.samples import imagecodecs
 from progimage.engine.description import Description, Page
 from progimage.engine.errors import CorruptImage
 from progimage.engine.files import InputFile
@@ -78,10 +79,8 @@ def _mode(header: Jp2Header) -> str:
 
 
 def _frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
-    import imagecodecs  # it takes a while, and memory
-
     header: Jp2Header = source.description.first.native
-    samples = imagecodecs.jpeg2k_decode(bytes(source.file.data), numthreads=1)
+    samples = imagecodecs().jpeg2k_decode(bytes(source.file.data), numthreads=1)
     if samples.shape[:2] != (header.height, header.width):
         raise CorruptImage(
             f"The image is of {samples.shape[1]}×{samples.shape[0]} pixels, not of what its header says."

@@ -12,6 +12,7 @@ from progimage.engine.codecs.codec import Decoder, Decoding, Source
 from progimage.engine.codecs.format import Format
 from progimage.engine.codecs.pillow import ORIENTATION_TAG, PillowCodec
 from progimage.engine.codecs.png_header import png_colour
+from progimage.engine.colorimetry import Cicp
 from progimage.engine.description import Description
 from progimage.engine.errors import InvalidParameter
 from progimage.engine.files import InputFile, OutputFile
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from progimage.engine.plan import Plan
 
 _PALETTES = ("P", "PA")
+_HEADER = 33
+"""How long the signature and the first chunk are."""
 _XMP = b"XML:com.adobe.xmp\0"
 _LONGEST_XMP = 1_000_000
 _BIT_DEPTH = 24
@@ -71,6 +74,8 @@ class _Png(PillowCodec):
         if spec.progressive:
             options["interlace"] = True
         vips.save("pngsave_target", first, plan, target, **options)
+        if first.hdr:
+            _tell_space(first.hdr, target)
 
     def asked_for(self, frame: Frame, plan: "Plan") -> dict[str, Any]:
         """Return what the spec asks for, as Pillow calls it."""
@@ -141,6 +146,15 @@ def _vips_frames(source: Source, first: int, last: int, how: Decoding) -> Iterat
     return vips.still_frames(source, first, last, lambda page: vips.load("pngload_source", source))
 
 
+def _tell_space(space: Cicp, target: OutputFile) -> None:
+    """Put a chunk with the colour space behind the header of a file (section 11.3.2.6)."""
+    data = bytes(target.written().data)
+    body = b"cICP" + bytes([space.primaries, space.transfer, 0, 1])
+    chunk = (len(body) - 4).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
+    with target.file() as file:
+        file.write(data[:_HEADER] + chunk + data[_HEADER:])
+
+
 CODECS = (
     _Png(
         Format(
@@ -150,6 +164,7 @@ CODECS = (
             description="Portable Network Graphics",
             modes=("1", *_PALETTES, *OF_8_BITS, *OF_16_BITS),
             icc=True,
+            cicp=True,
             animated=True,
             writes_animations=True,
             metadata=("exif", "xmp"),

@@ -9,7 +9,6 @@ place of the profile. That is no guess, since such images are stored in a space 
 makes any. Black, which imagecodecs leaves out, is fetched in the same way: it is declared to be alpha.
 """
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from progimage.engine.codecs.jxl.bits import Bits
 from progimage.engine.codecs.jxl.frames import JxlFrames
 from progimage.engine.codecs.jxl.header import D65_WHITE, Box, Channel, JxlColour, JxlHeader, boxes, codestream, p3
 from progimage.engine.codecs.jxl.icc import read_icc
+from progimage.engine.codecs.samples import imagecodecs
 
 if TYPE_CHECKING:
     import numpy
@@ -126,35 +126,20 @@ def jxl_metadata(data: bytes | memoryview) -> dict[str, bytes]:
     return found
 
 
-def load() -> None:
-    """Load libjxl, which a sandbox does not let happen later. It takes 12 MB and 45 ms."""
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # or numpy, of which no algebra is used, starts threads
-    import imagecodecs
-
-    for name in ("jpegxl_decode", "brotli_decode"):
-        getattr(imagecodecs, name)  # which loads its library
-
-
 def _unpacked(box: Box) -> bytes | None:
     """Return the content of a box, or None if it is broken or very large."""
     if not box.compressed:
         return bytes(box.content)
-    load()
-    import imagecodecs
-
     try:
-        unpacked = imagecodecs.brotli_decode(bytes(box.content), out=bytearray(_MOST_METADATA))
+        unpacked = imagecodecs().brotli_decode(bytes(box.content), out=bytearray(_MOST_METADATA))
     except (RuntimeError, ValueError):
         return None
     return bytes(unpacked)
 
 
 def _decode(stream: Any, index: int | None) -> "numpy.ndarray[Any, Any]":
-    load()
-    import imagecodecs
-
     try:
-        return imagecodecs.jpegxl_decode(stream, index, numthreads=1)
+        return imagecodecs().jpegxl_decode(stream, index, numthreads=1)  # type: ignore[no-any-return]
     except (RuntimeError, NotImplementedError, TypeError) as error:
         raise ValueError(str(error)) from error
 
