@@ -78,7 +78,9 @@ def operations(draw: st.DrawFn) -> Operations:
 def queries(draw: st.DrawFn) -> list[tuple[str, str]]:
     """Names and texts of a valid query for WebP, in any order."""
     own = {one.name for one in declared(Operations)}
-    fit = [one for one in declared(RenditionSpec) if one.name not in ("progressive", "palette", "chroma", "depth")]
+    fit = [
+        one for one in declared(RenditionSpec) if one.name not in ("progressive", "palette", "chroma", "depth", "hdr")
+    ]
     given = _chosen(draw, fit)
     if "ops" in given:
         given = {name: value for name, value in given.items() if name not in own}

@@ -30,6 +30,8 @@ _DEEP = 2
 """A sample of 16 bits is read in the time of so many of 8."""
 _FINE = 90
 """From this quality on an encoder has clearly more to do."""
+_UNKNOWN = {"read": "read other", "write": "write PNG"}
+"""What is taken for the weight of a format that was never measured, such as one that another package adds."""
 _NO_OTHERS: Mapping[str, "Facts"] = MappingProxyType({})
 
 
@@ -176,11 +178,9 @@ def priced(units: Units) -> float:
 def _weight(name: str) -> float:
     """Return a weight; of what can't be measured, since it is refused or never written, that of what is nearest."""
     weights = _weights()
-    while name not in weights:
+    while name not in weights and " " in name:
         name = name.rpartition(" ")[0]
-        if name == "read":
-            name = "read other"
-    return weights[name]
+    return weights[_UNKNOWN.get(name, name)]
 
 
 @cache
@@ -388,7 +388,8 @@ def writing(spec: RenditionSpec, *, moving: bool, deep: bool) -> str:
         ("deep", deep and not moving), ("fine", fine and not lossless and not moving),
         ("progressive", spec.progressive and not moving),
     )  # fmt: skip
-    return " ".join(["write", spec.format, *(word for word, holds in words if holds)])
+    format = FORMATS[spec.format]
+    return " ".join(["write", format.reckoned_as or format.name, *(word for word, holds in words if holds)])
 
 
 def _megapixels(size: Size) -> float:

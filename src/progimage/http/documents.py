@@ -482,9 +482,11 @@ class FormatRow(msgspec.Struct):
     Attributes:
         extensions: In URLs; the first is the usual one.
         animated: It can have frames that are shown one after the other.
+        writes_animations: Animations are written in it.
         pages: It can have several pages.
         alpha: It can have transparency.
         lossless: It can keep every pixel as it is.
+        hdr: HDR is written in it.
     """
 
     name: str
@@ -494,15 +496,17 @@ class FormatRow(msgspec.Struct):
     can_read: bool
     can_write: bool
     animated: bool
+    writes_animations: bool
     pages: bool
     alpha: bool
     lossless: bool
+    hdr: bool
 
     @classmethod
     def of(cls, format: Format) -> "FormatRow":
-        """Make it of a row of the table of formats."""
-        fields = {name: getattr(format, name) for name in cls.__struct_fields__ if name != "extensions"}
-        return cls(extensions=list(format.extensions), **fields)
+        """Make it of a format."""
+        other = {"extensions": list(format.extensions), "hdr": format.cicp}
+        return cls(**other, **{name: getattr(format, name) for name in cls.__struct_fields__ if name not in other})
 
 
 class ParameterRow(msgspec.Struct):

@@ -1,0 +1,67 @@
+"""The codecs: that each says all about its format, and that nothing else knows one by its name."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import progimage
+from progimage.engine import CODECS, FORMATS, Limits, NotAnImage, inspect
+from progimage.engine.modes import MODES
+from tests import pictures
+
+SOURCE = Path(progimage.__file__).parent
+OUTSIDE = sorted(path for path in SOURCE.rglob("*.py") if "codecs" not in path.relative_to(SOURCE).parts)
+
+
+def named_formats(tree: ast.AST) -> Iterator[ast.expr]:
+    """Find what is compared with the name of a format, or is a key of a table that is one."""
+    for node in ast.walk(tree):
+        looked_at: list[ast.expr | None] = []
+        if isinstance(node, ast.Compare):
+            looked_at = [node.left, *node.comparators]
+        elif isinstance(node, ast.Dict):
+            looked_at = list(node.keys)
+        elif isinstance(node, ast.MatchValue):
+            looked_at = [node.value]
+        for one in looked_at:
+            inside = one.elts if isinstance(one, ast.Tuple | ast.List | ast.Set) else [one]
+            yield from (part for part in inside if isinstance(part, ast.Constant) and part.value in FORMATS)
+
+
+@pytest.mark.parametrize("path", OUTSIDE, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_only_codecs_know_formats_by_their_names(path: Path) -> None:
+    found = [(part.lineno, ast.unparse(part)) for part in named_formats(ast.parse(path.read_text()))]
+    assert not found
+
+
+def test_the_search_for_names_finds_them() -> None:
+    text = 'a = name == "PNG" or name in ("GIF", other)\nb = {"JPEG": 1}\nmatch c:\n    case "TIFF":\n        pass\n'
+    assert sorted(part.value for part in named_formats(ast.parse(text))) == ["GIF", "JPEG", "PNG", "TIFF"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
+def test_a_codec_says_what_its_format_is(codec: object) -> None:
+    format = codec.format  # type: ignore[attr-defined]
+    assert format.description and "/" in format.media_type and set(format.modes) <= set(MODES)
+    assert format.can_read or format.can_write
+    assert bool(format.usual_quality) == ("quality" in format.options)
+
+
+def test_every_file_that_is_written_is_recognised() -> None:
+    for name, format in FORMATS.items():
+        recognises = CODECS[name].recognises
+        if not (format.can_write and format.can_read and recognises) or name == "MPO":
+            continue
+        mode = next(mode for mode in ("RGB", "RGBA", "L", "P", "1", "F") if mode in format.modes)
+        data = pictures.saved(Image.new(mode, (16, 16)), getattr(CODECS[name], "plugin", name))
+        assert recognises(data) or name in ("PBM", "PGM", "PFM", "PNM", "J2K"), name
+
+
+@pytest.mark.parametrize(("name", "data"), [("PNG", b"\x89PNG\r\n\x1a\nrubbish"), ("TIFF", b"II*\0rubbish")])
+def test_a_refusal_names_the_format_that_a_file_begins_like(tmp_path: Path, name: str, data: bytes) -> None:
+    (tmp_path / "file").write_bytes(data)
+    with pytest.raises(NotAnImage, match=name):
+        inspect(tmp_path / "file", Limits())
