@@ -31,6 +31,7 @@ from progimage.engine import (
     pyramid_cost,
     rendition_cost,
 )
+from progimage.engine.spec import keeps_gain_map
 from progimage.single_flight import SingleFlight
 from progimage.storage import BlobDamaged, BlobMissing, BlobStore, Record, Renditions, Spool, UnknownReference
 from progimage.tracing import span
@@ -356,16 +357,19 @@ class Renderer:
         """Bring what a rendition is made of: the original, a step of its ladder, or its pyramid; and say which."""
         blob = record.blob
         facts = blob.info.facts(upright=spec.autorotate)
-        step = blob.ladder.step_for(spec) if blob.ladder else None
-        if blob.ladder and step:
+        ladder = blob.ladder
+        if blob.info.gain_map and (spec.hdr == "keep" or keeps_gain_map(spec)):
+            ladder = None  # smaller copies have no gain map
+        step = ladder.step_for(spec) if ladder else None
+        if ladder and step:
             try:
                 await self._blobs.fetch(blob.step_name(step), source, step.bytes)
             except (BlobMissing, BlobDamaged) as error:
                 log.warning("a step of a ladder is missing; the original is taken", name=str(error))
             else:
-                full = blob.ladder.size
+                full = ladder.size
                 return replace(facts, width=full[0], height=full[1], copy=(step.width, step.height))
-        if blob.ladder and may_serve(blob.ladder, spec) and await self._fetch_pyramid(record, source, client):
+        if ladder and may_serve(ladder, spec) and await self._fetch_pyramid(record, source, client):
             return replace(facts, part=True)
         await self._blobs.fetch(blob.sha256, source, blob.bytes)
         return facts

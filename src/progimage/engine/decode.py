@@ -71,6 +71,8 @@ class _Meaning:
     def applied_to(self, frame: Frame) -> Frame:
         """Return a frame with pixels that are sRGB, or what a profile says that goes with them, or marked as HDR."""
         space, pixels = self._space, frame.pixels
+        if frame.hdr:  # the decoder has seen to it
+            return frame
         if space is None or pixels.format not in ("uchar", "ushort") or pixels.interpretation == "cmyk":
             return frame
         if isinstance(space, bytes):

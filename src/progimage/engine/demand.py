@@ -15,7 +15,7 @@ from progimage.engine.operations import Operations
 from progimage.engine.parameters import by_name
 from progimage.engine.pyramid import level_for
 from progimage.engine.source import open_source
-from progimage.engine.spec import RenditionSpec, changes_pixels
+from progimage.engine.spec import RenditionSpec, changes_pixels, keeps_gain_map
 
 _SHIFT = 0.1
 """How far, in pixels of the result, an edge may be off for a size that the fraction does not divide."""
@@ -108,15 +108,18 @@ def decoding(source: Source, spec: RenditionSpec, decoder: Decoder) -> Decoding:
         return level_for(source, spec.stages[0])
     metadata = spec.kept - {"icc"}
     hdr = spec.hdr == "keep"
+    gain_map = source.description.gain_map and keeps_gain_map(spec)
     size = _upright(source, spec)
     target = resampled_to(size, spec.stages[0], vector=source.vector)
     if target is None:
-        return Decoding(metadata=metadata, hdr=hdr)
+        return Decoding(metadata=metadata, hdr=hdr, gain_map=gain_map)
     if decoder.draws:
         return Decoding(draw=max(target[0] / size[0], target[1] / size[1]), metadata=metadata)
     here = _turned(source, spec)
     shrink = next((fraction for fraction in decoder.shrinks if _may_shrink(here, target, fraction)), 1)
-    return Decoding(shrink, metadata=metadata, hdr=hdr)
+    if hdr and source.description.gain_map:
+        return Decoding(metadata=metadata, hdr=hdr)
+    return Decoding(shrink, metadata=metadata, hdr=hdr, gain_map=gain_map)
 
 
 def _may_shrink(size: Size, target: Size, shrink: int) -> bool:

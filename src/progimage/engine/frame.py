@@ -32,6 +32,8 @@ class Frame:
         duration: How long it is shown, in milliseconds; 0 outside of an animation.
         stands_for: The width and height that the image has, where it was decoded at another size; as the pixels lie.
         orientation: How the pixels are still to be turned upright: 1 to 8, as EXIF counts.
+        gain_map: By how much a screen with headroom shows each pixel brighter, with the parameters of that; as large as
+            the pixels.
         hdr: The code points of the samples, where they are PQ or HLG; None: they are sRGB, or as their profile says.
     """
 
@@ -41,6 +43,7 @@ class Frame:
     stands_for: tuple[int, int] | None = None
     orientation: int = 1
     hdr: Cicp | None = None
+    gain_map: pyvips.Image | None = None
 
 
 def icc_profile(pixels: pyvips.Image) -> bytes | None:

@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,7 +14,7 @@ from progimage.engine.codecs.codec import Decoder, Decoding, Source
 from progimage.engine.colorimetry import Calibrated, Cicp
 from progimage.engine.cost import Facts, survey_cost
 from progimage.engine.decode import decode, with_decoders
-from progimage.engine.description import turned_size
+from progimage.engine.description import Description, turned_size
 from progimage.engine.files import AnyFile, InputFile, OutputFile
 from progimage.engine.frame import Frame, icc_profile
 from progimage.engine.ladder import JUST_UNDER, SIDES, SPARE, Ladder, build, top_of
@@ -198,7 +198,7 @@ def survey(file: AnyFile, limits: Limits, steps: Mapping[int, AnyFile]) -> Surve
         gain_map=found.gain_map,
         plays=found.plays,
         durations=durations if found.animated else (),
-        warnings=found.warnings,
+        warnings=(*found.warnings, *_left_out(found)),
         inspection=INSPECTION,
     )
     if top is None or not steps:
@@ -210,6 +210,16 @@ def survey(file: AnyFile, limits: Limits, steps: Mapping[int, AnyFile]) -> Surve
             orientation=first.orientation, turned=info.orientation > 1 and not found.always_turned, flat=info.line_art,
         )  # fmt: skip
     return Survey(info, ladder)
+
+
+def _left_out(found: Description) -> Iterator[str]:
+    """Say what renditions have not of what the file holds, unless they are asked for it."""
+    if found.is_hdr:
+        yield "The picture is HDR: renditions are mapped to SDR unless they are made with hdr=keep."
+    if found.gain_map and found.format.gain_maps:
+        yield "The picture has a gain map: only JPEG keeps it, and other formats are SDR unless made with hdr=keep."
+    elif found.gain_map:
+        yield "The picture has a gain map, which is left out of renditions."
 
 
 def _decode_all(source: Source) -> tuple[Frame, pyvips.Image | None, pyvips.Image, tuple[int, ...]]:

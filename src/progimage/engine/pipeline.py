@@ -144,6 +144,16 @@ def _render_with(decoder: Decoder, source: Source, plan: Plan, target: OutputFil
 
 
 def _staged(frame: Frame, plan: Plan) -> Frame:
+    staged = _through_stages(frame, plan)
+    if frame.gain_map is None:
+        return staged
+    # After the picture, so that what depends on pixels is chosen by those.
+    gain = _through_stages(replace(frame, pixels=frame.gain_map, gain_map=None), plan)
+    pixels = gain.pixels.extract_band(0, n=frame.gain_map.bands)
+    return replace(staged, gain_map=pixels.copy_memory())
+
+
+def _through_stages(frame: Frame, plan: Plan) -> Frame:
     for number, operations in enumerate(plan.spec.stages):
         if number:  # else a stage that reads a pixel several times has the one before make it as often
             frame = replace(frame, pixels=frame.pixels.copy_memory())

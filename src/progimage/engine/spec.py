@@ -15,6 +15,8 @@ from progimage.engine.parameters import by_name, declared, parameter, parse, que
 from progimage.engine.values import Choice, Flag, Number, OrWord, Words, whole
 
 MAX_STAGES = 16
+_PLACES = ("Region", "Size", "Turn")
+"""What changes the place of pixels only."""
 _IN_SRGB_GROUPS, _IN_SRGB = ("Tone", "Watermark"), ("background", "border", "sharpen")
 """What takes samples for those of sRGB, so that it can't be done to HDR."""
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
@@ -212,6 +214,23 @@ class RenditionSpec(Operations):
 def changes_pixels(operations: Operations) -> bool:
     """Return whether there is anything to do to the pixels."""
     return any(getattr(operations, one.name) != one.default for one in declared(Operations))
+
+
+def keeps_gain_map(spec: RenditionSpec) -> bool:
+    """Return whether a rendition keeps the gain map of its image, if it has one.
+
+    It does where the format holds one, the place of each pixel is all that changes, and nothing is asked for that the
+    encoder of such files leaves no choice of.
+    """
+    if not FORMATS[spec.format].gain_maps or spec.strip or spec.profile != "keep":
+        return False
+    if spec.effort or spec.chroma or spec.progressive is not None:
+        return False
+    return all(
+        getattr(stage, one.name) == one.default or one.group in _PLACES
+        for stage in spec.stages
+        for one in declared(Operations)
+    )
 
 
 def canonical_name(name: str) -> str:

@@ -14,14 +14,18 @@ from dataclasses import dataclass
 import pyvips
 
 from progimage.engine.colorimetry import (
+    BT709,
+    BT2020,
     HLG,
     IDENTITY,
     PQ,
     Cicp,
     encoded,
     full,
+    inverse,
     join_alpha,
     linear,
+    multiplied,
     narrow_range,
     split_alpha,
     srgb_table,
@@ -100,6 +104,18 @@ def nits_to_pq(light: float) -> float:
 
 _M1, _M2 = 2610 / 16384, 2523 / 4096 * 128
 _C1, _C2, _C3 = 3424 / 4096, 2413 / 4096 * 32, 2392 / 4096 * 32
+
+
+def pq_encoded(light: pyvips.Image) -> pyvips.Image:
+    """Return light as 16-bit samples of PQ with the primaries of BT.2020, clipped at 10,000 cd/m².
+
+    Args:
+        light: Linear, of BT.709's primaries, where 1 is reference white; three bands of floats.
+    """
+    wide = light.recomb([list(row) for row in multiplied(inverse(BT2020.to_xyz()), BT709.to_xyz())])
+    power = (wide * (REFERENCE_WHITE / _PQ_TOP)).clamp() ** _M1
+    samples = ((power * _C2 + _C1) / (power * _C3 + 1)) ** _M2
+    return (samples * 65535 + 0.5).cast("ushort").copy(interpretation="rgb16")
 
 
 def hlg_to_scene(sample: float) -> float:

@@ -505,7 +505,7 @@ class FormatRow(msgspec.Struct):
     @classmethod
     def of(cls, format: Format) -> "FormatRow":
         """Make it of a format."""
-        other = {"extensions": list(format.extensions), "hdr": format.cicp}
+        other: dict[str, Any] = {"extensions": list(format.extensions), "hdr": format.cicp}
         return cls(**other, **{name: getattr(format, name) for name in cls.__struct_fields__ if name not in other})
 
 

@@ -111,7 +111,8 @@ class Decoding:
         draw: By how much a drawing is drawn larger than it says.
         level: Of a pyramid; 0 is the whole size.
         metadata: Which metadata to take along: exif, xmp.
-        hdr: Samples of PQ or HLG stay what they are; else they become sRGB.
+        hdr: Samples of PQ or HLG stay what they are, and a gain map is applied; else they become sRGB.
+        gain_map: Take the gain map along.
     """
 
     shrink: int = 1
@@ -119,6 +120,7 @@ class Decoding:
     level: int = 0
     metadata: frozenset[str] = field(default_factory=frozenset)
     hdr: bool = False
+    gain_map: bool = False
 
     @property
     def scaled(self) -> bool:

@@ -16,6 +16,7 @@ class Format:
         modes: The kinds of pixels that it can be written with, see `modes.MODES`; empty if it cannot be written.
         icc: An ICC profile can be written into it.
         cicp: Primaries and transfer function (ITU-T H.273) can be written into it, so that it holds HDR.
+        gain_maps: A gain map can be written into it.
         animated: A file of it can hold an animation.
         writes_animations: Animations are written in it.
         pages: A file of it can hold several pages.
@@ -41,6 +42,7 @@ class Format:
     modes: tuple[str, ...] = ()
     icc: bool = False
     cicp: bool = False
+    gain_maps: bool = False
     animated: bool = False
     writes_animations: bool = False
     pages: bool = False

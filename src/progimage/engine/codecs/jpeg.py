@@ -10,6 +10,7 @@ from PIL import Image
 from progimage.engine.codecs import vips
 from progimage.engine.codecs.codec import Decoder, Decoding, Source
 from progimage.engine.codecs.format import Format
+from progimage.engine.codecs.gain_map import gain_map_of, has_gain_map, with_gain_applied, write_with_gain_map
 from progimage.engine.codecs.pillow import PillowCodec
 from progimage.engine.description import Description, Page
 from progimage.engine.errors import CorruptImage
@@ -36,8 +37,10 @@ class _Jpeg(PillowCodec):
 
     def description_of(self, file: InputFile, image: Image.Image, limits: Limits) -> Description:
         """Describe it; a file of several pictures is an MPO."""
-        codec = _MPO if image.format == _MPO.format.name else _JPEG
-        return super(_Jpeg, codec).description_of(file, image, limits)
+        gain_map = has_gain_map(file.data)
+        # To Pillow a gain map is one more picture.
+        codec = _MPO if image.format == _MPO.format.name and not gain_map else _JPEG
+        return replace(super(_Jpeg, codec).description_of(file, image, limits), gain_map=gain_map)
 
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
         """Return libvips, then Pillow."""
@@ -45,6 +48,9 @@ class _Jpeg(PillowCodec):
 
     def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
         """Write small ones with Pillow: it is faster, but needs all pixels at once, and has not what effort adds."""
+        if first.gain_map is not None:
+            write_with_gain_map(first, plan, target)
+            return
         spec = plan.spec
         small = first.pixels.width * first.pixels.height <= _SMALL_PIXELS
         if small and (spec.effort or 0) < _TRELLIS_EFFORT:
@@ -118,7 +124,11 @@ def _vips_frames(source: Source, first: int, last: int, how: Decoding) -> Iterat
             raise CorruptImage("Only Pillow reads the further pictures of this format.")
         return vips.load("jpegload_source", source, **({"shrink": how.shrink} if how.shrink > 1 else {}))
 
-    return vips.still_frames(source, first, last, load)
+    for frame in vips.still_frames(source, first, last, load):
+        if how.hdr and source.description.gain_map:
+            yield with_gain_applied(source, frame) or frame
+        else:
+            yield replace(frame, gain_map=gain_map_of(source, frame) if how.gain_map else None)
 
 
 _JPEG = _Jpeg(
@@ -129,6 +139,7 @@ _JPEG = _Jpeg(
         description="JPEG",
         modes=("L", "RGB"),
         icc=True,
+        gain_maps=True,
         lossless=False,
         max_side=65_500,
         metadata=("exif", "xmp"),
@@ -146,6 +157,7 @@ _MPO = _Mpo(
         description="Multi-Picture Object",
         pages=True,
         writes_pages=True,
+        gain_maps=False,
         metadata=(),
         options=("quality",),
         reckoned_as="JPEG",

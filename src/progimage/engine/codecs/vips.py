@@ -59,10 +59,8 @@ def save(operation: str, frame: Frame, plan: "Plan", target: "OutputFile", **opt
     pixels = with_metadata(pixels, {METADATA[kind]: data for kind, data in kept.items()})
     if pixels.get_typeof(_THUMBNAIL):
         pixels.remove(_THUMBNAIL)
-    flags = {
-        "icc": pyvips.enums.ForeignKeep.ICC,
-        "exif": pyvips.enums.ForeignKeep.EXIF,
-        "xmp": pyvips.enums.ForeignKeep.XMP,
-    }
-    options["keep"] = sum(flags[kind] for kind in plan.spec.kept)
+    keep = pyvips.enums.ForeignKeep
+    flags = {"icc": keep.ICC, "exif": keep.EXIF, "xmp": keep.XMP}
+    gain_map = keep.GAINMAP if frame.gain_map is not None else keep.NONE
+    options["keep"] = sum((flags[kind] for kind in plan.spec.kept), gain_map)
     getattr(pixels, operation)(target.target(), **options)

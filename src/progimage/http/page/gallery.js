@@ -38,7 +38,7 @@ function entry(image) {
   const name = image.filename ?? image.reference;
   const picture = make("img", { alt: "", decoding: "async" });
   const frame = make("div", { className: "frame" }, picture);
-  const facts = `${image.format}, ${image.width}×${image.height}, ${bytes(image.bytes)}`;
+  const facts = `${image.format}, ${image.upright_width}×${image.upright_height}, ${bytes(image.bytes)}`;
   const label = make("span", { className: "label" }, name, make("small", {}, facts));
   const item = make("li", {}, make("a", { href: `#/image/${image.reference}` }, frame, label));
   seen.observe(frame);

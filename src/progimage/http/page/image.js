@@ -28,7 +28,9 @@ export async function showImage(reference) {
   }
   find("name").textContent = image.filename ?? image.reference;
   document.title = `${find("name").textContent} – ProgImage`;
-  find("before-facts").textContent = `${image.format}, ${image.width}×${image.height}, ${bytes(image.bytes)}`;
+  find("before-facts").textContent = factsOf(image);
+  find("warnings").replaceChildren(...image.warnings.map((warning) => make("li", {}, warning)));
+  find("warnings").hidden = !image.warnings.length;
   for (const id of ["sign", "delete"]) find(id).hidden = !image.owner;
   find("controls").reset(); // which renders, too
   find("format").value = image.alpha ? "png" : "jpg";
@@ -37,6 +39,17 @@ export async function showImage(reference) {
     show(find("before"), `/storage/${reference}.${SHOWN}`),
     link(find("download-original"), `/storage/${reference}?download`),
   ]).catch((error) => say(error.message));
+}
+
+function factsOf({ format, upright_width, upright_height, bit_depth, hdr, gain_map, frames, animated, ...others }) {
+  return [
+    format,
+    `${upright_width}×${upright_height}`,
+    ...(frames > 1 ? [`${frames} ${animated ? "frames" : "pages"}`] : []),
+    ...(bit_depth > 8 ? [`${bit_depth} bits`] : []),
+    ...(hdr ? ["HDR"] : gain_map ? ["gain map"] : []),
+    bytes(others.bytes),
+  ].join(", ");
 }
 
 function later() {

@@ -35,7 +35,7 @@ async function send({ file, bar, said }) {
       said.textContent = share < 1 ? `${Math.round(share * 100)} % of ${bytes(file.size)}` : "being checked …";
     });
     bar.value = 1;
-    said.replaceChildren(make("a", { href: `#/image/${image.reference}` }, "stored"), `: ${image.format}, ${image.width}×${image.height}`);
+    said.replaceChildren(make("a", { href: `#/image/${image.reference}` }, "stored"), `: ${image.format}, ${image.upright_width}×${image.upright_height}`);
     addFirst(image);
   } catch (error) {
     bar.remove();
