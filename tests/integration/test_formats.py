@@ -2,6 +2,7 @@
 
 import io
 import struct
+from pathlib import Path
 
 import imagecodecs
 import magic
@@ -12,7 +13,7 @@ from PIL import Image
 
 from progimage.engine import FORMATS
 from tests import pictures
-from tests.integration.server import Server
+from tests.integration.server import Server, serving
 
 WRITABLE = [format for format in FORMATS.values() if format.can_write]
 EXTENSIONS = [extension for format in WRITABLE for extension in format.extensions]
@@ -328,3 +329,16 @@ def test_every_readable_format_of_ours_converts_to_png(server: Server, reference
             assert info["format"] == {"PNM": "PPM", "MPO": "JPEG"}.get(format.name, format.name)
             assert pictures.open_bytes(server.get(f"{reference}.png").content).size
             assert io.BytesIO(server.get(reference).content).read() == data
+
+
+def test_a_codec_that_is_seldom_needed_is_loaded_when_it_is(tmp_path: Path) -> None:
+    data = {
+        name: pictures.saved(pictures.colour((300, 200)), name, **options)
+        for name, options in (("JXL", {"effort": 1}), ("PNG", {}))
+    }
+    with serving(tmp_path / "data") as server:
+        for _ in range(2):  # with workers that have not got it, and with those that have
+            for name, one in data.items():
+                reference = server.put(one)
+                assert server.get(f"{reference}.png?width=100").status_code == 200, name
+        assert server.log().count("a codec that is seldom needed is loaded") == 1

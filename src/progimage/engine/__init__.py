@@ -13,6 +13,7 @@ from progimage.engine.codecs.format import Format
 from progimage.engine.cost import Facts, look_cost, pyramid_cost, rendition_cost
 from progimage.engine.errors import (
     CannotRepresent,
+    CodecNotLoaded,
     CorruptImage,
     EngineError,
     InvalidParameter,
@@ -36,6 +37,7 @@ __all__ = [
     "INSPECTION",
     "SIDES",
     "CannotRepresent",
+    "CodecNotLoaded",
     "CorruptImage",
     "EngineError",
     "Facts",

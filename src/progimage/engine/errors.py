@@ -58,6 +58,10 @@ class TooCostly(EngineError):
         return f"It would take about {self.cost:.1f} seconds of CPU time."
 
 
+class CodecNotLoaded(EngineError):
+    """A codec that is seldom needed can't be loaded by a sandboxed process; one that has it is to do the task."""
+
+
 class InvalidParameter(EngineError):
     """A parameter of a rendition is unknown or has a value that is not allowed.
 

@@ -58,13 +58,16 @@ class Ended(msgspec.Struct, tag="ended"):
     cpu_seconds: float
 
 
+WITH_ALL_CODECS = b"fork with all codecs"
+"""What the server says for a worker that has the codecs, too, that are seldom needed."""
+
+
 def main() -> None:
     """Make workers for a server."""
     control, sandbox, tasks = sys.argv[1:]
     for ignored in (signal.SIGINT, signal.SIGTERM):  # the server sees to its end, after the last task
         signal.signal(ignored, signal.SIG_IGN)
     types = importlib.import_module(tasks).TASKS
-    samples.load()
     be_ready_to_fork()
     gc.collect()
     gc.freeze()
@@ -97,6 +100,8 @@ class _Forks:
             data, channels = receive(self._server)
             if not data:
                 return False
+            if data == WITH_ALL_CODECS:
+                samples.load()
             self._fork(channels[0])
         return True
 

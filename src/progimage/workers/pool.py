@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from progimage.engine import EngineError
+from progimage.engine import CodecNotLoaded, EngineError
 from progimage.tracing import past_span, span
 from progimage.workers.files import own_copy, readable, writable
 from progimage.workers.processes import ForkServer, Gone, Process
@@ -195,7 +195,7 @@ class WorkerPool:
             healthy = False
             try:
                 outcome = await attempt.made_by(process)
-                healthy = True
+                healthy = not isinstance(outcome, CodecNotLoaded)
             except _NeverBegan as death:
                 log.warning("a worker ended before it had its task; another one gets it")
                 self._died(death.cause)
@@ -205,6 +205,9 @@ class WorkerPool:
                 raise death.error from None
             finally:
                 self._staff.give_back(process, healthy=healthy)
+            if isinstance(outcome, CodecNotLoaded):
+                self._staff.need_all_codecs()
+                continue
             if isinstance(outcome, Unexpected):
                 log.error("a task failed as none should", task=type(attempt.task).__name__, trace=outcome.trace)
                 raise WorkerCrashed(f"The codec failed ({outcome.kind}).")

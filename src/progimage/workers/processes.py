@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from progimage.workers.fork_server import Ended, Forked, NotForked
+from progimage.workers.fork_server import WITH_ALL_CODECS, Ended, Forked, NotForked
 from progimage.workers.protocol import LARGEST_MESSAGE, Order, channel_pair, receive, send
 from progimage.workers.sandbox import Sandbox
 
@@ -138,11 +138,15 @@ class ForkServer:
     Args:
         sandbox: What the workers may do.
         tasks: The name of the module whose `TASKS` they can do.
+
+    Attributes:
+        with_all_codecs: Workers from now on have the codecs, too, that are seldom needed.
     """
 
     def __init__(self, sandbox: Sandbox, tasks: str) -> None:
         """Start the process."""
         self._arguments = [msgspec.json.encode(sandbox).decode(), tasks]
+        self.with_all_codecs = False
         self._alive: dict[int, asyncio.Future[Ended]] = {}
         self._forking = asyncio.Lock()
         self._forked: asyncio.Future[tuple[int, int]] | None = None
@@ -179,7 +183,7 @@ class ForkServer:
             self._forked = asyncio.get_running_loop().create_future()
             try:
                 with theirs:
-                    send(self._control, b"fork", [theirs.fileno()])
+                    send(self._control, WITH_ALL_CODECS if self.with_all_codecs else b"fork", [theirs.fileno()])
                 pid, pidfd = await self._forked
             except BaseException as error:
                 ours.close()

@@ -87,6 +87,7 @@ _Names = Annotated[list[_Text], msgspec.Meta(max_length=500)]
 
 _ERRORS: dict[str, tuple[type[Exception], Any]] = {
     "CannotRepresent": (engine.CannotRepresent, tuple[_Text]),
+    "CodecNotLoaded": (engine.CodecNotLoaded, tuple[_Text]),
     "CorruptImage": (engine.CorruptImage, tuple[_Text]),
     "InvalidParameter": (engine.InvalidParameter, tuple[_Text, _Text, _Text]),
     "LimitExceeded": (engine.LimitExceeded, tuple[_Text, _Number, _Number]),

@@ -86,6 +86,18 @@ class Staff:
         self._idle.append(worker)
         process.ended.add_done_callback(lambda _: self._note_death(worker))
 
+    def need_all_codecs(self) -> None:
+        """Replace the workers that have not the codecs that are seldom needed; those at work once they are back."""
+        if self._fork_server.with_all_codecs:
+            return
+        log.info("a codec that is seldom needed is loaded")
+        self._fork_server.with_all_codecs = True
+        self._fresh.add_done_callback(_discard)
+        self._fresh = asyncio.create_task(self._fork())
+        for worker in self._idle:
+            worker.process.discard()
+        self._idle.clear()
+
     async def close(self) -> None:
         """End all of them."""
         self._fresh.cancel()
