@@ -8,7 +8,7 @@ from typing import TypeVar
 import pyvips
 
 from progimage.engine.codecs.codec import AS_IT_IS, Decoder, Decoding, Source
-from progimage.engine.colorimetry import BT709, Cicp, is_srgb, to_srgb
+from progimage.engine.colorimetry import BT709, Cicp, full, is_srgb, to_srgb
 from progimage.engine.description import Description
 from progimage.engine.errors import CorruptImage, EngineError, say
 from progimage.engine.frame import Frame, icc_profile, with_profile, without_icc, without_orientation
@@ -60,9 +60,9 @@ def _as_described(frame: Frame, source: Source, decoder: Decoder, index: int, ho
 class _Meaning:
     """What the numbers of an image mean, by its description, which goes before what a decoder has found.
 
-    An ICC profile goes with the pixels, and so does one that is made for code points whose gamut is wider than sRGB's;
-    `working_space` and `colour` convert by it or keep it. All else becomes sRGB here: gamma and primaries, and HDR,
-    unless that is to stay.
+    An ICC profile goes with the pixels, and so does one that is made for a space with other primaries than sRGB's;
+    `working_space` and `colour` convert by it or keep it. All else becomes sRGB here: other curves, and HDR, unless
+    that is to stay.
     """
 
     def __init__(self, description: Description, how: Decoding) -> None:
@@ -82,8 +82,7 @@ class _Meaning:
             return self._from_hdr(replace(frame, pixels=pixels), space)
         if is_srgb(space):
             return replace(frame, pixels=pixels)
-        grey = pixels.bands < 3
-        if isinstance(space, Cicp) and space.full_range and space.chromaticities != BT709 and not grey:
+        if full(space) and space.chromaticities != BT709 and pixels.bands > 2:
             return replace(frame, pixels=with_profile(pixels, profile_of(space)))
         return replace(frame, pixels=to_srgb(pixels, space))
 

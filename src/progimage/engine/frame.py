@@ -241,12 +241,12 @@ def _to_palette(image: Image.Image, colours: int) -> Image.Image:
 
 
 def _to_transparent_palette(image: Image.Image, count: int) -> Image.Image:
+    """Reduce to a palette one of whose colours is transparent, also where no pixel is: other frames may need it."""
     alpha = image.getchannel("A")
-    colours = image.convert("RGB")
-    if alpha.histogram()[:_OPAQUE_FROM] == [0] * _OPAQUE_FROM:
-        return _to_palette(colours, count)
-    transparent = count - 1
-    reduced = _to_palette(colours, transparent)
+    reduced = _to_palette(image.convert("RGB"), count - 1)
+    colours = reduced.getpalette("RGB") or []
+    transparent = len(colours) // 3
+    reduced.putpalette([*colours, 0, 0, 0])
     reduced.paste(transparent, mask=alpha.point(lambda value: 255 if value < _OPAQUE_FROM else 0))
     reduced.info["transparency"] = transparent
     return reduced
