@@ -288,3 +288,14 @@ class Chromium:
 def _pixels(told: dict[str, Any]) -> Seen:
     samples = numpy.frombuffer(base64.b64decode(told["pixels"]), numpy.uint8)
     return rgba(samples.reshape(told["height"], told["width"], 4))
+
+
+def for_browsers(extension: str, data: bytes) -> tuple[str, bytes]:
+    """Return a file of the same colours, with the same profile, of a format that Chromium reads, and its extension."""
+    if extension == "heic":
+        return "png", run("heif-convert", "{a.heic}", "{out.png}", a_heic=data)
+    if extension == "jxl":
+        return "png", run("djxl", "{a.jxl}", "{out.png}", a_jxl=data)
+    if extension == "tiff":
+        return "png", run("convert", "tiff:{a.tif}[0]", "PNG48:{out.png}", a_tif=data)
+    return extension, data

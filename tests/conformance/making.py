@@ -122,7 +122,7 @@ class Page:
         photometric: 0 white is zero, 1 black is zero, 2 RGB, 5 CMYK, 8 Lab.
         bits: A sample.
         extra: What each further channel is: 1 associated alpha, 2 unassociated alpha.
-        tags: Further tags: type and values by their number.
+        tags: Further tags: type and values by their number; a fraction (type 5) is two values.
     """
 
     pixels: Samples
@@ -135,6 +135,9 @@ class Page:
         if self.bits == 1:
             return numpy.packbits(self.pixels.astype(bool), axis=1).tobytes()
         return self.pixels.astype(self.pixels.dtype.newbyteorder("<")).tobytes()
+
+
+_TIFF_TYPES = {1: "B", 3: "H", 4: "I", 5: "I", 7: "B"}
 
 
 def tiff(*pages: Page) -> bytes:
@@ -157,11 +160,12 @@ def tiff(*pages: Page) -> bytes:
         tags |= page.tags
         entries = b""
         for number, (kind, values) in sorted(tags.items()):
-            packed = struct.pack(f"<{len(values)}{ {1: 'B', 3: 'H', 4: 'I', 7: 'B'}[kind] }", *values)
+            packed = struct.pack(f"<{len(values)}{_TIFF_TYPES[kind]}", *values)
             if len(packed) > 4:
                 result += packed + bytes(len(packed) % 2)
                 packed = struct.pack("<I", len(result) - len(packed) - len(packed) % 2)
-            entries += struct.pack("<HHI", number, kind, len(values)) + packed.ljust(4, b"\0")
+            count = len(values) // 2 if kind == 5 else len(values)
+            entries += struct.pack("<HHI", number, kind, count) + packed.ljust(4, b"\0")
         result[link : link + 4] = struct.pack("<I", len(result))
         result += struct.pack("<H", len(tags)) + entries
         link = len(result)
