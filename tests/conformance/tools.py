@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+_NAMES = {"convert": "ImageMagick"}
+
 
 def needs(program: str) -> str:
     """Return where a program is."""
@@ -33,7 +35,7 @@ def run(program: str, *arguments: str, **files: bytes) -> bytes:
         command = [_filled(argument, folder) for argument in arguments]
         done = subprocess.run([path, *command], capture_output=True, timeout=120)
         made = next(iter(sorted(folder.glob("out*"))), None)
-        assert done.returncode == 0, f"{program}: {_last_line(done.stderr or done.stdout)}"
+        assert done.returncode == 0, f"{_NAMES.get(program, program)} says {_why(done)}"
         return made.read_bytes() if made else done.stdout
 
 
@@ -41,6 +43,8 @@ def _filled(argument: str, folder: Path) -> str:
     return re.sub(r"\{([\w.]+)\}", lambda match: str(folder / match[1]), argument)
 
 
-def _last_line(text: bytes) -> str:
-    lines = text.decode(errors="replace").strip().splitlines()
-    return lines[-1][-150:] if lines else "failed"
+def _why(done: subprocess.CompletedProcess[bytes]) -> str:
+    """The last line of what a program said, without the paths of files."""
+    lines = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines() or ["nothing"]
+    line = lines[-1].partition(" @ ")[0].removeprefix("convert: ")
+    return re.sub(r"[`'\"]?/\S+", "", line).strip()[:150]
