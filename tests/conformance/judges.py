@@ -11,7 +11,6 @@ from typing import Any
 
 import imagecodecs
 import numpy
-import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Page
@@ -87,6 +86,14 @@ def _by_avifdec(data: bytes) -> Seen:
 
 def avif_info(data: bytes) -> str:
     return run("avifdec", "--info", "{a.avif}", a_avif=data).decode()
+
+
+def avif_frames(data: bytes, count: int) -> list[Seen]:
+    """The pictures of an animated AVIF, as avifdec has them."""
+    return [
+        read_png(run("avifdec", "{a.avif}", "-d", "16", "--index", str(index), "{out.png}", a_avif=data))
+        for index in range(count)
+    ]
 
 
 def _by_heif_convert(data: bytes) -> Seen:
@@ -248,8 +255,13 @@ _STILL = f"""async ([data, type]) => {{ {_DRAW}
     return shown(picture, picture.naturalWidth, picture.naturalHeight);
 }}"""
 _FRAMES = f"""async ([data, type]) => {{ {_DRAW}
-    const decoder = new ImageDecoder({{ data: bytes, type, preferAnimation: true }});
-    await decoder.tracks.ready;
+    let decoder = new ImageDecoder({{ data: bytes, type, preferAnimation: true }});
+    try {{
+        await decoder.tracks.ready;
+    }} catch (error) {{  // a still AVIF
+        decoder = new ImageDecoder({{ data: bytes, type }});
+        await decoder.tracks.ready;
+    }}
     await decoder.completed;
     const track = decoder.tracks.selectedTrack, frames = [];
     for (let frameIndex = 0; frameIndex < track.frameCount; frameIndex++) {{
@@ -281,7 +293,8 @@ class Chromium:
         try:
             told: dict[str, Any] = page.evaluate(script, [text, MEDIA_TYPES[extension]])
         except Exception as error:
-            pytest.fail(f"Chromium can't decode it: {str(error).splitlines()[0]}")
+            why = str(error).splitlines()[0].removeprefix("Page.evaluate: ")
+            raise AssertionError(f"Chromium says {why}") from None
         return told
 
 
