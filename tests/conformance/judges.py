@@ -312,3 +312,8 @@ def for_browsers(extension: str, data: bytes) -> tuple[str, bytes]:
     if extension == "tiff":
         return "png", run("convert", "tiff:{a.tif}[0]", "PNG48:{out.png}", a_tif=data)
     return extension, data
+
+
+def tiff_pixels(data: bytes, index: int) -> Seen:
+    """A page of a TIFF, as it is stored."""
+    return read_png(run("convert", f"tiff:{{a.tif}}[{index}]", "PNG64:{out.png}", a_tif=data))

@@ -126,7 +126,7 @@ KINDS = (
     Kind("JXL", "of an APNG", _jxl_of("apng", _whole_apng), _PLAIN_APNG),
 )  # fmt: skip
 OUTPUTS = {"gif": "GIF", "apng": "PNG", "webp": "WebP", "avif": "AVIF"}
-_ALIKE = 6
+_ALIKE = 3
 
 
 def _wrong(found: Animation, wanted: Animation, output: str) -> list[str]:
