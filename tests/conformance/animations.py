@@ -124,5 +124,3 @@ def colours(size: tuple[int, int], colour: tuple[int, int, int], alpha: int = 25
     if hole:
         pixels[size[1] // 4 : size[1] // 2, size[0] // 3 : size[0] * 2 // 3] = 0
     return pixels
-
-

@@ -27,8 +27,8 @@ def _xyz(x: float, y: float) -> Array:
 
 def to_xyz(primaries: str) -> Array:
     """Return the matrix from linear RGB to XYZ, white D65."""
-    columns = numpy.stack([_xyz(x, y) for x, y in PRIMARIES[primaries]], axis=1)
-    scale: Array = numpy.linalg.solve(columns, _xyz(*D65))
+    columns: Array = numpy.stack([_xyz(x, y) for x, y in PRIMARIES[primaries]], axis=1)
+    scale = numpy.linalg.inv(columns) @ _xyz(*D65)
     return columns * scale
 
 
@@ -96,7 +96,7 @@ def icc_profile(primaries: str, gamma: float | None = None) -> bytes:
     described = b"desc" + struct.pack(">II", 0, len(name) + 1) + name + b"\0" + bytes(4 + 4 + 2 + 1 + 67)
     tags = {b"desc": described, b"cprt": b"text" + bytes(4) + b"None\0", b"wtpt": _xyz_tag(D50_XYZ)}
     tags |= {key: _xyz_tag(matrix[:, index]) for index, key in enumerate((b"rXYZ", b"gXYZ", b"bXYZ"))}
-    tags |= {key: curve for key in (b"rTRC", b"gTRC", b"bTRC")}
+    tags |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve)
     table, data, at = b"", b"", 128 + 4 + 12 * len(tags)
     for key, value in tags.items():
         table += key + struct.pack(">II", at + len(data), len(value))

@@ -1,7 +1,7 @@
 """Tells which cell of the table each check belongs to, and writes the table."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -54,16 +54,17 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     for name, value in report.user_properties:
-        if name != "cell":
-            continue
-        format, property = value  # type: ignore[misc]
-        cell = _CELLS[format, property]
-        if report.when == "call" and report.passed:
-            cell.right += 1
-        elif report.skipped:
-            cell.absent.append(_reason(report))
-        elif report.failed and report.when != "teardown":
-            cell.wrong.append(_reason(report))
+        if name == "cell" and isinstance(value, Sequence):
+            _note(_CELLS[str(value[0]), str(value[1])], report)
+
+
+def _note(cell: Cell, report: pytest.TestReport) -> None:
+    if report.when == "call" and report.passed:
+        cell.right += 1
+    elif report.skipped:
+        cell.absent.append(_reason(report))
+    elif report.when == "call":
+        cell.wrong.append(_reason(report))
 
 
 def _reason(report: pytest.TestReport) -> str:

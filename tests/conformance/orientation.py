@@ -157,5 +157,3 @@ def pairs(*columns: Sequence[object]) -> list[tuple[int, ...]]:
 def _met(row: dict[int, int], column: int, value: int, open_pairs: set[tuple[int, int, int, int]]) -> int:
     met = ((x, row[x], column, value) if x < column else (column, value, x, row[x]) for x in row)
     return sum(pair in open_pairs for pair in met)
-
-

@@ -39,7 +39,7 @@ class Cell:
 
     def __str__(self) -> str:
         if self.wrong:
-            reasons = [reason for reason, _ in Counter('; '.join(self.wrong).split('; ')).most_common()]
+            reasons = [reason for reason, _ in Counter("; ".join(self.wrong).split("; ")).most_common()]
             shown = "; ".join(_short(reason) for reason in reasons[:_MOST_REASONS])
             shown += "; …" if len(reasons) > _MOST_REASONS else ""
             count = self.right + len(self.wrong)

@@ -128,9 +128,7 @@ def test_judges_see_the_alpha_of_the_originals(kind: Kind, chromium: Chromium) -
 
 @pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize("kind", KINDS, ids=str)
-def test_alpha(
-    server: Server, cell: Callable[[str, str], None], chromium: Chromium, kind: Kind, output: str
-) -> None:
+def test_alpha(server: Server, cell: Callable[[str, str], None], chromium: Chromium, kind: Kind, output: str) -> None:
     cell(kind.format, "alpha")
     if kind is KINDS[0] and output != "png":
         cell(OUTPUTS[output], "alpha")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy
 import pytest
@@ -24,7 +25,8 @@ from tests.conformance.colours import (
 )
 from tests.conformance.complaints import Complaints
 from tests.conformance.judges import Chromium, Seen
-from tests.conformance.making import Samples, cicp_chunk, chrm_chunk, gama_chunk, iccp_chunk
+from tests.conformance.making import Samples, chrm_chunk, cicp_chunk, gama_chunk, iccp_chunk
+from tests.conformance.tools import run
 from tests.integration.server import Server
 
 _SIDE = 16
@@ -56,7 +58,8 @@ def told(picture: Seen) -> Array:
 
 def samples(values: Array, bits: int = 8) -> Samples:
     scaled = numpy.round(numpy.clip(values, 0, 1) * (2**bits - 1))
-    return scaled.astype(numpy.uint8 if bits == 8 else numpy.uint16)
+    result: Samples = scaled.astype(numpy.uint8 if bits == 8 else numpy.uint16)
+    return result
 
 
 def encoded(primaries: str, gamma: float | None = None, bits: int = 8) -> Samples:
@@ -99,13 +102,17 @@ def _with_profile(format: str, primaries: str) -> bytes:
     return making.saved(encoded(primaries), format, icc_profile=icc_profile(primaries), **options)
 
 
+def _jp2(primaries: str) -> bytes:
+    return making.jp2(encoded(primaries), icc_profile(primaries))
+
+
 def _jxl(primaries: str) -> bytes:
     return making.jxl(making.png(encoded(primaries), [iccp_chunk(icc_profile(primaries))]), "png")
 
 
 def _heic_with_profile(primaries: str) -> bytes:
     profile = icc_profile(primaries)
-    return making.run("heif-enc", "-q", "95", "-p", "chroma=444", "{a.png}", "-o", "{out.heic}",
+    return run("heif-enc", "-q", "95", "-p", "chroma=444", "{a.png}", "-o", "{out.heic}",
                       a_png=making.png(encoded(primaries), [iccp_chunk(profile)]))  # fmt: skip
 
 
@@ -122,22 +129,22 @@ KINDS = (
     Kind("PNG", "gAMA of linear light", lambda: making.png(encoded("sRGB", 1.0, 16), [gama_chunk(1.0)])),
     Kind("PNG", "iCCP with swapped primaries", lambda: making.png(
         encoded("swapped"), [iccp_chunk(icc_profile("swapped"))])),
-    *(Kind("AVIF", f"{name} by nclx, {bits} bits", lambda n=name, c=cicp, b=bits: _avif(n, c, b),
+    *(Kind("AVIF", f"{name} by nclx, {bits} bits", partial(_avif, name, cicp, bits),
            10 if (name, bits) == ("BT.2020", 8) else 6)
       for name, cicp in (("P3", "12/13/6"), ("BT.2020", "9/13/9")) for bits in (8, 10)),
     Kind("AVIF", "P3 by ICC", lambda: making.avif(encoded("P3"), "--icc", "{p.icc}", p_icc=icc_profile("P3"))),
     Kind("AVIF", "ICC with swapped primaries", lambda: making.avif(
         encoded("swapped"), "--icc", "{p.icc}", p_icc=icc_profile("swapped"))),
-    *(Kind("HEIC", f"{name} by nclx, {bits} bits", lambda n=name, c=number, m=matrix, b=bits: _heic(n, c, m, b),
+    *(Kind("HEIC", f"{name} by nclx, {bits} bits", partial(_heic, name, number, matrix, bits),
            10 if (name, bits) == ("BT.2020", 8) else 6)
       for name, number, matrix in (("P3", 12, 6), ("BT.2020", 9, 9)) for bits in (8, 10)),
     Kind("HEIC", "ICC with swapped primaries", lambda: _heic_with_profile("swapped")),
     *(Kind(name, f"ICC with {'swapped primaries' if of == 'swapped' else of}",
-           lambda f=name.upper(), p=of: _with_profile(f, p)) for name in ("JPEG", "WebP") for of in ("P3", "swapped")),
-    *(Kind("TIFF", f"ICC with {'swapped primaries' if of == 'swapped' else of}", lambda p=of: _tiff(p))
+           partial(_with_profile, name.upper(), of)) for name in ("JPEG", "WebP") for of in ("P3", "swapped")),
+    *(Kind("TIFF", f"ICC with {'swapped primaries' if of == 'swapped' else of}", partial(_tiff, of))
       for of in ("P3", "swapped")),
     *(Kind("JP2", f"ICC with {'swapped primaries' if of == 'swapped' else of}",
-           lambda p=of: making.jp2(encoded(p), icc_profile(p))) for of in ("P3", "swapped")),
+           partial(_jp2, of)) for of in ("P3", "swapped")),
     Kind("JXL", "ICC with swapped primaries", lambda: _jxl("swapped")),
     Kind("JXL", "P3", lambda: making.jxl(
         making.ppm(encoded("P3")), "ppm", "-x", "color_space=RGB_D65_DCI_Rel_SRG")),

@@ -9,6 +9,7 @@ import pytest
 from tests.conformance import judges, making
 from tests.conformance.complaints import Complaints
 from tests.conformance.making import Samples
+from tests.conformance.tools import run
 from tests.integration.server import Server
 
 
@@ -27,12 +28,12 @@ def _floats(grey: bool) -> Samples:
 
 
 def _heic(bits: int) -> bytes:
-    return making.run("heif-enc", "-L", "-p", "chroma=444", "--matrix_coefficients=0", "-b", str(bits), "{a.png}",
+    return run("heif-enc", "-L", "-p", "chroma=444", "--matrix_coefficients=0", "-b", str(bits), "{a.png}",
                       "-o", "{out.heic}", a_png=making.png(fine()))  # fmt: skip
 
 
 def _avif(bits: int) -> bytes:
-    return making.run("avifenc", "-l", "-s", "9", "-d", str(bits), "{a.png}", "-o", "{out.avif}",
+    return run("avifenc", "-l", "-s", "9", "-d", str(bits), "{a.png}", "-o", "{out.avif}",
                       a_png=making.png(fine()))  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy
 import pytest
@@ -56,6 +57,14 @@ def _frames(dispose: int, blend: int, alpha: int = 120) -> list[Frame]:
     return [first, *rest]
 
 
+def _apng(dispose: int, blend: int) -> bytes:
+    return apng(_frames(dispose, blend))
+
+
+def _webp(dispose: int, blend: int) -> bytes:
+    return webp(_frames(dispose, blend))
+
+
 def _apng_whose_first_is_undone() -> bytes:
     frames = _frames(0, 0)
     return apng([Frame(frames[0].pixels, duration=60, dispose=2), *frames[1:]])
@@ -108,18 +117,18 @@ _PLAIN_GIF = ("gif", lambda: _whole_gif(transparent=False))
 _CLEAR_GIF = ("gif", lambda: _whole_gif(transparent=True))
 _PLAIN_APNG = ("png", _whole_apng)
 KINDS = (
-    *(Kind("GIF", f"disposal {d}{'' if t else ' without a transparent colour'}", lambda d=d, t=t: _gif(d, t))
+    *(Kind("GIF", f"disposal {d}{'' if t else ' without a transparent colour'}", partial(_gif, d, t))
       for d in range(4) for t in (True, False)),
-    *(Kind("GIF", f"disposal {d}, which is undefined", lambda d=d: _gif(d, transparent=True)) for d in range(4, 8)),
+    *(Kind("GIF", f"disposal {d}, which is undefined", partial(_gif, d, transparent=True)) for d in range(4, 8)),
     Kind("GIF", "disposal 2 of the first frame", _gif_whose_first_is_cleared),
     Kind("GIF", "frames beyond the canvas", _gif_beyond),
     Kind("GIF", "no loop block", lambda: _gif(1, transparent=False, loop=None)),
     Kind("GIF", "two repeats", lambda: _gif(1, transparent=False, loop=2)),
-    *(Kind("PNG", f"dispose {d}, blend {b}", lambda d=d, b=b: apng(_frames(d, b))) for d in range(3) for b in (0, 1)),
+    *(Kind("PNG", f"dispose {d}, blend {b}", partial(_apng, d, b)) for d in range(3) for b in (0, 1)),
     Kind("PNG", "dispose 2 of the first frame", _apng_whose_first_is_undone),
     Kind("PNG", "a default picture that is no frame", lambda: apng(_frames(0, 0), default=colours(SIZE, (9, 9, 9)))),
     Kind("PNG", "three plays", lambda: apng(_frames(0, 0), plays=3)),
-    *(Kind("WebP", f"dispose {d}, blend {b}", lambda d=d, b=b: webp(_frames(d, b))) for d in (0, 1) for b in (0, 1)),
+    *(Kind("WebP", f"dispose {d}, blend {b}", partial(_webp, d, b)) for d in (0, 1) for b in (0, 1)),
     Kind("WebP", "three plays", lambda: webp(_frames(0, 0), plays=3)),
     Kind("JXL", "of a GIF", _jxl_of(*_PLAIN_GIF), _PLAIN_GIF),
     Kind("JXL", "of a GIF with clear frames", _jxl_of(*_CLEAR_GIF), _CLEAR_GIF),
@@ -167,8 +176,8 @@ def test_animations(
     cell(kind.format, "animation")
     if str(kind) == "PNG, dispose 0, blend 1" and output != "apng":
         cell(OUTPUTS[output], "animation")
-    answer = server.get(f"{server.put(kind.make())}.{output}?flop{'&quality=97&chroma=4:4:4' if output == 'avif' else ''}"
-                        f"{'&lossless' if output == 'webp' else ''}")  # fmt: skip
+    query = {"avif": "flop&quality=97&chroma=4:4:4", "webp": "flop&lossless"}.get(output, "flop")
+    answer = server.get(f"{server.put(kind.make())}.{output}?{query}")
     assert answer.status_code == 200, f"{kind.how}: answered with {answer.status_code}"
     with Complaints() as complaints:
         try:

@@ -102,10 +102,11 @@ def test_pages_as_tiff(server: Server, cell: Callable[[str, str], None], modes: 
             _judge(complaints, modes, number, judges.tiff_pixels(answer.content, number - 1)[:, ::-1])
 
 
-def test_pages_as_pdf(server: Server, cell: Callable[[str, str], None], modes: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("query", ["", "?quality=97"])
+def test_pages_as_pdf(server: Server, cell: Callable[[str, str], None], modes: tuple[str, ...], query: str) -> None:
     cell("PDF", "pages")
-    answer = server.get(f"{server.put(_file(modes))}.pdf?quality=97")
-    assert answer.status_code == 200, f"answered with {answer.status_code}"
+    answer = server.get(f"{server.put(_file(modes))}.pdf{query}")
+    assert answer.status_code == 200, f"{' and '.join(modes)}: answered with {answer.status_code}"
     document = pypdfium2.PdfDocument(answer.content)
     assert len(document) == len(modes), f"{len(document)} pages, not {len(modes)}"
     with Complaints() as complaints:
