@@ -9,7 +9,7 @@ FUZZ_SECONDS ?= 120
 CLUSTER_SECONDS ?= 300
 VERSITYGW := v1.8.0
 
-.PHONY: install install-dev install-bench serve test coverage check fuzz audit bench curves codecs tiles owners costs cluster docs screenshots lock clean
+.PHONY: install install-dev install-bench serve test coverage conformance check fuzz audit bench curves codecs tiles owners costs cluster docs screenshots lock clean
 
 install: $(VENV)/.installed
 
@@ -72,6 +72,10 @@ coverage: $(VENV)/.installed-servers
 	$(BIN)/python -m coverage run -m pytest
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
+
+# Files of every kind, held against decoders that the service does not have; writes docs/conformance.md.
+conformance: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest tests/conformance --conformance-page docs/conformance.md --numprocesses 2 --tb line
 
 # FUZZ_SECONDS=36000 is a night.
 fuzz: $(VENV)/.installed-fuzz

@@ -13,9 +13,9 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from tests.servers import serving_folder
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-_OPTIONS = [
+OPTIONS = [
     "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
+    "--disable-component-update", "--disable-sync", *(["--no-sandbox"] if os.geteuid() == 0 else []),
 ]  # fmt: skip
 
 
@@ -23,9 +23,8 @@ _OPTIONS = [
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("there is no Chromium")
-    options = [*_OPTIONS, "--no-sandbox"] if os.geteuid() == 0 else _OPTIONS
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=options)
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
         yield running
         running.close()
 

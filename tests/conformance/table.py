@@ -1,0 +1,65 @@
+"""The page of what is right and what is not: a format in each row, a property in each column."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+PROPERTIES = (
+    "orientation read", "orientation written", "colour", "HDR", "alpha", "animation", "pages", "crop", "depth",
+)  # fmt: skip
+FORMATS = ("JPEG", "PNG", "WebP", "AVIF", "HEIC", "JXL", "TIFF", "GIF", "JP2", "PFM", "PDF")
+_INTRODUCTION = """# Conformance
+
+What the service makes of files, held against decoders that it does not use itself: djxl, avifdec, heif-convert,
+opj_decompress, ImageMagick and Chromium. The files are made when it is run. `make conformance` writes this page anew;
+CONTRIBUTING.md tells how to add a check.
+
+- **right**: every check of this property passes.
+- A reason: what is wrong, and how many of the checks say so.
+- *not judged*: a program that makes or decodes the files was not there.
+- Empty: the format does not have this property, or nothing checks it.
+
+"""
+_MOST_REASONS = 4
+_LONGEST = 120
+
+
+@dataclass
+class Cell:
+    """What the checks of a property of a format found.
+
+    Attributes:
+        right: How many passed.
+        wrong: What the others said.
+        absent: Why some were not made.
+    """
+
+    right: int = 0
+    wrong: list[str] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        if self.wrong:
+            reasons = [reason for reason, _ in Counter("; ".join(self.wrong).split("; ")).most_common()]
+            shown = "; ".join(_short(reason) for reason in reasons[:_MOST_REASONS])
+            shown += "; …" if len(reasons) > _MOST_REASONS else ""
+            count = self.right + len(self.wrong)
+            return shown + (f" ({len(self.wrong)} of {count})" if count > 1 else "")
+        if self.absent:
+            part = "right in part, " if self.right else ""
+            return f"{part}*not judged*: {', '.join(sorted(set(self.absent)))}"
+        return "right" if self.right else ""
+
+
+def _short(reason: str) -> str:
+    reason = reason.replace("|", "/").replace("<", "&lt;")
+    return reason if len(reason) <= _LONGEST else reason[: _LONGEST - 1].rstrip() + "…"
+
+
+def page(cells: dict[tuple[str, str], Cell]) -> str:
+    """Return the page, in Markdown."""
+    lines = [f"| format | {' | '.join(PROPERTIES)} |", f"|---|{'---|' * len(PROPERTIES)}"]
+    for format in FORMATS:
+        row = [str(cells.get((format, property), "")) for property in PROPERTIES]
+        if any(row):
+            lines.append(f"| {format} | {' | '.join(row)} |")
+    return _INTRODUCTION + "\n".join(lines) + "\n"
