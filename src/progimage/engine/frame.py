@@ -108,7 +108,9 @@ def normalise(image: pyvips.Image) -> pyvips.Image:
     """Bring whatever libvips loads to the few kinds of pixels that a `Frame` may have."""
     if image.format in ("complex", "dpcomplex"):
         raise CorruptImage("Images of complex numbers are not read.")
-    if image.interpretation in ("lab", "labs", "labq", "xyz", "yxy", "lch", "cmc", "hsv", "scrgb"):
+    if image.interpretation in ("lab", "labs", "labq"):
+        image = srgb_of_lab(image)
+    if image.interpretation in ("xyz", "yxy", "lch", "cmc", "hsv", "scrgb"):
         image = image.colourspace("srgb")
     if image.interpretation == "cmyk":
         image = image.extract_band(0, n=4)
@@ -126,6 +128,13 @@ def normalise(image: pyvips.Image) -> pyvips.Image:
     if image.bands < 3:
         return image.copy(interpretation="grey16" if deep else "b-w")
     return image.copy(interpretation="rgb16" if deep else "srgb")
+
+
+def srgb_of_lab(image: pyvips.Image, *, deep: bool = True) -> pyvips.Image:
+    """Convert CIELab of D50, as files have it; libvips' own conversion takes it for that of D65."""
+    converted = image.icc_export(output_profile="srgb", intent="relative", depth=16 if deep else 8).copy()
+    converted.remove(PROFILE)
+    return converted
 
 
 def to_range(image: pyvips.Image, white: int) -> pyvips.Image:
@@ -205,7 +214,7 @@ def _from_lab(image: Image.Image) -> pyvips.Image:
     )
     planes = [pixels.crop(0, image.height * band, image.width, image.height) for band in range(3)]
     lab = (planes[0] * (100 / 255)).bandjoin([planes[1] - 128, planes[2] - 128])
-    return lab.copy(interpretation="lab").colourspace("srgb")
+    return srgb_of_lab(lab.copy(interpretation="lab"), deep=False)
 
 
 def to_pillow(frame: Frame, colours: int | None = None) -> Image.Image:

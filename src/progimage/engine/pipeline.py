@@ -185,8 +185,9 @@ def _modes(plan: Plan, opening: Frame) -> tuple[str, ...]:
         modes = ("P", "PA") if "PA" in modes else ("P",)
     if not plan.several:
         return modes
-    # Several frames are written by Pillow, which has no 16-bit colour.
-    modes = tuple(mode for mode in modes if mode not in ("LA16", "RGB16", "RGBA16", "L16", "F"))
+    # Several frames are written by Pillow, which has no 16-bit colour, and none of an animation.
+    unfit = ("LA16", "RGB16", "RGBA16", *(("L16", "F") if format.writes_animations else ()))
+    modes = tuple(mode for mode in modes if mode not in unfit)
     if plan.spec.depth and not modes:
         raise InvalidParameter("depth", plan.spec.depth, "8 where several frames or pages are written")
     if format.writes_animations:

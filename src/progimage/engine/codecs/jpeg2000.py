@@ -14,7 +14,7 @@ from progimage.engine.codecs.samples import imagecodecs
 from progimage.engine.description import Description, Page
 from progimage.engine.errors import CorruptImage
 from progimage.engine.files import InputFile
-from progimage.engine.frame import PROFILE, Frame, normalise
+from progimage.engine.frame import Frame, normalise, srgb_of_lab
 from progimage.engine.limits import Limits
 from progimage.engine.modes import has_alpha, mode_of
 
@@ -115,9 +115,7 @@ def _from_lab(samples: pyvips.Image, bits: int) -> pyvips.Image:
     scales = [length * unit for length in ranges]
     offsets = [-zero * scale for zero, scale in zip(zeros, scales, strict=True)]
     lab = (samples.extract_band(0, n=3) * scales + offsets).copy(interpretation="lab")
-    converted = lab.icc_export(output_profile="srgb", intent="relative", depth=16 if bits > 8 else 8).copy()
-    converted.remove(PROFILE)
-    return converted
+    return srgb_of_lab(lab, deep=bits > 8)
 
 
 _JP2 = Format(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from progimage.engine.codecs import vips
+from progimage.engine.codecs.apng import Apng, read_apng
 from progimage.engine.codecs.codec import Decoder, Decoding, Source
 from progimage.engine.codecs.format import Format
 from progimage.engine.codecs.pillow import ORIENTATION_TAG, PillowCodec
@@ -16,7 +17,7 @@ from progimage.engine.colorimetry import Cicp
 from progimage.engine.description import Description
 from progimage.engine.errors import InvalidParameter
 from progimage.engine.files import InputFile, OutputFile
-from progimage.engine.frame import Frame
+from progimage.engine.frame import METADATA, Frame, from_pillow, with_metadata
 from progimage.engine.limits import Limits
 from progimage.engine.modes import OF_8_BITS, OF_16_BITS
 from progimage.engine.xmp import xmp_orientation
@@ -34,15 +35,25 @@ _BIT_DEPTH = 24
 
 
 class _Png(PillowCodec):
-    """Stills by libvips, but for palettes; animations by Pillow, one frame at a time."""
+    """Stills by libvips, but for palettes; animations are read by ourselves, and written by Pillow."""
 
     def description_of(self, file: InputFile, image: Image.Image, limits: Limits) -> Description:
         """Describe it with the chunks that Pillow ignores, or knows only once it has decoded all of the pixels."""
         found = super().description_of(file, image, limits)
         chunks = _chunks(file.data)
         colour = png_colour(bytes(file.data[: chunks.pixels]))
-        page = replace(found.first, orientation=_orientation(chunks))
-        return replace(found, pages=(page,), colour=colour.space, light=colour.light)
+        apng = read_apng(file.data, limits)
+        page = replace(found.first, orientation=_orientation(chunks), native=apng)
+        return replace(
+            found,
+            pages=(page,),
+            mode=("RGBA" if apng.clear else "RGB") if apng else found.mode,
+            depth=8 if apng else found.depth,
+            colour=colour.space,
+            light=colour.light,
+            frames=len(apng.parts) if apng else 1,
+            plays=apng.plays if apng else 0,
+        )
 
     def orientation(self, image: Image.Image) -> int:
         """Return 1: see `description_of`."""
@@ -58,9 +69,19 @@ class _Png(PillowCodec):
         return file.data[_BIT_DEPTH] == 16
 
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
-        """Return libvips, then Pillow; of an animation only Pillow."""
-        by_pillow = Decoder(self.frames)
-        return (by_pillow,) if description.animated else (Decoder(_vips_frames, lazy=True), by_pillow)
+        """Return libvips, then Pillow; of an animation what puts its frames together."""
+        if description.animated:
+            return (Decoder(self._animation),)
+        return Decoder(_vips_frames, lazy=True), Decoder(self.frames)
+
+    def _animation(self, source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
+        apng: Apng = source.description.first.native
+        with self.open(source.file) as image:
+            blobs = {METADATA[kind]: image.info.get(kind) for kind in how.metadata}
+        for index, canvas in enumerate(apng.canvases(last)):
+            if index >= first:
+                frame = from_pillow(canvas if apng.clear else canvas.convert("RGB"))
+                yield Frame(with_metadata(frame.pixels, blobs), frame.mode, apng.parts[index].duration)
 
     def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
         """Write a still without a palette with libvips; see `Codec`."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from progimage.engine.plan import Plan
 
 _BITS_PER_SAMPLE = 258
+_TURNED = 5
 _ONLY_VIPS = "VIPS"
 _ONLY_PILLOW = ("YCbCr", "LAB", "old JPEG")
 """libvips takes raw YCbCr for RGB, refuses 8-bit Lab, and gives nothing but transparent black for JPEG of TIFF 6.0."""
@@ -65,6 +66,8 @@ class _Tiff(PillowCodec):
     def page_of(self, image: Image.Image) -> Page:
         """Return the page that an opened image is at, with what decides who reads it."""
         page = super().page_of(image)
+        if page.orientation >= _TURNED:  # Pillow tells the size that it has once it is turned
+            page = replace(page, width=page.height, height=page.width)
         old = image.tag_v2.get(_COMPRESSION) == _OLD_JPEG  # type: ignore[attr-defined]
         return replace(page, native=_ONLY_PILLOW[-1]) if old else page
 
@@ -74,7 +77,7 @@ class _Tiff(PillowCodec):
 
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
         """Return libvips, then Pillow, as far as they know such a file."""
-        by_pillow, by_vips = Decoder(self.frames), Decoder(_vips_frames, lazy=True)
+        by_pillow, by_vips = Decoder(self.frames, turns=True), Decoder(_vips_frames, lazy=True)
         if description.first.native == _ONLY_VIPS:
             return (by_vips,)
         if any(page.native in _ONLY_PILLOW for page in description.pages):
