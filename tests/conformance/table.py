@@ -39,7 +39,8 @@ class Cell:
 
     def __str__(self) -> str:
         if self.wrong:
-            reasons = [reason for reason, _ in Counter("; ".join(self.wrong).split("; ")).most_common()]
+            found = Counter(reason for said in self.wrong for reason in said.split("; "))
+            reasons = sorted(found, key=lambda reason: (-found[reason], reason))
             shown = "; ".join(_short(reason) for reason in reasons[:_MOST_REASONS])
             shown += "; …" if len(reasons) > _MOST_REASONS else ""
             count = self.right + len(self.wrong)

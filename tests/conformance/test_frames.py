@@ -174,7 +174,7 @@ def test_animations(
     server: Server, cell: Callable[[str, str], None], chromium: Chromium, kind: Kind, output: str
 ) -> None:
     cell(kind.format, "animation")
-    if str(kind) == "PNG, dispose 0, blend 1" and output != "apng":
+    if str(kind) == "PNG, dispose 0, blend 0" and output != "apng":
         cell(OUTPUTS[output], "animation")
     query = {"avif": "flop&quality=97&chroma=4:4:4", "webp": "flop&lossless"}.get(output, "flop")
     answer = server.get(f"{server.put(kind.make())}.{output}?{query}")
