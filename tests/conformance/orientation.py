@@ -129,10 +129,12 @@ def what_is_wrong(server: Server, reference: str, output: str, keep: str) -> str
 
 
 def upright_size(server: Server, reference: str) -> tuple[int, int]:
-    """Return width and height as docs/http.md says: of the stored pixels, before the orientation is applied."""
+    """Return width and height once it is turned upright, as /info tells them; its other fields have to go with that."""
     info = server.get(f"{reference}/info").json()
     size = (info["width"], info["height"])
-    return size if info["orientation"] < 5 else size[::-1]
+    told: tuple[int, int] = (info["upright_width"], info["upright_height"])
+    assert told == (size if info["orientation"] < 5 else size[::-1])
+    return told
 
 
 def pairs(*columns: Sequence[object]) -> list[tuple[int, ...]]:

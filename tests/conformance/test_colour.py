@@ -84,9 +84,7 @@ class Kind:
 
 
 def _heic(primaries: str, number: int, matrix: int, bits: int) -> bytes:
-    options = ["--colour_primaries", str(number), "--transfer_characteristic", "13", "--matrix_coefficients",
-               str(matrix), *(["-b", "10"] if bits == 10 else [])]  # fmt: skip
-    return making.heic(encoded(primaries, bits=8 if bits == 8 else 16), *options)
+    return making.heic_with_nclx(encoded(primaries, bits=8 if bits == 8 else 16), (number, 13, matrix))
 
 
 def _avif(primaries: str, cicp: str, bits: int) -> bytes:
@@ -260,8 +258,7 @@ def _hdr_avif(pixels: Samples, transfer: str) -> bytes:
 
 
 def _hdr_heic(pixels: Samples, transfer: str) -> bytes:
-    return making.heic(pixels, "-b", "10", "--colour_primaries", "9", "--transfer_characteristic",
-                       str(CICP[transfer]), "--matrix_coefficients", "9")  # fmt: skip
+    return making.heic_with_nclx(pixels, (9, CICP[transfer], 9))
 
 
 def _hdr_jxl(pixels: Samples, transfer: str) -> bytes:
@@ -284,7 +281,7 @@ def test_diffuse_white_becomes_white(
         level = round(float(plain[8:40, 8:56, :3].min()) * 255)
         if level < 250:
             complaints.add(f"{transfer}: diffuse white becomes {level}", "PNG in sRGB")
-        for output in ("png", "webp", "jpeg"):
+        for output in (output for output in ("png", "webp", "jpeg") if OUTPUTS[output] != format):  # else the original
             shown = chromium.still(output, server.get(f"{reference}.{output}").content)
             level = round(float(shown[8:40, 8:56, :3].mean()) * 255)
             if level < 250:

@@ -69,8 +69,8 @@ def test_crop(server: Server, cell: Callable[[str, str], None], kind: Kind) -> N
     wanted = kind.seen()
     with Complaints() as complaints:
         info = server.get(f"{reference}/info").json()
-        if (info["height"], info["width"]) != wanted.shape[:2]:
-            complaints.add("/info tells another size", f"{info['width']}x{info['height']}")
+        if (info["upright_height"], info["upright_width"]) != wanted.shape[:2]:
+            complaints.add("/info tells another size", f"{info['upright_width']}x{info['upright_height']}")
         for output in ("png", "avif", "heic"):
             query = "flop" if output == "png" else "flop&quality=95"
             found = judges.seen(output, server.get(f"{reference}.{output}?{query}").content)[:, ::-1]

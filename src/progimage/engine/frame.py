@@ -110,7 +110,7 @@ def normalise(image: pyvips.Image) -> pyvips.Image:
         raise CorruptImage("Images of complex numbers are not read.")
     if image.interpretation in ("lab", "labs", "labq"):
         image = srgb_of_lab(image)
-    if image.interpretation in ("xyz", "yxy", "lch", "cmc", "hsv", "scrgb"):
+    if image.interpretation in ("xyz", "yxy", "lch", "cmc", "hsv"):
         image = image.colourspace("srgb")
     if image.interpretation == "cmyk":
         image = image.extract_band(0, n=4)
