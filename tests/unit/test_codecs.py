@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import progimage
-from progimage.engine import CODECS, FORMATS, Limits, NotAnImage, inspect
+from progimage.engine import CODECS, FORMATS, EngineError, Limits, NotAnImage, inspect
 from progimage.engine.modes import MODES
 from tests import pictures
 
@@ -65,3 +65,11 @@ def test_a_refusal_names_the_format_that_a_file_begins_like(tmp_path: Path, name
     (tmp_path / "file").write_bytes(data)
     with pytest.raises(NotAnImage, match=name):
         inspect(tmp_path / "file", Limits())
+
+
+@pytest.mark.parametrize("length", range(1, 40))
+def test_a_file_of_few_bytes_is_no_image(tmp_path: Path, length: int) -> None:
+    for byte in (b"\0", b"\xff", b"P"):
+        (tmp_path / "file").write_bytes(byte * length)
+        with pytest.raises(EngineError):
+            inspect(tmp_path / "file", Limits())

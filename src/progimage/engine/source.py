@@ -50,5 +50,12 @@ def open_source(file: InputFile, limits: Limits, dpi: float = 72) -> Source:
 def _candidates(head: bytes) -> Iterator[Codec]:
     """Go through the codecs that may read a file: those that know its first bytes, then those that know none."""
     readable = [codec for codec in CODECS.values() if codec.format.can_read]
-    yield from (codec for codec in readable if codec.recognises and codec.recognises(head))
+    yield from (codec for codec in readable if _recognises(codec, head))
     yield from (codec for codec in readable if not codec.recognises)
+
+
+def _recognises(codec: Codec, head: bytes) -> bool:
+    try:
+        return codec.recognises is not None and codec.recognises(head)
+    except Exception:  # some of Pillow's plugins stumble over a file that is too short
+        return False

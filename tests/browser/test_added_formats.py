@@ -10,7 +10,6 @@ from PIL import Image
 from playwright.sync_api import Page
 
 from tests import pictures
-from tests.browser.conftest import browser, open_page  # noqa: F401  (fixtures)
 from tests.integration.server import Server, serving
 
 GUIDE = Path(__file__).parents[2] / "docs/adding-a-format.md"
@@ -69,7 +68,7 @@ def test_it_is_in_the_api_document(server: Server) -> None:
     assert "toy" in server.client.get("/docs/openapi.json").text
 
 
-def test_it_is_on_the_page(server: Server, open_page: Callable[..., Page]) -> None:  # noqa: F811
+def test_it_is_on_the_page(server: Server, open_page: Callable[..., Page]) -> None:
     reference = server.put(toy(pictures.colour(SIZE)))
     page = open_page(f"{server.url}/#/image/{reference}")
     page.locator("#format option[value=toy]").wait_for(state="attached")
