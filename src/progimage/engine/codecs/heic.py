@@ -10,10 +10,10 @@ from PIL import Image
 from progimage.engine.codecs.codec import Decoder, Decoding, Source
 from progimage.engine.codecs.format import Format
 from progimage.engine.codecs.isobmff import as_boxes_say
-from progimage.engine.codecs.pillow import PillowCodec
+from progimage.engine.codecs.pillow import PillowCodec, metadata_in
 from progimage.engine.description import Description, Page
 from progimage.engine.files import InputFile, OutputFile
-from progimage.engine.frame import METADATA, PROFILE, Frame, normalise, whole_range, with_metadata
+from progimage.engine.frame import PROFILE, Frame, normalise, whole_range, with_metadata
 from progimage.engine.limits import Limits
 from progimage.engine.modes import is_deep, mode_of
 
@@ -95,9 +95,7 @@ def _frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Fr
         if part.mode.startswith("RGBa"):
             pixels = pixels.unpremultiply(max_alpha=65535 if deep else 255).cast(kind)
             pixels = pixels.copy(interpretation="rgb16" if deep else "srgb")
-        kept = {METADATA[kind]: part.info.get(kind) for kind in how.metadata}
-        blobs = {name: data for name, data in kept.items() if isinstance(data, bytes)}
-        pixels = with_metadata(pixels, {PROFILE: part.info.get("icc_profile"), **blobs})
+        pixels = with_metadata(pixels, {PROFILE: part.info.get("icc_profile"), **metadata_in(part.info, how)})
         yield Frame(pixels, mode_of(pixels))
 
 

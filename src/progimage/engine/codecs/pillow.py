@@ -167,8 +167,7 @@ class PillowCodec:
         image.load()
         source.limits.check(*image.size)
         frame = from_pillow(image)
-        metadata = {METADATA[kind]: image.info.get(kind) for kind in how.metadata}
-        blobs = {name: data for name, data in metadata.items() if isinstance(data, bytes)}
+        blobs = metadata_in(image.info, how)
         pixels = with_metadata(frame.pixels, {PROFILE: image.info.get("icc_profile"), **blobs})
         duration = round(image.info.get("duration") or 0) if source.description.animated else 0
         return Frame(pixels, frame.mode, duration)
@@ -240,6 +239,12 @@ class PillowCodec:
         profile = icc_profile(frame.pixels) if self.format.icc else None
         kept = kept_metadata(frame, plan.spec.kept & set(self.format.metadata))
         return ({"icc_profile": profile} if profile else {}) | kept
+
+
+def metadata_in(info: Mapping[Any, Any], how: Decoding) -> dict[str, bytes]:
+    """Return the metadata to take along that Pillow's `info` of an image has, by libvips' names for them."""
+    found = {METADATA[kind]: info.get(kind) for kind in how.metadata}
+    return {name: data for name, data in found.items() if isinstance(data, bytes)}
 
 
 def default_image(image: Image.Image) -> int:

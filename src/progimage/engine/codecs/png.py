@@ -11,13 +11,13 @@ from progimage.engine.codecs import vips
 from progimage.engine.codecs.apng import Apng, read_apng
 from progimage.engine.codecs.codec import Decoder, Decoding, Source
 from progimage.engine.codecs.format import Format
-from progimage.engine.codecs.pillow import ORIENTATION_TAG, PillowCodec
+from progimage.engine.codecs.pillow import ORIENTATION_TAG, PillowCodec, metadata_in
 from progimage.engine.codecs.png_header import png_colour
 from progimage.engine.colorimetry import Cicp
 from progimage.engine.description import Description
 from progimage.engine.errors import InvalidParameter
 from progimage.engine.files import InputFile, OutputFile
-from progimage.engine.frame import METADATA, Frame, from_pillow, with_metadata
+from progimage.engine.frame import Frame, from_pillow, with_metadata
 from progimage.engine.limits import Limits
 from progimage.engine.modes import OF_8_BITS, OF_16_BITS
 from progimage.engine.xmp import xmp_orientation
@@ -77,7 +77,7 @@ class _Png(PillowCodec):
     def _animation(self, source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
         apng: Apng = source.description.first.native
         with self.open(source.file) as image:
-            blobs = {METADATA[kind]: image.info.get(kind) for kind in how.metadata}
+            blobs = metadata_in(image.info, how)
         for index, canvas in enumerate(apng.canvases(last)):
             if index >= first:
                 frame = from_pillow(canvas if apng.clear else canvas.convert("RGB"))
