@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import progimage
-from progimage.engine import CODECS, FORMATS, EngineError, Limits, NotAnImage, inspect
+from progimage.engine import CODECS, FORMATS, CorruptImage, EngineError, Limits, NotAnImage, inspect
 from progimage.engine.modes import MODES
 from tests import pictures
 
@@ -72,4 +72,13 @@ def test_a_file_of_few_bytes_is_no_image(tmp_path: Path, length: int) -> None:
     for byte in (b"\0", b"\xff", b"P"):
         (tmp_path / "file").write_bytes(byte * length)
         with pytest.raises(EngineError):
+            inspect(tmp_path / "file", Limits())
+
+
+def test_an_image_without_pixels_is_corrupt(tmp_path: Path) -> None:
+    data = bytearray(pictures.saved(Image.new("RGB", (16, 16)), "JPEG2000", no_jp2=True))
+    for left in (16, 17):  # where the image begins on its canvas, in the header of the codestream
+        data[16:20] = left.to_bytes(4, "big")
+        (tmp_path / "file").write_bytes(data)
+        with pytest.raises(CorruptImage):
             inspect(tmp_path / "file", Limits())

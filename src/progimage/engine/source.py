@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from progimage.engine.codecs import CODECS
 from progimage.engine.codecs.codec import Codec, Source
-from progimage.engine.errors import NotAnImage
+from progimage.engine.errors import CorruptImage, NotAnImage
 from progimage.engine.files import InputFile
 from progimage.engine.limits import Limits
 
@@ -39,6 +39,8 @@ def open_source(file: InputFile, limits: Limits, dpi: float = 72) -> Source:
             if codec.recognises:
                 begins_as.append(codec.format.name)
         else:
+            if min(min(page.width, page.height, *page.size) for page in description.pages) < 1:
+                raise CorruptImage("By its header the image has no pixels.")
             return Source(file, CODECS[description.format.name], description, limits, dpi)
     if begins_as:
         raise NotAnImage(
