@@ -188,7 +188,7 @@ def _modes(plan: Plan, opening: Frame) -> tuple[str, ...]:
     # Several frames are written by Pillow, which has no 16-bit colour, and none of an animation.
     unfit = ("LA16", "RGB16", "RGBA16", *(("L16", "F") if format.writes_animations else ()))
     modes = tuple(mode for mode in modes if mode not in unfit)
-    if plan.spec.depth and not modes:
+    if plan.spec.depth and not any(is_grey(mode) <= is_grey(opening.mode) for mode in modes):
         raise InvalidParameter("depth", plan.spec.depth, "8 where several frames or pages are written")
     if format.writes_animations:
         with_alpha = tuple(mode for mode in modes if has_alpha(mode) and mode != "LA")

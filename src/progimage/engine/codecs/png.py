@@ -43,7 +43,7 @@ class _Png(PillowCodec):
         chunks = _chunks(file.data)
         colour = png_colour(bytes(file.data[: chunks.pixels]))
         apng = read_apng(file.data, limits)
-        page = replace(found.first, orientation=_orientation(chunks), native=apng)
+        page = replace(found.first, orientation=_orientation(chunks), native=apng or image.mode)
         return replace(
             found,
             pages=(page,),
