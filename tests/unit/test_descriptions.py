@@ -373,3 +373,9 @@ def test_ten_bits_reach_white(made) -> None:
 def test_a_profile_in_a_description_is_the_one_that_counts(made) -> None:
     data = pictures.with_swapped_profile("AVIF")
     assert made(data).info.icc
+
+
+def test_a_gif_that_ends_early_says_so(made) -> None:
+    data = gif((2, 1), part(0, 0, [[0, 0]]), part(0, 0, [[1, 1]]))
+    assert not made(data).info.warnings
+    assert made(data[:-1]).info.warnings and made(data[:-1]).info.frames == 2

@@ -28,6 +28,7 @@ _IMAGE = struct.Struct("<HHHHB")
 _EXTENSION, _SEPARATOR, _TRAILER = 0x21, 0x2C, 0x3B
 _GRAPHIC_CONTROL, _APPLICATION = 0xF9, 0xFF
 _LOOPS = (b"NETSCAPE2.0", b"ANIMEXTS1.0")
+_CUT_OFF = "The file has no end: frames may be missing."
 _CLEARED = (2,)
 _RESTORED = (3, 4)
 """Some encoders write 4 where they mean 3, which browsers take for it; what is beyond says nothing."""
@@ -89,11 +90,13 @@ class _File:
         size: Of the canvas.
         parts: Its frames.
         plays: How often they are shown; 0 is without end.
+        whole: It ends as a file does.
     """
 
     size: Size
     parts: list[_Part]
     plays: int
+    whole: bool
 
 
 class _Gif(PillowCodec):
@@ -109,6 +112,7 @@ class _Gif(PillowCodec):
             mode="RGBA" if clear else "RGB",
             frames=len(found.parts),
             plays=found.plays if len(found.parts) > 1 else 0,
+            warnings=() if found.whole else (_CUT_OFF,),
         )
 
     def exif(self, file: InputFile) -> None:
@@ -213,7 +217,7 @@ def _read(data: memoryview, limits: Limits) -> _File:
             break
     if not parts:
         raise CorruptImage("The GIF has no frame.")
-    return _File((width, height), parts, plays)
+    return _File((width, height), parts, plays, at < len(data) and data[at] == _TRAILER)
 
 
 def _table(data: memoryview, at: int, flags: int) -> memoryview:
