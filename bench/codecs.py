@@ -1,7 +1,7 @@
 """Both candidate codecs of each format, side by side: time and size, one core, interleaved runs.
 
 Run it with `make codecs`. It prints a table; the column `ratio` is Pillow's median time divided by libvips'. What it
-decided is in the table of formats (src/progimage/engine/formats.py) and docs/decisions/0002-codecs.md.
+decided is in the modules of src/progimage/engine/codecs and docs/decisions/0002-codecs.md.
 """
 
 import os
