@@ -203,15 +203,15 @@ class Background:
 
     async def _redescribe(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Describe images anew for a while that were described by older rules, one at a time."""
-        end, done = time.monotonic() + REDESCRIBE_SLOT, 0
+        end, done, last = time.monotonic() + REDESCRIBE_SLOT, 0, ""
         inventory = self._library.catalogue.inventory
-        while time.monotonic() < end and (batch := await inventory.outdated(_REDESCRIBED_AT_ONCE)):
+        while time.monotonic() < end and (batch := await inventory.outdated(_REDESCRIBED_AT_ONCE, last)):
             owners = await inventory.owners_of([blob.sha256 for blob in batch])
             for blob in batch:
                 owner = min(owners[blob.sha256], default=_NOBODY)
-                if (await self._library.redescribe(blob, owner)).info.inspection == blob.info.inspection:
-                    return {"done": done}  # there is no worker for it now
-                done += 1
+                renewed = await self._library.redescribe(blob, owner)
+                done += renewed.info.inspection > blob.info.inspection
+                last = blob.sha256
         return {"done": done}
 
 

@@ -39,6 +39,8 @@ KNOWN_SECONDS = 5
 
 A record counts for half of it, and an answer that was made with it for the other half."""
 _KNOWN_RECORDS = 20_000
+_LATER_SECONDS = 300
+"""How long an image that could not be described anew is used as it is, before that is tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,7 @@ class ImageLibrary:
         self._renditions = renditions
         self._ladder = ladder
         self._undelete_seconds = undelete_seconds
+        self._later: TTLCache[str, bool] = TTLCache(_KNOWN_RECORDS, _LATER_SECONDS)
         self._surveying: dict[str, asyncio.Future[Blob]] = {}
         self._known: TTLCache[str, _Known] = TTLCache(_KNOWN_RECORDS, KNOWN_SECONDS / 2)
 
@@ -218,7 +221,7 @@ class ImageLibrary:
 
         Where there is no worker for it now, or the image can't be described anew, it stays as it is.
         """
-        if record.blob.info.inspection >= INSPECTION:
+        if record.blob.info.inspection >= INSPECTION or record.blob.sha256 in self._later:
             return record
         flight = self._surveying.get(record.blob.sha256)
         if flight is None:
@@ -244,10 +247,11 @@ class ImageLibrary:
                 await self._blobs.fetch(blob.sha256, original, blob.bytes)
                 client = Client(Principal(owner, frozenset()))
                 survey, steps = await self.renderer.survey(original, owner, client, files, ladder=self._ladder)
-            except (Busy, BlobMissing, BlobDamaged) as error:
+            except (Busy, BlobMissing, BlobDamaged, TaskTooLong, WorkerCrashed, WorkerKilled, MemoryError) as error:
                 log.info("an image can't be described anew now", sha256=blob.sha256, error=repr(error))
+                self._later[blob.sha256] = True
                 return blob
-            except (EngineError, TaskTooLong, WorkerCrashed, WorkerKilled, MemoryError) as error:
+            except EngineError as error:
                 # Once is enough: what was found out at its upload holds.
                 log.warning("an image can't be described anew", sha256=blob.sha256, error=repr(error))
                 kept = replace(blob, info=replace(blob.info, inspection=INSPECTION))

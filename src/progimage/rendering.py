@@ -358,8 +358,8 @@ class Renderer:
         blob = record.blob
         facts = blob.info.facts(upright=spec.autorotate)
         ladder = blob.ladder
-        if blob.info.gain_map and (spec.hdr == "keep" or keeps_gain_map(spec)):
-            ladder = None  # smaller copies have no gain map
+        if spec.hdr == "keep" or (blob.info.gain_map and keeps_gain_map(spec)):
+            ladder = None  # smaller copies are SDR, and have no gain map
         step = ladder.step_for(spec) if ladder else None
         if ladder and step:
             try:
@@ -429,7 +429,8 @@ def _unstored(client: Client) -> str:
 
 def is_original(record: Record, spec: RenditionSpec) -> bool:
     """Return whether a spec asks for nothing but what the original is, so that its own bytes are the answer."""
-    return spec.canonical() == record.blob.info.format
+    info = record.blob.info
+    return spec.canonical() == info.format or (info.hdr and spec.canonical() == f"{info.format}?hdr=keep")
 
 
 def rendition_digest(record: Record, spec: RenditionSpec) -> str:

@@ -16,6 +16,7 @@ from PIL import Image
 from progimage.access import Signer
 from tests import pictures
 from tests.integration.server import PROGIMAGE, Server, serving
+from tests.unit.test_png_header import chunk
 
 PHOTO = (GALLERY / "photograph.jpg").read_bytes()
 LOGO = (GALLERY / "logo.svg").read_bytes()
@@ -330,3 +331,14 @@ def test_masks_and_watermarks_are_stored_images(server: Server) -> None:
     assert masked.mode == "RGBA" and masked.getpixel((0, 0))[3] < 40
     staged = server.get(f"{photo}.png?ops=width:100|watermark:{logo}|mask:{logo}")
     assert staged.status_code == 200 and size_of(staged.content)[0] == 100
+
+
+def test_hdr_is_kept_at_any_size(server: Server) -> None:
+    plain = pictures.saved(Image.new("RGB", (2000, 1500), (148, 148, 148)), "PNG")
+    reference = server.put(plain[:33] + chunk(b"cICP", bytes([9, 16, 0, 1])) + plain[33:])
+    for width in (1400, 100):
+        made = server.get(f"{reference}.png?hdr=keep&width={width}").content
+        assert b"cICP\x09\x10\x00\x01" in made and made[24] == 16, width
+    assert server.get(f"{reference}.png?hdr=keep").content == server.get(reference).content
+    shown = pictures.open_bytes(server.get(f"{reference}.jpg?width=100").content)
+    assert min(shown.convert("L").tobytes()) >= 250

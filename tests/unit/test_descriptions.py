@@ -1,7 +1,9 @@
 """What a file is by its header, and that its pixels follow that, whatever the format; files are made here."""
 
 import io
+import shutil
 import struct
+import subprocess
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -379,3 +381,36 @@ def test_a_gif_that_ends_early_says_so(made) -> None:
     data = gif((2, 1), part(0, 0, [[0, 0]]), part(0, 0, [[1, 1]]))
     assert not made(data).info.warnings
     assert made(data[:-1]).info.warnings and made(data[:-1]).info.frames == 2
+
+
+def test_premultiplied_alpha_of_ten_bits_is_divided(made, tmp_path: Path) -> None:
+    if shutil.which("avifenc") is None:
+        pytest.skip("there is no avifenc")
+    source, target = tmp_path / "a.png", tmp_path / "a.avif"
+    pixels = np.full((32, 32, 4), (200, 100, 50, 64), np.uint16) * 257
+    pyvips.Image.new_from_array(pixels).copy(interpretation="rgb16").pngsave(str(source))
+    options = ["--min", "0", "--max", "2", "-y", "444", "-d", "10", "--premultiply"]
+    subprocess.run(["avifenc", *options, source, target], check=True, capture_output=True)
+    file = made(target.read_bytes())
+    assert file.info.premultiplied
+    assert file.array("PNG?depth=8", "RGBA")[16, 16] == pytest.approx((200, 100, 50, 64), abs=4)
+
+
+def test_a_float_sample_beyond_white_changes_no_other(made) -> None:
+    samples = np.full((8, 8, 3), 0.5, np.float32)
+    wanted = made(jxl(samples)).array("PNG?depth=8")[0, 0]
+    samples[7, 7] = 1.5
+    assert made(jxl(samples)).array("PNG?depth=8")[0, 0] == pytest.approx(wanted, abs=1)
+    values = np.full((8, 8), 0.5, np.float32)
+    values[7, 7] = np.inf
+    values[6, 6] = 1.01
+    grey = pyvips.Image.new_from_array(values).tiffsave_buffer()
+    assert made(grey).array("PNG?depth=8")[0, 0] == pytest.approx([128] * 3, abs=1)
+
+
+def test_what_libvips_says_in_no_utf_8_harms_no_other_image(made) -> None:
+    file = made(pictures.saved(pictures.colour((20, 10)), "PNG"))
+    pyvips.vips_lib.vips_foreign_find_load(b"/nowhere/\xff")
+    with pytest.raises(UnicodeDecodeError):
+        raise pyvips.Error("")
+    assert file.info.format == "PNG" and file.picture("WEBP?width=5").size[0] == 5

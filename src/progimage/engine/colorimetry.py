@@ -196,6 +196,11 @@ class Cicp:
         return replace(self, matrix=0, full_range=True)
 
 
+def primaries_near(space: Chromaticities) -> int | None:
+    """Return the code of primaries that are as good as some others; None if there are none."""
+    return next((code for code, (_, known) in _PRIMARIES.items() if _near(known, space)), None)
+
+
 @dataclass(frozen=True, slots=True)
 class Calibrated:
     """A colour space by a power and primaries, as PNG's gAMA and cHRM tell them.
@@ -448,7 +453,7 @@ def _near(one: Chromaticities, other: Chromaticities) -> bool:
     pairs = zip(
         (one.white, one.red, one.green, one.blue), (other.white, other.red, other.green, other.blue), strict=True
     )
-    return all(abs(a - b) < 0.002 for here, there in pairs for a, b in zip(here, there, strict=True))
+    return all(abs(a - b) < 0.003 for here, there in pairs for a, b in zip(here, there, strict=True))
 
 
 def _joined(primaries: str | None, transfer: str | None) -> str:

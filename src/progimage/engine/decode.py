@@ -10,7 +10,7 @@ import pyvips
 from progimage.engine.codecs.codec import AS_IT_IS, Decoder, Decoding, Source
 from progimage.engine.colorimetry import BT709, Cicp, full, is_srgb, to_srgb
 from progimage.engine.description import Description
-from progimage.engine.errors import CorruptImage, EngineError, say
+from progimage.engine.errors import CorruptImage, EngineError, forget_libvips_errors, say
 from progimage.engine.frame import Frame, icc_profile, with_profile, without_icc, without_orientation
 from progimage.engine.matrix_profile import profile_of
 from progimage.engine.modes import mode_of
@@ -39,7 +39,7 @@ def decode(source: Source, decoder: Decoder, first: int, last: int, how: Decodin
         meant = _Meaning(source.description, how)
         for index, frame in enumerate(decoder.frames(source, first, last, how), first):
             yield meant.applied_to(_as_described(frame, source, decoder, index, how))
-    except (EngineError, MemoryError, pyvips.Error):
+    except (EngineError, MemoryError, pyvips.Error, UnicodeDecodeError):
         raise
     except Exception as error:  # codecs raise whatever their parsing runs into
         raise CorruptImage(f"The image can't be decoded: {say(error)}.") from error
@@ -114,6 +114,10 @@ def with_decoders(source: Source, attempt: Callable[[Decoder], _T]) -> _T:
         except CorruptImage:
             if decoder is decoders[-1]:
                 raise
+        except UnicodeDecodeError:  # of what libvips says
+            forget_libvips_errors()
+            if decoder is decoders[-1]:
+                raise CorruptImage("The image can't be decoded.") from None
         except pyvips.Error as error:
             if _NO_MEMORY.search(str(error)):
                 raise MemoryError(say(error)) from None

@@ -54,6 +54,7 @@ class Description:
         plays: How often an animation is played; 0 is without end.
         always_turned: The container turns it, which is a part of decoding; else EXIF says so, which can be left undone.
         gain_map: It has a gain map, by which a display with headroom shows it brighter (ISO 21496-1).
+        gain_map_read: Its gain map is of a kind that is read here.
         warnings: What a client has to know of a picture that is not all that the file holds.
     """
 
@@ -69,6 +70,7 @@ class Description:
     plays: int = 0
     always_turned: bool = False
     gain_map: bool = False
+    gain_map_read: bool = False
     warnings: tuple[str, ...] = ()
 
     @property

@@ -46,7 +46,7 @@ def encode(first: Frame, rest: Iterator[Frame], plan: Plan, target: OutputFile) 
         if spec.max_bytes:
             quality = fitting_quality(lambda q: _write_all(frames, plan, q, target), quality, spec.max_bytes, target)
         _write_all(frames, plan, quality, target)
-    except (EngineError, MemoryError, pyvips.Error):
+    except (EngineError, MemoryError, pyvips.Error, UnicodeDecodeError):
         raise
     except Exception as error:  # Pillow's plugins raise whatever their writing runs into
         raise CannotRepresent(f"{plan.format.name} can't hold this image: {error}") from error

@@ -6,6 +6,8 @@ Every error can be pickled, since workers raise them in another process.
 import difflib
 import re
 
+import pyvips
+
 _PATH = re.compile(r"/[^\s\"']*/[^\s\"']+")
 
 
@@ -104,6 +106,11 @@ class UnknownParameter(InvalidParameter):
 
 class CannotRepresent(EngineError):
     """The target format has no way to hold this image, such as one that is too wide for it."""
+
+
+def forget_libvips_errors() -> None:
+    """Forget what libvips has said: text that is no UTF-8 makes pyvips fail before it does so, again and again."""
+    pyvips.vips_lib.vips_error_clear()
 
 
 def say(error: Exception) -> str:

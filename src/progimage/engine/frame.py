@@ -14,6 +14,7 @@ PROFILE = "icc-profile-data"
 """Under what name libvips keeps an ICC profile."""
 _ORIENTATION = "orientation"
 """Under what name libvips keeps the EXIF orientation."""
+_INFINITE = 3.4e38
 _OPAQUE_FROM = 128
 """The alpha from which on a pixel counts as opaque where there is only opaque and transparent."""
 METADATA = {"exif": "exif-data", "xmp": "xmp-data"}
@@ -140,16 +141,16 @@ def srgb_of_lab(image: pyvips.Image, *, deep: bool = True) -> pyvips.Image:
 def to_range(image: pyvips.Image, white: int) -> pyvips.Image:
     """Bring samples of unknown range to 0..`white`, as floats.
 
-    Samples that all lie in 0..1, 0..255 or 0..65535 are taken to have that range; any others are stretched, so that
-    the least is black and the greatest white. What is not a number becomes 0.
+    Samples that all lie in 0..1, 0..255 or 0..65535, or a tenth beyond, are taken to have that range, and clipped to
+    it; any others are stretched, so that the least is black and the greatest white. What is no finite number becomes 0.
     """
-    image = image.copy_memory()  # it is read more than once
-    image = (image == image).ifthenelse(image, 0)
+    image = image.cast("float").copy_memory()  # it is read more than once
+    image = (image.abs() < _INFINITE).ifthenelse(image, 0)
     least, greatest = image.min(), image.max()
     for top in (1, 255, 65535):
-        if least >= 0 and greatest <= top:
-            return image * (white / top)
-    return (image - least) * (white / (greatest - least))
+        if least >= -top / 10 and greatest <= top * 1.1:
+            return (image / top).clamp() * white
+    return (image - least) * (white / ((greatest - least) or 1))
 
 
 def whole_range(pixels: pyvips.Image, bits: int) -> pyvips.Image:

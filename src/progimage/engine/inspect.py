@@ -180,7 +180,7 @@ def survey(file: AnyFile, limits: Limits, steps: Mapping[int, AnyFile]) -> Surve
         mode=first.mode,
         bit_depth=found.depth,
         alpha=bool(first.pixels.hasalpha()),
-        icc=_profile_name(first),
+        icc=None if space else _profile_name(first),
         orientation=found.first.orientation,
         exif=_read_exif(source),
         perceptual_hash=perceptual_hash(small),
@@ -216,7 +216,7 @@ def _left_out(found: Description) -> Iterator[str]:
     """Say what renditions have not of what the file holds, unless they are asked for it."""
     if found.is_hdr:
         yield "The picture is HDR: renditions are mapped to SDR unless they are made with hdr=keep."
-    if found.gain_map and found.format.gain_maps:
+    if found.gain_map_read:
         yield "The picture has a gain map: only JPEG keeps it, and other formats are SDR unless made with hdr=keep."
     elif found.gain_map:
         yield "The picture has a gain map, which is left out of renditions."

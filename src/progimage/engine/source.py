@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from progimage.engine.codecs import CODECS
 from progimage.engine.codecs.codec import Codec, Source
-from progimage.engine.errors import CorruptImage, NotAnImage
+from progimage.engine.errors import CorruptImage, NotAnImage, forget_libvips_errors
 from progimage.engine.files import InputFile
 from progimage.engine.limits import Limits
 
@@ -31,10 +31,13 @@ def open_source(file: InputFile, limits: Limits, dpi: float = 72) -> Source:
     head = bytes(file.data[:_HEAD])
     if not head:
         raise NotAnImage("The file is empty.")
+    forget_libvips_errors()
     begins_as = []
     for codec in _candidates(head):
         try:
             description = codec.describe(file, limits, dpi)
+        except UnicodeDecodeError:  # of what libvips says
+            raise CorruptImage("The header of the image is broken.") from None
         except NotAnImage:
             if codec.recognises:
                 begins_as.append(codec.format.name)

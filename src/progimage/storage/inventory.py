@@ -111,9 +111,9 @@ class Inventory:
         """Note that a blob's bytes were checked just now, and what was found."""
         await asyncio.to_thread(self._update, sha256, checked_at=time.time(), damaged=damaged)
 
-    async def outdated(self, most: int) -> list[Blob]:
-        """Return blobs that were described by older rules than today's, the oldest first."""
-        return await asyncio.to_thread(self._outdated, most)
+    async def outdated(self, most: int, after: str = "") -> list[Blob]:
+        """Return blobs that were described by older rules than today's, in the order of their names, after one."""
+        return await asyncio.to_thread(self._outdated, most, after)
 
     async def redescribe(self, blob: Blob) -> None:
         """Note what a blob is like, and its ladder, by today's rules."""
@@ -194,11 +194,11 @@ class Inventory:
         with self._database.reading() as connection:
             return [blob_of(row) for row in connection.execute(query)]
 
-    def _outdated(self, most: int) -> list[Blob]:
+    def _outdated(self, most: int, after: str) -> list[Blob]:
         query = (
             sa.select(blobs)
-            .where(blobs.c.inspection < INSPECTION, blobs.c.stored, ~blobs.c.damaged)
-            .order_by(blobs.c.inspection, blobs.c.sha256)
+            .where(blobs.c.inspection < INSPECTION, blobs.c.stored, ~blobs.c.damaged, blobs.c.sha256 > after)
+            .order_by(blobs.c.sha256)
             .limit(most)
         )
         with self._database.reading() as connection:

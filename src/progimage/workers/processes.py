@@ -84,12 +84,9 @@ class Process:
     def is_silent(self) -> bool:
         """Whether it has said nothing that nobody waits for."""
         try:
-            self._channel.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return True
+            return not self._channel.recv(1, socket.MSG_PEEK)  # nothing: it has ended, which is no speech
         except OSError:
-            return False
-        return False
+            return True
 
     @property
     def cpu_seconds(self) -> float:

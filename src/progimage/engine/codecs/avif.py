@@ -54,7 +54,7 @@ class _Avif(PillowCodec):
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
         """Return libvips for stills of more than 8 bits, and those that Pillow refuses; else Pillow."""
         if (description.depth > 8 and not description.animated) or description.first.native == _ONLY_VIPS:
-            return (Decoder(_vips_frames, lazy=True, crops=True, turns=True, divides=True),)
+            return (Decoder(_vips_frames, lazy=True, crops=True, turns=True),)
         return (Decoder(self.frames, divides=True),)
 
     def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:

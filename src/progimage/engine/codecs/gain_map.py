@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from progimage.engine.files import OutputFile
     from progimage.engine.plan import Plan
 
-_MARKS = re.compile(rb"urn:iso:std:iso:ts:21496:-1\0|hdrgm:Version|HDRGainMapVersion")
+_MARKS, _APPLES = re.compile(rb"urn:iso:std:iso:ts:21496:-1\0|hdrgm:Version"), re.compile(rb"HDRGainMapVersion")
 _SEARCHED = 512 * 1024
 _DATA = "gainmap-data"
 _QUALITY = 85
@@ -31,6 +31,11 @@ BT2020_PQ = Cicp(9, 16)
 def has_gain_map(data: memoryview) -> bool:
     """Return whether the metadata of a JPEG tell of a gain map."""
     return _MARKS.search(data[:_SEARCHED]) is not None
+
+
+def has_other_gain_map(data: memoryview) -> bool:
+    """Return whether a JPEG has a gain map of Apple's kind, which a further picture in the file tells."""
+    return _APPLES.search(data) is not None
 
 
 def gain_map_of(source: "Source", frame: Frame) -> pyvips.Image | None:

@@ -204,6 +204,8 @@ def _read(data: memoryview, limits: Limits) -> _File:
             at = _after_blocks(data, start + 1)
             if not (width and height):  # as browsers do it
                 width, height = left + size[0], top + size[1]
+            if not (size[0] and size[1]):  # nothing is drawn
+                continue
             limits.check(width, height, len(parts) + 1)
             limits.check(*size)
             parts.append(

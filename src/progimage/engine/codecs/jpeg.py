@@ -10,7 +10,13 @@ from PIL import Image
 from progimage.engine.codecs import vips
 from progimage.engine.codecs.codec import Decoder, Decoding, Source
 from progimage.engine.codecs.format import Format
-from progimage.engine.codecs.gain_map import gain_map_of, has_gain_map, with_gain_applied, write_with_gain_map
+from progimage.engine.codecs.gain_map import (
+    gain_map_of,
+    has_gain_map,
+    has_other_gain_map,
+    with_gain_applied,
+    write_with_gain_map,
+)
 from progimage.engine.codecs.pillow import PillowCodec
 from progimage.engine.description import Description, Page
 from progimage.engine.errors import CorruptImage
@@ -37,10 +43,12 @@ class _Jpeg(PillowCodec):
 
     def description_of(self, file: InputFile, image: Image.Image, limits: Limits) -> Description:
         """Describe it; a file of several pictures is an MPO."""
-        gain_map = has_gain_map(file.data)
+        several, known = image.format == _MPO.format.name, has_gain_map(file.data)
         # To Pillow a gain map is one more picture.
-        codec = _MPO if image.format == _MPO.format.name and not gain_map else _JPEG
-        return replace(super(_Jpeg, codec).description_of(file, image, limits), gain_map=gain_map)
+        gain_map = known or (several and has_other_gain_map(file.data))
+        codec = _MPO if several and not gain_map else _JPEG
+        found = super(_Jpeg, codec).description_of(file, image, limits)
+        return replace(found, gain_map=gain_map, gain_map_read=known)
 
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
         """Return libvips, then Pillow."""

@@ -18,11 +18,11 @@ from progimage.engine.codecs.jxl.frames import JxlFrames, jxl_frames
 from progimage.engine.codecs.jxl.header import JxlColour, JxlHeader, is_jxl, jxl_header
 from progimage.engine.codecs.jxl.icc import icc_profile
 from progimage.engine.codecs.pillow import PillowCodec
-from progimage.engine.colorimetry import Calibrated, Chromaticities, Cicp, ColourSpace, Light
+from progimage.engine.colorimetry import Calibrated, Chromaticities, Cicp, ColourSpace, Light, primaries_near
 from progimage.engine.description import Description, Page
 from progimage.engine.errors import CorruptImage
 from progimage.engine.files import InputFile
-from progimage.engine.frame import METADATA, Frame, to_range, with_metadata
+from progimage.engine.frame import METADATA, Frame, with_metadata
 from progimage.engine.limits import Limits
 from progimage.engine.modes import mode_of
 
@@ -100,9 +100,7 @@ def _mode(header: JxlHeader) -> str:
     if jxl_is_cmyk(header):
         return "CMYK"
     colours = "L" if header.colour.space == "grey" else "RGB"
-    if header.exponent_bits and colours == "L" and not header.alpha_bits:
-        return "F"
-    return colours + "A" * (header.alpha_bits > 0) + "16" * header.deep
+    return colours + "A" * (header.alpha_bits > 0) + "16" * (header.deep or header.exponent_bits > 0)
 
 
 def _space(colour: JxlColour, file: InputFile, header: JxlHeader) -> ColourSpace:
@@ -114,7 +112,8 @@ def _space(colour: JxlColour, file: InputFile, header: JxlHeader) -> ColourSpace
     if colour.gamma:
         primaries = Chromaticities(colour.white, colour.red, colour.green, colour.blue)
         return Calibrated(colour.gamma, primaries)
-    space = Cicp(colour.primaries, colour.transfer)
+    primaries = Chromaticities(colour.white, colour.red, colour.green, colour.blue)
+    space = Cicp(primaries_near(primaries) or colour.primaries, colour.transfer)
     return space if space.known else None
 
 
@@ -126,8 +125,8 @@ def _frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Fr
         samples = decoded.samples
         pixels = pyvips.Image.new_from_array(samples)
         colours = pixels.bands - (header.alpha_bits > 0)
-        if pixels.format == "float" and (colours > 1 or header.alpha_bits):
-            pixels = (to_range(pixels, 65535) + 0.5).cast("ushort")
+        if pixels.format == "float":  # where 1 is white
+            pixels = (pixels.clamp() * 65535 + 0.5).cast("ushort")
         if jxl_is_cmyk(header):
             pixels = pixels.extract_band(0, n=4)
             inks = (pixels / 257 + 0.5).cast("uchar") if pixels.format == "ushort" else pixels
