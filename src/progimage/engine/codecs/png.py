@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from progimage.engine.codecs import vips
-from progimage.engine.codecs.apng import Apng, read_apng
+from progimage.engine.codecs.apng import MOST_CHUNKS, Apng, read_apng
 from progimage.engine.codecs.codec import Decoder, Decoding, Source
 from progimage.engine.codecs.format import Format
 from progimage.engine.codecs.pillow import ORIENTATION_TAG, PillowCodec, metadata_in
@@ -123,7 +123,9 @@ class _Chunks:
 def _chunks(data: memoryview) -> _Chunks:
     """Go through a file's chunks, to its end or to where it is broken (PNG third edition, section 5.3)."""
     at, pixels, found = 8, 0, dict[bytes, bytes]()
-    while at + 12 <= len(data):
+    for _ in range(MOST_CHUNKS):
+        if at + 12 > len(data):
+            break
         length, kind = int.from_bytes(data[at : at + 4], "big"), bytes(data[at + 4 : at + 8])
         body = data[at + 8 : at + 8 + length]
         if kind == b"IDAT":
