@@ -159,7 +159,7 @@ class Cicp:
 
     @property
     def hdr(self) -> bool:
-        """It reaches beyond the white of a page: PQ or HLG."""
+        """Whether it reaches beyond the white of a page: PQ or HLG."""
         return self.transfer in _HDR
 
     @property

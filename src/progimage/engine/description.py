@@ -80,7 +80,7 @@ class Description:
 
     @property
     def is_hdr(self) -> bool:
-        """It reaches beyond the white of a page: PQ or HLG."""
+        """Whether it reaches beyond the white of a page: PQ or HLG."""
         return isinstance(self.colour, Cicp) and self.colour.hdr
 
     @property
@@ -90,7 +90,7 @@ class Description:
 
     @property
     def animated(self) -> bool:
-        """It has frames that are shown one after the other."""
+        """Whether it has frames that are shown one after the other."""
         return self.frames > 1
 
     def page(self, index: int) -> Page:

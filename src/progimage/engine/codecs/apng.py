@@ -5,19 +5,16 @@ Source: PNG, third edition (W3C, 2025), 4.11 (animation), 11.3.7 (acTL, fcTL, fd
 
 import io
 import struct
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from PIL import Image
 
+from progimage.engine.codecs.png_chunks import SIGNATURE, chunk, chunks
 from progimage.engine.errors import CorruptImage
 from progimage.engine.geometry import Size
 from progimage.engine.limits import Limits
 
-MOST_CHUNKS = 200_000
-"""What is beyond is not looked at: 100 megapixels in chunks of 8 KiB have a quarter of that."""
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HEADER = struct.Struct(">II5s")
 _CONTROL = struct.Struct(">IIIIIHHBB")
 _SHARED = (b"PLTE", b"tRNS")
@@ -70,7 +67,7 @@ class Apng:
 
     @property
     def clear(self) -> bool:
-        """Some of the canvas may be transparent."""
+        """Whether some of the canvas may be transparent."""
         opaque = self.kind[_COLOUR] & _HAS_ALPHA == 0 and b"tRNS" not in self.shared
         uncovered = self.parts[0].size != self.size or any(part.disposal == _BACKGROUND for part in self.parts)
         return not opaque or uncovered
@@ -94,8 +91,8 @@ class Apng:
                 canvas.paste((0, 0, 0, 0), (part.left, part.top, right, bottom))
 
     def _pixels(self, part: _Part) -> Image.Image:
-        header = _chunk(b"IHDR", _HEADER.pack(*part.size, self.kind))
-        alone = _SIGNATURE + header + self.shared + _chunk(b"IDAT", b"".join(part.data)) + _chunk(b"IEND", b"")
+        header = chunk(b"IHDR", _HEADER.pack(*part.size, self.kind))
+        alone = SIGNATURE + header + self.shared + chunk(b"IDAT", b"".join(part.data)) + chunk(b"IEND", b"")
         with Image.open(io.BytesIO(alone), formats=["PNG"]) as image:
             return image.convert("RGBA")
 
@@ -107,27 +104,22 @@ def read_apng(data: memoryview, limits: Limits) -> Apng | None:
         CorruptImage: A frame lies outside of the canvas.
         LimitExceeded: There are too many frames.
     """
-    at, shared, parts, plays, animated = len(_SIGNATURE), b"", list[_Part](), 0, False
-    width, height, kind = _HEADER.unpack_from(data, at + 8)
-    for _ in range(MOST_CHUNKS):
-        if at + 12 > len(data):
-            break
-        length, name = int.from_bytes(data[at : at + 4], "big"), bytes(data[at + 4 : at + 8])
-        body = data[at + 8 : at + 8 + length]
-        if name == b"acTL" and length == 8:
+    shared, parts, plays, animated = b"", list[_Part](), 0, False
+    width, height, kind = _HEADER.unpack_from(data, len(SIGNATURE) + 8)
+    for at, name, body in chunks(data):
+        if name == b"acTL" and len(body) == 8:
             animated, plays = True, int.from_bytes(body[4:8], "big")
         elif name == b"IDAT" and not animated:
             return None
         elif name in _SHARED:
-            shared += bytes(data[at : at + 12 + length])
-        elif name == b"fcTL" and length == _CONTROL.size:
+            shared += bytes(data[at : at + 12 + len(body)])
+        elif name == b"fcTL" and int.from_bytes(data[at : at + 4], "big") == _CONTROL.size:
             parts.append(_part(body, (width, height)))
             limits.check(width, height, len(parts))
         elif name == b"IDAT" and parts:
             parts[-1].data.append(body)
         elif name == b"fdAT" and parts:
             parts[-1].data.append(body[4:])
-        at += 12 + length
     parts = [part for part in parts if part.data]
     return Apng((width, height), parts, plays, kind, shared) if len(parts) > 1 else None
 
@@ -137,7 +129,3 @@ def _part(body: memoryview, canvas: Size) -> _Part:
     if not (width and height) or left + width > canvas[0] or top + height > canvas[1]:
         raise CorruptImage("A frame of the PNG lies outside of its canvas.")
     return _Part(left, top, (width, height), round(1000 * number / (of or 100)), disposal, blending)
-
-
-def _chunk(name: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))

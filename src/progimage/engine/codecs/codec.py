@@ -98,7 +98,7 @@ class Source:
 
     @property
     def vector(self) -> bool:
-        """It is a drawing, which can be drawn at any size."""
+        """Whether it is a drawing, which can be drawn at any size."""
         return self.description.format.vector
 
 

@@ -76,12 +76,12 @@ class Format:
 
     @property
     def alpha(self) -> bool:
-        """It can be written with an alpha channel."""
+        """Whether it can be written with an alpha channel."""
         return any(mode.rstrip("16").endswith("A") for mode in self.modes)
 
     @property
     def only_palettes(self) -> bool:
-        """It is always written with a palette."""
+        """Whether it is always written with a palette."""
         return self.can_write and set(self.modes) <= {"P", "PA"}
 
     def has(self, feature: str) -> bool:

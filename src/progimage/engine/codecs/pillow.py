@@ -114,7 +114,7 @@ class PillowCodec:
         """Return how many frames an opened image has."""
         if not self.format.animated:
             return 1
-        frames = max(1, getattr(image, "n_frames", 1) - default_image(image))
+        frames = max(1, getattr(image, "n_frames", 1))
         limits.check(*image.size, frames)
         return frames
 
@@ -175,7 +175,7 @@ class PillowCodec:
     def seek(self, source: Source, image: Image.Image, index: int) -> None:
         """Go to a frame or page of an opened image."""
         if index or source.description.animated:
-            image.seek(index + default_image(image))
+            image.seek(index)
 
     # Writing
 
@@ -245,12 +245,6 @@ def metadata_in(info: Mapping[Any, Any], how: Decoding) -> dict[str, bytes]:
     """Return the metadata to take along that Pillow's `info` of an image has, by libvips' names for them."""
     found = {METADATA[kind]: info.get(kind) for kind in how.metadata}
     return {name: data for name, data in found.items() if isinstance(data, bytes)}
-
-
-def default_image(image: Image.Image) -> int:
-    """Return how many pictures come before the animation: 0 or 1."""
-    # The picture of an APNG for readers that know no animation, where it is not the animation's first frame.
-    return int(bool(getattr(image, "default_image", False)))
 
 
 def mode_named(image: Image.Image, *, deep: bool) -> str:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from progimage.engine.codecs import vips
-from progimage.engine.codecs.apng import MOST_CHUNKS, Apng, read_apng
+from progimage.engine.codecs.apng import Apng, read_apng
 from progimage.engine.codecs.codec import Decoder, Decoding, Source
 from progimage.engine.codecs.format import Format
 from progimage.engine.codecs.pillow import ORIENTATION_TAG, PillowCodec, metadata_in
+from progimage.engine.codecs.png_chunks import SIGNATURE, chunk, chunks
 from progimage.engine.codecs.png_header import png_colour
 from progimage.engine.colorimetry import Cicp
 from progimage.engine.description import Description
@@ -40,10 +41,10 @@ class _Png(PillowCodec):
     def description_of(self, file: InputFile, image: Image.Image, limits: Limits) -> Description:
         """Describe it with the chunks that Pillow ignores, or knows only once it has decoded all of the pixels."""
         found = super().description_of(file, image, limits)
-        chunks = _chunks(file.data)
-        colour = png_colour(bytes(file.data[: chunks.pixels]))
+        known = _read(file.data)
+        colour = png_colour(bytes(file.data[: known.pixels]))
         apng = read_apng(file.data, limits)
-        page = replace(found.first, orientation=_orientation(chunks), native=apng or image.mode)
+        page = replace(found.first, orientation=_orientation(known), native=apng or image.mode)
         return replace(
             found,
             pages=(page,),
@@ -55,14 +56,20 @@ class _Png(PillowCodec):
             plays=apng.plays if apng else 0,
         )
 
+    def frames_of(self, image: Image.Image, limits: Limits) -> int:
+        """Return how many frames the header tells; a picture for those who know no animation may be none of them."""
+        frames = max(1, getattr(image, "n_frames", 1) - bool(getattr(image, "default_image", False)))
+        limits.check(*image.size, frames)
+        return frames
+
     def orientation(self, image: Image.Image) -> int:
         """Return 1: see `description_of`."""
         return 1
 
     def exif(self, file: InputFile) -> Image.Exif | None:
         """Return the EXIF of a file, which may be behind the pixels."""
-        chunks = _chunks(file.data)
-        return _loaded(chunks.exif) if chunks.exif else None
+        exif = _read(file.data).exif
+        return _loaded(exif) if exif else None
 
     def is_deep(self, file: InputFile, image: Image.Image) -> bool:
         """Return whether there are 16 bits a sample, which Pillow's mode does not tell of colours."""
@@ -120,22 +127,18 @@ class _Chunks:
     xmp: bytes | None
 
 
-def _chunks(data: memoryview) -> _Chunks:
+def _read(data: memoryview) -> _Chunks:
     """Go through a file's chunks, to its end or to where it is broken (PNG third edition, section 5.3)."""
-    at, pixels, found = 8, 0, dict[bytes, bytes]()
-    for _ in range(MOST_CHUNKS):
-        if at + 12 > len(data):
-            break
-        length, kind = int.from_bytes(data[at : at + 4], "big"), bytes(data[at + 4 : at + 8])
-        body = data[at + 8 : at + 8 + length]
+    pixels, end, found = 0, len(SIGNATURE), dict[bytes, bytes]()
+    for at, kind, body in chunks(data):
+        end = at + 12 + len(body)
         if kind == b"IDAT":
             pixels = pixels or at
         elif kind == b"eXIf":
             found.setdefault(kind, bytes(body))
         elif kind == b"iTXt" and bytes(body[: len(_XMP)]) == _XMP:
             found.setdefault(kind, _text_of(bytes(body[len(_XMP) :])))
-        at += 12 + length
-    return _Chunks(pixels or min(at, len(data)), found.get(b"eXIf"), found.get(b"iTXt"))
+    return _Chunks(pixels or min(end, len(data)), found.get(b"eXIf"), found.get(b"iTXt"))
 
 
 def _text_of(body: bytes) -> bytes:
@@ -149,13 +152,13 @@ def _text_of(body: bytes) -> bytes:
         return b""
 
 
-def _orientation(chunks: _Chunks) -> int:
+def _orientation(known: _Chunks) -> int:
     """Return what EXIF says, or XMP where that has none; 1 to 8."""
     try:
-        exif = _loaded(chunks.exif).get(ORIENTATION_TAG) if chunks.exif else None
+        exif = _loaded(known.exif).get(ORIENTATION_TAG) if known.exif else None
     except Exception:  # Pillow trips over broken EXIF in many ways; it counts as none
         exif = None
-    said = exif or (xmp_orientation(chunks.xmp) if chunks.xmp else None)
+    said = exif or (xmp_orientation(known.xmp) if known.xmp else None)
     return int(said) if said in range(1, 9) else 1  # type: ignore[arg-type]
 
 
@@ -172,10 +175,9 @@ def _vips_frames(source: Source, first: int, last: int, how: Decoding) -> Iterat
 def _tell_space(space: Cicp, target: OutputFile) -> None:
     """Put a chunk with the colour space behind the header of a file (section 11.3.2.6)."""
     data = bytes(target.written().data)
-    body = b"cICP" + bytes([space.primaries, space.transfer, 0, 1])
-    chunk = (len(body) - 4).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
+    told = chunk(b"cICP", bytes([space.primaries, space.transfer, 0, 1]))
     with target.file() as file:
-        file.write(data[:_HEADER] + chunk + data[_HEADER:])
+        file.write(data[:_HEADER] + told + data[_HEADER:])
 
 
 CODECS = (

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from progimage.engine.codecs.png_chunks import SIGNATURE, chunks
 from progimage.engine.colorimetry import (
     BT709,
     UNKNOWN_LIGHT,
@@ -19,7 +20,6 @@ from progimage.engine.colorimetry import (
     to_bt709,
 )
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _LARGEST_PROFILE = 16_000_000
 """In bytes, unpacked."""
 _MOST_CHUNKS = 100_000
@@ -53,31 +53,26 @@ def png_colour(data: bytes) -> PngColour:
     """
     if not data.startswith(SIGNATURE):
         raise ValueError("no PNG")
-    chunks: dict[bytes, bytes] = {}
-    for kind, body in _chunks(data):
-        chunks.setdefault(kind, body)
-    light = Light(_content(chunks.get(b"cLLI")), _mastering(chunks.get(b"mDCV")))
-    told: ColourSpace = _cicp(chunks.get(b"cICP")) or _profile(chunks.get(b"iCCP"))
-    if told is None and b"sRGB" not in chunks:
-        told = _calibrated(chunks.get(b"gAMA"), chunks.get(b"cHRM"))
+    found: dict[bytes, bytes] = {}
+    for kind, body in _before_pixels(data):
+        found.setdefault(kind, body)
+    light = Light(_content(found.get(b"cLLI")), _mastering(found.get(b"mDCV")))
+    told: ColourSpace = _cicp(found.get(b"cICP")) or _profile(found.get(b"iCCP"))
+    if told is None and b"sRGB" not in found:
+        told = _calibrated(found.get(b"gAMA"), found.get(b"cHRM"))
     return PngColour(told, light)
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def _before_pixels(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Yield the chunks before the pixels; those with a wrong checksum are left out."""
-    at = len(SIGNATURE)
-    for _ in range(_MOST_CHUNKS):
-        if at + 12 > len(data):
-            return
-        length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
+    for at, kind, body in chunks(memoryview(data), _MOST_CHUNKS):
         if kind in (b"IDAT", b"IEND"):
             return
-        end = at + 8 + length
+        end = at + 8 + int.from_bytes(data[at : at + 4], "big")
         if end + 4 > len(data):
             return
         if kind in _WANTED and zlib.crc32(data[at + 4 : end]) == int.from_bytes(data[end : end + 4], "big"):
-            yield kind, data[at + 8 : end]
-        at = end + 4
+            yield kind, bytes(body)
 
 
 _WANTED = {b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"mDCV", b"cLLI"}

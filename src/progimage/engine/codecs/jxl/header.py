@@ -73,7 +73,7 @@ class JxlColour:
 
     @property
     def srgb(self) -> bool:
-        """It is sRGB, or grey with the same white point and transfer function."""
+        """Whether it is sRGB, or grey with the same white point and transfer function."""
         if self.icc or self.transfer != SRGB or self.white != _WHITES[D65]:
             return False
         return self.space == "grey" or (self.space == "rgb" and self.primaries == 1)
@@ -148,7 +148,7 @@ class JxlHeader:
 
     @property
     def deep(self) -> bool:
-        """It has more than 8 bits a channel."""
+        """Whether it has more than 8 bits a channel."""
         return self.bits > 8
 
 
