@@ -18,7 +18,6 @@ from progimage.http.requested import preset, spec_of
 from progimage.jobs import JobQueue, Later
 from progimage.jobs.runner import JobFailed, Work
 from progimage.library import ImageLibrary, Options
-from progimage.rendering import is_original
 from progimage.settings import Settings
 from progimage.storage import DiskCache, Renditions, UnknownReference
 from progimage.storage.blobs import ORIGINALS
@@ -108,8 +107,7 @@ class Background:
                 record = await self._library.current(await self._library.get(reference))
                 preset_name, _, extension = name.rpartition(".")
                 spec = spec_of(extension, preset(preset_name, self._settings), record.blob.info, "", self._settings)
-                if not is_original(record, spec):
-                    await self._library.renderer.rendition(record, spec, Client(Principal(record.owner, frozenset())))
+                await self._library.renderer.rendition(record, spec, Client(Principal(record.owner, frozenset())))
             except UnknownReference:
                 return {"gone": True}
             except Exception as error:

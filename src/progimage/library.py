@@ -277,12 +277,6 @@ class ImageLibrary:
         """Return a URL at which the store itself answers an original for so long, if it has such."""
         return await self._blobs.signed_url(record.blob.sha256, seconds)
 
-    async def original_file(self, record: Record, files: ExitStack) -> Path:
-        """Return an original as a file, which is there until `files` is closed."""
-        path = files.enter_context(self.spool.file(self.spool.incoming))
-        await self._blobs.fetch(record.blob.sha256, path, record.blob.bytes)
-        return path
-
     def original_stream(self, record: Record, start: int, end: int) -> AsyncIterator[bytes]:
         """Read an original's bytes from `start` up to, and without, `end`."""
         return self._blobs.stream(record.blob.sha256, start, end)

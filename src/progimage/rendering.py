@@ -31,6 +31,7 @@ from progimage.engine import (
     pyramid_cost,
     rendition_cost,
 )
+from progimage.engine.copying import COPY_COST, asks_for_copy
 from progimage.engine.spec import keeps_gain_map
 from progimage.single_flight import SingleFlight
 from progimage.storage import BlobDamaged, BlobMissing, BlobStore, Record, Renditions, Spool, UnknownReference
@@ -304,7 +305,7 @@ class Renderer:
                 _for(record, client, others.owners),
                 [source, *others.paths],
                 [target],
-                cost=rendition_cost(facts, spec, others.facts),
+                cost=_cost(facts, spec, others.facts),
                 drawing=any(one.is_drawing for one in (facts, *others.facts.values())),
             )
             path = await self._cache(record, name, target)
@@ -360,6 +361,8 @@ class Renderer:
         ladder = blob.ladder
         if spec.hdr == "keep" or (blob.info.gain_map and keeps_gain_map(spec)):
             ladder = None  # smaller copies are SDR, and have no gain map
+        if asks_for_copy(spec, facts.format):
+            ladder = None
         step = ladder.step_for(spec) if ladder else None
         if ladder and step:
             try:
@@ -427,10 +430,9 @@ def _unstored(client: Client) -> str:
     return client.principal.owner if client.principal.key_id else client_name(client)
 
 
-def is_original(record: Record, spec: RenditionSpec) -> bool:
-    """Return whether a spec asks for nothing but what the original is, so that its own bytes are the answer."""
-    info = record.blob.info
-    return spec.canonical() == info.format or (info.hdr and spec.canonical() == f"{info.format}?hdr=keep")
+def _cost(facts: Facts, spec: RenditionSpec, others: dict[str, Facts]) -> float:
+    """Return what a rendition is reckoned to cost; a copy that turns out to be none is begun again as a heavy task."""
+    return COPY_COST if asks_for_copy(spec, facts.format) else rendition_cost(facts, spec, others)
 
 
 def rendition_digest(record: Record, spec: RenditionSpec) -> str:

@@ -1,14 +1,65 @@
 """Metadata that go from an image into its renditions: EXIF and XMP, with what is true of the rendition."""
 
 import re
+import struct
 from collections.abc import Container
+from dataclasses import dataclass
+from typing import TypeAlias
 
 from PIL import Image
 
 from progimage.engine.frame import METADATA, Frame
+from progimage.engine.geometry import Size
 
+Buffer: TypeAlias = bytes | memoryview
+EXIF = b"Exif\0\0"
+"""What EXIF begins with in a JPEG, and for some libraries anywhere."""
 _XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:\s*=\s*[\"']|\s*>)\s*)[0-9]+")
+_XMP_THUMBNAILS = re.compile(rb"<xmp:Thumbnails\b.*?</xmp:Thumbnails\s*>", re.DOTALL)
 _ORIENTATION, _EXIF_IFD, _EXIF_WIDTH, _EXIF_HEIGHT = 0x0112, 0x8769, 0xA002, 0xA003
+_SHORT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What stays where coded pixels are copied.
+
+    Attributes:
+        kinds: Which metadata: exif, icc, xmp.
+        size: Width and height of the pixels, as they lie.
+        orientation: How they are to be turned upright, 1 to 8, where the format itself does not say so.
+    """
+
+    kinds: frozenset[str]
+    size: Size
+    orientation: int = 1
+
+    @property
+    def icc(self) -> bool:
+        """Whether an ICC profile stays."""
+        return "icc" in self.kinds
+
+    def exif(self, data: bytes | None) -> bytes | None:
+        """Return the EXIF to write, as a TIFF file, or None: what is kept, or what tells no more than the orientation.
+
+        Args:
+            data: The EXIF of the original, if it has one.
+        """
+        kept = true_exif(data, self.orientation, self.size) if data and "exif" in self.kinds else None
+        return kept.removeprefix(EXIF) if kept else self.least_exif
+
+    @property
+    def least_exif(self) -> bytes | None:
+        """EXIF that tells no more than the orientation; None where there is nothing to tell."""
+        return orientation_exif(self.orientation) if self.orientation != 1 else None
+
+    def xmp(self, data: bytes | None) -> bytes | None:
+        """Return the XMP packet to write, or None.
+
+        Args:
+            data: That of the original, if it has one.
+        """
+        return true_xmp(data, self.orientation) if data and "xmp" in self.kinds else None
 
 
 def kept_metadata(frame: Frame, kinds: Container[str]) -> dict[str, bytes]:
@@ -26,20 +77,36 @@ def kept_metadata(frame: Frame, kinds: Container[str]) -> dict[str, bytes]:
         kind: bytes(pixels.get(name)) for kind, name in METADATA.items() if kind in kinds and pixels.get_typeof(name)
     }
     if "xmp" in found:
-        found["xmp"] = _XMP_ORIENTATION.sub(b"\\g<1>%d" % frame.orientation, found["xmp"])
-    exif = _true_exif(frame, found.pop("exif")) if "exif" in found else None
+        found["xmp"] = true_xmp(found["xmp"], frame.orientation)
+    exif = true_exif(found.pop("exif"), frame.orientation, (pixels.width, pixels.height)) if "exif" in found else None
     return found | ({"exif": exif} if exif else {})
 
 
-def _true_exif(frame: Frame, data: bytes) -> bytes | None:
-    """Return the EXIF with what is true of these pixels, without a thumbnail; None if it can't be read."""
+def true_exif(data: bytes, orientation: int, size: Size) -> bytes | None:
+    """Return EXIF with what is true of a rendition, without a thumbnail; None if it can't be read.
+
+    Args:
+        data: The EXIF of the original, as a TIFF file.
+        orientation: How the pixels are to be turned: 1 to 8.
+        size: Their width and height.
+    """
     exif = Image.Exif()
     try:
         exif.load(data)
-        exif[_ORIENTATION] = frame.orientation
+        exif[_ORIENTATION] = orientation
         inner = exif.get_ifd(_EXIF_IFD)
         if inner:
-            inner[_EXIF_WIDTH], inner[_EXIF_HEIGHT] = frame.pixels.width, frame.pixels.height
+            inner[_EXIF_WIDTH], inner[_EXIF_HEIGHT] = size
         return exif.tobytes()
     except Exception:  # Pillow trips over broken EXIF in many ways; the picture is whole without it
         return None
+
+
+def true_xmp(data: bytes, orientation: int) -> bytes:
+    """Return an XMP packet that tells an orientation, if it told one, and has no thumbnails."""
+    return _XMP_THUMBNAILS.sub(b"", _XMP_ORIENTATION.sub(b"\\g<1>%d" % orientation, data))
+
+
+def orientation_exif(orientation: int) -> bytes:
+    """Return EXIF that tells nothing but an orientation of 1 to 8."""
+    return struct.pack(">4sIHHHIHHI", b"MM\0*", 8, 1, _ORIENTATION, _SHORT, 1, orientation, 0, 0)

@@ -7,6 +7,7 @@ from itertools import chain
 
 from progimage.engine.codecs import ADDED, FORMATS
 from progimage.engine.codecs.codec import Decoder, Source
+from progimage.engine.copying import asks_for_copy, write_copy
 from progimage.engine.decode import decode, with_decoders
 from progimage.engine.demand import check_demand, decoding
 from progimage.engine.encode import encode
@@ -53,7 +54,7 @@ OUTPUT: tuple[Step, ...] = (flatten, colour)
 """The steps that make it what the target format can hold."""
 
 _CODECS = ("pillow", "pyvips-binary", "pillow-heif", "pillow-jxl-plugin")
-ENGINE_VERSION = "-".join(["6", *(version(codec) for codec in _CODECS), *ADDED])
+ENGINE_VERSION = "-".join(["7", *(version(codec) for codec in _CODECS), *ADDED])
 """Changes whenever the same spec could give other bytes; a part of every rendition's ETag."""
 
 
@@ -103,6 +104,10 @@ def render(
         opened = open_pyramid(InputFile(source), limits)
     else:
         opened = replace(open_source(InputFile(source), limits, dpi=spec.dpi), stands_for=stands_for)
+    if not pyramid and asks_for_copy(spec, opened.description.format.name):
+        with OutputFile(target) as file:
+            if write_copy(opened, spec, file):
+                return Rendered(*opened.upright, opened.description.count)
     first, last = _chosen_pages(opened, spec)
     others = {reference: InputFile(file) for reference, file in (images or {}).items()}
     check_demand(opened, spec, last - first, limits, others)

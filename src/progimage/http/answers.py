@@ -26,7 +26,7 @@ from progimage.http.ingest import clean_filename, unless_disconnected
 from progimage.http.permission import AnyRequest, OtherImage, client_of, visibility_of
 from progimage.http.requested import AUTO, KEY_UNTIL
 from progimage.library import ImageLibrary
-from progimage.rendering import is_original, rendition_digest, result_digest
+from progimage.rendering import rendition_digest, result_digest
 from progimage.settings import Settings
 from progimage.storage import Record
 
@@ -40,11 +40,7 @@ async def original(
     request: AnyRequest,
     state: State,
     record: Record,
-    media_type: str,
     download: str | None,
-    extension: str = "",
-    vary: str | None = None,
-    links: str | None = None,
 ) -> ASGIApp:
     """Answer an original.
 
@@ -52,15 +48,11 @@ async def original(
         request: The request.
         state: Of the application.
         record: The image.
-        media_type: Of its format.
         download: What the client wants to save it as; empty: its own name; None: it is to be shown.
-        extension: That was asked for.
-        vary: The request header that the answer depends on, if it does on one.
-        links: What `Link` is to say, if anything.
     """
     library: ImageLibrary = state.library
-    name = _download_name(record, download, extension)
-    identity = identity_of(request, state, record, record.blob.sha256[:40], media_type, name, vary, links)
+    name = _download_name(record, download, "")
+    identity = identity_of(request, state, record, record.blob.sha256[:40], record.blob.info.media_type, name)
     if is_not_modified(request.headers, identity):
         return NotModified(identity)
     elsewhere = await _elsewhere(request, state, record, identity)
@@ -116,7 +108,7 @@ async def rendition(
         spec: What to make of it.
         extension: That was asked for.
         download: See `original`.
-        links: See `original`.
+        links: What `Link` is to say, if anything.
         others: The other images in it.
         check_again: Settles once more what the request may see, since it may have changed while the picture was made.
     """
@@ -125,8 +117,6 @@ async def rendition(
     format = FORMATS[spec.format]
     if extension == AUTO:
         vary, extension = "Accept", format.extensions[0]
-    if is_original(record, spec):
-        return await original(request, state, record, format.media_type, download, extension, vary, links)
     name = _download_name(record, download, extension)
     digest = rendition_digest(record, spec)
     identity = identity_of(request, state, record, digest, format.media_type, name, vary, links, others)

@@ -30,7 +30,7 @@ from progimage.http.requested import (
     writable,
 )
 from progimage.library import ImageLibrary
-from progimage.rendering import is_original, rendition_digest
+from progimage.rendering import rendition_digest
 from progimage.settings import Settings
 
 _LARGEST_BODY = 1024 * 1024
@@ -76,7 +76,7 @@ async def several_renditions(request: AnyRequest, state: State) -> ASGIApp:
     works = [
         (
             {"reference": reference, **variant.described},
-            partial(_rendered, request, state, reference, wanted.extension, variant, accept, kind != NDJSON),
+            partial(_rendered, request, state, reference, wanted.extension, variant, accept),
         )
         for reference in wanted.references
         for variant in variants
@@ -125,7 +125,7 @@ def _variants(request: AnyRequest, wanted: RenditionsWanted, settings: Settings)
 
 
 async def _rendered(
-    request: AnyRequest, state: State, reference: str, extension: str, variant: _Variant, accept: str, with_files: bool
+    request: AnyRequest, state: State, reference: str, extension: str, variant: _Variant, accept: str
 ) -> Result:
     library: ImageLibrary = state.library
     record = await library.current(await readable(request, state, reference))
@@ -140,11 +140,6 @@ async def _rendered(
         "url": f"/storage/{quote(reference)}.{own}" + (f"?{asked}" if asked else ""),
     }
     name = f"{reference}{variant.suffix}.{own}"
-    if is_original(record, spec):
-        described = {**document, "bytes": record.blob.bytes, "etag": record.blob.sha256[:40]}
-        files = ExitStack()
-        path = await library.original_file(record, files) if with_files else None
-        return Result(described, path, name, files)
     async with state.rates.rendering(client_of(request)):
         path = await library.renderer.rendition(record, spec, client_of(request))
     await readable(request, state, reference)  # and so its others: that may have changed while it was made

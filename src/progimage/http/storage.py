@@ -31,7 +31,6 @@ from progimage.http.requested import (
     transformations_of,
     verified_query,
 )
-from progimage.rendering import is_original
 
 _COLOURS = whole(1, 32)
 _USUAL_COLOURS = 6
@@ -67,7 +66,7 @@ async def deliver(request: AnyRequest, state: State, reference: str, download: _
     record = await readable(request, state, reference, signed=signed)
     if not dot:
         refuse_query(query, (DOWNLOAD,), "An original takes no such parameter; add an extension.")
-        answer = await original(request, state, record, record.blob.info.media_type, download)
+        answer = await original(request, state, record, download)
         return keep_ready(request, state, record, seen, answer)
     record = await state.library.current(record)
     asked, extension = transformations_of(request, state, query, signed=signed), extension.lower()
@@ -81,8 +80,7 @@ async def deliver(request: AnyRequest, state: State, reference: str, download: _
         await other_images(request, state, spec, asked.droppable, signed=signed)
 
     answer = await rendition(request, state, record, spec, extension, download, others=others, check_again=check_again)
-    format = None if is_original(record, spec) else spec.format
-    return keep_ready(request, state, record, seen, answer, format, others)
+    return keep_ready(request, state, record, seen, answer, spec.format, others)
 
 
 @get(

@@ -12,12 +12,14 @@ from progimage.engine.codecs.format import Format
 from progimage.engine.codecs.isobmff import as_boxes_say
 from progimage.engine.codecs.pillow import PillowCodec
 from progimage.engine.codecs.samples import imagecodecs
+from progimage.engine.codecs.stripping.isobmff import stripped_isobmff
 from progimage.engine.colorimetry import Cicp
 from progimage.engine.description import Description, Page
 from progimage.engine.errors import InvalidParameter, NotAnImage
 from progimage.engine.files import InputFile, OutputFile
 from progimage.engine.frame import Frame, normalise, whole_range
 from progimage.engine.limits import Limits
+from progimage.engine.metadata import Buffer, Kept
 from progimage.engine.modes import is_deep, mode_of
 
 if TYPE_CHECKING:
@@ -56,6 +58,10 @@ class _Avif(PillowCodec):
         if (description.depth > 8 and not description.animated) or description.first.native == _ONLY_VIPS:
             return (Decoder(_vips_frames, lazy=True, crops=True, turns=True),)
         return (Decoder(self.frames, divides=True),)
+
+    def stripped(self, source: Source, kept: Kept) -> list[Buffer]:
+        """Return the picture that is shown, and what it is made of; see `Codec`."""
+        return stripped_isobmff(source.file.data, kept, pages=False)
 
     def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
         """Write with libvips what Pillow can't; see `Codec`."""

@@ -15,7 +15,7 @@ def boxes(data: bytes) -> Iterator[Box]:
     Raises:
         ValueError: There are too many, or one is cut off, or says that it is shorter than its own header.
     """
-    for kind, start, end in _places(data):
+    for kind, start, end in places(data):
         yield kind, _cut(data, start, end)
 
 
@@ -27,7 +27,7 @@ def first(data: bytes, *path: bytes) -> bytes | None:
     """
     for wanted in path:
         # Others may be large, and aren't copied.
-        found = next(((start, end) for kind, start, end in _places(data) if kind == wanted), None)
+        found = next(((start, end) for kind, start, end in places(data) if kind == wanted), None)
         if found is None:
             return None
         data = _cut(data, *found)
@@ -40,7 +40,12 @@ def _cut(data: bytes, start: int, end: int) -> bytes:
     return data[start:end]
 
 
-def _places(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+def places(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield the kind of each box, and where its content begins and ends, which may be behind the data.
+
+    Raises:
+        ValueError: There are too many, or one says that it is shorter than its own header.
+    """
     at = 0
     for _ in range(_MOST):
         if at + 8 > len(data):
@@ -72,3 +77,20 @@ def signed(data: bytes, at: int, count: int) -> int:
     """Return a number in two's complement, likewise."""
     value = number(data, at, count)
     return value - (value >> (8 * count - 1) << 8 * count)
+
+
+def box(kind: bytes, *parts: bytes | memoryview) -> bytes:
+    """Return a box with some content.
+
+    Raises:
+        ValueError: It is longer than 4 GiB.
+    """
+    length = 8 + sum(map(len, parts))
+    if length >> 32:
+        raise ValueError(f"The box {kind!r} is too long.")
+    return b"".join([length.to_bytes(4, "big"), kind, *parts])
+
+
+def full_box(kind: bytes, version: int, flags: int, *parts: bytes) -> bytes:
+    """Return a box with a version and flags before its content."""
+    return box(kind, bytes([version]) + flags.to_bytes(3, "big"), *parts)

@@ -1,6 +1,6 @@
 """What a codec is: all that is particular to one format, behind one small protocol."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,6 +12,7 @@ from progimage.engine.files import InputFile, OutputFile
 from progimage.engine.frame import Frame
 from progimage.engine.geometry import Size
 from progimage.engine.limits import Limits
+from progimage.engine.metadata import Buffer, Kept
 
 if TYPE_CHECKING:
     from progimage.engine.plan import Plan
@@ -48,6 +49,20 @@ class Codec(Protocol):
 
     def decoders(self, description: Description) -> "tuple[Decoder, ...]":
         """Return the ways to decode such a file, in the order in which to try them."""
+
+    def stripped(self, source: "Source", kept: Kept) -> Iterable[Buffer] | None:
+        """Return the file with its coded pixels as they are, and without metadata but those that stay.
+
+        Args:
+            source: The file.
+            kept: What stays.
+
+        Returns:
+            The parts of the new file, one after the other; None: the codec has no way to do it.
+
+        Raises:
+            ValueError: This file can't be taken apart.
+        """
 
     def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
         """Write frames to a file.

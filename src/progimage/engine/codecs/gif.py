@@ -11,12 +11,14 @@ from PIL import Image
 from progimage.engine.codecs.codec import Decoding, Source
 from progimage.engine.codecs.format import Format
 from progimage.engine.codecs.pillow import PillowCodec
+from progimage.engine.codecs.stripping.gif import stripped_gif
 from progimage.engine.description import Description, Page
 from progimage.engine.errors import CorruptImage
 from progimage.engine.files import InputFile
 from progimage.engine.frame import METADATA, Frame, from_pillow, with_metadata
 from progimage.engine.geometry import Size
 from progimage.engine.limits import Limits
+from progimage.engine.metadata import Buffer, Kept
 
 if TYPE_CHECKING:
     from progimage.engine.plan import Plan
@@ -145,6 +147,10 @@ class _Gif(PillowCodec):
         with self.open(file) as image:
             xmp = image.info.get("xmp")
             return xmp if isinstance(xmp, bytes) else None
+
+    def stripped(self, source: Source, kept: Kept) -> list[Buffer]:
+        """Return the frames and how they are played; see `Codec`."""
+        return stripped_gif(source.file.data, kept)
 
     def loop(self, plan: "Plan") -> dict[str, int]:
         """Return the repeats after the first time; for none the field is left out."""

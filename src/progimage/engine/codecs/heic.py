@@ -11,10 +11,12 @@ from progimage.engine.codecs.codec import Decoder, Decoding, Source
 from progimage.engine.codecs.format import Format
 from progimage.engine.codecs.isobmff import as_boxes_say
 from progimage.engine.codecs.pillow import PillowCodec, metadata_in
+from progimage.engine.codecs.stripping.isobmff import stripped_isobmff
 from progimage.engine.description import Description, Page
 from progimage.engine.files import InputFile, OutputFile
 from progimage.engine.frame import PROFILE, Frame, normalise, whole_range, with_metadata
 from progimage.engine.limits import Limits
+from progimage.engine.metadata import Buffer, Kept
 from progimage.engine.modes import is_deep, mode_of
 
 if TYPE_CHECKING:
@@ -46,6 +48,10 @@ class _Heic(PillowCodec):
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
         """Return libheif; see `Codec`."""
         return (Decoder(_frames, crops=True, turns=True, divides=True),)
+
+    def stripped(self, source: Source, kept: Kept) -> list[Buffer]:
+        """Return the pictures that are shown, and what they are made of; see `Codec`."""
+        return stripped_isobmff(source.file.data, kept, pages=True)
 
     def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
         """Write more than 8 bits past the Pillow plugin, which has none; see `Codec`."""

@@ -19,7 +19,7 @@ from progimage.engine.geometry import Box
 Rectangle = tuple[int, int, int, int]
 """Left, top, width and height, in pixels."""
 
-_ALPHA = {
+ALPHA = {
     b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha",
     b"urn:mpeg:hevc:2015:auxid:1",
     b"urn:mpeg:avc:2015:auxid:1",
@@ -139,7 +139,7 @@ class _Meta:
         return _told(
             self._kinds[item],
             self._of(item),
-            alpha=any(self._auxiliary(source) in _ALPHA for source in described),
+            alpha=any(self._auxiliary(source) in ALPHA for source in described),
             premultiplied=bool(self._targets(b"prem", item)),
             gain_map="tmap" in self._kinds.values()
             or any(self._auxiliary(source) == _GAIN_MAP for source in described),

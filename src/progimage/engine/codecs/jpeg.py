@@ -18,11 +18,13 @@ from progimage.engine.codecs.gain_map import (
     write_with_gain_map,
 )
 from progimage.engine.codecs.pillow import PillowCodec
+from progimage.engine.codecs.stripping.jpeg import stripped_jpeg, stripped_mpo
 from progimage.engine.description import Description, Page
 from progimage.engine.errors import CorruptImage
 from progimage.engine.files import InputFile, OutputFile
 from progimage.engine.frame import Frame
 from progimage.engine.limits import Limits
+from progimage.engine.metadata import Buffer, Kept
 
 if TYPE_CHECKING:
     from progimage.engine.plan import Plan
@@ -53,6 +55,10 @@ class _Jpeg(PillowCodec):
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
         """Return libvips, then Pillow."""
         return Decoder(_vips_frames, lazy=True, shrinks=_SHRINKS), Decoder(self.frames)
+
+    def stripped(self, source: Source, kept: Kept) -> list[Buffer]:
+        """Return the segments that decoders need; see `Codec`."""
+        return stripped_jpeg(source.file.data, kept)
 
     def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
         """Write small ones with Pillow: it is faster, but needs all pixels at once, and has not what effort adds."""
@@ -116,6 +122,10 @@ class _Mpo(_Jpeg):
         except (EOFError, OSError, SyntaxError, ValueError):
             # Cameras and editors leave broken indexes of further pictures behind.
             return pages
+
+    def stripped(self, source: Source, kept: Kept) -> list[Buffer]:
+        """Return the segments that decoders need, of each picture; see `Codec`."""
+        return stripped_mpo(source.file.data, kept)
 
     def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
         """Write with Pillow."""

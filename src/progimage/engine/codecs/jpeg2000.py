@@ -11,11 +11,13 @@ from progimage.engine.codecs.format import Format
 from progimage.engine.codecs.jp2_header import CMYK, CODESTREAM, GREY, LAB, SIGNATURE, SRGB, SYCC, Jp2Header, jp2_header
 from progimage.engine.codecs.pillow import PillowCodec
 from progimage.engine.codecs.samples import imagecodecs
+from progimage.engine.codecs.stripping.jpeg2000 import stripped_jpeg2000
 from progimage.engine.description import Description, Page
 from progimage.engine.errors import CorruptImage
 from progimage.engine.files import InputFile
 from progimage.engine.frame import Frame, normalise, srgb_of_lab
 from progimage.engine.limits import Limits
+from progimage.engine.metadata import Buffer, Kept
 from progimage.engine.modes import has_alpha, mode_of
 
 if TYPE_CHECKING:
@@ -66,6 +68,10 @@ class _Jpeg2000(PillowCodec):
         if description.depth != 8 or header.palette or header.enumerated not in _PLAIN or len(set(header.depths)) > 1:
             return (by_samples,)
         return Decoder(self.frames), by_samples
+
+    def stripped(self, source: Source, kept: Kept) -> list[Buffer]:
+        """Return what decoders need; see `Codec`."""
+        return stripped_jpeg2000(source.file.data, kept)
 
     def asked_for(self, frame: Frame, plan: "Plan") -> dict[str, Any]:
         """Return the tiles of a large one."""

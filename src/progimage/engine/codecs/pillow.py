@@ -14,7 +14,7 @@ from progimage.engine.errors import CorruptImage, EngineError, LimitExceeded, No
 from progimage.engine.files import InputFile, OutputFile
 from progimage.engine.frame import METADATA, PROFILE, Frame, from_pillow, icc_profile, to_pillow, with_metadata
 from progimage.engine.limits import Limits
-from progimage.engine.metadata import kept_metadata
+from progimage.engine.metadata import Buffer, Kept, kept_metadata
 
 if TYPE_CHECKING:
     from progimage.engine.plan import Plan
@@ -176,6 +176,10 @@ class PillowCodec:
         """Go to a frame or page of an opened image."""
         if index or source.description.animated:
             image.seek(index)
+
+    def stripped(self, source: Source, kept: Kept) -> list[Buffer] | None:
+        """Return None: it is decoded and encoded again; see `Codec`."""
+        return None
 
     # Writing
 

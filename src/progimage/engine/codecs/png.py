@@ -1,6 +1,5 @@
 """PNG, and animations in it (APNG)."""
 
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -12,14 +11,16 @@ from progimage.engine.codecs.apng import Apng, read_apng
 from progimage.engine.codecs.codec import Decoder, Decoding, Source
 from progimage.engine.codecs.format import Format
 from progimage.engine.codecs.pillow import ORIENTATION_TAG, PillowCodec, metadata_in
-from progimage.engine.codecs.png_chunks import SIGNATURE, chunk, chunks
+from progimage.engine.codecs.png_chunks import SIGNATURE, XMP, chunk, chunks, text_of
 from progimage.engine.codecs.png_header import png_colour
+from progimage.engine.codecs.stripping.png import stripped_png
 from progimage.engine.colorimetry import Cicp
 from progimage.engine.description import Description
 from progimage.engine.errors import InvalidParameter
 from progimage.engine.files import InputFile, OutputFile
 from progimage.engine.frame import Frame, from_pillow, with_metadata
 from progimage.engine.limits import Limits
+from progimage.engine.metadata import Buffer, Kept
 from progimage.engine.modes import OF_8_BITS, OF_16_BITS
 from progimage.engine.xmp import xmp_orientation
 
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 _PALETTES = ("P", "PA")
 _HEADER = 33
 """How long the signature and the first chunk are."""
-_XMP = b"XML:com.adobe.xmp\0"
-_LONGEST_XMP = 1_000_000
 _BIT_DEPTH = 24
 """Where the header has the bits a sample (PNG third edition, section 11.2.1)."""
 
@@ -90,6 +89,10 @@ class _Png(PillowCodec):
                 frame = from_pillow(canvas if apng.clear else canvas.convert("RGB"))
                 yield Frame(with_metadata(frame.pixels, blobs), frame.mode, apng.parts[index].duration)
 
+    def stripped(self, source: Source, kept: Kept) -> list[Buffer]:
+        """Return the chunks that decoders need; see `Codec`."""
+        return stripped_png(source.file.data, kept)
+
     def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
         """Write a still without a palette with libvips; see `Codec`."""
         if plan.several or first.mode in _PALETTES:
@@ -136,20 +139,9 @@ def _read(data: memoryview) -> _Chunks:
             pixels = pixels or at
         elif kind == b"eXIf":
             found.setdefault(kind, bytes(body))
-        elif kind == b"iTXt" and bytes(body[: len(_XMP)]) == _XMP:
-            found.setdefault(kind, _text_of(bytes(body[len(_XMP) :])))
+        elif kind == b"iTXt" and bytes(body[: len(XMP)]) == XMP:
+            found.setdefault(kind, text_of(bytes(body[len(XMP) :])))
     return _Chunks(pixels or min(end, len(data)), found.get(b"eXIf"), found.get(b"iTXt"))
-
-
-def _text_of(body: bytes) -> bytes:
-    """Return the text of an international text chunk, behind its keyword (section 11.3.3.4)."""
-    _, _, text = [*body[2:].split(b"\0", 2), b"", b""][:3]
-    if body[:1] != b"\1":  # it is not compressed
-        return text
-    try:
-        return zlib.decompressobj().decompress(text, _LONGEST_XMP)
-    except zlib.error:
-        return b""
 
 
 def _orientation(known: _Chunks) -> int:

@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from itertools import islice
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
+XMP = b"XML:com.adobe.xmp\0"
+"""What a text chunk with an XMP packet begins with."""
+_LONGEST_XMP = 1_000_000
 _FRAMING = 12
 """Bytes of a chunk beside its body: length, name and checksum."""
 _MOST = 200_000
@@ -36,3 +39,14 @@ def _all_chunks(data: memoryview) -> Iterator[tuple[int, bytes, memoryview]]:
 def chunk(name: bytes, body: bytes) -> bytes:
     """Return a chunk as a file has it."""
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def text_of(body: bytes) -> bytes:
+    """Return the text of an international text chunk, behind its keyword (section 11.3.3.4); empty if it is broken."""
+    _, _, text = [*body[2:].split(b"\0", 2), b"", b""][:3]
+    if body[:1] != b"\1":  # it is not compressed
+        return text
+    try:
+        return zlib.decompressobj().decompress(text, _LONGEST_XMP)
+    except zlib.error:
+        return b""

@@ -13,6 +13,7 @@ from progimage.engine.errors import CannotRepresent, CorruptImage, say
 from progimage.engine.files import InputFile, OutputFile
 from progimage.engine.frame import Frame
 from progimage.engine.limits import Limits
+from progimage.engine.metadata import Kept
 
 if TYPE_CHECKING:
     from progimage.engine.plan import Plan
@@ -50,6 +51,9 @@ class _Svg:
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
         """Return librsvg."""
         return (Decoder(_frames, lazy=True, draws=True),)
+
+    def stripped(self, source: Source, kept: Kept) -> None:
+        """Return None: drawings are not written; see `Codec`."""
 
     def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
         """Raise, since the format has no modes to be written with."""

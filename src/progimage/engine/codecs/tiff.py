@@ -11,11 +11,13 @@ from progimage.engine.codecs import vips
 from progimage.engine.codecs.codec import Decoder, Decoding, Source
 from progimage.engine.codecs.format import Format
 from progimage.engine.codecs.pillow import PillowCodec
+from progimage.engine.codecs.stripping.tiff import stripped_tiff
 from progimage.engine.description import Description, Page
 from progimage.engine.errors import NotAnImage
 from progimage.engine.files import InputFile, OutputFile
 from progimage.engine.frame import Frame, normalise
 from progimage.engine.limits import Limits
+from progimage.engine.metadata import Buffer, Kept
 from progimage.engine.modes import OF_8_BITS, OF_16_BITS, mode_of
 
 if TYPE_CHECKING:
@@ -83,6 +85,10 @@ class _Tiff(PillowCodec):
         if any(page.native in _ONLY_PILLOW for page in description.pages):
             return (by_pillow,)
         return by_vips, by_pillow
+
+    def stripped(self, source: Source, kept: Kept) -> list[Buffer]:
+        """Return the pages, with the fields that decoders need; see `Codec`."""
+        return stripped_tiff(source.file.data, kept)
 
     def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
         """Write one page with libvips; see `Codec`."""

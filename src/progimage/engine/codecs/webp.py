@@ -10,10 +10,12 @@ from progimage.engine.codecs import vips
 from progimage.engine.codecs.codec import Decoder, Decoding, Source
 from progimage.engine.codecs.format import Format
 from progimage.engine.codecs.pillow import PillowCodec
+from progimage.engine.codecs.stripping.webp import stripped_webp
 from progimage.engine.description import Description
 from progimage.engine.errors import CorruptImage, say
 from progimage.engine.files import OutputFile
 from progimage.engine.frame import Frame, normalise
+from progimage.engine.metadata import Buffer, Kept
 from progimage.engine.modes import mode_of
 
 if TYPE_CHECKING:
@@ -34,6 +36,10 @@ class _WebP(PillowCodec):
         page = description.first
         decoders = Decoder(_vips_frames, lazy=True), by_pillow
         return decoders[::-1] if page.width * page.height <= _AT_ONCE else decoders
+
+    def stripped(self, source: Source, kept: Kept) -> list[Buffer]:
+        """Return the chunks that decoders need; see `Codec`."""
+        return stripped_webp(source.file.data, kept)
 
     def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
         """Write a still with libvips; see `Codec`."""

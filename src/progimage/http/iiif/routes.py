@@ -21,7 +21,6 @@ from progimage.http.negotiation import accepted_types
 from progimage.http.permission import AnyRequest, readable
 from progimage.http.problems import Problem
 from progimage.http.requested import readable_again, refuse_query, refuse_unsigned, seen_of, verified_query
-from progimage.rendering import is_original
 from progimage.settings import Settings
 
 _JSON, _JSON_LD = "application/json", "application/ld+json"
@@ -124,7 +123,7 @@ async def image(
     )
     if state.settings.public_url is None:
         return answer  # it names the host that was asked, which the next request may not
-    return keep_ready(request, state, record, seen, answer, None if is_original(record, spec) else spec.format)
+    return keep_ready(request, state, record, seen, answer, spec.format)
 
 
 def _spec(wanted: ImageRequest, info: ImageInfo) -> RenditionSpec:

@@ -18,12 +18,14 @@ from progimage.engine.codecs.jxl.frames import JxlFrames, jxl_frames
 from progimage.engine.codecs.jxl.header import JxlColour, JxlHeader, is_jxl, jxl_header
 from progimage.engine.codecs.jxl.icc import icc_profile
 from progimage.engine.codecs.pillow import PillowCodec
+from progimage.engine.codecs.stripping.jxl import stripped_jxl
 from progimage.engine.colorimetry import Calibrated, Chromaticities, Cicp, ColourSpace, Light, primaries_near
 from progimage.engine.description import Description, Page
 from progimage.engine.errors import CorruptImage
 from progimage.engine.files import InputFile
 from progimage.engine.frame import METADATA, Frame, with_metadata
 from progimage.engine.limits import Limits
+from progimage.engine.metadata import Buffer, Kept
 from progimage.engine.modes import mode_of
 
 if TYPE_CHECKING:
@@ -88,6 +90,10 @@ class _Jxl(PillowCodec):
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
         """Return libjxl."""
         return (Decoder(_frames, turns=True, divides=True),)
+
+    def stripped(self, source: Source, kept: Kept) -> list[Buffer]:
+        """Return the codestream; see `Codec`."""
+        return stripped_jxl(source.file.data, kept)
 
     def asked_for(self, frame: Frame, plan: "Plan") -> dict[str, Any]:
         """Return what the spec asks for; its encoder takes no quality of 100 but the lossless one."""

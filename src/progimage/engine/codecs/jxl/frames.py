@@ -59,12 +59,7 @@ def jxl_frames(data: bytes | memoryview, header: JxlHeader, most: int = _MOST_FR
     durations: list[int] = []
     ends: list[int] = []
     sections, whole, linked, pages = 0, False, False, False
-    bits = Bits(stream, header.places.end)
-    if header.colour.icc:
-        read_icc(bits)
-    bits.align()
-    if header.preview:
-        _read_frame(bits, header, preview=header.preview)
+    bits = _before_frames(stream, header)
     for _ in range(_MOST_FRAMES):
         try:
             frame = _read_frame(bits, header)
@@ -87,6 +82,37 @@ def jxl_frames(data: bytes | memoryview, header: JxlHeader, most: int = _MOST_FR
     else:
         raise ValueError("it has too many frames")
     return JxlFrames(tuple(durations), tuple(ends), whole, linked, pages)
+
+
+def jxl_end(stream: bytes | memoryview, header: JxlHeader) -> int:
+    """Return where a codestream ends, in bytes.
+
+    Args:
+        stream: The codestream, and perhaps what is behind it.
+        header: Its header.
+
+    Raises:
+        ValueError: It is broken, or cut off.
+    """
+    bits = _before_frames(stream, header)
+    for _ in range(_MOST_FRAMES):
+        if _read_frame(bits, header).last:
+            break
+    end = bits.at >> 3
+    if end > len(stream):
+        raise ValueError("it is cut off")
+    return end
+
+
+def _before_frames(stream: bytes | memoryview, header: JxlHeader) -> Bits:
+    """Return the bits of a codestream, at its first frame."""
+    bits = Bits(stream, header.places.end)
+    if header.colour.icc:
+        read_icc(bits)
+    bits.align()
+    if header.preview:
+        _read_frame(bits, header, preview=header.preview)
+    return bits
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,315 @@
+"""AVIF and HEIC: the pictures that are shown, with what they are made of (ISO/IEC 23008-12).
+
+A still is written anew. In an image sequence places are counted from the beginning of the file in many tables; there
+all that goes is written over, so that nothing moves.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from progimage.engine.codecs.boxes import Box, box, first, full_box, number, places
+from progimage.engine.codecs.isobmff import ALPHA
+from progimage.engine.codecs.stripping.items import Item, Items, read_items
+from progimage.engine.codecs.stripping.jpeg import stripped_jpeg
+from progimage.engine.metadata import EXIF, Buffer, Kept
+
+_PICTURES = frozenset(b"av01 hvc1 hev1 vvc1 avc1 jpeg j2k1 unci grid iovl iden".split())
+_GAIN_MAP = b"tmap"
+_PROPERTIES = frozenset(
+    b"ispe pixi colr pasp clap irot imir rloc auxC av1C hvcC vvcC avcC jpgC j2kH lhvC cmpd uncC cmpC icef a1op a1lx"
+    b" lsel oinf tols clli mdcv cclv amve reve ndwt".split()
+)
+"""What a decoder may need to know of a picture; all else is about it."""
+_XMP = b"application/rdf+xml"
+_NO_OFFSET = b"\0\0\0\0"
+
+
+def stripped_isobmff(data: memoryview, kept: Kept, *, pages: bool) -> list[Buffer]:
+    """Return an AVIF or HEIC without its metadata.
+
+    Args:
+        data: The file.
+        kept: What stays.
+        pages: All pictures that are shown by themselves are, not only the primary one.
+
+    Raises:
+        ValueError: It is malformed, or has what can't be copied so.
+    """
+    whole = bytes(data)
+    if first(whole, b"moov") is not None:
+        return [_blanked(whole, kept)]
+    ftyp, meta = first(whole, b"ftyp"), first(whole, b"meta")
+    if ftyp is None or meta is None:
+        raise ValueError("It has no items.")
+    items = read_items(meta[4:])
+    chosen = _chosen(items, pages=pages)
+    contents = {one.number: _content(whole, items, one, kept) for one in chosen.items.values()}
+    chosen = _with_metadata(whole, items, chosen, contents, kept)
+    head = box(b"ftyp", ftyp)
+    start = len(head) + len(_meta(chosen, dict.fromkeys(contents, (0, 0)))) + 8
+    where = {}
+    for key, content in contents.items():
+        where[key] = start, len(content)
+        start += len(content)
+    return [head, _meta(chosen, where), box(b"mdat", *contents.values())]
+
+
+def _chosen(items: Items, *, pages: bool) -> Items:
+    """Return the pictures that are shown, what they are made of, their transparency, and the gain map."""
+    made_of = _sources(items, b"dimg")
+    described = {source for kind, source, _ in items.references if kind in (b"thmb", b"auxl", b"cdsc", b"prem")}
+    parts = {target for targets in made_of.values() for target in targets}
+    shown = [items.primary]
+    if pages:
+        shown += [
+            key
+            for key, item in items.items.items()
+            if item.kind in _PICTURES and not item.hidden and key not in described | parts
+        ]
+    shown += [key for key, item in items.items.items() if item.kind == _GAIN_MAP and items.primary in made_of[key]]
+    chosen: set[int] = set()
+    while shown:
+        key = shown.pop()
+        if key in chosen:
+            continue
+        if key not in items.items:
+            raise ValueError("A picture is made of one that is not there.")
+        chosen.add(key)
+        shown += made_of.get(key, [])
+        shown += [
+            source
+            for kind, source, targets in items.references
+            if kind == b"auxl" and key in targets and _is_alpha(items.items.get(source))
+        ]
+    return replace(
+        items,
+        items={key: _described(item) for key, item in items.items.items() if key in chosen},
+        references=[
+            (kind, source, [target for target in targets if target in chosen])
+            for kind, source, targets in items.references
+            if source in chosen and chosen & set(targets) and kind in (b"dimg", b"auxl", b"prem", b"base")
+        ],
+        groups=[
+            (kind, key, [member for member in members if member in chosen])
+            for kind, key, members in items.groups
+            if kind == b"altr" and len(chosen & set(members)) > 1
+        ],
+    )
+
+
+def _sources(items: Items, wanted: bytes) -> dict[int, list[int]]:
+    found: dict[int, list[int]] = {key: [] for key in items.items}
+    for kind, source, targets in items.references:
+        if kind == wanted:
+            found.setdefault(source, []).extend(targets)
+    return found
+
+
+def _is_alpha(item: Item | None) -> bool:
+    said = item.properties if item else ()
+    return any(kind == b"auxC" and body[4:].partition(b"\0")[0] in ALPHA for (kind, body), _ in said)
+
+
+def _described(item: Item) -> Item:
+    """Return an item with the properties only that a decoder may need.
+
+    Raises:
+        ValueError: It has another one that a reader has to know.
+    """
+    if any(essential and kind not in _PROPERTIES for (kind, _), essential in item.properties):
+        raise ValueError("A picture has a property that is not known here.")
+    return replace(item, properties=tuple(one for one in item.properties if one[0][0] in _PROPERTIES))
+
+
+def _content(data: bytes, items: Items, item: Item, kept: Kept) -> bytes:
+    source = items.idat if item.inline else data
+    parts = []
+    for at, length in item.extents:
+        end = at + length if length else len(source)
+        if end > len(source):
+            raise ValueError("The data of an item are cut off.")
+        parts.append(source[at:end])
+    content = b"".join(parts)
+    if item.kind != b"jpeg":
+        return content
+    return b"".join(stripped_jpeg(memoryview(content), replace(kept, kinds=kept.kinds & {"icc"}, orientation=1)))
+
+
+def _with_metadata(data: bytes, items: Items, chosen: Items, contents: dict[int, bytes], kept: Kept) -> Items:
+    """Add the metadata to keep, to the items and to their contents."""
+    result = chosen
+    for kind, content in _metadata(data, items, kept):
+        key = max(result.items) + 1
+        item = Item(key, kind, content_type=_XMP if kind == b"mime" else b"")
+        contents[key] = content
+        result = replace(
+            result,
+            items={**result.items, key: item},
+            references=[*result.references, (b"cdsc", key, [result.primary])],
+        )
+    return result
+
+
+def _metadata(data: bytes, items: Items, kept: Kept) -> Iterable[tuple[bytes, bytes]]:
+    found: dict[bytes, bytes] = {}
+    for kind, source, targets in items.references:
+        item = items.items.get(source) if kind == b"cdsc" and items.primary in targets else None
+        if item and (item.kind == b"Exif" or item.content_type == _XMP):
+            found.setdefault(item.kind, _content(data, items, item, kept))
+    exif = found.get(b"Exif", b"")
+    written = kept.exif(exif[4 + int.from_bytes(exif[:4], "big") :].removeprefix(EXIF))
+    if written:
+        yield b"Exif", _NO_OFFSET + written
+    xmp = kept.xmp(found.get(b"mime"))
+    if xmp:
+        yield b"mime", xmp
+
+
+def _meta(items: Items, where: dict[int, tuple[int, int]], padding: int = 0) -> bytes:
+    """Return a `meta` box.
+
+    Args:
+        items: What it lists.
+        where: At what place in the file the data of each item are, and how long they are.
+        padding: By how many bytes it is to be longer.
+    """
+    wide = 4 if max(items.items) > 0xFFFF else 2
+    count = _big(len(items.items), wide)
+    placed = [
+        _big(key, wide) + bytes(wide - 2) + _big(0, 2) + _big(1, 2) + b"".join(_big(one, 4) for one in where[key])
+        for key in items.items
+    ]
+    referred = [
+        box(kind, _big(source, wide), _big(len(targets), 2), *(_big(target, wide) for target in targets))
+        for kind, source, targets in items.references
+    ]
+    grouped = [
+        full_box(kind, 0, 0, _big(key, 4), _big(len(members), 4), *(_big(member, 4) for member in members))
+        for kind, key, members in items.groups
+    ]
+    version = int(wide == 4)
+    return full_box(
+        b"meta",
+        0,
+        0,
+        full_box(b"hdlr", 0, 0, b"\0\0\0\0pict", bytes(13 + padding)),
+        full_box(b"pitm", version, 0, _big(items.primary, wide)),
+        full_box(b"iloc", 2 * version, 0, b"\x44\0", count, *placed),
+        full_box(b"iinf", version, 0, count, *(_infe(item, wide) for item in items.items.values())),
+        full_box(b"iref", version, 0, *referred) if referred else b"",
+        _iprp(items, wide),
+        box(b"grpl", *grouped) if grouped else b"",
+    )
+
+
+def _big(value: int, length: int) -> bytes:
+    return value.to_bytes(length, "big")
+
+
+def _infe(item: Item, wide: int) -> bytes:
+    content_type = item.content_type + b"\0" if item.kind == b"mime" else b""
+    name = _big(item.number, wide)
+    return full_box(b"infe", 3 if wide == 4 else 2, int(item.hidden), name, b"\0\0", item.kind, b"\0", content_type)
+
+
+def _iprp(items: Items, wide: int) -> bytes:
+    shared = list(dict.fromkeys(one for item in items.items.values() for one, _ in item.properties))
+    index = {one: number for number, one in enumerate(shared, 1)}
+    step = 1 if len(shared) < 1 << 7 else 2
+    if len(shared) >= 1 << 15:
+        raise ValueError("There are too many properties.")
+    told = [_associated(item, index, wide, step) for item in items.items.values() if item.properties]
+    associated = full_box(b"ipma", int(wide == 4), step - 1, _big(len(told), 4), *told)
+    return box(b"iprp", box(b"ipco", *(box(kind, body) for kind, body in shared)), associated)
+
+
+def _associated(item: Item, index: dict[Box, int], wide: int, step: int) -> bytes:
+    marked = [_big(essential << (8 * step - 1) | index[one], step) for one, essential in item.properties]
+    return _big(item.number, wide) + _big(len(marked), 1) + b"".join(marked)
+
+
+@dataclass
+class _Blank:
+    """A file of which parts are written over, so that nothing in it moves."""
+
+    data: bytearray
+
+    def box(self, start: int, end: int) -> None:
+        """Make free space of the box whose content this is."""
+        self.data[start - 4 : start] = b"free"
+        self.zeros(start, end)
+
+    def zeros(self, start: int, end: int) -> None:
+        """Write zeros."""
+        self.data[start:end] = bytes(end - start)
+
+
+def _blanked(data: bytes, kept: Kept) -> bytes:
+    """Return an image sequence of which the metadata are written over.
+
+    Raises:
+        ValueError: There is metadata to keep, or a part that is not known here.
+    """
+    blank = _Blank(bytearray(data))
+    last = 0
+    for kind, start, end in places(data):
+        if end > len(data):
+            if kind in (b"moov", b"meta", b"mdat"):
+                raise ValueError("The file is cut off.")
+            break
+        last = end
+        if kind == b"moov":
+            _blank_movie(blank, start, end)
+        elif kind == b"meta":
+            _blank_items(blank, data, start, end, kept)
+        elif kind in (b"moof", b"mfra", b"sidx"):
+            raise ValueError("The sequence is in fragments.")
+        elif kind not in (b"ftyp", b"mdat"):
+            blank.box(start, end)
+    return bytes(blank.data[:last])
+
+
+def _blank_movie(blank: _Blank, start: int, end: int) -> None:
+    """Write over what is said of a movie and of its tracks, and when they were made."""
+    for kind, inside, after in _inside(blank, start, end):
+        if kind == b"trak":
+            handler = (first(bytes(blank.data[inside:after]), b"mdia", b"hdlr") or b"")[8:12]
+            if handler not in (b"pict", b"vide", b"auxv"):
+                raise ValueError("A track has no pictures.")
+            _blank_movie(blank, inside, after)
+        elif kind in (b"mdia", b"minf"):
+            _blank_movie(blank, inside, after)
+        elif kind in (b"mvhd", b"tkhd", b"mdhd"):
+            blank.zeros(inside + 4, inside + (20 if blank.data[inside] else 12))
+        elif kind == b"hdlr":
+            blank.zeros(inside + 24, after)
+        elif kind in (b"udta", b"meta", b"uuid"):
+            blank.box(inside, after)
+
+
+def _inside(blank: _Blank, start: int, end: int) -> Iterable[tuple[bytes, int, int]]:
+    for kind, inside, after in places(bytes(blank.data[start:end])):
+        if start + after > end:
+            raise ValueError("A box is cut off.")
+        yield kind, start + inside, start + after
+
+
+def _blank_items(blank: _Blank, data: bytes, start: int, end: int, kept: Kept) -> None:
+    """Write a list of items anew in the space of the old one, and over the data of those that are not in it."""
+    items = read_items(data[start + 4 : end])
+    if any(item.inline for item in items.items.values()) or (kept.kinds - {"icc"} and len(items.items) > 1):
+        raise ValueError("There is metadata to keep, or data in the list itself.")
+    chosen = _chosen(items, pages=False)
+    where = {}
+    for key, item in items.items.items():
+        if key not in chosen.items:
+            for at, length in item.extents:
+                blank.zeros(at, at + length)
+        elif len(item.extents) == 1:
+            where[key] = item.extents[0]
+        else:
+            raise ValueError("A picture is in several parts.")
+    room = end - (start - 8) - len(_meta(chosen, where))
+    if number(data, start - 8, 4) == 1 or room < 0:
+        raise ValueError("The list of items has no room.")
+    blank.data[start - 8 : end] = _meta(chosen, where, padding=room)

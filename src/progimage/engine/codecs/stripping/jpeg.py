@@ -1,0 +1,273 @@
+"""JPEG: the segments that are needed to decode it, and of a gain map its picture and its parameters.
+
+Sources: ITU-T T.81, annex B (markers); T.871 (JFIF); CIPA DC-007 (multi-picture format); ISO 21496-1, and Google's
+Ultra HDR image format 1.1 (gain maps).
+"""
+
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from xml.etree import ElementTree
+
+from progimage.engine.codecs.stripping.mpf import Mpf, Picture, read_mpf
+from progimage.engine.metadata import EXIF, Buffer, Kept
+
+_START, _END = b"\xff\xd8", b"\xff\xd9"
+_SCAN, _APP0, _APP1, _APP2, _APP14, _APP15, _COMMENT = 0xDA, 0xE0, 0xE1, 0xE2, 0xEE, 0xEF, 0xFE
+_ALONE = frozenset((0x01, *range(0xD0, 0xD9)))
+"""Markers without a length."""
+_AFTER_SCAN = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]", re.DOTALL)
+_IN_XMP = b"http://ns.adobe.com/xap/1.0/\0"
+_IN_ICC, _IN_MPF, _IN_GAIN = b"ICC_PROFILE\0", b"MPF\0", b"urn:iso:std:iso:ts:21496:-1\0"
+_LONGEST = 65_533
+_PADDING = 64
+"""Between two pictures there may be so many bytes."""
+_PRIMARY = 0x030000
+"""What the index calls the picture that stands for the file."""
+_HDRGM = "http://ns.adobe.com/hdr-gain-map/1.0/"
+_RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+_NAMES = (
+    "Version", "BaseRenditionIsHDR", "GainMapMin", "GainMapMax", "Gamma", "OffsetSDR", "OffsetHDR", "HDRCapacityMin",
+    "HDRCapacityMax",
+)  # fmt: skip
+_VALUE = re.compile(r"\s*(?:[-+]?[0-9.]{1,30}(?:[eE][-+]?[0-9]{1,3})?|True|False)\s*")
+"""All that a gain map's parameter can be."""
+_DIRECTORY = (
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    '<rdf:Description rdf:about="" xmlns:Container="http://ns.google.com/photos/1.0/container/"'
+    ' xmlns:Item="http://ns.google.com/photos/1.0/container/item/"'
+    ' xmlns:hdrgm="http://ns.adobe.com/hdr-gain-map/1.0/" hdrgm:Version="1.0"><Container:Directory><rdf:Seq>'
+    '<rdf:li rdf:parseType="Resource"><Container:Item Item:Semantic="Primary" Item:Mime="image/jpeg"/></rdf:li>'
+    '<rdf:li rdf:parseType="Resource"><Container:Item Item:Semantic="GainMap" Item:Mime="image/jpeg"'
+    ' Item:Length="{length}"/></rdf:li></rdf:Seq></Container:Directory></rdf:Description></rdf:RDF></x:xmpmeta>'
+)
+_PARAMETERS = (
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    '<rdf:Description rdf:about="" xmlns:hdrgm="http://ns.adobe.com/hdr-gain-map/1.0/">{parameters}</rdf:Description>'
+    "</rdf:RDF></x:xmpmeta>"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    """One marker segment.
+
+    Attributes:
+        marker: Its second byte.
+        body: What is behind its length.
+        whole: All of it, of a scan with its coded data.
+        end: Where it ends in the file.
+    """
+
+    marker: int
+    body: memoryview
+    whole: memoryview
+    end: int
+
+
+def stripped_jpeg(data: memoryview, kept: Kept) -> list[Buffer]:
+    """Return a JPEG without its metadata.
+
+    Args:
+        data: The file.
+        kept: What stays.
+
+    Raises:
+        ValueError: It is none, or has no scan.
+    """
+    gain_map = _gain_map(data)
+    segments = [one for one in _segments(data)[0] if kept.icc or not _is_profile(one)]
+    if gain_map is None:
+        return _joined(segments, _metadata(segments, kept))
+    told = [one for one in segments if one.marker == _APP2 and bytes(one.body[: len(_IN_GAIN)]) == _IN_GAIN]
+    directory = _IN_XMP + _DIRECTORY.format(length=len(gain_map)).encode()
+    added = [*_metadata(segments, kept, xmp=False), *_app(_APP1, directory), *(bytes(one.whole) for one in told)]
+    return _of_several(segments, added, [Picture(kind=_PRIMARY), Picture()], [[gain_map]])
+
+
+def stripped_mpo(data: memoryview, kept: Kept) -> list[Buffer]:
+    """Return a file of several JPEGs without the metadata of any of them.
+
+    Args:
+        data: The file.
+        kept: What stays, in the first of them.
+
+    Raises:
+        ValueError: It has no index, or a broken one.
+    """
+    segments, _ = _segments(data)
+    index = _index(data, segments)
+    segments = [one for one in segments if kept.icc or not _is_profile(one)]
+    if index is None:
+        raise ValueError("It has no index of its pictures.")
+    others = [_joined(_segments(data[one.offset :])[0], []) for one in index.pictures[1:]]
+    return _of_several(segments, _metadata(segments, kept), list(index.pictures), others)
+
+
+def _of_several(
+    segments: list[_Segment], added: list[bytes], pictures: list[Picture], others: list[list[Buffer]]
+) -> list[Buffer]:
+    """Put pictures together with a new index of them, which stands before all that can be of any length."""
+    empty = Mpf(tuple(pictures)).written()
+    sizes = [_length(_joined(segments, [*added, *_app(_APP2, _IN_MPF + empty)])), *map(_length, others)]
+    index = Mpf(tuple(one.of_size(size) for one, size in zip(pictures, sizes, strict=True)))
+    # Places in it are counted from behind its name, which is behind what stands before.
+    before = _length(_joined([], added)) - len(_END) + _length(_head(segments)) + 4 + len(_IN_MPF)
+    first = _joined(segments, [*added, *_app(_APP2, _IN_MPF + index.written(before))])
+    return [*first, *(part for other in others for part in other)]
+
+
+def _joined(segments: list[_Segment], added: list[bytes]) -> list[Buffer]:
+    rest = [one.whole for one in segments if not _is_head(one) and _is_needed(one)]
+    return [_START, *_head(segments), *added, *rest, _END]
+
+
+def _head(segments: list[_Segment]) -> list[Buffer]:
+    """Return the JFIF header without its thumbnail, which has to stand first."""
+    jfif = next((one.body for one in segments if _is_head(one) and bytes(one.body[:5]) == b"JFIF\0"), None)
+    return list(_app(_APP0, bytes(jfif[:12]) + b"\0\0")) if jfif is not None and len(jfif) >= 14 else []
+
+
+def _is_head(segment: _Segment) -> bool:
+    return segment.marker == _APP0
+
+
+def _is_needed(segment: _Segment) -> bool:
+    """Return whether a segment is needed to decode the picture, or tells its colours."""
+    if segment.marker == _APP2:
+        return _is_profile(segment)
+    if segment.marker == _APP14:
+        return bytes(segment.body[:5]) == b"Adobe"
+    return not (_APP0 <= segment.marker <= _APP15 or segment.marker == _COMMENT)
+
+
+def _is_profile(segment: _Segment) -> bool:
+    return segment.marker == _APP2 and bytes(segment.body[: len(_IN_ICC)]) == _IN_ICC
+
+
+def _metadata(segments: list[_Segment], kept: Kept, *, xmp: bool = True) -> list[bytes]:
+    """Return the segments of metadata to write."""
+    exif = kept.exif(_first(segments, EXIF))
+    written = _app(_APP1, EXIF + exif) if exif else []
+    if not written and kept.least_exif:  # else it would be too long
+        written = _app(_APP1, EXIF + kept.least_exif)
+    packet = kept.xmp(_first(segments, _IN_XMP)) if xmp else None
+    return [*written, *(_app(_APP1, _IN_XMP + packet) if packet else [])]
+
+
+def _first(segments: list[_Segment], name: bytes) -> bytes | None:
+    found = (bytes(one.body) for one in segments if one.marker == _APP1 and bytes(one.body[: len(name)]) == name)
+    return next((body[len(name) :] for body in found), None)
+
+
+def _app(marker: int, body: bytes) -> list[bytes]:
+    """Return an application segment; none if it would be too long for one."""
+    return [struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body] if len(body) <= _LONGEST else []
+
+
+def _length(parts: list[Buffer]) -> int:
+    return sum(map(len, parts))
+
+
+def _segments(data: memoryview) -> tuple[list[_Segment], int]:
+    """Return the segments of the first picture in some data, and where it ends.
+
+    Raises:
+        ValueError: It is no JPEG, or has no scan.
+    """
+    if bytes(data[:2]) != _START:
+        raise ValueError("It is no JPEG.")
+    found = list(_walk(data))
+    if not any(one.marker == _SCAN for one in found):
+        raise ValueError("It has no scan.")
+    end = found[-1].end
+    return found, end + len(_END) * (bytes(data[end : end + 2]) == _END)
+
+
+def _walk(data: memoryview) -> Iterator[_Segment]:
+    at = 2
+    while marked := _AFTER_SCAN.search(data, at):  # what is no marker is skipped, as decoders do it
+        at, marker = marked.end(), data[marked.end() - 1]
+        if marker == _END[1]:
+            return
+        if marker in _ALONE:
+            continue
+        start, end = at - 2, at + int.from_bytes(data[at : at + 2], "big")
+        if end > len(data) or end < at + 2:
+            return
+        body = data[at + 2 : end]
+        if marker == _SCAN:
+            following = _AFTER_SCAN.search(data, end)
+            end = following.start() if following else len(data)
+        yield _Segment(marker, body, data[start:end], end)
+        at = end
+
+
+def _index(data: memoryview, segments: list[_Segment]) -> Mpf | None:
+    for one in segments:
+        if one.marker == _APP2 and bytes(one.body[: len(_IN_MPF)]) == _IN_MPF:
+            inside = one.body[len(_IN_MPF) :]
+            start = one.end - len(inside)
+            index = read_mpf(bytes(inside), start)
+            if all(bytes(data[one.offset : one.offset + 2]) == _START for one in index.pictures[1:]):
+                return index
+    return None
+
+
+def _gain_map(data: memoryview) -> bytes | None:
+    """Return the gain map of a file, with nothing but its parameters; None if it has none, or of another kind."""
+    segments, end = _segments(data)
+    try:
+        index = _index(data, segments)
+        places = [one.offset for one in index.pictures[1:]] if index else [_next(data, end)]
+        for place in places:
+            map_segments, _ = _segments(data[place:])
+            parameters = _parameters(map_segments)
+            if parameters:
+                return b"".join(_joined(map_segments, parameters))
+    except (ValueError, struct.error):
+        return None  # whoever left the second picture broken has an image without one
+    return None
+
+
+def _next(data: memoryview, end: int) -> int:
+    """Return where a picture begins that follows another without an index, or the end of the file."""
+    found = bytes(data[end : end + _PADDING]).find(_START)
+    return end + found if found >= 0 else len(data)
+
+
+def _parameters(segments: list[_Segment]) -> list[bytes]:
+    """Return the segments that tell a gain map's parameters, rewritten so that nothing else is in them."""
+    found = []
+    for one in segments:
+        if one.marker == _APP2 and bytes(one.body[: len(_IN_GAIN)]) == _IN_GAIN:
+            found.append(bytes(one.whole))
+        elif one.marker == _APP1 and bytes(one.body[: len(_IN_XMP)]) == _IN_XMP:
+            written = _parameters_in(bytes(one.body[len(_IN_XMP) :]))
+            found += _app(_APP1, _IN_XMP + written) if written else []
+    return found
+
+
+def _parameters_in(xmp: bytes) -> bytes | None:
+    try:
+        root = ElementTree.fromstring(xmp)  # noqa: S314 - expat bounds what entities expand to
+    except ElementTree.ParseError:
+        return None
+    found: dict[str, list[str]] = {}
+    for element in root.iter():
+        for name, value in element.attrib.items():
+            if name.startswith(f"{{{_HDRGM}}}"):
+                found.setdefault(name.rpartition("}")[2], [value])
+        if element.tag.startswith(f"{{{_HDRGM}}}"):
+            items = [item.text or "" for item in element.iter(f"{{{_RDF}}}li")] or [element.text or ""]
+            found.setdefault(element.tag.rpartition("}")[2], items)
+    told = [_element(name, found[name]) for name in _NAMES if name in found and all(map(_VALUE.fullmatch, found[name]))]
+    return _PARAMETERS.format(parameters="".join(told)).encode() if "GainMapMax" in found else None
+
+
+def _element(name: str, values: list[str]) -> str:
+    if len(values) == 1:
+        return f"<hdrgm:{name}>{values[0].strip()}</hdrgm:{name}>"
+    items = "".join(f"<rdf:li>{value.strip()}</rdf:li>" for value in values)
+    return f"<hdrgm:{name}><rdf:Seq>{items}</rdf:Seq></hdrgm:{name}>"

@@ -1,0 +1,69 @@
+"""JPEG 2000: the boxes and marker segments that are needed to decode it (ISO/IEC 15444-1, annexes A and I)."""
+
+from progimage.engine.codecs.boxes import box, boxes
+from progimage.engine.codecs.jp2_header import CODESTREAM
+from progimage.engine.metadata import Buffer, Kept
+
+_NEEDED = (b"jP  ", b"ftyp")
+_IN_HEADER = (b"ihdr", b"bpcc", b"colr", b"pclr", b"cmap", b"cdef", b"res ")
+_COMMENT, _TILE, _DATA, _END = 0xFF64, 0xFF90, 0xFF93, 0xFFD9
+_SHORTEST_TILE = 14
+
+
+def stripped_jpeg2000(data: memoryview, kept: Kept) -> list[Buffer]:
+    """Return a JPEG 2000 file, or a bare codestream, without its metadata.
+
+    Args:
+        data: The file.
+        kept: What stays; the colour profile always does.
+
+    Raises:
+        ValueError: It is malformed, or has no codestream.
+    """
+    if bytes(data[: len(CODESTREAM)]) == CODESTREAM:
+        return _codestream(data)
+    written: list[Buffer] = []
+    for kind, body in boxes(bytes(data)):
+        if kind in _NEEDED:
+            written.append(box(kind, body))
+        elif kind == b"jp2h":
+            inside = [box(name, content) for name, content in boxes(body) if name in _IN_HEADER]
+            written.append(box(kind, *inside))
+        elif kind == b"jp2c":
+            return [*written, box(kind, *_codestream(memoryview(body)))]
+    raise ValueError("It has no codestream.")
+
+
+def _codestream(data: memoryview) -> list[Buffer]:
+    """Return a codestream without the comments in its header, up to its end."""
+    at, written = 2, [data[:2]]
+    while (marker := _marker(data, at)) != _TILE:
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if marker != _COMMENT:
+            written.append(data[at:end])
+        at = end
+    start = at
+    while _marker(data, at) == _TILE:
+        length = int.from_bytes(data[at + 6 : at + 10], "big")
+        if length < _SHORTEST_TILE or _has_comment(data, at):
+            raise ValueError("A part of a tile has no length, or a comment.")
+        at += length
+    if _marker(data, at) != _END:
+        raise ValueError("Its codestream has no end.")
+    return [*written, data[start : at + 2]]
+
+
+def _marker(data: memoryview, at: int) -> int:
+    marker = int.from_bytes(data[at : at + 2], "big")
+    if marker >> 8 != 0xFF:
+        raise ValueError("Its codestream is broken or cut off.")
+    return marker
+
+
+def _has_comment(data: memoryview, at: int) -> bool:
+    """Return whether the header of a part of a tile has a comment."""
+    while (marker := _marker(data, at)) != _DATA:
+        if marker == _COMMENT:
+            return True
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return False

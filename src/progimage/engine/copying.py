@@ -1,0 +1,57 @@
+"""A rendition in the format that the original has, where nothing else is asked for: its coded pixels, copied.
+
+To encode them again would cost time and quality, and give nothing. Only what is to be kept of the metadata comes along.
+"""
+
+from collections.abc import Iterable
+
+from progimage.engine.codecs.codec import Source
+from progimage.engine.errors import NotAnImage
+from progimage.engine.files import OutputFile
+from progimage.engine.metadata import Buffer, Kept
+from progimage.engine.spec import RenditionSpec
+
+COPY_COST = 0.02
+"""What a copy is reckoned to take, in seconds of CPU time."""
+
+
+def asks_for_copy(spec: RenditionSpec, format: str) -> bool:
+    """Return whether a spec asks for the format that an image has, and for nothing that changes its pixels.
+
+    Args:
+        spec: What is asked for.
+        format: The name of the image's format.
+    """
+    return spec.format == format and spec == RenditionSpec(format, keep=spec.keep, hdr=spec.hdr)
+
+
+def write_copy(source: Source, spec: RenditionSpec, target: OutputFile) -> bool:
+    """Write the coded pixels of an image without its metadata but those to keep, and return whether that was done.
+
+    It isn't where the codec can't take the file apart, or its ICC profile is to go, so that its colours are to be
+    converted.
+
+    Args:
+        source: The image.
+        spec: What is asked for, see `asks_for_copy`.
+        target: The file.
+    """
+    description = source.description
+    if isinstance(description.colour, bytes) and "icc" not in spec.kept:
+        return False
+    page = description.first
+    orientation = 1 if description.always_turned else page.orientation
+    try:
+        parts = source.codec.stripped(source, Kept(spec.kept, page.size, orientation))
+    except (ValueError, IndexError, NotAnImage):  # what can't be taken apart is decoded and encoded
+        return False
+    if parts is None:
+        return False
+    _write(parts, target)
+    return True
+
+
+def _write(parts: Iterable[Buffer], target: OutputFile) -> None:
+    with target.file() as file:
+        for part in parts:
+            file.write(part)
