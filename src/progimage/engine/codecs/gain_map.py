@@ -4,6 +4,7 @@ The picture itself is SDR, and whoever knows nothing of gain maps sees just that
 libultrahdr, which also knows the older form with its parameters in XMP.
 """
 
+import math
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
 _MARKS, _APPLES = (b"urn:iso:std:iso:ts:21496:-1\0", b"hdrgm:Version"), re.compile(rb"HDRGainMapVersion")
 _SEARCHED = 512 * 1024
 _DATA = "gainmap-data"
+_LOGARITHMS = {
+    "GainMapMin": "min-content-boost",
+    "GainMapMax": "max-content-boost",
+    "HDRCapacityMin": "hdr-capacity-min",
+    "HDRCapacityMax": "hdr-capacity-max",
+}
+_AS_THEY_ARE = {"Gamma": "gamma", "OffsetSDR": "offset-sdr", "OffsetHDR": "offset-hdr"}
+"""What the XMP of Ultra HDR calls the parameters of a gain map, and libvips."""
 _QUALITY = 85
 BT2020_PQ = Cicp(9, 16)
 
@@ -60,6 +69,30 @@ def gain_map_of(source: "Source", frame: Frame) -> pyvips.Image | None:
             wide.set_type(whole.get_typeof(name), name, whole.get(name))
     wide.set_type(pyvips.GValue.gint_type, "gainmap-scale-factor", max(1, round(source.size[0] / small.width)))
     return wide
+
+
+def gain_map_boosts(source: "Source") -> dict[str, list[float]] | None:
+    """Return the parameters of a JPEG's gain map, of whatever kind, as the XMP of Ultra HDR names and counts them.
+
+    Args:
+        source: The file.
+    """
+    try:
+        whole = vips.load("uhdrload_source", source)
+        if not whole.get_typeof(_DATA):
+            return None
+    except pyvips.Error:
+        return None
+    said = {name: whole.get(f"gainmap-{field}") for name, field in _LOGARITHMS.items()}
+    boosts = {name: [math.log2(value) for value in _listed(values)] for name, values in said.items()}
+    others = {name: _listed(whole.get(f"gainmap-{field}")) for name, field in _AS_THEY_ARE.items()}
+    return {"Version": [1.0], **boosts, **others}
+
+
+def _listed(value: float | list[float]) -> list[float]:
+    """Return what is said of each channel, once if it is the same for all."""
+    values = value if isinstance(value, list) else [value]
+    return values if len(set(values)) > 1 else values[:1]
 
 
 def with_gain_applied(source: "Source", frame: Frame) -> Frame | None:

@@ -11,6 +11,7 @@ from progimage.engine.codecs import vips
 from progimage.engine.codecs.codec import Decoder, Decoding, Source
 from progimage.engine.codecs.format import Format
 from progimage.engine.codecs.gain_map import (
+    gain_map_boosts,
     gain_map_of,
     has_gain_map,
     has_other_gain_map,
@@ -58,7 +59,9 @@ class _Jpeg(PillowCodec):
 
     def stripped(self, source: Source, kept: Kept) -> list[Buffer]:
         """Return the segments that decoders need; see `Codec`."""
-        return stripped_jpeg(source.file.data, kept)
+        description = source.description
+        others = gain_map_boosts(source) if description.gain_map and not description.gain_map_read else None
+        return stripped_jpeg(source.file.data, kept, others)
 
     def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
         """Write small ones with Pillow: it is faster, but needs all pixels at once, and has not what effort adds."""

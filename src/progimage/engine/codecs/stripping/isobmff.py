@@ -303,7 +303,7 @@ def _blank_items(blank: _Blank, data: bytes, start: int, end: int, kept: Kept) -
     where = {}
     for key, item in items.items.items():
         if key not in chosen.items:
-            for at, length in item.extents:
+            for at, length in item.extents if item.kind not in _PICTURES else ():  # which tracks may have in common
                 blank.zeros(at, at + length)
         elif len(item.extents) == 1:
             where[key] = item.extents[0]

@@ -6,7 +6,7 @@ Ultra HDR image format 1.1 (gain maps).
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
@@ -15,6 +15,7 @@ from progimage.engine.metadata import EXIF, Buffer, Kept
 
 _START, _END = b"\xff\xd8", b"\xff\xd9"
 _SCAN, _APP0, _APP1, _APP2, _APP14, _APP15, _COMMENT = 0xDA, 0xE0, 0xE1, 0xE2, 0xEE, 0xEF, 0xFE
+_FIRST_MARKER = 0xC0
 _ALONE = frozenset((0x01, *range(0xD0, 0xD9)))
 """Markers without a length."""
 _AFTER_SCAN = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]", re.DOTALL)
@@ -25,6 +26,7 @@ _PADDING = 64
 """Between two pictures there may be so many bytes."""
 _PRIMARY = 0x030000
 """What the index calls the picture that stands for the file."""
+_APPLES = b"HDRGainMapVersion"
 _HDRGM = "http://ns.adobe.com/hdr-gain-map/1.0/"
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _NAMES = (
@@ -44,8 +46,8 @@ _DIRECTORY = (
 )
 _PARAMETERS = (
     '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
-    '<rdf:Description rdf:about="" xmlns:hdrgm="http://ns.adobe.com/hdr-gain-map/1.0/">{parameters}</rdf:Description>'
-    "</rdf:RDF></x:xmpmeta>"
+    '<rdf:Description rdf:about="" xmlns:hdrgm="http://ns.adobe.com/hdr-gain-map/1.0/"'
+    "{single}>{listed}</rdf:Description></rdf:RDF></x:xmpmeta>"
 )
 
 
@@ -66,17 +68,18 @@ class _Segment:
     end: int
 
 
-def stripped_jpeg(data: memoryview, kept: Kept) -> list[Buffer]:
+def stripped_jpeg(data: memoryview, kept: Kept, boosts: Mapping[str, list[float]] | None = None) -> list[Buffer]:
     """Return a JPEG without its metadata.
 
     Args:
         data: The file.
         kept: What stays.
+        boosts: The parameters of a gain map of Apple's kind, by their names in the XMP of Ultra HDR.
 
     Raises:
         ValueError: It is none, or has no scan.
     """
-    gain_map = _gain_map(data)
+    gain_map = _gain_map(data, boosts)
     segments = [one for one in _segments(data)[0] if kept.icc or not _is_profile(one)]
     if gain_map is None:
         return _joined(segments, _metadata(segments, kept))
@@ -193,6 +196,8 @@ def _walk(data: memoryview) -> Iterator[_Segment]:
             return
         if marker in _ALONE:
             continue
+        if marker < _FIRST_MARKER:
+            raise ValueError("Its data are damaged.")
         start, end = at - 2, at + int.from_bytes(data[at : at + 2], "big")
         if end > len(data) or end < at + 2:
             return
@@ -215,7 +220,7 @@ def _index(data: memoryview, segments: list[_Segment]) -> Mpf | None:
     return None
 
 
-def _gain_map(data: memoryview) -> bytes | None:
+def _gain_map(data: memoryview, boosts: Mapping[str, list[float]] | None) -> bytes | None:
     """Return the gain map of a file, with nothing but its parameters; None if it has none, or of another kind."""
     segments, end = _segments(data)
     try:
@@ -224,6 +229,8 @@ def _gain_map(data: memoryview) -> bytes | None:
         for place in places:
             map_segments, _ = _segments(data[place:])
             parameters = _parameters(map_segments)
+            if boosts and _APPLES in (_first(map_segments, _IN_XMP) or b""):
+                parameters = _app(_APP1, _IN_XMP + _told({name: [*map(str, each)] for name, each in boosts.items()}))
             if parameters:
                 return b"".join(_joined(map_segments, parameters))
     except (ValueError, struct.error):
@@ -262,12 +269,17 @@ def _parameters_in(xmp: bytes) -> bytes | None:
         if element.tag.startswith(f"{{{_HDRGM}}}"):
             items = [item.text or "" for item in element.iter(f"{{{_RDF}}}li")] or [element.text or ""]
             found.setdefault(element.tag.rpartition("}")[2], items)
-    told = [_element(name, found[name]) for name in _NAMES if name in found and all(map(_VALUE.fullmatch, found[name]))]
-    return _PARAMETERS.format(parameters="".join(told)).encode() if "GainMapMax" in found else None
+    return _told(found) if "GainMapMax" in found else None
 
 
-def _element(name: str, values: list[str]) -> str:
-    if len(values) == 1:
-        return f"<hdrgm:{name}>{values[0].strip()}</hdrgm:{name}>"
+def _told(found: Mapping[str, list[str]]) -> bytes:
+    sound = {name: found[name] for name in _NAMES if name in found and all(map(_VALUE.fullmatch, found[name]))}
+    # As attributes, where they can be: libultrahdr looks nowhere else.
+    single = "".join(f' hdrgm:{name}="{one[0].strip()}"' for name, one in sound.items() if len(one) == 1)
+    listed = "".join(_sequence(name, each) for name, each in sound.items() if len(each) > 1)
+    return _PARAMETERS.format(single=single, listed=listed).encode()
+
+
+def _sequence(name: str, values: list[str]) -> str:
     items = "".join(f"<rdf:li>{value.strip()}</rdf:li>" for value in values)
     return f"<hdrgm:{name}><rdf:Seq>{items}</rdf:Seq></hdrgm:{name}>"
