@@ -87,7 +87,7 @@ def test_primaries_are_converted_or_kept_in_a_profile(made) -> None:
     file = made(png(Image.new("RGB", (8, 8), (0, 255, 0)), gamma, ADOBE))
     assert file.info.primaries == "Adobe RGB" and file.info.transfer == "gamma 2.2"
     assert file.array("PNG?profile=srgb")[0, 0] == pytest.approx((0, 255, 0), abs=1)  # out of the gamut
-    kept = file.picture("PNG")
+    kept = file.picture("PNG?effort=6")
     assert kept.getpixel((0, 0)) == (0, 255, 0) and b"A\0d\0o\0b\0e" in kept.info["icc_profile"]
 
 
@@ -108,9 +108,9 @@ def test_an_orientation_counts_wherever_a_png_has_it(made, kind: str, behind: bo
     picture = pictures.colour((60, 40))
     file = made(png(picture, *([] if behind else [one]), behind=[one] if behind else []))
     assert (file.info.orientation, file.info.upright) == (6, (40, 60))
-    assert np.array_equal(file.array(), np.asarray(picture.transpose(Image.Transpose.ROTATE_270)))
+    assert np.array_equal(file.array("PNG?effort=6"), np.asarray(picture.transpose(Image.Transpose.ROTATE_270)))
     for keep in ("exif", "xmp", "exif,xmp"):
-        again = made(file.bytes(f"PNG?keep={keep}"))
+        again = made(file.bytes(f"PNG?effort=6&keep={keep}"))
         assert again.info.upright == (40, 60) and again.info.orientation == 1
 
 
@@ -143,7 +143,8 @@ def test_hdr_is_kept_if_asked_for(made, format: str, query: str) -> None:
         return
     again = made(made(hdr_png(100)).bytes(f"{format}?hdr=keep{query}"))
     assert (again.info.primaries, again.info.transfer, again.info.hdr) == ("BT.2020", "PQ", True)
-    assert again.info.bit_depth >= 10
+    copied = (format, query) == ("PNG", "")  # whose samples have 8 bits
+    assert again.info.bit_depth >= (8 if copied else 10)
     reference = made(hdr_png(100)).array("PNG?depth=8")[0, 0, 0]
     assert again.array("PNG?depth=8").mean() == pytest.approx(reference, abs=3)
 
@@ -247,7 +248,7 @@ def test_frames_are_disposed_of_as_in_a_browser(made, disposal: int, left_behind
     file = made(
         gif((3, 1), part(0, 0, [[0, 0, 0]]), part(1, 0, [[1]], disposal), part(2, 0, [[2]]))
     )  # red; green in the middle; blue at the right
-    for spec in ("PNG", "WEBP?lossless=true", "GIF"):
+    for spec in ("PNG", "WEBP?lossless=true", "GIF?palette=256"):
         first, second, third = file.frames(spec)
         assert first.tolist() == [[[*RED]] * 3] if spec != "WEBP" else True
         assert second.tolist() == [[[*RED], [*GREEN], [*RED]]], spec

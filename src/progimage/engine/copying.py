@@ -28,8 +28,8 @@ def asks_for_copy(spec: RenditionSpec, format: str) -> bool:
 def write_copy(source: Source, spec: RenditionSpec, target: OutputFile) -> bool:
     """Write the coded pixels of an image without its metadata but those to keep, and return whether that was done.
 
-    It isn't where the codec can't take the file apart, or its ICC profile is to go, so that its colours are to be
-    converted.
+    It isn't where the codec can't take the file apart, where a part of the picture is not to be seen, or where the ICC
+    profile is to go, so that colours are to be converted.
 
     Args:
         source: The image.
@@ -38,6 +38,8 @@ def write_copy(source: Source, spec: RenditionSpec, target: OutputFile) -> bool:
     """
     description = source.description
     if isinstance(description.colour, bytes) and "icc" not in spec.kept:
+        return False
+    if any(page.crop for page in description.pages):
         return False
     page = description.first
     orientation = 1 if description.always_turned else page.orientation

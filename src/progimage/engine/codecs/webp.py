@@ -37,9 +37,9 @@ class _WebP(PillowCodec):
         decoders = Decoder(_vips_frames, lazy=True), by_pillow
         return decoders[::-1] if page.width * page.height <= _AT_ONCE else decoders
 
-    def stripped(self, source: Source, kept: Kept) -> list[Buffer]:
-        """Return the chunks that decoders need; see `Codec`."""
-        return stripped_webp(source.file.data, kept)
+    def stripped(self, source: Source, kept: Kept) -> list[Buffer] | None:
+        """Return the chunks that decoders need; None if it is to be turned, which browsers don't do; see `Codec`."""
+        return stripped_webp(source.file.data, kept) if kept.orientation == 1 else None
 
     def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
         """Write a still with libvips; see `Codec`."""

@@ -1,0 +1,128 @@
+"""What metadata leaves with a rendition: no more than `keep` says, whatever the format; copied pixels stay whole."""
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import pyvips
+from PIL import Image, TiffImagePlugin
+
+from progimage.engine import FORMATS, EngineError, Limits, RenditionSpec, inspect, render
+from tests import pictures
+from tests.photographs import MARKS, PLACE, SECRET, SOURCES, jpeg, leaked, photograph
+
+
+@pytest.fixture
+def rendered(tmp_path: Path) -> Callable[[bytes, str], bytes]:
+    def make(data: bytes, spec: str) -> bytes:
+        source, target = tmp_path / "source", tmp_path / "target"
+        source.write_bytes(data)
+        render(source, RenditionSpec.from_canonical(spec), target, Limits())
+        return target.read_bytes()
+
+    return make
+
+
+def own_format(data: bytes, tmp_path: Path) -> str:
+    (tmp_path / "own").write_bytes(data)
+    return inspect(tmp_path / "own", Limits()).format
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_no_rendition_tells_where_or_by_whom(rendered, source: str) -> None:
+    data = SOURCES[source]()
+    assert leaked(data), "there is something to find"
+    for format in FORMATS.values():
+        if not format.can_write:
+            continue
+        for query in ("", "?width=40"):
+            try:
+                made = rendered(data, format.name + query)
+            except EngineError:  # not all formats hold it
+                continue
+            assert not leaked(made), f"{format.name}{query}"
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_copy_shows_the_same_pixels(rendered, tmp_path: Path, source: str) -> None:
+    data = SOURCES[source]()
+    format = own_format(data, tmp_path)
+    made = rendered(data, format)
+    assert made != data
+    for index in range(getattr(pictures.open_bytes(data), "n_frames", 1)):
+        one, other = pictures.open_bytes(data), pictures.open_bytes(made)
+        if source == "WEBP to be turned":  # which browsers don't turn, so it is encoded again
+            assert other.size == one.size[::-1]
+            return
+        one.seek(index)
+        other.seek(index)
+        assert (one.size, one.mode, one.info.get("duration")) == (other.size, other.mode, other.info.get("duration"))
+        assert one.tobytes() == other.tobytes()
+
+
+def test_coded_pixels_are_copied_not_encoded(rendered) -> None:
+    data = jpeg()
+    scan = data[data.index(b"\xff\xda") : data.rindex(b"\xff\xd9") + 2]
+    assert rendered(data, "JPEG").endswith(scan)
+
+
+@pytest.mark.parametrize("source", ["JPEG to be turned", "PNG to be turned", "MPO"])
+def test_how_it_is_turned_is_still_told(rendered, source: str, tmp_path: Path) -> None:
+    data = SOURCES[source]()
+    made = pictures.open_bytes(rendered(data, own_format(data, tmp_path)))
+    assert dict(made.getexif()) == {0x0112: 6}
+
+
+WITH_EXIF = [name for name in SOURCES if name.split()[0] in ("JPEG", "PNG", "APNG", "WEBP", "HEIC", "JXL")] + ["AVIF"]
+
+
+@pytest.mark.parametrize("source", WITH_EXIF)
+def test_exif_and_xmp_stay_if_asked_for(rendered, tmp_path: Path, source: str) -> None:
+    data = SOURCES[source]()
+    format = own_format(data, tmp_path)
+    with_exif = rendered(data, f"{format}?keep=exif")
+    found = pictures.open_bytes(with_exif).getexif()
+    assert found[0x013B] == SECRET and found.get_ifd(0x8825)[2][0] == TiffImagePlugin.IFDRational(*PLACE)
+    assert b"48,12.345N" not in with_exif
+    if b"48,12.345N" in data or format == "JXL":
+        with_xmp = rendered(data, f"{format}?keep=xmp")
+        assert b"48,12.345N" in with_xmp and not any(mark in with_xmp for mark in MARKS[1:3])
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_the_profile_stays_and_goes_by_conversion_only(rendered, format: str) -> None:
+    data = pictures.with_swapped_profile(format)
+    assert pictures.open_bytes(rendered(data, format)).info["icc_profile"]
+    converted = pictures.open_bytes(rendered(data, f"{format}?keep=xmp"))
+    assert "icc_profile" not in converted.info
+    green = converted.convert("RGB").getpixel((5, 5))
+    assert green[1] > 200 and green[0] < 140
+
+
+def test_thumbnails_go(rendered) -> None:
+    small = pictures.saved(Image.new("RGB", (32, 32), "blue"), "JPEG", comment=SECRET)
+    inner = struct.pack("<HHHIIHHIIHHIII", 3, 0x0103, 3, 1, 6, 0x0201, 4, 1, 64, 0x0202, 4, 1, len(small), 0)
+    block = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<HI", 0, 14) + inner
+    block = block.ljust(6 + 64, b"\0") + small
+    data = pictures.saved(photograph(), "JPEG")
+    data = data[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + data[2:]
+    for query in ("", "?keep=exif"):
+        made = rendered(data, f"JPEG{query}")
+        assert made.count(b"\xff\xd8\xff") == 1 and SECRET.encode() not in made
+
+
+def test_a_gain_map_keeps_its_parameters_and_nothing_else(rendered) -> None:
+    light = pyvips.Image.new_from_memory(
+        struct.pack("<3f", 0.5, 0.5, 0.5) * 32 * 64 + struct.pack("<3f", 2, 2, 2) * 32 * 64, 64, 64, 3, "float"
+    ).copy(interpretation="scrgb")
+    data = light.uhdrsave_buffer(Q=95)
+    place = data.index(b"\xff\xd8", 2)
+    comment = b"\xff\xfe" + struct.pack(">H", 2 + len(SECRET)) + SECRET.encode()
+    made = rendered(data[: place + 2] + comment + data[place + 2 :], "JPEG")
+    assert SECRET.encode() not in made
+    before, after = pyvips.Image.uhdrload_buffer(data), pyvips.Image.uhdrload_buffer(made)
+    for name in before.get_fields():
+        if name.startswith("gainmap-") and name not in ("gainmap-data", "gainmap-use-base-cg"):
+            assert before.get(name) == after.get(name), name
+    assert abs(before.uhdr2scRGB() - after.uhdr2scRGB()).max() == 0
