@@ -10,6 +10,7 @@ from PIL import Image, TiffImagePlugin
 
 from progimage.engine import FORMATS, EngineError, Limits, RenditionSpec, inspect, render
 from tests import pictures
+from tests.conformance import boxes
 from tests.photographs import MARKS, PLACE, SECRET, SOURCES, jpeg, leaked, photograph
 
 
@@ -126,3 +127,17 @@ def test_a_gain_map_keeps_its_parameters_and_nothing_else(rendered) -> None:
         if name.startswith("gainmap-") and name not in ("gainmap-data", "gainmap-use-base-cg"):
             assert before.get(name) == after.get(name), name
     assert abs(before.uhdr2scRGB() - after.uhdr2scRGB()).max() == 0
+
+
+@pytest.mark.parametrize("format", ["AVIF", "HEIC"])
+def test_what_the_container_cuts_off_stays_at_home(rendered, format: str) -> None:
+    data = boxes.with_properties(SOURCES[format](), [boxes.clap((96, 64), (8, 8, 48, 40))])
+    made = rendered(data, format)
+    assert boxes.box(b"ispe", struct.pack(">III", 0, 48, 40)) in made and b"clap" not in made
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_a_copy_of_a_heic_is_turned_as_it_was(rendered, quarters: int) -> None:
+    data = boxes.with_properties(SOURCES["HEIC"](), [boxes.irot(quarters)])
+    one, other = pictures.open_bytes(data), pictures.open_bytes(rendered(data, "HEIC"))
+    assert one.size == other.size and one.tobytes() == other.tobytes()
