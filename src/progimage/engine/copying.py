@@ -6,11 +6,14 @@ To encode them again would cost time and quality, and give nothing. Only what is
 from collections.abc import Iterable
 
 from progimage.engine.codecs.codec import Source
+from progimage.engine.description import Page
 from progimage.engine.errors import NotAnImage
 from progimage.engine.files import OutputFile
 from progimage.engine.metadata import Buffer, Kept
 from progimage.engine.spec import RenditionSpec
 
+_BLOCK = 64
+"""The largest side of a block of HEVC, in pixels; libheif fills up to whole ones."""
 COPY_COST = 0.02
 """What a copy is reckoned to take, in seconds of CPU time."""
 
@@ -39,7 +42,7 @@ def write_copy(source: Source, spec: RenditionSpec, target: OutputFile) -> bool:
     description = source.description
     if isinstance(description.colour, bytes) and "icc" not in spec.kept:
         return False
-    if any(page.crop for page in description.pages):
+    if any(_hides(page) for page in description.pages):
         return False
     page = description.first
     orientation = 1 if description.always_turned else page.orientation
@@ -51,6 +54,15 @@ def write_copy(source: Source, spec: RenditionSpec, target: OutputFile) -> bool:
         return False
     _write(parts, target)
     return True
+
+
+def _hides(page: Page) -> bool:
+    """Return whether a page has pixels that are not to be seen, other than what fills up an encoder's last blocks."""
+    crop = page.crop
+    if crop is None:
+        return False
+    filled = max(page.width - crop.width, page.height - crop.height) < _BLOCK
+    return bool(crop.left or crop.top or not filled)
 
 
 def _write(parts: Iterable[Buffer], target: OutputFile) -> None:
