@@ -233,7 +233,7 @@ def _gain_map(data: memoryview, boosts: Mapping[str, list[float]] | None) -> byt
                 parameters = _app(_APP1, _IN_XMP + _told({name: [*map(str, each)] for name, each in boosts.items()}))
             if parameters:
                 return b"".join(_joined(map_segments, parameters))
-    except (ValueError, struct.error):
+    except ValueError:
         return None  # whoever left the second picture broken has an image without one
     return None
 

@@ -63,9 +63,15 @@ def read_mpf(data: bytes, start: int) -> Mpf:
         start: Where it begins in the file.
 
     Raises:
-        ValueError: It is none.
-        struct.error: It is cut off.
+        ValueError: It is none, or is cut off.
     """
+    try:
+        return Mpf(_pictures(data, start))
+    except struct.error:
+        raise ValueError("The index of pictures is cut off.") from None
+
+
+def _pictures(data: bytes, start: int) -> tuple[Picture, ...]:
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[:4])
     if order is None:
         raise ValueError("It is no index of pictures.")
@@ -75,5 +81,5 @@ def read_mpf(data: bytes, start: int) -> Mpf:
         tag, _, length, place = struct.unpack_from(f"{order}HHII", data, at + 2 + 12 * field)
         if tag == _ENTRIES and length <= _ENTRY * _MOST:
             entries = [struct.unpack_from(f"{order}III", data, place + step) for step in range(0, length, _ENTRY)]
-            return Mpf(tuple(Picture(size, offset + start if offset else 0, kind) for kind, size, offset in entries))
+            return tuple(Picture(size, offset + start if offset else 0, kind) for kind, size, offset in entries)
     raise ValueError("It lists no pictures.")
