@@ -197,7 +197,7 @@ def rendition_units(facts: Facts, spec: RenditionSpec, others: Mapping[str, Fact
     units = _stages(facts, spec, read)
     once = Units()
     for operations in spec.stages:
-        size, alpha = _stage(units, size, here, operations, alpha, deep=facts.deep, vector=facts.is_drawing)
+        size, alpha = _stage(units, once, size, here, operations, alpha, deep=facts.deep, vector=facts.is_drawing)
         here = size
         once.include(_other_images(size, operations, others))
     for name in list(units):
@@ -250,9 +250,20 @@ def _stages(facts: Facts, spec: RenditionSpec, read: Size) -> Units:
 
 
 def _stage(
-    units: Units, size: Size, read: Size, operations: Operations, alpha: bool, *, deep: bool, vector: bool
+    units: Units, once: Units, size: Size, read: Size, operations: Operations, alpha: bool, *, deep: bool, vector: bool
 ) -> tuple[Size, bool]:
-    """Add the work of one stage, and return the size that it makes and whether that has an alpha channel."""
+    """Add the work of one stage, and return the size that it makes and whether that has an alpha channel.
+
+    Args:
+        units: Is given the work on every frame.
+        once: Is given what is done in the first frame only.
+        size: Width and height of the picture.
+        read: Of what stands for it.
+        operations: What is asked for.
+        alpha: The picture has an alpha channel.
+        deep: It has more than 8 bits a channel.
+        vector: It is a drawing.
+    """
     o = operations
     if o.trim is not None:
         units.add(_on("trim", deep, alpha), _megapixels(read))
@@ -277,6 +288,8 @@ def _stage(
         units.add(_on("rotate", deep, alpha), _megapixels(size))
     elif o.rotate or o.flip or o.flop:
         units.add(_on("turn", deep, alpha), _megapixels(size))
+    if o.normalize:
+        once.add("normalize frame", 1)  # a histogram of 16 bits, however small the picture
     for name, amount in (*_tone(o), *_effects(o)):
         units.add(_on(name, deep, alpha), _megapixels(size) * amount)
     before = size
