@@ -31,6 +31,7 @@ from progimage.engine import (
     pyramid_cost,
     rendition_cost,
 )
+from progimage.engine.faces import DETECTOR
 from progimage.engine.spec import keeps_gain_map
 from progimage.single_flight import SingleFlight
 from progimage.storage import BlobDamaged, BlobMissing, BlobStore, Record, Renditions, Spool, UnknownReference
@@ -438,7 +439,8 @@ def rendition_digest(record: Record, spec: RenditionSpec) -> str:
 
     Each owner has its own, since from a rendition that is there already one could learn what others have.
     """
-    return result_digest(record, spec.canonical())
+    looks_for_faces = any(operations.gravity == "face" for operations in spec.stages)
+    return result_digest(record, f"{spec.canonical()} {DETECTOR}" if looks_for_faces else spec.canonical())
 
 
 def result_digest(record: Record, what: str) -> str:

@@ -16,6 +16,7 @@ from typing import Self
 
 from progimage.engine.codecs import FORMATS
 from progimage.engine.codecs.codec import Source
+from progimage.engine.faces import LOOKED_AT
 from progimage.engine.geometry import Box, Size, crop_box, extended, fitting, turned
 from progimage.engine.modes import has_alpha, is_deep
 from progimage.engine.operations import Operations
@@ -272,6 +273,7 @@ def _stage(
         size = (box.width, box.height) if isinstance(box, Box) else box
         if not isinstance(box, Box):
             _look_for_the_part(units, read, o, deep, alpha)
+            _look_for_faces(once, read, o)
         read = min(read[0], size[0]), min(read[1], size[1])
     fitted = fitting(size, o, vector=vector)
     if fitted.resized != size:
@@ -279,6 +281,7 @@ def _stage(
         units.add(_on("resize to", deep, alpha), _megapixels(fitted.resized))
     if fitted.canvas != fitted.resized:
         _look_for_the_part(units, fitted.resized, o, deep, alpha)
+        _look_for_faces(once, read, o)
     if fitted.canvas[0] > fitted.resized[0] or fitted.canvas[1] > fitted.resized[1]:
         alpha = alpha or (o.background is None or o.background.alpha < 255)
         units.add(_on("canvas", deep, alpha), _megapixels(fitted.canvas))
@@ -312,9 +315,17 @@ def _stage(
 
 
 def _look_for_the_part(units: Units, size: Size, o: Operations, deep: bool, alpha: bool) -> None:
-    if o.gravity in ("smart", "entropy"):
-        units.add(_on(str(o.gravity), deep, alpha), _megapixels(size))
-        units.add(_on(f"{o.gravity} frame", deep, alpha), 1)
+    if o.gravity in ("smart", "entropy", "face"):
+        way = "smart" if o.gravity == "face" else o.gravity  # as it is where there are no faces
+        units.add(_on(str(way), deep, alpha), _megapixels(size))
+        units.add(_on(f"{way} frame", deep, alpha), 1)
+
+
+def _look_for_faces(once: Units, read: Size, o: Operations) -> None:
+    if o.gravity == "face":
+        once.add("resize from", _megapixels(read))
+        once.add("face", _megapixels(read) * min(1, LOOKED_AT / max(read)) ** 2)
+        once.add("face frame", 1)
 
 
 def _on(name: str, deep: bool, alpha: bool) -> str:
