@@ -134,7 +134,7 @@ screenshots: install-dev
 
 lock: install-dev
 	$(COMPILE) pyproject.toml requirements/build.in -o requirements/runtime.txt
-	$(COMPILE) --extra faces pyproject.toml -c requirements/runtime.txt -o requirements/faces.txt
+	$(COMPILE) --extra faces pyproject.toml requirements/build.in -c requirements/runtime.txt -o requirements/faces.txt
 	$(COMPILE) --group dev -c requirements/runtime.txt -o requirements/dev.txt
 	$(COMPILE) --group bench -c requirements/runtime.txt -o requirements/bench.txt
 	$(COMPILE) --group audit -c requirements/runtime.txt -o requirements/audit.txt
