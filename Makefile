@@ -9,13 +9,15 @@ FUZZ_SECONDS ?= 120
 CLUSTER_SECONDS ?= 300
 VERSITYGW := v1.8.0
 
-.PHONY: install install-dev install-bench serve test coverage conformance check fuzz audit bench curves codecs tiles owners costs cluster docs screenshots lock clean
+.PHONY: install install-dev install-bench install-faces serve test coverage conformance check fuzz audit bench curves codecs tiles owners costs cluster docs screenshots lock clean
 
 install: $(VENV)/.installed
 
 install-dev: $(VENV)/.installed-dev
 
 install-bench: $(VENV)/.installed-bench
+
+install-faces: $(VENV)/.installed-faces
 
 # Where the system has headers of libvips, pyvips would be built for that one, instead of the one of pyvips-binary.
 $(VENV)/.installed: requirements/runtime.txt pyproject.toml
@@ -43,6 +45,11 @@ $(VENV)/.installed-fuzz: $(VENV)/.installed-dev requirements/fuzz.txt
 
 $(VENV)/.installed-audit: $(VENV)/.installed requirements/audit.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/audit.txt
+	touch $@
+
+# What finds faces, for `gravity=face`.
+$(VENV)/.installed-faces: $(VENV)/.installed requirements/faces.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/faces.txt
 	touch $@
 
 $(VENV)/.installed-bench: $(VENV)/.installed requirements/bench.txt
@@ -127,6 +134,7 @@ screenshots: install-dev
 
 lock: install-dev
 	$(COMPILE) pyproject.toml requirements/build.in -o requirements/runtime.txt
+	$(COMPILE) --extra faces pyproject.toml requirements/build.in -c requirements/runtime.txt -o requirements/faces.txt
 	$(COMPILE) --group dev -c requirements/runtime.txt -o requirements/dev.txt
 	$(COMPILE) --group bench -c requirements/runtime.txt -o requirements/bench.txt
 	$(COMPILE) --group audit -c requirements/runtime.txt -o requirements/audit.txt

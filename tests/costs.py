@@ -12,6 +12,7 @@ from PIL import Image
 
 from progimage.engine import FORMATS, EngineError, Limits, RenditionSpec, render
 from progimage.engine.cost import Facts
+from progimage.engine.faces import DETECTOR
 from progimage.engine.files import InputFile
 from progimage.engine.source import open_source
 from tests.pictures import detailed
@@ -26,6 +27,7 @@ OPERATIONS = (
     "normalize=true", "gamma=2", "brightness=1.2", "contrast=0.8", "saturation=0.5", "hue=40", "sepia=1", "tint=red",
     "grayscale=true", "negate=true", "threshold=100", "extend=20", "border=10", "radius=40", "text=Hello", "trim=10",
     "crop=10%,10%,80%,80%", "aspect=1:1&gravity=smart", "aspect=3:1&gravity=entropy", "background=white",
+    *(["aspect=1:1&gravity=face"] if DETECTOR else []),
 )  # fmt: skip
 _OUTPUT = (
     "quality=auto",

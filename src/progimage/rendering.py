@@ -32,6 +32,7 @@ from progimage.engine import (
     rendition_cost,
 )
 from progimage.engine.copying import COPY_COST, asks_for_copy
+from progimage.engine.faces import DETECTOR
 from progimage.engine.spec import keeps_gain_map
 from progimage.single_flight import SingleFlight
 from progimage.storage import BlobDamaged, BlobMissing, BlobStore, Record, Renditions, Spool, UnknownReference
@@ -440,7 +441,8 @@ def rendition_digest(record: Record, spec: RenditionSpec) -> str:
 
     Each owner has its own, since from a rendition that is there already one could learn what others have.
     """
-    return result_digest(record, spec.canonical())
+    looks_for_faces = any(operations.gravity == "face" for operations in spec.stages)
+    return result_digest(record, f"{spec.canonical()} {DETECTOR}" if looks_for_faces else spec.canonical())
 
 
 def result_digest(record: Record, what: str) -> str:

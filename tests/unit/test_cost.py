@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+import pyvips
 
 from progimage.engine import (
     FORMATS,
@@ -141,6 +142,22 @@ def _ranks(values: list[float]) -> list[float]:
     for rank, index in enumerate(order):
         ranks[index] = rank
     return ranks
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("query", ["sharpen=2", "sharpen=10", "width=100&normalize=true"])
+def test_what_an_operation_takes_beside_its_megapixels_is_reckoned(query: str, tmp_path: Path) -> None:
+    picture = pictures.detailed(800, 600)
+    alpha = pyvips.Image.gaussnoise(800, 600, mean=200, sigma=20).cast("uchar")
+    kind = picture.bandjoin(alpha) if "sharpen" in query else picture[1]
+    source, target = tmp_path / "source.png", tmp_path / "target"
+    kind.pngsave(str(source), compression=1)
+    usual, asked = (
+        Sample(source, facts_of(source), RenditionSpec.from_canonical(f"PPM?{text}"))
+        for text in ("blur=3&brightness=1.2", query)
+    )
+    speed = usual.seconds(target, 5) / rendition_cost(usual.facts, usual.spec)
+    assert asked.seconds(target, 5) <= 2 * max(0.5, speed) * rendition_cost(asked.facts, asked.spec)
 
 
 @pytest.mark.alone

@@ -13,10 +13,10 @@ from progimage.engine.codecs.format import Format
 from progimage.engine.cost import Facts, look_cost, pyramid_cost, rendition_cost
 from progimage.engine.errors import (
     CannotRepresent,
-    CodecNotLoaded,
     CorruptImage,
     EngineError,
     InvalidParameter,
+    LibraryNotLoaded,
     LimitExceeded,
     NotAnImage,
     TooCostly,
@@ -37,7 +37,6 @@ __all__ = [
     "INSPECTION",
     "SIDES",
     "CannotRepresent",
-    "CodecNotLoaded",
     "CorruptImage",
     "EngineError",
     "Facts",
@@ -45,6 +44,7 @@ __all__ = [
     "ImageInfo",
     "InvalidParameter",
     "Ladder",
+    "LibraryNotLoaded",
     "LimitExceeded",
     "Limits",
     "NotAnImage",

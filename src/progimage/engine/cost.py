@@ -16,6 +16,7 @@ from typing import Self
 
 from progimage.engine.codecs import FORMATS
 from progimage.engine.codecs.codec import Source
+from progimage.engine.faces import LOOKED_AT
 from progimage.engine.geometry import Box, Size, crop_box, extended, fitting, turned
 from progimage.engine.modes import has_alpha, is_deep
 from progimage.engine.operations import Operations
@@ -197,7 +198,7 @@ def rendition_units(facts: Facts, spec: RenditionSpec, others: Mapping[str, Fact
     units = _stages(facts, spec, read)
     once = Units()
     for operations in spec.stages:
-        size, alpha = _stage(units, size, here, operations, alpha, deep=facts.deep, vector=facts.is_drawing)
+        size, alpha = _stage(units, once, size, here, operations, alpha, deep=facts.deep, vector=facts.is_drawing)
         here = size
         once.include(_other_images(size, operations, others))
     for name in list(units):
@@ -250,9 +251,20 @@ def _stages(facts: Facts, spec: RenditionSpec, read: Size) -> Units:
 
 
 def _stage(
-    units: Units, size: Size, read: Size, operations: Operations, alpha: bool, *, deep: bool, vector: bool
+    units: Units, once: Units, size: Size, read: Size, operations: Operations, alpha: bool, *, deep: bool, vector: bool
 ) -> tuple[Size, bool]:
-    """Add the work of one stage, and return the size that it makes and whether that has an alpha channel."""
+    """Add the work of one stage, and return the size that it makes and whether that has an alpha channel.
+
+    Args:
+        units: Is given the work on every frame.
+        once: Is given what is done in the first frame only.
+        size: Width and height of the picture.
+        read: Of what stands for it.
+        operations: What is asked for.
+        alpha: The picture has an alpha channel.
+        deep: It has more than 8 bits a channel.
+        vector: It is a drawing.
+    """
     o = operations
     if o.trim is not None:
         units.add(_on("trim", deep, alpha), _megapixels(read))
@@ -261,6 +273,7 @@ def _stage(
         size = (box.width, box.height) if isinstance(box, Box) else box
         if not isinstance(box, Box):
             _look_for_the_part(units, read, o, deep, alpha)
+            _look_for_faces(once, read, o)
         read = min(read[0], size[0]), min(read[1], size[1])
     fitted = fitting(size, o, vector=vector)
     if fitted.resized != size:
@@ -268,6 +281,7 @@ def _stage(
         units.add(_on("resize to", deep, alpha), _megapixels(fitted.resized))
     if fitted.canvas != fitted.resized:
         _look_for_the_part(units, fitted.resized, o, deep, alpha)
+        _look_for_faces(once, read, o)
     if fitted.canvas[0] > fitted.resized[0] or fitted.canvas[1] > fitted.resized[1]:
         alpha = alpha or (o.background is None or o.background.alpha < 255)
         units.add(_on("canvas", deep, alpha), _megapixels(fitted.canvas))
@@ -277,6 +291,8 @@ def _stage(
         units.add(_on("rotate", deep, alpha), _megapixels(size))
     elif o.rotate or o.flip or o.flop:
         units.add(_on("turn", deep, alpha), _megapixels(size))
+    if o.normalize:
+        once.add("normalize frame", 1)  # a histogram of 16 bits, however small the picture
     for name, amount in (*_tone(o), *_effects(o)):
         units.add(_on(name, deep, alpha), _megapixels(size) * amount)
     before = size
@@ -299,9 +315,17 @@ def _stage(
 
 
 def _look_for_the_part(units: Units, size: Size, o: Operations, deep: bool, alpha: bool) -> None:
-    if o.gravity in ("smart", "entropy"):
-        units.add(_on(str(o.gravity), deep, alpha), _megapixels(size))
-        units.add(_on(f"{o.gravity} frame", deep, alpha), 1)
+    if o.gravity in ("smart", "entropy", "face"):
+        way = "smart" if o.gravity == "face" else o.gravity  # as it is where there are no faces
+        units.add(_on(str(way), deep, alpha), _megapixels(size))
+        units.add(_on(f"{way} frame", deep, alpha), 1)
+
+
+def _look_for_faces(once: Units, read: Size, o: Operations) -> None:
+    if o.gravity == "face":
+        once.add("resize from", _megapixels(read))
+        once.add("face", _megapixels(read) * min(1, LOOKED_AT / max(read)) ** 2)
+        once.add("face frame", 1)
 
 
 def _on(name: str, deep: bool, alpha: bool) -> str:

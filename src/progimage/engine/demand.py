@@ -7,6 +7,7 @@ from progimage.engine.codecs import FORMATS
 from progimage.engine.codecs.codec import Decoder, Decoding, Source
 from progimage.engine.cost import Facts, costliest, rendition_cost
 from progimage.engine.errors import InvalidParameter
+from progimage.engine.faces import LOOKED_AT
 from progimage.engine.files import InputFile
 from progimage.engine.geometry import Box, Size, crop_box, sizes_on_the_way
 from progimage.engine.ladder import resampled_to, suffices
@@ -116,7 +117,9 @@ def decoding(source: Source, spec: RenditionSpec, decoder: Decoder) -> Decoding:
     if decoder.draws:
         return Decoding(draw=max(target[0] / size[0], target[1] / size[1]), metadata=metadata)
     here = _turned(source, spec)
-    shrink = next((fraction for fraction in decoder.shrinks if _may_shrink(here, target, fraction)), 1)
+    least = LOOKED_AT if spec.stages[0].gravity == "face" else 1
+    fractions = (fraction for fraction in decoder.shrinks if max(here) >= least * fraction)
+    shrink = next((fraction for fraction in fractions if _may_shrink(here, target, fraction)), 1)
     if hdr and source.description.gain_map:
         return Decoding(metadata=metadata, hdr=hdr)
     return Decoding(shrink, metadata=metadata, hdr=hdr, gain_map=gain_map)

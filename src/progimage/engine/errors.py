@@ -60,8 +60,21 @@ class TooCostly(EngineError):
         return f"It would take about {self.cost:.1f} seconds of CPU time."
 
 
-class CodecNotLoaded(EngineError):
-    """A codec that is seldom needed can't be loaded by a sandboxed process; one that has it is to do the task."""
+class LibraryNotLoaded(EngineError):
+    """A library that is seldom needed can't be loaded by a sandboxed process; one that has it is to do the task.
+
+    Args:
+        library: Its name.
+    """
+
+    def __init__(self, library: str) -> None:
+        """Store the name."""
+        super().__init__(library)
+        self.library = library
+
+    def __str__(self) -> str:
+        """Say it in one sentence."""
+        return f"{self.library} was not loaded before this process was sandboxed."
 
 
 class InvalidParameter(EngineError):

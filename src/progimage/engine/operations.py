@@ -31,7 +31,7 @@ FONTS = (
     "serif", "serif-bold", "serif-italic", "serif-bold-italic",
     "mono", "mono-bold", "mono-italic", "mono-bold-italic",
 )  # fmt: skip
-_FOUND = ("smart", "entropy")
+_FOUND = ("smart", "entropy", "face")
 _FITS = ("cover", "contain", "fill", "inside", "outside")
 _KERNELS = ("nearest", "linear", "cubic", "mitchell", "lanczos2", "lanczos3")
 _MARK_PLACE = "Where it is put."
@@ -91,7 +91,9 @@ class Operations:
     gravity: str | tuple[float, float] = parameter(
         Place(_FOUND),
         "What to keep where something is cut off, and where to put the image on a larger canvas. `smart` looks for"
-        " skin, colour and edges, `entropy` for the most detail.",
+        " skin, colour and edges, `entropy` for the most detail, `face` for faces: the largest is kept, and each next"
+        " largest for which there is room; where there is none, it is `smart`. A server without a face detector"
+        " refuses it.",
         "Size", default="centre",
     )  # fmt: skip
     background: Colour | None = parameter(

@@ -88,7 +88,7 @@ def with_hidden_colours_filled(pixels: pyvips.Image, sigma: float) -> pyvips.Ima
     share = alpha_band(pixels) / white_of(pixels)
     mixed = opaque_bands(pixels) * share + opaque_bands(around) * (share * -1 + 1)
     filled = (mixed + 0.5).cast(pixels.format).bandjoin(alpha_band(pixels))
-    return filled.copy(interpretation=pixels.interpretation)
+    return filled.copy(interpretation=pixels.interpretation).copy_memory()  # what looks at it reads it more than once
 
 
 def straightened(pixels: pyvips.Image) -> pyvips.Image:

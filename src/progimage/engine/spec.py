@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 from progimage.engine.codecs import FORMATS
 from progimage.engine.codecs.format import Format
 from progimage.engine.errors import InvalidParameter
+from progimage.engine.faces import DETECTOR, EXTRA
 from progimage.engine.operations import Operations
 from progimage.engine.parameters import by_name, declared, parameter, parse, query_string, written
 from progimage.engine.values import Choice, Flag, Number, OrWord, Words, whole
@@ -265,6 +266,10 @@ def _check_shape(operations: Operations) -> None:
     if operations.aspect and operations.width and operations.height:
         ratio = f"{operations.aspect.numerator}:{operations.aspect.denominator}"
         raise InvalidParameter("aspect", ratio, "only with width or height or neither, not with both")
+    if operations.gravity == "face" and not DETECTOR:
+        allowed = by_name(Operations)["gravity"].kind.allowed.replace(", face", "")
+        why = f"this server has no face detector for face, which its operator adds by installing {EXTRA}"
+        raise InvalidParameter("gravity", "face", f"{allowed}; {why}")
 
 
 def _check_together(spec: RenditionSpec, given: dict[str, Any]) -> None:

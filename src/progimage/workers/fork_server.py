@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from progimage.engine.codecs import samples
+from progimage.engine.libraries import LIBRARIES
 from progimage.workers import worker
 from progimage.workers.protocol import receive, send
 from progimage.workers.sandbox import Sandbox, be_ready_to_fork
@@ -58,8 +58,8 @@ class Ended(msgspec.Struct, tag="ended"):
     cpu_seconds: float
 
 
-WITH_ALL_CODECS = b"fork with all codecs"
-"""What the server says for a worker that has the codecs, too, that are seldom needed."""
+FORK = b"fork"
+"""What the server says for a worker; after it come the names of libraries, seldom needed, that it is to have."""
 
 
 def main() -> None:
@@ -100,8 +100,8 @@ class _Forks:
             data, channels = receive(self._server)
             if not data:
                 return False
-            if data == WITH_ALL_CODECS:
-                samples.load()
+            for library in data.removeprefix(FORK).decode().split():
+                LIBRARIES[library]()
             self._fork(channels[0])
         return True
 

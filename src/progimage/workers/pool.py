@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from progimage.engine import CodecNotLoaded, EngineError
+from progimage.engine import EngineError, LibraryNotLoaded
 from progimage.tracing import past_span, span
 from progimage.workers.files import own_copy, readable, writable
 from progimage.workers.processes import ForkServer, Gone, Process
@@ -195,7 +195,7 @@ class WorkerPool:
             healthy = False
             try:
                 outcome = await attempt.made_by(process)
-                healthy = not isinstance(outcome, CodecNotLoaded)
+                healthy = not isinstance(outcome, LibraryNotLoaded)
             except _NeverBegan as death:
                 log.warning("a worker ended before it had its task; another one gets it")
                 self._died(death.cause)
@@ -205,8 +205,8 @@ class WorkerPool:
                 raise death.error from None
             finally:
                 self._staff.give_back(process, healthy=healthy)
-            if isinstance(outcome, CodecNotLoaded):
-                self._staff.need_all_codecs()
+            if isinstance(outcome, LibraryNotLoaded):
+                self._staff.need(outcome.library)
                 continue
             if isinstance(outcome, Unexpected):
                 log.error("a task failed as none should", task=type(attempt.task).__name__, trace=outcome.trace)

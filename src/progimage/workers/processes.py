@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from progimage.workers.fork_server import WITH_ALL_CODECS, Ended, Forked, NotForked
+from progimage.workers.fork_server import FORK, Ended, Forked, NotForked
 from progimage.workers.protocol import LARGEST_MESSAGE, Order, channel_pair, receive, send
 from progimage.workers.sandbox import Sandbox
 
@@ -137,13 +137,13 @@ class ForkServer:
         tasks: The name of the module whose `TASKS` they can do.
 
     Attributes:
-        with_all_codecs: Workers from now on have the codecs, too, that are seldom needed.
+        libraries: Those that are seldom needed and workers have from now on.
     """
 
     def __init__(self, sandbox: Sandbox, tasks: str) -> None:
         """Start the process."""
         self._arguments = [msgspec.json.encode(sandbox).decode(), tasks]
-        self.with_all_codecs = False
+        self.libraries: set[str] = set()
         self._alive: dict[int, asyncio.Future[Ended]] = {}
         self._forking = asyncio.Lock()
         self._forked: asyncio.Future[tuple[int, int]] | None = None
@@ -180,7 +180,7 @@ class ForkServer:
             self._forked = asyncio.get_running_loop().create_future()
             try:
                 with theirs:
-                    send(self._control, WITH_ALL_CODECS if self.with_all_codecs else b"fork", [theirs.fileno()])
+                    send(self._control, " ".join([FORK.decode(), *sorted(self.libraries)]).encode(), [theirs.fileno()])
                 pid, pidfd = await self._forked
             except BaseException as error:
                 ours.close()

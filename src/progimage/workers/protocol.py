@@ -10,11 +10,12 @@ import errno
 import os
 import socket
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from progimage import engine
+from progimage.engine.libraries import LIBRARIES
 
 LARGEST_MESSAGE = 192 * 1024
 """In bytes. One datagram of a Unix socket can have it with the kernel's usual buffers of 208 KiB."""
@@ -84,13 +85,14 @@ class Failed(msgspec.Struct, tag="failed"):
 _Text = Annotated[str, msgspec.Meta(max_length=_LONGEST_TEXT)]
 _Number = Annotated[int, msgspec.Meta(ge=-_LARGEST_NUMBER, le=_LARGEST_NUMBER)]
 _Names = Annotated[list[_Text], msgspec.Meta(max_length=500)]
+_Library: Any = Literal[tuple(LIBRARIES)]
 
 _ERRORS: dict[str, tuple[type[Exception], Any]] = {
     "CannotRepresent": (engine.CannotRepresent, tuple[_Text]),
-    "CodecNotLoaded": (engine.CodecNotLoaded, tuple[_Text]),
     "CorruptImage": (engine.CorruptImage, tuple[_Text]),
     "InvalidParameter": (engine.InvalidParameter, tuple[_Text, _Text, _Text]),
     "LimitExceeded": (engine.LimitExceeded, tuple[_Text, _Number, _Number]),
+    "LibraryNotLoaded": (engine.LibraryNotLoaded, tuple[_Library]),
     "MemoryError": (MemoryError, tuple[_Text]),
     "NotAnImage": (engine.NotAnImage, tuple[_Text]),
     "TooCostly": (engine.TooCostly, tuple[Annotated[float, msgspec.Meta(ge=0, le=1e9)], bool]),

@@ -86,12 +86,16 @@ class Staff:
         self._idle.append(worker)
         process.ended.add_done_callback(lambda _: self._note_death(worker))
 
-    def need_all_codecs(self) -> None:
-        """Replace the workers that have not the codecs that are seldom needed; those at work once they are back."""
-        if self._fork_server.with_all_codecs:
+    def need(self, library: str) -> None:
+        """Replace the workers that have not got a library that is seldom needed; those at work once they are back.
+
+        Args:
+            library: Its name.
+        """
+        if library in self._fork_server.libraries:
             return
-        log.info("a codec that is seldom needed is loaded")
-        self._fork_server.with_all_codecs = True
+        log.info("a library that is seldom needed is loaded", library=library)
+        self._fork_server.libraries.add(library)
         self._fresh.add_done_callback(_discard)
         self._fresh = asyncio.create_task(self._fork())
         for worker in self._idle:

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from progimage.engine.codecs import samples
+from progimage.engine.libraries import seal
 from progimage.workers.protocol import Began, Done, Order, encode_error, receive, send
 from progimage.workers.sandbox import Sandbox
 
@@ -29,7 +29,7 @@ def run(channel: int, sandbox: Sandbox, tasks: Any) -> NoReturn:
     orders, decoder = msgspec.msgpack.Decoder(Order), msgspec.msgpack.Decoder(tasks)
     with socket.socket(fileno=CHANNEL) as server:
         sandbox.enter()
-        samples.seal()
+        seal()
         while True:
             data, descriptors = receive(server)
             if not data:

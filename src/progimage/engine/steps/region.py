@@ -28,7 +28,9 @@ def region(frame: Frame, operations: Operations, plan: Plan) -> Frame:
         left, top = min(box.left, here[0] - 1), min(box.top, here[1] - 1)
         pixels = pixels.crop(left, top, max(1, right - left), max(1, bottom - top))
     elif box:
-        pixels = cut(pixels, box, operations, plan, "crop")
+        if operations.gravity == "face":
+            pixels = pixels.copy_memory()  # they are read twice
+        pixels = cut(pixels, box, operations, plan, "crop", replace(frame, pixels=pixels))
     if operations.trim is not None:
         pixels = pixels.copy_memory()  # it is read twice
         found = plan.settle("trim", operations, pixels, lambda: _edges(pixels, operations.trim or 0))

@@ -4,15 +4,17 @@ from dataclasses import replace
 
 import pyvips
 
+from progimage.engine.faces import LOOKED_AT, Face, faces_in, part_with
 from progimage.engine.frame import Frame
 from progimage.engine.geometry import Size, fitting, place
 from progimage.engine.modes import mode_of
 from progimage.engine.operations import Operations
 from progimage.engine.paint import TRANSPARENT, ink, premultiplied, ready_for
+from progimage.engine.picture import as_picture
 from progimage.engine.plan import Plan
 
-# libvips' names for the two ways to look for the interesting part.
-_INTERESTING = {"smart": "attention", "entropy": "entropy"}
+# libvips' names for the ways to look for the interesting part; that of faces is for where there are none.
+_INTERESTING = {"smart": "attention", "entropy": "entropy", "face": "attention"}
 
 
 def size(frame: Frame, operations: Operations, plan: Plan) -> Frame:
@@ -22,11 +24,14 @@ def size(frame: Frame, operations: Operations, plan: Plan) -> Frame:
     fitted = fitting(frame.stands_for or here, operations, vector=plan.vector)
     if fitted.resized == fitted.canvas == here:
         return replace(frame, stands_for=None)
+    cut_to = min(fitted.canvas[0], fitted.resized[0]), min(fitted.canvas[1], fitted.resized[1])
+    if operations.gravity == "face" and cut_to != fitted.resized:
+        pixels = pixels.copy_memory()  # they are read twice
+        frame = replace(frame, pixels=pixels)
     if fitted.resized != here:
         pixels = resized(pixels, fitted.resized, operations.kernel)
-    cut_to = min(fitted.canvas[0], pixels.width), min(fitted.canvas[1], pixels.height)
-    if cut_to != (pixels.width, pixels.height):
-        pixels = cut(pixels, cut_to, operations, plan, "size")
+    if cut_to != fitted.resized:
+        pixels = cut(pixels, cut_to, operations, plan, "size", frame)
     if fitted.canvas != cut_to:
         gravity = "centre" if operations.gravity in _INTERESTING else operations.gravity
         left, top = place(gravity, fitted.canvas, cut_to)
@@ -46,7 +51,9 @@ def resized(pixels: pyvips.Image, target: Size, kernel: str) -> pyvips.Image:
     return premultiplied(pixels, lambda image: image.resize(across, vscale=down, kernel=kernel))
 
 
-def cut(pixels: pyvips.Image, target: Size, operations: Operations, plan: Plan, what: str) -> pyvips.Image:
+def cut(
+    pixels: pyvips.Image, target: Size, operations: Operations, plan: Plan, what: str, unresized: Frame
+) -> pyvips.Image:
     """Cut a part of a size out of the picture, where gravity says.
 
     Args:
@@ -55,21 +62,33 @@ def cut(pixels: pyvips.Image, target: Size, operations: Operations, plan: Plan, 
         operations: Has the gravity.
         plan: Keeps the place that was found in the first frame.
         what: What it is cut for, so that two cuts of one stage are kept apart.
+        unresized: What the picture was resampled from, in which small faces are still to be found.
     """
     gravity = operations.gravity
     if isinstance(gravity, str) and gravity in _INTERESTING:
         pixels = pixels.copy_memory()  # it is read twice
         place_found = plan.settle(
-            what, operations, pixels, lambda: _interesting(pixels, target, _INTERESTING[str(gravity)])
+            what, operations, pixels, lambda: _interesting(pixels, target, str(gravity), unresized)
         )
         return pixels.crop(*place_found, *target)
     return pixels.crop(*place(gravity, (pixels.width, pixels.height), target), *target)
 
 
-def _interesting(pixels: pyvips.Image, target: Size, interesting: str) -> Size:
-    found = pixels.smartcrop(*target, interesting=interesting)
+def _interesting(pixels: pyvips.Image, target: Size, gravity: str, unresized: Frame) -> Size:
+    if gravity == "face" and (faces := _faces(unresized)):
+        return part_with(faces, (pixels.width, pixels.height), target)
+    found = pixels.smartcrop(*target, interesting=_INTERESTING[gravity])
     # libvips notes how far the part was moved, as the negative of where it was.
     return -found.xoffset, -found.yoffset
+
+
+def _faces(frame: Frame) -> list[Face]:
+    pixels = frame.pixels
+    scale = LOOKED_AT / max(pixels.width, pixels.height)
+    if scale < 1:
+        small = max(1, round(pixels.width * scale)), max(1, round(pixels.height * scale))
+        pixels = resized(pixels, small, "linear")
+    return faces_in(as_picture(replace(frame, pixels=pixels)))
 
 
 def on_canvas(pixels: pyvips.Image, left: int, top: int, canvas: Size, operations: Operations) -> pyvips.Image:
