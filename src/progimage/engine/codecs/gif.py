@@ -4,16 +4,17 @@ import io
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from progimage.engine.codecs.codec import Decoding, Source
 from progimage.engine.codecs.format import Format
 from progimage.engine.codecs.pillow import PillowCodec
+from progimage.engine.codecs.samples import require
 from progimage.engine.description import Description, Page
 from progimage.engine.errors import CorruptImage
-from progimage.engine.files import InputFile
+from progimage.engine.files import InputFile, OutputFile
 from progimage.engine.frame import METADATA, Frame, from_pillow, with_metadata
 from progimage.engine.geometry import Size
 from progimage.engine.limits import Limits
@@ -100,7 +101,7 @@ class _File:
 
 
 class _Gif(PillowCodec):
-    """Frames are put together here, as browsers do it: Pillow lets a frame enlarge the canvas. Pillow writes."""
+    """Frames are put together here, as browsers do it: Pillow lets a frame enlarge the canvas."""
 
     def describe(self, file: InputFile, limits: Limits, dpi: float) -> Description:
         """Read all but the pixels; see `Codec`."""
@@ -146,13 +147,19 @@ class _Gif(PillowCodec):
             xmp = image.info.get("xmp")
             return xmp if isinstance(xmp, bytes) else None
 
-    def loop(self, plan: "Plan") -> dict[str, int]:
-        """Return the repeats after the first time; for none the field is left out."""
-        return {} if plan.plays == 1 else {"loop": max(0, plan.plays - 1)}
+    def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
+        """Write a still or an animation; see `Codec`."""
+        require()
+        from progimage.engine.codecs.gif_writer import write_gif_animation, write_gif_still
+        from progimage.engine.spec import changes_pixels
 
-    def asked_for(self, frame: Frame, plan: "Plan") -> dict[str, Any]:
-        """Return how a transparent animation is disposed of, or the frame before would be seen through this one."""
-        return {"disposal": 2} if plan.several and frame.mode == "PA" else {}
+        colours = plan.spec.palette or 256
+        with target.file() as file:
+            if plan.several:
+                exact = not any(changes_pixels(stage) for stage in plan.spec.stages)
+                write_gif_animation(first, rest, file.write, colours, plays=plan.plays, exact=exact)
+            else:
+                write_gif_still(first, file.write, colours)
 
 
 def _canvases(found: _File, last: int) -> Iterator[Image.Image]:
@@ -249,6 +256,5 @@ CODECS = (
             max_side=65_535,
             options=("palette",),
         ),
-        save={"optimize": False},
     ),
 )

@@ -5,11 +5,14 @@ more: there `CodecNotLoaded` is raised, and the task is for a process that has b
 """
 
 import os
+from importlib import import_module
 from types import ModuleType
 
 from progimage.engine.errors import CodecNotLoaded
 
-_USED = ("avif_encode", "brotli_decode", "jpeg2k_decode", "jpegxl_decode")
+_USED = ("avif_encode", "brotli_decode", "gif_encode", "jpeg2k_decode", "jpegxl_decode")
+_NUMERIC = ("progimage.engine.quantizer", "progimage.engine.codecs.gif_writer")
+"""Modules of our own that calculate with numpy, which comes with it."""
 _state = {"loaded": False, "sealed": False}
 
 
@@ -19,22 +22,33 @@ def imagecodecs() -> ModuleType:
     Raises:
         CodecNotLoaded: This process may not load it.
     """
-    if not _state["loaded"]:
-        if _state["sealed"]:
-            raise CodecNotLoaded("The codec was not loaded before this process was sandboxed.")
-        load()
+    require()
     import imagecodecs as library
 
     return library
 
 
+def require() -> None:
+    """Load it, and our modules that calculate with numpy, unless that is done.
+
+    Raises:
+        CodecNotLoaded: This process may not load it.
+    """
+    if not _state["loaded"]:
+        if _state["sealed"]:
+            raise CodecNotLoaded("The codec was not loaded before this process was sandboxed.")
+        load()
+
+
 def load() -> None:
-    """Load all of it that is used."""
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # or numpy, of which no algebra is used, starts threads
+    """Load all of it that is used, and our modules that calculate with numpy."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # or numpy starts threads, which a worker may not
     import imagecodecs as library
 
     for name in _USED:
         getattr(library, name)  # which loads its shared library
+    for module in _NUMERIC:
+        import_module(module)
     _state["loaded"] = True
 
 
