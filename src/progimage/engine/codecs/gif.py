@@ -151,12 +151,11 @@ class _Gif(PillowCodec):
         """Write a still or an animation; see `Codec`."""
         require()
         from progimage.engine.codecs.gif_writer import write_gif_animation, write_gif_still
-        from progimage.engine.spec import changes_pixels
 
         colours = plan.spec.palette or 256
         with target.file() as file:
             if plan.several:
-                exact = not any(changes_pixels(stage) for stage in plan.spec.stages)
+                exact = not plan.changes_pixels
                 write_gif_animation(first, rest, file.write, colours, plays=plan.plays, exact=exact)
             else:
                 write_gif_still(first, file.write, colours)
@@ -255,6 +254,7 @@ CODECS = (
             writes_animations=True,
             max_side=65_535,
             options=("palette",),
+            frames_at_once=6,
         ),
     ),
 )
