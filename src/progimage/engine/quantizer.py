@@ -38,6 +38,7 @@ _ROUNDS = 4
 """How often k-means moves the colours: with more of them, files and likeness stay the same within 0.5 %."""
 _GRAIN = 0.5
 """What a dithered pixel's distance from its true colour counts, beside that of the mean: against coarse grain."""
+_OUT_OF_REACH = 1e9
 _STEEPNESS = 1.6
 """Nearer to one colour of a pair than this allows, pixels are not dithered: 1 is all of them, more is fewer."""
 
@@ -170,8 +171,8 @@ def fitted_palette(pictures: Sequence[Array], most: int, *, clear: bool = False)
     """
     every = int((sum(picture.size // 4 for picture in pictures) / _SAMPLE) ** 0.5) or 1
     pixels = numpy.concatenate([picture[::every, ::every].reshape(-1, 4) for picture in pictures])
-    alphas = sum(numpy.bincount(picture[:, :, 3].reshape(-1), minlength=256) for picture in pictures)
-    clear, translucent = clear or bool(alphas[0]), bool(alphas[1:255].any())
+    clear = clear or any(not picture[:, :, 3].all() for picture in pictures)
+    translucent = any(bool(numpy.isin(picture[:, :, 3], (0, 255), invert=True).any()) for picture in pictures)
     points, weights = _counted(pixels[pixels[:, 3] > 0])
     centres = _boxes(points, weights, max(1, most - clear)) if len(points) else numpy.empty((0, 4), numpy.float32)
     error = 0.0
@@ -289,6 +290,7 @@ class _Pairs:
         self._translucent = translucent
         self._first = int(not translucent and not table[0, 3])  # what is opaque is not mixed with nothing
         self._centres = _coordinates(table[self._first :])
+        self._solid = table[self._first :, 3] == 255
         self._apart = numpy.maximum(_distances(self._centres, self._centres), 1e-6)
         self._row_of = numpy.zeros(1 << (3 * _BITS + 4 * translucent), numpy.int32)
         # The first row is for cells that have none, as those of transparent pixels.
@@ -330,6 +332,8 @@ class _Pairs:
         |p - c - s(d - c)|², and its grain is s(1 - s)|d - c|².
         """
         distances = _distances(points, self._centres)
+        if self._solid.any():  # what is opaque stays so
+            distances[numpy.ix_(points[:, 3] > 254.5 * _WEIGHTS[3], ~self._solid)] = _OUT_OF_REACH
         near = distances.argmin(1)
         least = numpy.take_along_axis(distances, near[:, None], 1)
         apart = self._apart[near]

@@ -59,7 +59,7 @@ def write_gif_still(frame: Frame, write: Write, colours: int) -> None:
     height, width = samples.shape[:2]
     write(_screen(width, height, palette))
     if palette.has_clear:
-        write(_control(_KEPT, 0, palette.clear))
+        write(_control(_KEPT, 0, palette))
     write(_IMAGE.pack(_SEPARATOR, 0, 0, width, height, 0))
     write(compressed(palette.indices(samples), _bits(palette)) + _TRAILER)
 
@@ -153,33 +153,43 @@ class _Animation:
 
     def add(self, picture: _Picture, following: _Picture | None) -> None:
         """Write a frame; the following one decides what becomes of it."""
-        changed = packed(picture.samples) != packed(self.shown)
-        palette = self._palette_for(picture, changed)
+        samples = picture.samples
+        changed = packed(samples) != packed(self.shown)
+        vanishing = picture.opaque & ~following.opaque if following else numpy.zeros_like(changed)
+        palette = self._palette_for(picture, changed, vanishing)
         if not palette.exact:
-            changed[changed] = _visibly_other(picture.samples[changed], self.shown[changed])
-        self.shown[changed] = picture.samples[changed]
-        indices = self._draw(picture.samples, palette, changed)
-        vanishing = (self.shown[:, :, 3] > 0) & ~following.opaque if following else numpy.zeros_like(changed)
-        disposal = _CLEARED if vanishing.any() else _KEPT
-        place = _bounds(changed | vanishing)
+            self.exact = False
+            changed[changed] = _visibly_other(samples[changed], self.shown[changed])
+        self.shown[changed] = samples[changed]
+        indices = self._draw(samples, palette, changed)
+        place = self._place(changed, vanishing)
         if not self._global:
-            self._global, place = palette, _ALL
+            self._global = palette
             self._write(_screen(changed.shape[1], changed.shape[0], palette) + _loop(self._plays))
-        self._write(_control(disposal, picture.duration, palette.clear))
+        disposal = _CLEARED if vanishing.any() else _KEPT
+        self._write(_control(disposal, picture.duration, palette))
         self._write_image(indices, place, palette)
         if disposal == _CLEARED:
             self.shown[place] = self.drawn[place] = 0
 
-    def _palette_for(self, picture: _Picture, changed: Array) -> Palette:
-        """Return the palette to draw what changes with."""
-        if picture.palette.exact or not self.exact:
-            return picture.palette
+    def _place(self, changed: Array, vanishing: Array) -> tuple[slice, slice]:
+        """Return the rectangle to write: all of the first frame, else where it or what comes after is another."""
+        return _bounds(changed | vanishing) if self._global else _ALL
+
+    def _palette_for(self, picture: _Picture, changed: Array, vanishing: Array) -> Palette:
+        """Return the palette to draw what changes with; where it has no room for transparent, that is all there is."""
         alike = picture.palette.error < _ALIKE and not self._keeps
-        own = None if alike else _exact([picture.samples[changed]], self._colours)
-        if not own:
-            self.exact = False
+        if picture.palette.exact or alike or not self.exact:
             return picture.palette
-        return self._global if self._global and self._global.has_all_of(own) else own
+        own = _exact([picture.samples[changed]], self._colours)
+        if own:
+            return self._global if self._global and self._global.has_all_of(own) else own
+        place = self._place(changed, vanishing)
+        found = colours_in([picture.samples[place]], self._colours)
+        if found is None or CLEAR in found:
+            return picture.palette
+        changed[place] = True
+        return exact_palette(found)
 
     def _draw(self, samples: Array, palette: Palette, changed: Array) -> Array:
         """Return a frame's indices, transparent where nothing changes; take out of `changed` what is there already."""
@@ -187,9 +197,10 @@ class _Animation:
         place = _bounds(changed)
         indices[place] = palette.indices(samples[place], place[0].start, place[1].start)
         colours = packed(palette.table)[indices]
-        changed &= colours != self.drawn
+        if palette.has_clear:
+            changed &= colours != self.drawn
+            indices[~changed] = palette.clear
         self.drawn[changed] = colours[changed]
-        indices[~changed] = palette.clear
         return indices
 
     def _write_image(self, indices: Array, place: tuple[slice, slice], palette: Palette) -> None:
@@ -237,7 +248,7 @@ def _loop(plays: int) -> bytes:
     return _LOOP.pack(_EXTENSION, 0xFF, 11, b"NETSCAPE2.0", 3, 1, min(_LONGEST, max(0, plays - 1)), 0)
 
 
-def _control(disposal: int, duration: int, clear: int) -> bytes:
+def _control(disposal: int, duration: int, palette: Palette) -> bytes:
     """Return the extension that says how long a frame is shown, in hundredths of a second, and what is transparent."""
     shown = min(_LONGEST, (duration + 5) // 10)
-    return _CONTROL.pack(_EXTENSION, 0xF9, 4, disposal << 2 | 1, shown, clear, 0)
+    return _CONTROL.pack(_EXTENSION, 0xF9, 4, disposal << 2 | palette.has_clear, shown, palette.clear, 0)
