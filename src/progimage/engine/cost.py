@@ -392,6 +392,7 @@ def _write(facts: Facts, size: Size, spec: RenditionSpec, frames: int, alpha: bo
         units.add("try", _FITTING_TRIES)
     if spec.palette or format.only_palettes:
         units.add("quantize", megapixels)
+        units.add("palette", 1)
     if spec.strip or spec.profile != "keep":
         units.add("profile", megapixels)
     return units

@@ -73,7 +73,8 @@ def _check_memory(source: Source, spec: RenditionSpec, frames: int, most: int, l
     # step that needs all of it at once. An encoder that goes over the frames twice keeps all of them.
     sample = 2 if source.description.depth > 8 else 1
     target = FORMATS[spec.format]
-    kept = frames if target.collects_frames or (target.writes_animations and spec.max_bytes) else 1
+    collects = target.collects_frames or (target.writes_animations and spec.max_bytes)
+    kept = frames if collects else min(frames, target.frames_at_once)
     read = math.prod(_read(source, spec) if source.levels else source.size)
     needed = (read * 4 + most * 4 * (1 + kept)) * sample
     if needed > limits.memory:

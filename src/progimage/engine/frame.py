@@ -1,22 +1,23 @@
 """Frames: decoded pixels, brought from what a codec gives to the few kinds that the pipeline works with."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 
 import pyvips
 from PIL import Image
 
 from progimage.engine.colorimetry import Cicp
 from progimage.engine.errors import CorruptImage
-from progimage.engine.modes import mode_of
+from progimage.engine.libraries import Library
 
 PROFILE = "icc-profile-data"
 """Under what name libvips keeps an ICC profile."""
 _ORIENTATION = "orientation"
 """Under what name libvips keeps the EXIF orientation."""
 _INFINITE = 3.4e38
-_OPAQUE_FROM = 128
-"""The alpha from which on a pixel counts as opaque where there is only opaque and transparent."""
+_quantizer = Library("quantizer", lambda: import_module("progimage.engine.quantizer"))
+"""Returns our own module that finds palettes, which calculates with numpy."""
 METADATA = {"exif": "exif-data", "xmp": "xmp-data"}
 """Under what names libvips keeps other metadata."""
 
@@ -221,42 +222,23 @@ def _from_lab(image: Image.Image) -> pyvips.Image:
 def to_pillow(frame: Frame, colours: int | None = None) -> Image.Image:
     """Make a Pillow image of a frame; `1`, `P` and `PA` are dithered to it if need be.
 
+    A palette needs numpy; see `samples.require`.
+
     Args:
         frame: The frame.
         colours: How many colours a palette may have, or None: 256.
     """
     pixels = frame.pixels
-    kind = {"1": "L", "L16": "I;16", "PA": "RGBA"}.get(frame.mode, frame.mode)
-    if frame.mode == "P":
-        kind = mode_of(pixels)
+    if frame.mode in ("P", "PA"):
+        return with_one_palette([frame], colours)[0]
+    kind = {"1": "L", "L16": "I;16"}.get(frame.mode, frame.mode)
     image = Image.frombuffer(kind, (pixels.width, pixels.height), bytes(pixels.write_to_memory()), "raw", kind, 0, 1)
-    if frame.mode == "1":
-        return image.convert("1")
-    if frame.mode == "P":
-        return _to_palette(image, colours or 256)
-    if frame.mode == "PA":
-        return _to_transparent_palette(image, colours or 256)
-    return image
+    return image.convert("1") if frame.mode == "1" else image
 
 
-def _to_palette(image: Image.Image, colours: int) -> Image.Image:
-    """Reduce to a palette: exactly if there are few enough colours, else with Floyd-Steinberg dithering."""
-    if image.mode == "L" and colours == 256:
-        return image.convert("P")
-    image = image.convert("RGB")
-    reduced = image.quantize(colours, Image.Quantize.MEDIANCUT)
-    if image.getcolors(colours) is not None:
-        return reduced
-    return image.quantize(palette=reduced, dither=Image.Dither.FLOYDSTEINBERG)
-
-
-def _to_transparent_palette(image: Image.Image, count: int) -> Image.Image:
-    """Reduce to a palette one of whose colours is transparent, also where no pixel is: other frames may need it."""
-    alpha = image.getchannel("A")
-    reduced = _to_palette(image.convert("RGB"), count - 1)
-    colours = reduced.getpalette("RGB") or []
-    transparent = len(colours) // 3
-    reduced.putpalette([*colours, 0, 0, 0])
-    reduced.paste(transparent, mask=alpha.point(lambda value: 255 if value < _OPAQUE_FROM else 0))
-    reduced.info["transparency"] = transparent
-    return reduced
+def with_one_palette(frames: Sequence[Frame], colours: int | None = None) -> list[Image.Image]:
+    """Make Pillow images of frames, all of them with the same palette; see `to_pillow`."""
+    quantizer = _quantizer()
+    pictures = [quantizer.samples_of(frame.pixels) for frame in frames]
+    palette = quantizer.palette_for(pictures, colours or 256)
+    return [palette.picture(samples) for samples in pictures]

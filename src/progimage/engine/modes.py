@@ -3,8 +3,8 @@
 import pyvips
 
 MODES = ("1", "P", "PA", "L", "LA", "RGB", "RGBA", "L16", "LA16", "RGB16", "RGBA16", "F", "CMYK")
-"""The kinds of pixels, named as in Pillow: 1-bit, palette, grey, colour; ``A`` has alpha (``PA``: one colour of the
-palette is transparent), ``16`` is 16 bits a channel (else 8), ``F`` is grey in 32-bit floating point."""
+"""The kinds of pixels, named as in Pillow: 1-bit, palette, grey, colour; ``A`` has alpha (``PA``: the
+palette has alpha), ``16`` is 16 bits a channel (else 8), ``F`` is grey in 32-bit floating point."""
 OF_8_BITS = ("L", "LA", "RGB", "RGBA")
 OF_16_BITS = ("L16", "LA16", "RGB16", "RGBA16")
 NEAREST: dict[str, tuple[str, ...]] = {

@@ -10,7 +10,7 @@ from progimage.engine.codecs.format import Format
 from progimage.engine.files import InputFile
 from progimage.engine.limits import Limits
 from progimage.engine.operations import Operations
-from progimage.engine.spec import RenditionSpec
+from progimage.engine.spec import RenditionSpec, changes_pixels
 
 _T = TypeVar("_T")
 
@@ -43,6 +43,11 @@ class Plan:
     plays: int = 0
     quality: int | None = None
     _settled: dict[object, object] = field(default_factory=dict)
+
+    @property
+    def changes_pixels(self) -> bool:
+        """Whether there is anything to do to the pixels but to write them."""
+        return any(changes_pixels(stage) for stage in self.spec.stages)
 
     def afresh(self) -> "Plan":
         """Return the plan with nothing settled yet, for another attempt."""

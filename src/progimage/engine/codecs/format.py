@@ -30,6 +30,7 @@ class Format:
         usual_quality: The quality that it is written with where none is asked for; 0: it has none.
         deep_bits: How many bits a channel it is written with where it is more than 8.
         shrinks: Into how many parts a side can be divided while it is decoded, the largest first.
+        frames_at_once: As how many frames its encoder needs memory for while it writes an animation.
         collects_frames: Its encoder needs all frames of an animation at once.
         reckoned_as: The name of the format whose measured costs are taken for it; empty: its own.
     """
@@ -56,6 +57,7 @@ class Format:
     usual_quality: int = 0
     deep_bits: int = 16
     shrinks: tuple[int, ...] = ()
+    frames_at_once: int = 1
     collects_frames: bool = False
     reckoned_as: str = ""
 

@@ -4,19 +4,23 @@ import io
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from progimage.engine.codecs.codec import Decoding, Source
 from progimage.engine.codecs.format import Format
 from progimage.engine.codecs.pillow import PillowCodec
+from progimage.engine.codecs.samples import imagecodecs
 from progimage.engine.codecs.stripping.gif import stripped_gif
 from progimage.engine.description import Description, Page
 from progimage.engine.errors import CorruptImage
-from progimage.engine.files import InputFile
+from progimage.engine.files import InputFile, OutputFile
 from progimage.engine.frame import METADATA, Frame, from_pillow, with_metadata
 from progimage.engine.geometry import Size
+from progimage.engine.libraries import Library
 from progimage.engine.limits import Limits
 from progimage.engine.metadata import Buffer, Kept
 
@@ -101,8 +105,17 @@ class _File:
     whole: bool
 
 
+def _load_writer() -> ModuleType:
+    imagecodecs()
+    return import_module("progimage.engine.codecs.gif_writer")
+
+
+_writer = Library("gif_writer", _load_writer)
+"""Returns our own module that writes GIFs, which calculates with numpy."""
+
+
 class _Gif(PillowCodec):
-    """Frames are put together here, as browsers do it: Pillow lets a frame enlarge the canvas. Pillow writes."""
+    """Frames are put together here, as browsers do it: Pillow lets a frame enlarge the canvas."""
 
     def describe(self, file: InputFile, limits: Limits, dpi: float) -> Description:
         """Read all but the pixels; see `Codec`."""
@@ -152,13 +165,15 @@ class _Gif(PillowCodec):
         """Return the frames and how they are played; see `Codec`."""
         return stripped_gif(source.file.data, kept)
 
-    def loop(self, plan: "Plan") -> dict[str, int]:
-        """Return the repeats after the first time; for none the field is left out."""
-        return {} if plan.plays == 1 else {"loop": max(0, plan.plays - 1)}
-
-    def asked_for(self, frame: Frame, plan: "Plan") -> dict[str, Any]:
-        """Return how a transparent animation is disposed of, or the frame before would be seen through this one."""
-        return {"disposal": 2} if plan.several and frame.mode == "PA" else {}
+    def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
+        """Write a still or an animation; see `Codec`."""
+        writer, colours = _writer(), plan.spec.palette or 256
+        with target.file() as file:
+            if plan.several:
+                exact = not plan.changes_pixels
+                writer.write_gif_animation(first, rest, file.write, colours, plays=plan.plays, exact=exact)
+            else:
+                writer.write_gif_still(first, file.write, colours)
 
 
 def _canvases(found: _File, last: int) -> Iterator[Image.Image]:
@@ -254,7 +269,7 @@ CODECS = (
             writes_animations=True,
             max_side=65_535,
             options=("palette",),
+            frames_at_once=6,
         ),
-        save={"optimize": False},
     ),
 )

@@ -18,7 +18,7 @@ from progimage.engine.colorimetry import Cicp
 from progimage.engine.description import Description
 from progimage.engine.errors import InvalidParameter
 from progimage.engine.files import InputFile, OutputFile
-from progimage.engine.frame import Frame, from_pillow, with_metadata
+from progimage.engine.frame import Frame, from_pillow, with_metadata, with_one_palette
 from progimage.engine.limits import Limits
 from progimage.engine.metadata import Buffer, Kept
 from progimage.engine.modes import OF_8_BITS, OF_16_BITS
@@ -35,7 +35,7 @@ _BIT_DEPTH = 24
 
 
 class _Png(PillowCodec):
-    """Stills by libvips, but for palettes; animations are read by ourselves, and written by Pillow."""
+    """Stills by libvips; animations are read by ourselves. Pillow writes these, and what has a palette."""
 
     def description_of(self, file: InputFile, image: Image.Image, limits: Limits) -> Description:
         """Describe it with the chunks that Pillow ignores, or knows only once it has decoded all of the pixels."""
@@ -95,6 +95,9 @@ class _Png(PillowCodec):
 
     def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
         """Write a still without a palette with libvips; see `Codec`."""
+        if plan.several and first.mode in _PALETTES:
+            self._write_with_one_palette([first, *rest], plan, target)
+            return
         if plan.several or first.mode in _PALETTES:
             super().encode(first, rest, plan, target)
             return
@@ -108,11 +111,19 @@ class _Png(PillowCodec):
         if first.hdr:
             _tell_space(first.hdr, target)
 
+    def _write_with_one_palette(self, frames: list[Frame], plan: "Plan", target: OutputFile) -> None:
+        """Write an animation whose frames share a palette: a file has only one (section 11.2.2)."""
+        opening, *following = with_one_palette(frames, plan.spec.palette)
+        options = {**self.options(frames[0], plan), **self.loop(plan)}
+        durations = [frame.duration for frame in frames]
+        self.write(opening, target, save_all=True, append_images=following, duration=durations, **options)
+
     def asked_for(self, frame: Frame, plan: "Plan") -> dict[str, Any]:
         """Return what the spec asks for, as Pillow calls it."""
         if plan.spec.progressive:
-            raise InvalidParameter("progressive", "true", "not for an animation")
-        return {"compress_level": plan.spec.effort} if plan.spec.effort else {}
+            raise InvalidParameter("progressive", "true", "not for an animation or a palette")
+        usual = 9 if frame.mode in _PALETTES else 6
+        return {"compress_level": plan.spec.effort or usual}
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +198,6 @@ CODECS = (
             metadata=("exif", "xmp"),
             options=("effort", "progressive", "palette"),
             collects_frames=True,  # its writer goes through them twice
-        ),
-        save={"compress_level": 6},
+        )
     ),
 )

@@ -7,7 +7,7 @@ from types import ModuleType
 
 from progimage.engine.libraries import Library
 
-_USED = ("avif_encode", "brotli_decode", "jpeg2k_decode", "jpegxl_decode")
+_USED = ("avif_encode", "brotli_decode", "gif_encode", "jpeg2k_decode", "jpegxl_decode")
 
 
 def _load() -> ModuleType:
