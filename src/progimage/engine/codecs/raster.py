@@ -42,9 +42,6 @@ CODECS = (
     PillowCodec(Format(name="PCD", extensions=("pcd",), media_type="image/x-photo-cd", description="Kodak Photo CD")),
     PillowCodec(Format(name="PIXAR", extensions=("pxr",), media_type="image/x-pixar", description="Pixar raster")),
     PillowCodec(
-        Format(name="PSD", extensions=("psd",), media_type="image/vnd.adobe.photoshop", description="Photoshop")
-    ),
-    PillowCodec(
         Format(
             name="QOI",
             extensions=("qoi",),
