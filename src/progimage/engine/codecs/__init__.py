@@ -20,6 +20,7 @@ from progimage.engine.codecs import (
     png,
     psd,
     raster,
+    raw,
     scientific,
     svg,
     textures,
@@ -31,8 +32,8 @@ from progimage.engine.codecs.codec import Codec
 from progimage.engine.codecs.format import Format
 
 _MODULES = (
-    avif, bitmaps, documents, gif, heic, icons, jpeg, jpeg2000, jxl, netpbm, png, psd, raster, scientific, svg,
-    textures, tiff, unix, webp,
+    avif, bitmaps, documents, gif, heic, icons, jpeg, jpeg2000, jxl, netpbm, png, psd, raster, raw, scientific,
+    svg, textures, tiff, unix, webp,
 )  # fmt: skip
 _ENTRY_POINTS = entry_points(group="progimage.codecs")
 

@@ -28,7 +28,7 @@ from progimage.engine.codecs.psd_header import (
 from progimage.engine.codecs.samples import imagecodecs
 from progimage.engine.colorimetry import Cicp, ColourSpace
 from progimage.engine.description import Description, Page
-from progimage.engine.errors import CorruptImage
+from progimage.engine.errors import CorruptImage, UnsupportedKind
 from progimage.engine.files import InputFile
 from progimage.engine.frame import PROFILE, Frame, from_pillow, srgb_of_lab, with_metadata
 from progimage.engine.limits import Limits
@@ -58,7 +58,7 @@ class _Psd(PillowCodec):
             raise CorruptImage(f"The header of the Photoshop file is broken: {error}.") from error
         limits.check(header.width, header.height)
         if not header.merged:
-            raise CorruptImage(
+            raise UnsupportedKind(
                 "The Photoshop file was saved without its merged picture. Save it with “Maximize Compatibility”."
             )
         return Description(
@@ -94,7 +94,7 @@ def _orientation(header: PsdHeader) -> int:
     except Exception:  # a broken EXIF counts as none, since the picture may be whole
         return 1
     said = exif.get(ORIENTATION_TAG) if exif else None
-    return said if said in range(1, 9) else 1
+    return said if isinstance(said, int) and said in range(1, 9) else 1
 
 
 def _mode(header: PsdHeader) -> str:
@@ -195,10 +195,10 @@ class _Planes:
 
         step = {16: ">u2"}.get(self._header.depth, "u1")
         rows = numpy.frombuffer(plane, step).reshape(self._header.height, -1)
-        rows = numpy.cumsum(rows, axis=1, dtype=rows.dtype.newbyteorder("=")).astype(step)
+        summed = numpy.cumsum(rows, axis=1, dtype=rows.dtype.newbyteorder("=")).astype(step)
         if self._header.depth == 32:
-            rows = rows.reshape(self._header.height, 4, -1).transpose(0, 2, 1)
-        return rows.tobytes()
+            return summed.reshape(self._header.height, 4, -1).transpose(0, 2, 1).tobytes()
+        return summed.tobytes()
 
 
 def _put_together(planes: list[bytes | memoryview], header: PsdHeader) -> Frame:
@@ -278,8 +278,6 @@ def _cmyk(pixels: pyvips.Image) -> pyvips.Image:
 
 CODECS = (
     _Psd(
-        Format(
-            name="PSD", extensions=("psd", "psb"), media_type="image/vnd.adobe.photoshop", description="Photoshop"
-        )
+        Format(name="PSD", extensions=("psd", "psb"), media_type="image/vnd.adobe.photoshop", description="Photoshop")
     ),
 )
