@@ -24,6 +24,7 @@ from progimage.engine.codecs import (
     scientific,
     svg,
     textures,
+    tga,
     tiff,
     unix,
     webp,
@@ -33,7 +34,7 @@ from progimage.engine.codecs.format import Format
 
 _MODULES = (
     avif, bitmaps, documents, gif, heic, icons, jpeg, jpeg2000, jxl, netpbm, png, psd, raster, raw, scientific,
-    svg, textures, tiff, unix, webp,
+    svg, textures, tga, tiff, unix, webp,
 )  # fmt: skip
 _ENTRY_POINTS = entry_points(group="progimage.codecs")
 

@@ -2,7 +2,6 @@
 
 from progimage.engine.codecs.format import Format
 from progimage.engine.codecs.pillow import PillowCodec
-from progimage.engine.modes import OF_8_BITS
 
 _MOST = 65_535
 
@@ -48,16 +47,6 @@ CODECS = (
             media_type="image/x-qoi",
             description="Quite OK Image",
             modes=("RGB", "RGBA"),
-        )
-    ),
-    PillowCodec(
-        Format(
-            name="TGA",
-            extensions=("tga", "icb", "vda", "vst"),
-            media_type="image/x-tga",
-            description="Truevision TGA",
-            modes=("1", "P", *OF_8_BITS),
-            max_side=_MOST,
         )
     ),
 )
