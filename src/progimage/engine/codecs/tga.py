@@ -143,7 +143,7 @@ def _attributes(data: memoryview) -> int | None:
     extension, _, signature = _FOOTER.unpack_from(data, len(data) - _FOOTER.size)
     if signature != _SIGNATURE or not extension or extension + _ATTRIBUTES >= len(data):
         return None
-    return data[extension + _ATTRIBUTES]
+    return int(data[extension + _ATTRIBUTES])
 
 
 def _has_alpha(header: _Header) -> bool:
