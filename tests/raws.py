@@ -1,5 +1,6 @@
 """Camera raw files to test with, written byte by byte: a mosaic of a picture, with or without a preview."""
 
+import io
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -87,7 +88,7 @@ def raw_file(
     plain = (linear(picture) if of_colour else mosaic(picture)).tobytes()
     inside = [Directory(fields, plain if samples is None else samples)]
     if preview:
-        size = Image.open(_file(preview)).size
+        size = Image.open(io.BytesIO(preview)).size
         inside.append(
             Directory(
                 {254: (LONG, 1), 256: (LONG, size[0]), 257: (LONG, size[1]), 258: (SHORT, (8, 8, 8)),
@@ -148,12 +149,6 @@ def _packed(kind: int, value: Value) -> tuple[bytes, int]:
         pairs = [number for one in values for number in (round(one * 10_000), 10_000)]
         return struct.pack(f"<{len(pairs)}{'i' if kind == SIGNED_RATIONAL else 'I'}", *pairs), len(values)
     return struct.pack(f"<{len(values)}{ {BYTE: 'B', SHORT: 'H', LONG: 'I'}[kind] }", *values), len(values)
-
-
-def _file(data: bytes):
-    import io
-
-    return io.BytesIO(data)
 
 
 def scene(size: tuple[int, int] = (96, 64)) -> Image.Image:
