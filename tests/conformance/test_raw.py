@@ -45,12 +45,6 @@ def test_developed(server: Server, cell: Callable[[str, str], None], kind: str) 
     assert judges.difference(_inner(_shown(server, data)), _inner(judges.seen("dng", data))) < _ALIKE
 
 
-def test_developed_in_16_bits(server: Server, cell: Callable[[str, str], None]) -> None:
-    cell("DNG", "depth")
-    levels = numpy.unique(_shown(server, raws.raw_file(_scene()))[:, :, 1])
-    assert len(levels) > 1000, f"only {len(levels)} levels"
-
-
 @pytest.mark.parametrize("with_preview", [False, True])
 @pytest.mark.parametrize("orientation", [one for one in ORIENTATIONS if one in _BY_LIBRAW])
 def test_upright(server: Server, cell: Callable[[str, str], None], orientation: int, with_preview: bool) -> None:

@@ -21,6 +21,8 @@ from progimage.engine import (
     inspect,
     render,
 )
+from progimage.engine.inspect import survey
+from progimage.engine.ladder import SIDES
 from tests import pictures, raws
 
 SIZE = 192, 128
@@ -51,7 +53,7 @@ def told(tmp_path: Path) -> Callable[..., ImageInfo]:
 
 @pytest.fixture
 def shown(tmp_path: Path) -> Callable[..., Image.Image]:
-    def render_it(data: bytes, spec: str = "PNG?depth=8") -> Image.Image:
+    def render_it(data: bytes, spec: str = "PNG") -> Image.Image:
         (tmp_path / "source").write_bytes(data)
         render(tmp_path / "source", RenditionSpec.from_canonical(spec), tmp_path / "target", Limits())
         return Image.open(io.BytesIO((tmp_path / "target").read_bytes()))
@@ -69,7 +71,7 @@ def error(found: Image.Image, wanted: Image.Image) -> float:
 def test_samples_are_developed_to_what_the_sensor_saw(told, shown, scene) -> None:
     data = raws.raw_file(scene)
     info = told(data)
-    assert (info.format, info.media_type, info.mode, info.bit_depth) == ("DNG", "image/x-adobe-dng", "RGB16", 16)
+    assert (info.format, info.media_type, info.mode, info.bit_depth) == ("DNG", "image/x-adobe-dng", "RGB", 8)
     assert (info.width, info.height) == SIZE
     assert info.warnings == ("The picture was developed from the sensor's samples.",)
     assert error(shown(data), scene) < 1.5
@@ -95,7 +97,7 @@ def test_a_smaller_preview_does_not(told, scene, share: float, stands: bool) -> 
     assert (info.width, info.height) == (small.size if stands else SIZE)
 
 
-@pytest.mark.parametrize("spec", ["PNG?depth=8", "PNG?depth=8&width=24", "JPEG?quality=95&width=96"])
+@pytest.mark.parametrize("spec", ["PNG", "PNG?width=24", "JPEG?quality=95&width=96"])
 @pytest.mark.parametrize(("orientation", "turn"), [
     (1, None), (3, Image.Transpose.ROTATE_180), (6, Image.Transpose.ROTATE_270), (8, Image.Transpose.ROTATE_90),
 ])  # fmt: skip
@@ -118,7 +120,7 @@ def test_what_the_camera_shows_is_cut_out(told, shown, scene) -> None:
     data = raws.raw_file(scene, crop=(8, 6, 160, 100))
     assert (told(data).width, told(data).height, told(data).crop) == (160, 100, (8, 6, 160, 100))
     assert error(shown(data), scene.crop((8, 6, 168, 106))) < 1.5
-    small = shown(data, "PNG?depth=8&width=40")
+    small = shown(data, "PNG?width=40")
     assert error(small, scene.crop((8, 6, 168, 106)).resize(small.size)) < 4
 
 
@@ -130,7 +132,7 @@ def test_other_kinds_of_dng_are_developed(shown, scene, kind: str) -> None:
         samples = imagecodecs.ljpeg_encode(raws.mosaic(scene), bitspersample=16)
         data = raws.raw_file(scene, compression=7, samples=samples)
     assert error(shown(data), scene) < 1.5
-    assert error(shown(data, "PNG?depth=8&width=48"), scene.resize((48, 32))) < 4
+    assert error(shown(data, "PNG?width=48"), scene.resize((48, 32))) < 4
 
 
 @pytest.mark.parametrize(("make", "name"), MAKERS.items())
@@ -193,6 +195,19 @@ def test_samples_that_are_missing_are_not_shown_as_black(told, scene, with_previ
         told(raws.raw_file(scene, samples=raws.mosaic(scene).tobytes()[:5000]))
     with pytest.raises(CorruptImage, match="no samples"):
         told(raws.raw_file(scene, samples=bytes(whole)))
+
+
+@pytest.mark.parametrize("with_preview", [False, True])
+def test_smaller_copies_are_made(tmp_path: Path, with_preview: bool) -> None:
+    picture = raws.scene((2000, 1400))
+    jpeg = pictures.saved(picture, "JPEG") if with_preview else b""
+    (tmp_path / "source").write_bytes(raws.raw_file(picture, orientation=6, preview=jpeg))
+    steps = {side: tmp_path / str(side) for side in SIDES}
+    found = survey(tmp_path / "source", Limits(), steps)
+    assert found.ladder is not None and found.ladder.size == (1400, 2000)
+    with Image.open(steps[512]) as copy:
+        upright = picture.transpose(Image.Transpose.ROTATE_270).resize(copy.size)
+        assert error(copy, upright) < 6
 
 
 def test_sizes_are_bounded_before_anything_is_developed(told, scene) -> None:

@@ -87,8 +87,7 @@ class _Raw:
         return Description(
             format=self.format,
             pages=(replace(developed, native=native),),
-            mode="L16" if grey else "RGB16",
-            depth=16,
+            mode="L" if grey else "RGB",
             warnings=("The picture was developed from the sensor's samples.",),
         )
 
@@ -193,11 +192,11 @@ def _developed_frames(source: Source, first: int, last: int, how: Decoding) -> I
             raise CorruptImage("The camera raw file has no samples.")
         samples = raw.postprocess(
             use_camera_wb=True, no_auto_bright=True, gamma=_SRGB_CURVE, output_color=library.ColorSpace.sRGB,
-            output_bps=16, user_flip=0, half_size=how.shrink == _HALF,
+            output_bps=8, user_flip=0, half_size=how.shrink == _HALF,
         )  # fmt: skip
     height, width, bands = samples.shape
-    pixels = pyvips.Image.new_from_memory(samples, width, height, bands, "ushort")
-    pixels = pixels.copy(interpretation="rgb16" if bands > 2 else "grey16")
+    pixels = pyvips.Image.new_from_memory(samples, width, height, bands, "uchar")
+    pixels = pixels.copy(interpretation="srgb" if bands > 2 else "b-w")
     yield _with_exif(Frame(_cropped(pixels, native, how.shrink), mode_of(pixels)), source, native, how)
 
 
