@@ -6,9 +6,10 @@ import struct
 import zlib
 from collections.abc import Iterator
 
+import numpy as np
 from PIL import Image
 
-from tests import pictures
+from tests import photoshop, pictures, raws
 
 MiB = 1024 * 1024
 SECRET = "/etc/passwd"
@@ -278,6 +279,12 @@ def seeds() -> dict[str, bytes]:
     ):
         options = {"sizes": [(9, 7)]} if name == "ICO" else {}
         found[name] = pictures.saved(small, name, **options)
+    found["DNG"] = raws.raw_file(small, preview=found["JPEG"])
+    found["DNG without a preview"] = raws.raw_file(small)
+    found["PSD"] = photoshop.psd(
+        [np.asarray(band) for band in (*small.split(), small.convert("L"))],
+        photoshop.RGB, layers=-1, packing=photoshop.RLE,
+    )  # fmt: skip
     found["SVG"] = svg('<rect width="9" height="7" fill="red"/>')
     return found
 

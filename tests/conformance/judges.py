@@ -22,7 +22,8 @@ from tests.conformance.tools import run
 Seen = NDArray[numpy.float64]
 """Height, width, and red, green, blue and alpha of 0 to 1, upright, alpha not multiplied in."""
 MEDIA_TYPES = {
-    "avif": "image/avif", "gif": "image/gif", "jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp",
+    "avif": "image/avif", "bmp": "image/bmp", "gif": "image/gif", "jpeg": "image/jpeg", "png": "image/png",
+    "webp": "image/webp",
 }  # fmt: skip
 _TURN: dict[int, Callable[[Samples], Samples]] = {
     1: lambda a: a, 2: lambda a: a[:, ::-1], 3: lambda a: a[::-1, ::-1], 4: lambda a: a[::-1],
@@ -108,9 +109,26 @@ def _by_opj(data: bytes) -> Seen:
     return read_png(run("opj_decompress", "-i", "{a.jp2}", "-o", "{out.png}", a_jp2=data))
 
 
+def _photoshop(data: bytes) -> Seen:
+    """By ImageMagick, which takes the white of Photoshop out of its own files, too, where there is none."""
+    return read_png(run("convert", "-define", "psd:alpha-unblend=off", "psd:{a.bin}[0]", "PNG64:{out.png}", a_bin=data))
+
+
+def _tga(data: bytes) -> Seen:
+    """By Pillow: ImageMagick heeds no origin."""
+    return rgba(numpy.asarray(Image.open(io.BytesIO(data)).convert("RGBA")))
+
+
+def _by_dcraw(data: bytes) -> Seen:
+    """Developed with the camera's white balance, sRGB's curve, and no brightening, and turned upright."""
+    made = run("dcraw", "-w", "-W", "-6", "-o", "1", "-g", "2.4", "12.92", "-T", "-c", "{a.dng}", a_dng=data)
+    return tiff_pixels(made, 0)
+
+
 _DECODERS: dict[str, Callable[[bytes], Seen]] = {
     "avif": _by_avifdec, "gif": _by_imagemagick("gif"), "heic": _by_heif_convert, "jp2": _by_opj, "jpeg": _by_pillow,
     "jxl": _by_djxl, "png": _by_pillow, "tiff": _by_imagemagick("tiff"), "webp": _by_imagemagick("webp"),
+    "dng": _by_dcraw, "psd": _photoshop, "tga": _tga,
 }  # fmt: skip
 
 

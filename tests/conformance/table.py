@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 PROPERTIES = (
     "orientation read", "orientation written", "colour", "HDR", "alpha", "animation", "pages", "crop", "depth",
 )  # fmt: skip
-FORMATS = ("JPEG", "PNG", "WebP", "AVIF", "HEIC", "JXL", "TIFF", "GIF", "JP2", "PFM", "PDF")
+FORMATS = (
+    "JPEG", "PNG", "WebP", "AVIF", "HEIC", "JXL", "TIFF", "GIF", "JP2", "BMP", "TGA", "PSD", "DNG", "PFM", "PDF",
+)  # fmt: skip
 _INTRODUCTION = """# Conformance
 
 What the service makes of files, held against decoders that it does not use itself: djxl, avifdec, heif-convert,
-opj_decompress, ImageMagick and Chromium. The files are made when it is run. `make conformance` writes this page anew;
-CONTRIBUTING.md tells how to add a check.
+opj_decompress, dcraw, ImageMagick and Chromium. The files are made when it is run. `make conformance` writes this page
+anew; CONTRIBUTING.md tells how to add a check.
 
 - **right**: every check of this property passes.
 - A reason: what is wrong, and how many of the checks say so.

@@ -66,6 +66,7 @@ KINDS = (
     Kind("TIFF", "16 bits, grey", 16, lambda: making.tiff(making.Page(fine(True)[:, :, 0], 1, 16)), True),
     Kind("TIFF", "float", 32, lambda: making.tiff(making.Page(_floats(False), bits=32))),
     Kind("TIFF", "float, grey", 32, lambda: making.tiff(making.Page(_floats(True), 1, 32)), True),
+    Kind("PSD", "16 bits", 16, lambda: run("convert", "{a.png}", "{out.psd}", a_png=making.png(fine()))),
     Kind("PFM", "grey", 32, lambda: making.pfm(_floats(True)), True),
     Kind("PFM", "colour", 32, lambda: making.pfm(_floats(False))),
     Kind("AVIF", "10 bits", 10, lambda: _avif(10)),

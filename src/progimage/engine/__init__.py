@@ -21,6 +21,7 @@ from progimage.engine.errors import (
     NotAnImage,
     TooCostly,
     UnknownParameter,
+    UnsupportedKind,
 )
 from progimage.engine.inspect import INSPECTION, ImageInfo, Survey, inspect, survey
 from progimage.engine.ladder import SIDES, Ladder, Step
@@ -56,6 +57,7 @@ __all__ = [
     "Swatch",
     "TooCostly",
     "UnknownParameter",
+    "UnsupportedKind",
     "build_pyramid",
     "by_extension",
     "inspect",

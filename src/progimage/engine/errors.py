@@ -19,6 +19,10 @@ class NotAnImage(EngineError):
     """The bytes are in no format that can be read."""
 
 
+class UnsupportedKind(NotAnImage):
+    """The format is known, but this file is of a kind of it that can't be read."""
+
+
 class CorruptImage(EngineError):
     """The format is known, but the image in it is truncated or corrupt."""
 

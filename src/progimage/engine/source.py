@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from progimage.engine.codecs import CODECS
 from progimage.engine.codecs.codec import Codec, Source
-from progimage.engine.errors import CorruptImage, NotAnImage, forget_libvips_errors
+from progimage.engine.errors import CorruptImage, NotAnImage, UnsupportedKind, forget_libvips_errors
 from progimage.engine.files import InputFile
 from progimage.engine.limits import Limits
 
@@ -24,7 +24,7 @@ def open_source(file: InputFile, limits: Limits, dpi: float = 72) -> Source:
         dpi: How finely a drawing is to be drawn; 72 is one pixel for each of its units.
 
     Raises:
-        NotAnImage: It is in no format that can be read.
+        NotAnImage: It is in no format, or of no kind of one, that can be read.
         CorruptImage: The header is broken.
         LimitExceeded: The image is too large.
     """
@@ -38,6 +38,8 @@ def open_source(file: InputFile, limits: Limits, dpi: float = 72) -> Source:
             description = codec.describe(file, limits, dpi)
         except UnicodeDecodeError:  # of what libvips says
             raise CorruptImage("The header of the image is broken.") from None
+        except UnsupportedKind:
+            raise
         except NotAnImage:
             if codec.recognises:
                 begins_as.append(codec.format.name)

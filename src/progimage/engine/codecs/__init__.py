@@ -9,6 +9,7 @@ from importlib.metadata import entry_points
 from progimage.engine.codecs import (
     avif,
     bitmaps,
+    bmp,
     documents,
     gif,
     heic,
@@ -18,10 +19,13 @@ from progimage.engine.codecs import (
     jxl,
     netpbm,
     png,
+    psd,
     raster,
+    raw,
     scientific,
     svg,
     textures,
+    tga,
     tiff,
     unix,
     webp,
@@ -30,8 +34,8 @@ from progimage.engine.codecs.codec import Codec
 from progimage.engine.codecs.format import Format
 
 _MODULES = (
-    avif, bitmaps, documents, gif, heic, icons, jpeg, jpeg2000, jxl, netpbm, png, raster, scientific, svg, textures,
-    tiff, unix, webp,
+    avif, bitmaps, bmp, documents, gif, heic, icons, jpeg, jpeg2000, jxl, netpbm, png, psd, raster, raw, scientific,
+    svg, textures, tga, tiff, unix, webp,
 )  # fmt: skip
 _ENTRY_POINTS = entry_points(group="progimage.codecs")
 

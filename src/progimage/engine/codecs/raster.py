@@ -2,7 +2,6 @@
 
 from progimage.engine.codecs.format import Format
 from progimage.engine.codecs.pillow import PillowCodec
-from progimage.engine.modes import OF_8_BITS
 
 _MOST = 65_535
 
@@ -42,25 +41,12 @@ CODECS = (
     PillowCodec(Format(name="PCD", extensions=("pcd",), media_type="image/x-photo-cd", description="Kodak Photo CD")),
     PillowCodec(Format(name="PIXAR", extensions=("pxr",), media_type="image/x-pixar", description="Pixar raster")),
     PillowCodec(
-        Format(name="PSD", extensions=("psd",), media_type="image/vnd.adobe.photoshop", description="Photoshop")
-    ),
-    PillowCodec(
         Format(
             name="QOI",
             extensions=("qoi",),
             media_type="image/x-qoi",
             description="Quite OK Image",
             modes=("RGB", "RGBA"),
-        )
-    ),
-    PillowCodec(
-        Format(
-            name="TGA",
-            extensions=("tga", "icb", "vda", "vst"),
-            media_type="image/x-tga",
-            description="Truevision TGA",
-            modes=("1", "P", *OF_8_BITS),
-            max_side=_MOST,
         )
     ),
 )

@@ -11,6 +11,8 @@ from progimage.engine.codecs import vips
 from progimage.engine.codecs.codec import Decoder, Decoding, Source
 from progimage.engine.codecs.format import Format
 from progimage.engine.codecs.pillow import PillowCodec
+from progimage.engine.codecs.raw import RAW
+from progimage.engine.codecs.raw_header import raw_header
 from progimage.engine.codecs.stripping.tiff import stripped_tiff
 from progimage.engine.description import Description, Page
 from progimage.engine.errors import NotAnImage
@@ -40,7 +42,12 @@ class _Tiff(PillowCodec):
         return head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"))
 
     def describe(self, file: InputFile, limits: Limits, dpi: float) -> Description:
-        """Read the header with Pillow; some kinds (float RGB, for one) are unknown to it but not to libvips."""
+        """Read the header with Pillow; some kinds (float RGB, for one) are unknown to it but not to libvips.
+
+        Of camera raw files, the first picture would be their thumbnail; they have codecs of their own.
+        """
+        if found := raw_header(file.data):
+            return RAW[found.format].describe(file, limits, dpi)
         try:
             return super().describe(file, limits, dpi)
         except NotAnImage:

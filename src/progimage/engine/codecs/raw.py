@@ -1,0 +1,246 @@
+"""Camera raw files: the camera's own preview if it is of about the full size, else developed from the samples.
+
+LibRaw (rawpy) reads both. docs/decisions/0019-photoshop-and-raw.md says why the preview goes first.
+"""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import pyvips
+from PIL import Image
+
+from progimage.engine.codecs import vips
+from progimage.engine.codecs.codec import Decoder, Decoding, Source
+from progimage.engine.codecs.format import Format
+from progimage.engine.codecs.raw_exif import raw_exif
+from progimage.engine.codecs.raw_header import has_signature, raw_header
+from progimage.engine.codecs.samples import rawpy
+from progimage.engine.description import Description, Page
+from progimage.engine.errors import CannotRepresent, CorruptImage, UnsupportedKind, say
+from progimage.engine.files import InputFile, OutputFile
+from progimage.engine.frame import METADATA, Frame, with_metadata
+from progimage.engine.geometry import Box, Size
+from progimage.engine.limits import Limits
+from progimage.engine.modes import mode_of
+
+if TYPE_CHECKING:
+    from progimage.engine.plan import Plan
+
+_FULL_SIZE = 0.9
+"""A preview with at least so much of each side of the picture stands for it."""
+_SHRINKS = (8, 4, 2)
+_HALF = 2
+_SRGB_CURVE = (2.4, 12.92)
+"""Power and slope of sRGB's transfer function, as LibRaw has them."""
+_ORIENTATIONS = {0: 1, 3: 3, 5: 8, 6: 6}
+"""By LibRaw's flip, as EXIF counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Native:
+    """What of a raw file stands for it.
+
+    Attributes:
+        preview: Its preview, a JPEG, if it has one.
+        shown: The preview is of about the full size.
+        developed: How many pixels LibRaw makes of the samples.
+        crop: The part of them that the camera shows.
+    """
+
+    preview: bytes | None
+    shown: bool
+    developed: Size
+    crop: Box | None
+
+
+class _Raw:
+    """The format of one maker, or of several."""
+
+    def __init__(self, format: Format) -> None:
+        self.format = format
+
+    def recognises(self, head: bytes) -> bool:
+        """Return whether its signature says so; those that begin as a TIFF the codec for TIFF hands over."""
+        return has_signature(head, self.format.name)
+
+    def describe(self, file: InputFile, limits: Limits, dpi: float) -> Description:
+        """Read the header, and look for a preview; see `Codec`."""
+        header = raw_header(file.data)
+        if header and not header.whole:
+            raise CorruptImage(f"The {self.format.name} file ends before its last sample.")
+        with _opened(file, self.format) as raw:
+            sizes, grey, preview = raw.sizes, raw.num_colors == 1, _preview(raw)
+        limits.check(sizes.raw_width, sizes.raw_height)
+        width, height = _developed_size(sizes)
+        limits.check(width, height)
+        crop = _crop(sizes)
+        developed = Page(width, height, crop, _ORIENTATIONS.get(sizes.flip, 1))
+        shown = _page_of(preview, developed) if preview else None
+        native = _Native(preview, shown is not None, (width, height), crop)
+        if shown:
+            limits.check(shown.width, shown.height)
+            said = f"The picture is the camera's own preview of {shown.width}×{shown.height} pixels."
+            return Description(format=self.format, pages=(replace(shown, native=native),), mode="RGB", warnings=(said,))
+        return Description(
+            format=self.format,
+            pages=(replace(developed, native=native),),
+            mode="L" if grey else "RGB",
+            warnings=("The picture was developed from the sensor's samples.",),
+        )
+
+    def exif(self, file: InputFile) -> Image.Exif | None:
+        """Return the EXIF of a file; see `Codec`."""
+        with _opened(file, self.format) as raw:
+            return raw_exif(file.data, _preview(raw))
+
+    def decoders(self, description: Description) -> tuple[Decoder, ...]:
+        """Return libvips for a preview, or LibRaw."""
+        native: _Native = description.first.native
+        if native.shown:
+            return (Decoder(_preview_frames, lazy=True, shrinks=_SHRINKS),)
+        return (Decoder(_developed_frames, crops=True, shrinks=(_HALF,)),)
+
+    def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
+        """Raise, since the format has no modes to be written with."""
+        raise CannotRepresent("No camera raw files are written here.")
+
+
+@contextmanager
+def _opened(file: InputFile, format: Format) -> Iterator[Any]:
+    """Open a file with LibRaw, and say in our words what it says."""
+    library = rawpy()
+    with library.RawPy() as raw:
+        try:
+            raw.open_buffer(file.reader())
+            yield raw
+        except library.LibRawUnsufficientMemoryError as error:
+            raise MemoryError(say(error)) from None
+        except (library.LibRawFileUnsupportedError, library.LibRawNotImplementedError) as error:
+            raise UnsupportedKind(
+                f"The file is a camera raw ({format.name}) of a kind that can't be read here."
+            ) from error
+        except library.LibRawError as error:
+            raise CorruptImage(f"The camera raw file ({format.name}) can't be decoded: {_words(error)}.") from error
+
+
+def _words(error: Exception) -> str:
+    said = error.args[0] if error.args else b""
+    return said.decode("latin-1") if isinstance(said, bytes) else str(said)
+
+
+def _preview(raw: Any) -> bytes | None:
+    """Return the largest JPEG that is in the file."""
+    library = rawpy()
+    try:
+        thumb = raw.extract_thumb()
+    except library.LibRawUnsufficientMemoryError:
+        raise
+    except (library.LibRawError, NotImplementedError):  # none, or one that is broken or of another kind
+        return None
+    return thumb.data if thumb.format is library.ThumbFormat.JPEG else None
+
+
+def _page_of(preview: bytes, developed: Page) -> Page | None:
+    """Return the page that a preview is, if it is of about the size of the picture; some are turned upright already."""
+    try:
+        with Image.open(io.BytesIO(preview), formats=["JPEG"]) as image:
+            width, height = image.size
+    except OSError:
+        return None
+    for (wide, high), orientation in ((developed.size, developed.orientation), (developed.upright, 1)):
+        if width >= wide * _FULL_SIZE and height >= high * _FULL_SIZE and (width >= height) == (wide >= high):
+            return Page(width, height, orientation=orientation)
+    return None
+
+
+def _developed_size(sizes: Any) -> Size:
+    """Return the size of what LibRaw develops, which makes pixels square."""
+    width, height, aspect = sizes.iwidth, sizes.iheight, sizes.pixel_aspect
+    if aspect < 1:
+        return width, round(height / aspect)
+    return round(width * aspect), height
+
+
+def _crop(sizes: Any) -> Box | None:
+    """Return the part that the camera shows, counted from the first visible sample."""
+    left, top = sizes.crop_left_margin - sizes.left_margin, sizes.crop_top_margin - sizes.top_margin
+    box = Box(left, top, sizes.crop_width, sizes.crop_height)
+    inside = left >= 0 and top >= 0 and left + box.width <= sizes.iwidth and top + box.height <= sizes.iheight
+    if not inside or min(box.width, box.height) < 1 or sizes.pixel_aspect != 1:
+        return None
+    return box
+
+
+def _preview_frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
+    native: _Native = source.description.first.native
+
+    def load(page: int) -> pyvips.Image:
+        return pyvips.Image.jpegload_buffer(native.preview, access="sequential", fail_on="error", shrink=how.shrink)
+
+    for frame in vips.still_frames(source, first, last, load):
+        yield _with_exif(frame, source, native, how)
+
+
+def _developed_frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
+    library, native = rawpy(), source.description.first.native
+    with _opened(source.file, source.description.format) as raw:
+        raw.unpack()
+        if raw.raw_type is library.RawType.Flat and not raw.raw_image_visible.any():
+            raise CorruptImage("The camera raw file has no samples.")
+        samples = raw.postprocess(
+            use_camera_wb=True, no_auto_bright=True, gamma=_SRGB_CURVE, output_color=library.ColorSpace.sRGB,
+            output_bps=8, user_flip=0, half_size=how.shrink == _HALF,
+        )  # fmt: skip
+    height, width, bands = samples.shape
+    pixels = pyvips.Image.new_from_memory(samples, width, height, bands, "uchar")
+    pixels = pixels.copy(interpretation="srgb" if bands > 2 else "b-w")
+    yield _with_exif(Frame(_cropped(pixels, native, how.shrink), mode_of(pixels)), source, native, how)
+
+
+def _cropped(pixels: pyvips.Image, native: _Native, shrink: int) -> pyvips.Image:
+    """Return what the camera shows; where there is no mosaic, LibRaw does not halve it."""
+    width, height = native.developed
+    if (pixels.width, pixels.height) == (width, height):
+        pixels = pixels.shrink(shrink, shrink) if shrink > 1 else pixels
+    elif (pixels.width, pixels.height) != (-(-width // shrink), -(-height // shrink)):
+        raise CorruptImage(f"{pixels.width}×{pixels.height} pixels were developed, not {width}×{height}.")
+    crop = native.crop
+    if crop is None:
+        return pixels
+    return pixels.crop(crop.left // shrink, crop.top // shrink, crop.width // shrink, crop.height // shrink)
+
+
+def _with_exif(frame: Frame, source: Source, native: _Native, how: Decoding) -> Frame:
+    """Return a frame with the EXIF of the raw file, if it is to be taken along."""
+    if "exif" not in how.metadata:
+        return frame
+    try:
+        exif = raw_exif(source.file.data, native.preview)
+    except Exception:  # Pillow trips over broken EXIF in many ways; the picture is whole without it
+        return frame
+    return replace(frame, pixels=with_metadata(frame.pixels, {METADATA["exif"]: exif.tobytes() if exif else None}))
+
+
+def _format(name: str, extensions: tuple[str, ...], media_type: str, description: str) -> Format:
+    return Format(name=name, extensions=extensions, media_type=f"image/x-{media_type}", description=description)
+
+
+_OTHERS = ("3fr", "crw", "dcr", "erf", "iiq", "kdc", "mef", "mos", "mrw", "x3f")
+CODECS = (
+    _Raw(_format("ARW", ("arw", "sr2", "srf"), "sony-arw", "Sony camera raw")),
+    _Raw(_format("CR2", ("cr2",), "canon-cr2", "Canon camera raw of 2004 to 2018")),
+    _Raw(_format("CR3", ("cr3",), "canon-cr3", "Canon camera raw since 2018")),
+    _Raw(_format("DNG", ("dng",), "adobe-dng", "Digital Negative")),
+    _Raw(_format("NEF", ("nef", "nrw"), "nikon-nef", "Nikon camera raw")),
+    _Raw(_format("ORF", ("orf",), "olympus-orf", "Olympus camera raw")),
+    _Raw(_format("PEF", ("pef",), "pentax-pef", "Pentax camera raw")),
+    _Raw(_format("RAF", ("raf",), "fuji-raf", "Fujifilm camera raw")),
+    _Raw(_format("RAW", _OTHERS, "raw", "Camera raw of another maker")),
+    _Raw(_format("RW2", ("rw2", "rwl"), "panasonic-rw2", "Panasonic or Leica camera raw")),
+    _Raw(_format("SRW", ("srw",), "samsung-srw", "Samsung camera raw")),
+)
+RAW = {codec.format.name: codec for codec in CODECS}
+"""By their names."""

@@ -1,0 +1,186 @@
+"""What a camera raw file says of itself beside what LibRaw tells: which format it is, and whether it is whole.
+
+Most are TIFF files, of which the first picture is a preview and another one the samples of the sensor. Sources: TIFF
+6.0; Adobe's DNG 1.7; ISO 12234-2 (TIFF/EP); for the others exiftool's documentation of their tags.
+"""
+
+import struct
+from dataclasses import dataclass
+
+from progimage.engine.codecs.boxes import boxes, first
+
+_ORDERS = {b"II": "little", b"MM": "big"}
+_TIFF, _OLYMPUS, _PANASONIC = (b"II*\0", b"MM\0*"), (b"IIRO", b"IIRS", b"MMOR"), (b"IIU\0",)
+_FUJI, _CANON_2, _CANON_3 = b"FUJIFILMCCD-RAW", b"CR\x02", b"crx "
+_OTHERS = (b"\0MRM", b"FOVb", b"II\x1a\0\0\0HEAPCCDR")
+"""How files of Minolta, Sigma and older Canons begin."""
+_WIDTHS = {1: 1, 2: 1, 3: 2, 4: 4, 6: 1, 7: 1, 8: 2, 9: 4, 13: 4}
+_NUMBERS = (1, 3, 4, 13)
+_MOST_TAGS, _MOST_DIRECTORIES, _MOST_VALUES = 1000, 50, 1_000_000
+_COMPRESSION, _PHOTOMETRIC, _MAKE, _SUB, _DNG_VERSION = 259, 262, 271, 330, 50706
+_PARTS = ((273, 279), (324, 325), (280, 279))
+"""Where strips, tiles, and Panasonic's samples begin, and how long they are."""
+_SENSOR, _LINEAR_RAW = 32803, 34892
+_OF_RAW = (32767, 32769, 32770, 32867, 34713, 65000, 65535)
+"""The compressions of Sony, Epson, Samsung, Kodak, Nikon, Kodak and Pentax."""
+_MAKERS = {"NIKON": "NEF", "SONY": "ARW", "PENTAX": "PEF", "RICOH": "PEF", "SAMSUNG": "SRW"}
+_NOWHERE = 0xFFFFFFFF
+_UUID = 16
+
+_Directory = dict[int, tuple[int, int, int]]
+"""By its tag: the type of a field, how many values it has, and where they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class RawHeader:
+    """A camera raw file.
+
+    Attributes:
+        format: The name of its format.
+        whole: All that its directories point at is within the file.
+    """
+
+    format: str
+    whole: bool
+
+
+def raw_header(data: bytes | memoryview) -> RawHeader | None:
+    """Return what a file says of itself if it is a camera raw; None if it is none."""
+    start = bytes(data[:16])
+    if start.startswith(_FUJI):
+        return RawHeader("RAF", _is_whole_fuji(data))
+    if start[4:12] == b"ftyp" + _CANON_3:
+        return RawHeader("CR3", _is_whole_canon_3(data))
+    if start.startswith(_OTHERS):
+        return RawHeader("RAW", True)
+    if not start.startswith((*_TIFF, *_OLYMPUS, *_PANASONIC)):
+        return None
+    tiff = _Tiff(data)
+    name = _name(start, tiff)
+    return RawHeader(name, tiff.is_whole()) if name else None
+
+
+def has_signature(head: bytes, name: str) -> bool:
+    """Return whether a file that begins so is of a format that its signature tells; of a TIFF only its tags do."""
+    signatures = {"RAF": (_FUJI,), "RAW": _OTHERS, "ORF": _OLYMPUS, "RW2": _PANASONIC}
+    if name == "CR3":
+        return head[4:12] == b"ftyp" + _CANON_3
+    return head.startswith(signatures.get(name, ())) if name in signatures else False
+
+
+def tiff_of(data: bytes | memoryview) -> bytes | None:
+    """Return a raw file that is a kind of TIFF as a plain one; None of any other."""
+    start = bytes(data[:4])
+    if start in _TIFF:
+        return bytes(data)
+    if start in (*_OLYMPUS, *_PANASONIC):
+        return (b"II*\0" if start.startswith(b"II") else b"MM\0*") + bytes(data[4:])
+    return None
+
+
+def canon_directories(data: bytes | memoryview) -> dict[bytes, bytes]:
+    """Return the TIFFs of a CR3 file with parts of its EXIF, by the names of their boxes: CMT1, CMT2 and CMT4.
+
+    Raises:
+        ValueError: Its boxes are broken.
+    """
+    inside = first(bytes(data), b"moov", b"uuid") or b""
+    return {kind: content for kind, content in boxes(inside[_UUID:]) if kind.startswith(b"CMT")}
+
+
+def _name(start: bytes, tiff: "_Tiff") -> str | None:
+    if start.startswith(_OLYMPUS):
+        return "ORF"
+    if start.startswith(_PANASONIC):
+        return "RW2"
+    if start[8:11] == _CANON_2:
+        return "CR2"
+    first = tiff.first
+    if first is None:
+        return None
+    if _DNG_VERSION in first:
+        return "DNG"
+    if not any(tiff.holds_samples(directory) for directory in tiff.directories):
+        return None
+    make = tiff.text(first, _MAKE).upper()
+    return next((name for maker, name in _MAKERS.items() if make.startswith(maker)), "RAW")
+
+
+class _Tiff:
+    """The directories of a TIFF file, those within others, too, up to where they are broken."""
+
+    def __init__(self, data: bytes | memoryview) -> None:
+        self._data = memoryview(data)
+        self._order = _ORDERS[bytes(data[:2])]
+        self.directories: list[_Directory] = []
+        waiting = [self._number(4, 4)]
+        seen: set[int] = set()
+        while waiting and len(self.directories) < _MOST_DIRECTORIES:
+            at = waiting.pop(0)
+            if at in seen or not 8 <= at < len(self._data) - 2:
+                continue
+            seen.add(at)
+            directory, following = self._directory(at)
+            self.directories.append(directory)
+            waiting += [following, *self.numbers(directory, _SUB)[:_MOST_DIRECTORIES]]
+
+    @property
+    def first(self) -> _Directory | None:
+        """The directory that the file begins with."""
+        return self.directories[0] if self.directories else None
+
+    def holds_samples(self, directory: _Directory) -> bool:
+        """Return whether a directory is of samples of a sensor."""
+        photometric, compression = self.numbers(directory, _PHOTOMETRIC), self.numbers(directory, _COMPRESSION)
+        return photometric[:1] in ([_SENSOR], [_LINEAR_RAW]) or compression[:1] in [[one] for one in _OF_RAW]
+
+    def is_whole(self) -> bool:
+        """Return whether all strips and tiles are within the file."""
+        for directory in self.directories:
+            for where, length in _PARTS:
+                starts, lengths = self.numbers(directory, where), self.numbers(directory, length)
+                ends = (start + size for start, size in zip(starts, lengths, strict=False) if start != _NOWHERE)
+                if max(ends, default=0) > len(self._data):
+                    return False
+        return True
+
+    def numbers(self, directory: _Directory, tag: int) -> list[int]:
+        """Return the whole numbers of a field; none if it has others."""
+        kind, count, at = directory.get(tag, (0, 0, 0))
+        width = _WIDTHS.get(kind, 1)
+        if kind not in _NUMBERS or count > _MOST_VALUES or at + count * width > len(self._data):
+            return []
+        order = "<" if self._order == "little" else ">"
+        return list(struct.unpack_from(f"{order}{count}{ {1: 'B', 2: 'H', 4: 'I'}[width] }", self._data, at))
+
+    def text(self, directory: _Directory, tag: int) -> str:
+        """Return the text of a field."""
+        _, count, at = directory.get(tag, (0, 0, 0))
+        return bytes(self._data[at : at + min(count, 100)]).decode("latin-1").strip(" \0")
+
+    def _directory(self, at: int) -> tuple[_Directory, int]:
+        """Return a directory, and where the next one is."""
+        count = min(self._number(at, 2), _MOST_TAGS)
+        directory: _Directory = {}
+        for entry in range(at + 2, at + 2 + 12 * count, 12):
+            kind, length = self._number(entry + 2, 2), self._number(entry + 4, 4)
+            inside = _WIDTHS.get(kind, 8) * length <= 4
+            directory[self._number(entry, 2)] = kind, length, entry + 8 if inside else self._number(entry + 8, 4)
+        return directory, self._number(at + 2 + 12 * count, 4)
+
+    def _number(self, at: int, width: int) -> int:
+        return int.from_bytes(self._data[at : at + width], self._order)  # type: ignore[arg-type]
+
+
+def _is_whole_fuji(data: bytes | memoryview) -> bool:
+    """Return whether the preview, the header of the samples, and the samples are within a RAF file."""
+    numbers = struct.unpack(">6I", bytes(data[84:108]).ljust(24, b"\xff"))
+    return all(start + length <= len(data) for start, length in zip(numbers[::2], numbers[1::2], strict=True))
+
+
+def _is_whole_canon_3(data: bytes | memoryview) -> bool:
+    """Return whether the boxes of a CR3 file are within it."""
+    try:
+        return all(boxes(data))  # type: ignore[arg-type]
+    except ValueError:
+        return False
