@@ -228,7 +228,8 @@ def _read(facts: Facts, *, all_frames: bool = False) -> Units:
 
 def _reading(format: str) -> str:
     """Return the weight of reading a format; one that nothing here writes could not be measured."""
-    return f"read {FORMATS[format].reckoned_as or format}" if FORMATS[format].can_write else "read other"
+    measured = FORMATS[format].reckoned_as or format
+    return f"read {measured}" if measured in FORMATS and FORMATS[measured].can_write else "read other"
 
 
 def _stages(facts: Facts, spec: RenditionSpec, read: Size) -> Units:

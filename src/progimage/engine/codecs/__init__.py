@@ -10,14 +10,19 @@ from progimage.engine.codecs import (
     avif,
     bitmaps,
     documents,
+    exr,
     gif,
     heic,
     icons,
     jpeg,
     jpeg2000,
+    jpeg_samples,
+    jpegxr,
     jxl,
     netpbm,
+    pcx,
     png,
+    radiance,
     raster,
     scientific,
     svg,
@@ -30,8 +35,8 @@ from progimage.engine.codecs.codec import Codec
 from progimage.engine.codecs.format import Format
 
 _MODULES = (
-    avif, bitmaps, documents, gif, heic, icons, jpeg, jpeg2000, jxl, netpbm, png, raster, scientific, svg, textures,
-    tiff, unix, webp,
+    avif, bitmaps, documents, exr, gif, heic, icons, jpeg, jpeg2000, jpeg_samples, jpegxr, jxl, netpbm, pcx, png,
+    radiance, raster, scientific, svg, textures, tiff, unix, webp,
 )  # fmt: skip
 _ENTRY_POINTS = entry_points(group="progimage.codecs")
 

@@ -32,14 +32,4 @@ CODECS = (
             max_side=_MOST,
         )
     ),
-    PillowCodec(
-        Format(
-            name="PCX",
-            extensions=("pcx",),
-            media_type="image/x-pcx",
-            description="Paintbrush",
-            modes=_MODES,
-            max_side=_MOST,
-        )
-    ),
 )

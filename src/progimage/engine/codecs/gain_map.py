@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 import pyvips
 
 from progimage.engine.codecs import vips
-from progimage.engine.colorimetry import Cicp
 from progimage.engine.colourspace import to_srgb
 from progimage.engine.frame import Frame
-from progimage.engine.tone_mapping import pq_encoded
+from progimage.engine.tone_mapping import BT2020_PQ, pq_encoded
 
 if TYPE_CHECKING:
     from progimage.engine.codecs.codec import Source
@@ -25,7 +24,6 @@ _MARKS, _APPLES = (b"urn:iso:std:iso:ts:21496:-1\0", b"hdrgm:Version"), re.compi
 _SEARCHED = 512 * 1024
 _DATA = "gainmap-data"
 _QUALITY = 85
-BT2020_PQ = Cicp(9, 16)
 
 
 def has_gain_map(data: memoryview) -> bool:

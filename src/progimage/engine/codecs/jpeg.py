@@ -17,9 +17,12 @@ from progimage.engine.codecs.gain_map import (
     with_gain_applied,
     write_with_gain_map,
 )
+from progimage.engine.codecs.jpeg_header import LOSSLESS_ARITHMETIC, LS, JpegHeader
+from progimage.engine.codecs.jpeg_samples import describe_samples, exif_of, header_of
+from progimage.engine.codecs.jpeg_samples import frames as sample_frames
 from progimage.engine.codecs.pillow import PillowCodec
 from progimage.engine.description import Description, Page
-from progimage.engine.errors import CorruptImage
+from progimage.engine.errors import CorruptImage, NotAnImage
 from progimage.engine.files import InputFile, OutputFile
 from progimage.engine.frame import Frame
 from progimage.engine.limits import Limits
@@ -39,7 +42,25 @@ _SHRINKS = (8, 4, 2)
 
 
 class _Jpeg(PillowCodec):
-    """Decoded by libvips, which can do it at a smaller size, and if that fails by Pillow."""
+    """Decoded by libvips, which can do it at a smaller size, and if that fails by Pillow.
+
+    Neither knows samples of more than 8 bits, nor the lossless process; imagecodecs has libjpeg-turbo with both.
+    """
+
+    def describe(self, file: InputFile, limits: Limits, dpi: float) -> Description:
+        """Read the header; see `Codec`."""
+        header = header_of(file)
+        if header.process == LS:
+            raise NotAnImage("It is a JPEG-LS.")
+        if header.hierarchical or header.process == LOSSLESS_ARITHMETIC:
+            raise NotAnImage(f"A JPEG of the process SOF{header.process} is not read here.")
+        if header.by_samples:
+            return describe_samples(self.format, file, header, limits)
+        return super().describe(file, limits, dpi)
+
+    def exif(self, file: InputFile) -> Image.Exif | None:
+        """Return the EXIF of a file; see `Codec`."""
+        return exif_of(file) if header_of(file).by_samples else super().exif(file)
 
     def description_of(self, file: InputFile, image: Image.Image, limits: Limits) -> Description:
         """Describe it; a file of several pictures is an MPO."""
@@ -51,7 +72,9 @@ class _Jpeg(PillowCodec):
         return replace(found, gain_map=gain_map, gain_map_read=known)
 
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
-        """Return libvips, then Pillow."""
+        """Return libvips, then Pillow; or what alone knows such samples."""
+        if isinstance(description.first.native, JpegHeader):
+            return (Decoder(sample_frames),)
         return Decoder(_vips_frames, lazy=True, shrinks=_SHRINKS), Decoder(self.frames)
 
     def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
