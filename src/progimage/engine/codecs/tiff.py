@@ -11,6 +11,7 @@ from progimage.engine.codecs import vips
 from progimage.engine.codecs.codec import Decoder, Decoding, Source
 from progimage.engine.codecs.format import Format
 from progimage.engine.codecs.pillow import PillowCodec
+from progimage.engine.codecs.tiff_samples import Directory, check_rare, directories, rare_pixels
 from progimage.engine.description import Description, Page
 from progimage.engine.errors import NotAnImage
 from progimage.engine.files import InputFile, OutputFile
@@ -30,7 +31,7 @@ _COMPRESSION, _OLD_JPEG = 259, 6
 
 
 class _Tiff(PillowCodec):
-    """Read by libvips, or if that fails by Pillow; some kinds are known to one of them alone."""
+    """Read by libvips, or if that fails by Pillow; some kinds are known to one of them alone, some to none."""
 
     @staticmethod
     def recognises(head: bytes) -> bool:
@@ -39,10 +40,28 @@ class _Tiff(PillowCodec):
 
     def describe(self, file: InputFile, limits: Limits, dpi: float) -> Description:
         """Read the header with Pillow; some kinds (float RGB, for one) are unknown to it but not to libvips."""
+        found = directories(file, limits)
+        if any(page.rare for page in found):
+            return self._describe_rare(found, limits)
         try:
             return super().describe(file, limits, dpi)
         except NotAnImage:
             return self._describe_by_vips(file, limits)
+
+    def _describe_rare(self, found: list[Directory], limits: Limits) -> Description:
+        for page in found:
+            if page.rare:
+                check_rare(page, limits)
+        first = found[0]
+        return Description(
+            format=self.format,
+            pages=tuple(Page(one.width, one.height, orientation=one.orientation, native=one) for one in found),
+            mode=first.mode,
+            depth=first.bits,
+            floating=first.floating,
+            premultiplied=first.premultiplied,
+            colour=first.icc,
+        )
 
     def _describe_by_vips(self, file: InputFile, limits: Limits) -> Description:
         try:
@@ -77,6 +96,8 @@ class _Tiff(PillowCodec):
 
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
         """Return libvips, then Pillow, as far as they know such a file."""
+        if isinstance(description.first.native, Directory):
+            return (Decoder(_rare_frames),)
         by_pillow, by_vips = Decoder(self.frames, turns=True), Decoder(_vips_frames, lazy=True)
         if description.first.native == _ONLY_VIPS:
             return (by_vips,)
@@ -106,6 +127,16 @@ def _vips_frames(source: Source, first: int, last: int, how: Decoding) -> Iterat
         return image.extract_band(0, n=3) if source.description.page(index).native == "RGBX" else image
 
     return vips.still_frames(source, first, last, load)
+
+
+def _rare_frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
+    for index in range(first, last):
+        page: Directory = source.description.page(index).native
+        if page.rare:
+            pixels = rare_pixels(source.file, page)
+            yield Frame(pixels, mode_of(pixels))
+        else:
+            yield from _vips_frames(source, index, index + 1, how)
 
 
 CODECS = (
