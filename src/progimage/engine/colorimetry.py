@@ -303,7 +303,9 @@ def is_srgb(space: ColourSpace) -> bool:
 
 def is_linear(space: ColourSpace) -> bool:
     """Return whether samples are in proportion to light."""
-    return isinstance(space, Cicp | Calibrated) and not (isinstance(space, Cicp) and space.hdr) and space.curve == LINEAR
+    if isinstance(space, Cicp):
+        return not space.hdr and space.curve == LINEAR
+    return isinstance(space, Calibrated) and space.curve == LINEAR
 
 
 def curve_at(space: Cicp | Calibrated, pixels: pyvips.Image) -> Curve:

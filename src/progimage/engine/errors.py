@@ -19,6 +19,10 @@ class NotAnImage(EngineError):
     """The bytes are in no format that can be read."""
 
 
+class UnreadKind(NotAnImage):
+    """The format is known, but this kind of it is not read; the message says which. No other codec reads it, either."""
+
+
 class CorruptImage(EngineError):
     """The format is known, but the image in it is truncated or corrupt."""
 

@@ -12,7 +12,7 @@ from progimage.engine.codecs.format import Format
 from progimage.engine.codecs.samples import float_pixels, light, openexr
 from progimage.engine.colorimetry import BT709, Calibrated, Chromaticities
 from progimage.engine.description import Description, Page
-from progimage.engine.errors import CorruptImage, NotAnImage, say
+from progimage.engine.errors import CorruptImage, UnreadKind, say
 from progimage.engine.files import InputFile, OutputFile
 from progimage.engine.frame import Frame
 from progimage.engine.geometry import Box
@@ -111,11 +111,11 @@ def _part(file: InputFile) -> _Part:
     except (ValueError, KeyError, IndexError, TypeError, RuntimeError) as error:
         raise CorruptImage(f"The header of the OpenEXR file is broken: {say(error)}.") from error
     if _DEEP in kind:
-        raise NotAnImage("An OpenEXR file of deep pixels is not read here.")
+        raise UnreadKind("An OpenEXR file of deep pixels is not read here.")
     channels = next((names for names in _CHANNELS if set(names) <= sampling.keys()), None)
     if channels is None:
         given = ", ".join(sorted(sampling)[:20])
-        raise NotAnImage(f"An OpenEXR file without R, G and B or Y is not read here; it has {given or 'nothing'}.")
+        raise UnreadKind(f"An OpenEXR file without R, G and B or Y is not read here; it has {given or 'nothing'}.")
     alpha = _ALPHA in sampling
     return _Part(channels, sampling, alpha, data, display, space, parts > 1)
 

@@ -22,7 +22,7 @@ from progimage.engine.codecs.jpeg_samples import describe_samples, exif_of, head
 from progimage.engine.codecs.jpeg_samples import frames as sample_frames
 from progimage.engine.codecs.pillow import PillowCodec
 from progimage.engine.description import Description, Page
-from progimage.engine.errors import CorruptImage, NotAnImage
+from progimage.engine.errors import CorruptImage, NotAnImage, UnreadKind
 from progimage.engine.files import InputFile, OutputFile
 from progimage.engine.frame import Frame
 from progimage.engine.limits import Limits
@@ -53,7 +53,7 @@ class _Jpeg(PillowCodec):
         if header.process == LS:
             raise NotAnImage("It is a JPEG-LS.")
         if header.hierarchical or header.process == LOSSLESS_ARITHMETIC:
-            raise NotAnImage(f"A JPEG of the process SOF{header.process} is not read here.")
+            raise UnreadKind(f"A JPEG of the process SOF{header.process} is not read here.")
         if header.by_samples:
             return describe_samples(self.format, file, header, limits)
         return super().describe(file, limits, dpi)
@@ -119,10 +119,10 @@ class _Jpeg(PillowCodec):
 class _Mpo(_Jpeg):
     """The first picture as a JPEG; only Pillow reads and writes the further ones."""
 
-    @staticmethod
-    def recognises(head: bytes) -> bool:
-        """Return False: it begins as a JPEG does, which tells once its header is read."""
-        return False
+    def __init__(self, format: Format, save: dict[str, Any]) -> None:
+        """Leave it to JPEG to recognise: it begins as one does, which tells once its header is read."""
+        super().__init__(format, save=save)
+        self.recognises = lambda head: False
 
     def open(self, file: InputFile) -> Image.Image:
         """Open it; Pillow's plugin for JPEG does."""

@@ -67,18 +67,19 @@ def jpeg_header(data: memoryview) -> JpegHeader:
         ValueError: There is no frame, or a segment is malformed.
     """
     frame: tuple[int, int, int, int, int] | None = None
-    adobe, exif, profile = None, None, {}
+    adobe, exif = None, None
+    profile: dict[int, bytes] = {}
     for marker, start, end in _segments(data):
         body = data[start:end]
         if marker in _FRAMES and frame is None:
             if len(body) < 6:
                 raise ValueError("the header of the frame is too short")
             frame = (_FRAMES[marker], body[0], _number(body, 3), _number(body, 1), body[5])
-        elif marker == _APP1 and exif is None and body[:6] == _EXIF:
+        elif marker == _APP1 and exif is None and bytes(body[:6]) == _EXIF:
             exif = bytes(body)
-        elif marker == _APP2 and body[:12] == _ICC and len(body) > 14:
+        elif marker == _APP2 and bytes(body[:12]) == _ICC and len(body) > 14:
             profile.setdefault(body[12], bytes(body[14:]))
-        elif marker == _APP14 and body[:5] == _ADOBE and len(body) >= 12:
+        elif marker == _APP14 and bytes(body[:5]) == _ADOBE and len(body) >= 12:
             adobe = body[11]
     if frame is None:
         raise ValueError("there is no frame")
@@ -88,11 +89,11 @@ def jpeg_header(data: memoryview) -> JpegHeader:
 
 def _segments(data: memoryview) -> Iterator[tuple[int, int, int]]:
     """Yield marker, start and end of the content of each segment before the first scan."""
-    if data[:2] != b"\xff\xd8":
+    if bytes(data[:2]) != b"\xff\xd8":
         raise ValueError("it does not begin as a JPEG")
     at = 2
     for _ in range(_MOST):
-        while data[at : at + 2] == b"\xff\xff":  # fill bytes
+        while bytes(data[at : at + 2]) == b"\xff\xff":  # fill bytes
             at += 1
         if at + 4 > len(data) or data[at] != 0xFF or data[at + 1] in (_SOS, _EOI):
             return

@@ -12,7 +12,7 @@ from progimage.engine.codecs.jpeg_header import LS, JpegHeader, jpeg_header
 from progimage.engine.codecs.pillow import ORIENTATION_TAG
 from progimage.engine.codecs.samples import imagecodecs, of_size, whole_numbers
 from progimage.engine.description import Description, Page
-from progimage.engine.errors import CorruptImage, NotAnImage
+from progimage.engine.errors import CorruptImage, UnreadKind
 from progimage.engine.files import InputFile, OutputFile
 from progimage.engine.frame import METADATA, Frame, with_metadata
 from progimage.engine.limits import Limits
@@ -55,12 +55,12 @@ def describe_samples(format: Format, file: InputFile, header: JpegHeader, limits
 
     Raises:
         CorruptImage: No such JPEG can be.
-        NotAnImage: It is of a kind that is not read.
+        UnreadKind: It is of a kind that is not read.
         LimitExceeded: It is too large.
     """
     limits.check(header.width, header.height)
     if header.components not in _MODES or header.bits not in _DEPTHS:
-        raise NotAnImage(
+        raise UnreadKind(
             f"A {format.description} of {header.components} channels of {header.bits} bits is not read here."
         )
     mode = _MODES[header.components]

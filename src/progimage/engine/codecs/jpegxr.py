@@ -16,7 +16,7 @@ from progimage.engine.codecs.format import Format
 from progimage.engine.codecs.samples import imagecodecs, light, of_size, whole_numbers
 from progimage.engine.colorimetry import Cicp
 from progimage.engine.description import Description, Page
-from progimage.engine.errors import CorruptImage, NotAnImage
+from progimage.engine.errors import CorruptImage, UnreadKind
 from progimage.engine.files import InputFile, OutputFile
 from progimage.engine.frame import METADATA, Frame, with_metadata
 from progimage.engine.limits import Limits
@@ -58,12 +58,14 @@ class _Pixels:
 
 _FAMILY = bytes.fromhex("24c3dd6f034efe4bb1853d77768dc9")
 _NUMBERED = {
-    0x05: _Pixels("1", 1), 0x08: _Pixels("L"), 0x09: _Pixels("RGB", 5), 0x0A: _Pixels("RGB", 6), 0x0B: _Pixels("L16", 16),
+    0x05: _Pixels("1", 1), 0x08: _Pixels("L"), 0x09: _Pixels("RGB", 5), 0x0A: _Pixels("RGB", 6),
+    0x0B: _Pixels("L16", 16),
     0x0C: _Pixels("RGB"), 0x0D: _Pixels("RGB"), 0x0F: _Pixels("RGBA"), 0x11: _Pixels("L16", 32, True),
     0x12: _Pixels("RGB16", 16, True), 0x13: _Pixels("L16", 16, True), 0x14: _Pixels("RGB16", 10),
     0x15: _Pixels("RGB16", 16), 0x16: _Pixels("RGBA16", 16), 0x17: _Pixels("RGBA16", 16, premultiplied=True),
     0x18: _Pixels("RGB16", 32, True), 0x19: _Pixels("RGBA16", 32, True), 0x1A: _Pixels("RGBA16", 32, True, True),
-    0x1B: _Pixels("RGB16", 32, True), 0x1C: _Pixels("CMYK"), 0x1F: _Pixels("CMYK", 16), 0x3A: _Pixels("RGBA16", 16, True),
+    0x1B: _Pixels("RGB16", 32, True), 0x1C: _Pixels("CMYK"), 0x1F: _Pixels("CMYK", 16),
+    0x3A: _Pixels("RGBA16", 16, True),
     0x3B: _Pixels("RGB16", 16, True), 0x3D: _Pixels("RGB16", 8, True, shared=True), 0x3E: _Pixels("L16", 16, True),
     0x3F: _Pixels("L16", 32, True), 0x42: _Pixels("RGB16", 16, True),
 }  # fmt: skip
@@ -102,7 +104,7 @@ class _JpegXr:
         limits.check(width, height)
         pixels = _KINDS.get(tags.get(_PIXELS, b""))
         if pixels is None:
-            raise NotAnImage("A JPEG XR of this format of pixels is not read here.")
+            raise UnreadKind("A JPEG XR of this format of pixels is not read here.")
         orientation = _ORIENTATIONS[transform] if transform < len(_ORIENTATIONS) else 1
         return Description(
             format=self.format,
@@ -131,7 +133,7 @@ def _tags(data: memoryview) -> dict[int, bytes]:
     """Return the values of the first directory, by their tags."""
     (at,) = struct.unpack_from("<I", data, 4)
     (count,) = struct.unpack_from("<H", data, at)
-    found = {}
+    found: dict[int, bytes] = {}
     for index in range(count):
         tag, kind, values = struct.unpack_from("<HHI", data, at + 2 + 12 * index)
         length = values * _SIZES.get(kind, 0)
@@ -153,7 +155,7 @@ def _number(tags: dict[int, bytes], tag: int) -> int:
 
 def _size(data: memoryview, at: int) -> tuple[int, int]:
     """Return width and height by the header of the image, which is what jxrlib goes by."""
-    if data[at : at + 8] != _CODESTREAM:
+    if bytes(data[at : at + 8]) != _CODESTREAM:
         raise ValueError("there is no image where it should be")
     short = data[at + 10] & 0x80
     width, height = struct.unpack_from(">HH" if short else ">II", data, at + 12)

@@ -13,9 +13,9 @@ from PIL import Image
 from progimage.engine.codecs.codec import Decoder, Decoding, Source
 from progimage.engine.codecs.format import Format
 from progimage.engine.codecs.pillow import PillowCodec
-from progimage.engine.codecs.samples import whole_numbers
+from progimage.engine.codecs.samples import require, whole_numbers
 from progimage.engine.description import Description, Page
-from progimage.engine.errors import CorruptImage
+from progimage.engine.errors import CorruptImage, UnreadKind
 from progimage.engine.files import InputFile
 from progimage.engine.frame import Frame
 from progimage.engine.limits import Limits
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 _HEADER = struct.Struct("<BBBBHHHHHH48sBBH")
 _PIXELS = 128
-_FEW_COLOURS = ((1, 2), (1, 3), (1, 4), (2, 1), (2, 2), (4, 1))
+_BY_PILLOW = ((1, 1), (8, 1), (8, 3))
+_FEW_COLOURS = ((1, 2), (1, 3), (1, 4), (2, 1), (4, 1))
 """Bits and planes of pixels that are numbers of up to 16 colours."""
 _USUAL = (
     (0, 0, 0), (0, 0, 170), (0, 170, 0), (0, 170, 170), (170, 0, 0), (170, 0, 170), (170, 85, 0), (170, 170, 170),
@@ -102,8 +103,10 @@ def _header(file: InputFile) -> _Header | None:
     if len(file.data) < _PIXELS:
         raise CorruptImage("The header of the PCX file is too short.")
     _, _, packed, bits, left, top, right, bottom, _, _, palette, _, planes, line = _HEADER.unpack_from(file.data)
-    if (bits, planes) not in _FEW_COLOURS:
+    if (bits, planes) in _BY_PILLOW:
         return None
+    if (bits, planes) not in _FEW_COLOURS:
+        raise UnreadKind(f"A PCX of {planes} planes of {bits} bits is not read here.")
     width, height = right - left + 1, bottom - top + 1
     needed = (width * bits + 7) // 8
     if width < 1 or height < 1 or not needed <= line <= needed + _SLACK:
@@ -112,6 +115,7 @@ def _header(file: InputFile) -> _Header | None:
 
 
 def _frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
+    require()
     import numpy
 
     header: _Header = source.description.first.native
@@ -140,11 +144,12 @@ def _unpacked(data: "numpy.ndarray[Any, Any]", count: int) -> "numpy.ndarray[Any
     # The byte behind a length is a value, even if it is high; so in a row of high ones, every other is a length.
     since = places - numpy.maximum.accumulate(numpy.where(high, -1, places))
     lengths = high & (since % 2 == 1)
-    times = numpy.ones(data.size, numpy.int64)
+    times: numpy.ndarray[Any, Any] = numpy.ones(data.size, numpy.int64)
     times[1:][lengths[:-1]] = data[:-1][lengths[:-1]] & ~numpy.uint8(_RUN)
     values, times = data[~lengths], times[~lengths]
     ends = numpy.minimum(times.cumsum(), count)
-    return values.repeat(numpy.diff(ends, prepend=0))
+    found: numpy.ndarray[Any, Any] = values.repeat(numpy.diff(ends, prepend=0))
+    return found
 
 
 CODECS = (

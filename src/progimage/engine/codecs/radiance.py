@@ -13,10 +13,10 @@ from PIL import Image
 
 from progimage.engine.codecs.codec import Decoder, Decoding, Source
 from progimage.engine.codecs.format import Format
-from progimage.engine.codecs.samples import imagecodecs, light, of_size
+from progimage.engine.codecs.samples import imagecodecs, light, of_size, require
 from progimage.engine.colorimetry import BT709, Calibrated, Chromaticities, ColourSpace
 from progimage.engine.description import Description, Page
-from progimage.engine.errors import CorruptImage, NotAnImage
+from progimage.engine.errors import CorruptImage, UnreadKind
 from progimage.engine.files import InputFile, OutputFile
 from progimage.engine.frame import Frame
 from progimage.engine.limits import Limits
@@ -109,7 +109,7 @@ def _header(head: bytes) -> _Header:
     said = dict(line.split(b"=", 1) for line in head[:end].split(b"\n")[1:] if b"=" in line and line[:1] != b"#")
     kind = said.get(b"FORMAT", b"32-bit_rle_rgbe").strip()
     if kind not in (b"32-bit_rle_rgbe", b"32-bit_rle_xyze"):
-        raise NotAnImage("A Radiance HDR file of this kind of pixels is not read here.")
+        raise UnreadKind("A Radiance HDR file of this kind of pixels is not read here.")
     space = _XYZ if kind.endswith(b"xyze") else _primaries(said.get(b"PRIMARIES"))
     return _Header(int(found[6]), int(found[3]), orientation, Calibrated(1, space), found.end())
 
@@ -132,9 +132,10 @@ def _primaries(said: bytes | None) -> Chromaticities:
 
 
 def _frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
+    require()
     header: _Header = source.description.first.native
     data, size = source.file.data[header.start :], (header.width, header.height)
-    begins_with_runs = data[:2] == b"\2\2" and len(data) > 3 and data[2] < 128
+    begins_with_runs = bytes(data[:2]) == b"\2\2" and len(data) > 3 and data[2] < 128
     if begins_with_runs and _NARROWEST <= header.width <= _WIDEST:
         import numpy
 
@@ -163,7 +164,8 @@ def _without_channels_apart(data: memoryview, header: _Header) -> "numpy.ndarray
     if len(pixels) < count:
         raise CorruptImage("The Radiance HDR file ends before its last pixel.")
     scale = numpy.ldexp(numpy.float32(1), pixels[:, 3:].astype(numpy.int32) - 136) * (pixels[:, 3:] > 0)
-    return (pixels[:, :3] * scale).reshape(header.height, header.width, 3)
+    lit: numpy.ndarray[Any, Any] = pixels[:, :3] * scale
+    return lit.reshape(header.height, header.width, 3)
 
 
 def _times(lengths: "numpy.ndarray[Any, Any]", again: "numpy.ndarray[Any, Any]") -> "numpy.ndarray[Any, Any]":
@@ -178,9 +180,10 @@ def _times(lengths: "numpy.ndarray[Any, Any]", again: "numpy.ndarray[Any, Any]")
     if before[0] < 0:
         raise CorruptImage("The Radiance HDR file begins with a run of no pixel.")
     shifts = numpy.minimum(places - before - 1, 3)[again] * 8
-    times = numpy.ones(len(again), numpy.int64)
+    times: numpy.ndarray[Any, Any] = numpy.ones(len(again), numpy.int64)
     numpy.add.at(times, before[again], lengths[again].astype(numpy.int64) << shifts)
-    return times[~again]
+    whole: numpy.ndarray[Any, Any] = times[~again]
+    return whole
 
 
 CODECS = (_Radiance(),)

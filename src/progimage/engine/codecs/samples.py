@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _USED = (
     "avif_encode", "brotli_decode", "jpeg2k_decode", "jpeg8_decode", "jpegls_decode", "jpegxl_decode", "jpegxr_decode",
-    "lzw_decode", "packbits_decode", "rgbe_decode", "zlib_decode", "zstd_decode",
+    "lzw_decode", "packbits_decode", "packints_decode", "rgbe_decode", "zlib_decode", "zstd_decode",
 )  # fmt: skip
 _state = {"loaded": False, "sealed": False}
 
@@ -29,7 +29,7 @@ def imagecodecs() -> ModuleType:
     Raises:
         CodecNotLoaded: This process may not load it.
     """
-    _loaded()
+    require()
     import imagecodecs as library
 
     return library
@@ -41,7 +41,7 @@ def openexr() -> ModuleType:
     Raises:
         CodecNotLoaded: This process may not load it.
     """
-    _loaded()
+    require()
     import OpenEXR as library
 
     return library
@@ -49,7 +49,7 @@ def openexr() -> ModuleType:
 
 def float_pixels() -> Any:
     """Return what tells OpenEXR to give 32-bit floats, whatever a file has."""
-    _loaded()
+    require()
     import Imath
 
     return Imath.PixelType(Imath.PixelType.FLOAT)
@@ -73,7 +73,12 @@ def seal() -> None:
     _state["sealed"] = True
 
 
-def _loaded() -> None:
+def require() -> None:
+    """Make sure that they, and numpy with them, are there.
+
+    Raises:
+        CodecNotLoaded: This process may not load them.
+    """
     if _state["loaded"]:
         return
     if _state["sealed"]:

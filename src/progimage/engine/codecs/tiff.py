@@ -13,7 +13,7 @@ from progimage.engine.codecs.format import Format
 from progimage.engine.codecs.pillow import PillowCodec
 from progimage.engine.codecs.tiff_samples import Directory, check_rare, directories, rare_pixels
 from progimage.engine.description import Description, Page
-from progimage.engine.errors import NotAnImage
+from progimage.engine.errors import NotAnImage, UnreadKind
 from progimage.engine.files import InputFile, OutputFile
 from progimage.engine.frame import Frame, normalise
 from progimage.engine.limits import Limits
@@ -67,13 +67,13 @@ class _Tiff(PillowCodec):
         try:
             image = pyvips.Image.tiffload_source(file.source())
         except pyvips.Error:
-            raise NotAnImage("The file is a TIFF of a kind that can't be read here.") from None
+            raise UnreadKind("A TIFF of this kind is not read here.") from None
         count = image.get("n-pages") if image.get_typeof("n-pages") else 1
         limits.check(image.width, image.height, count)
         page = Page(image.width, image.height, native=_ONLY_VIPS)
         depth = {"uchar": 8, "ushort": 16}.get(image.format, 32)
-        mode = mode_of(normalise(image)) if image.bands > 1 else "L"
-        return Description(format=self.format, pages=(page,) * count, mode=mode, depth=depth)
+        mode, floating = mode_of(normalise(image)) if image.bands > 1 else "L", image.format in ("float", "double")
+        return Description(format=self.format, pages=(page,) * count, mode=mode, depth=depth, floating=floating)
 
     def exif(self, file: InputFile) -> Image.Exif | None:
         """Return the EXIF of a file, which only Pillow reads."""

@@ -1,4 +1,4 @@
-"""The TIFFs whose samples have a depth that neither libvips nor Pillow reads: 2 to 15 bits, 24, halves.
+"""The TIFFs whose samples neither libvips nor Pillow reads: 3 to 15 bits, 24, floats of 16, 24 and 64.
 
 Source: TIFF 6.0, and its Technical Note 3 for floating point. Samples of any number of bits lie one after the other,
 the most significant bit first, and each row begins at a byte; those of whole bytes have the byte order of the file.
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pyvips
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from progimage.engine.codecs.samples import imagecodecs, whole_numbers
-from progimage.engine.errors import CorruptImage, NotAnImage
+from progimage.engine.codecs.samples import imagecodecs, require, whole_numbers
+from progimage.engine.errors import CorruptImage, UnreadKind
 from progimage.engine.files import InputFile
 from progimage.engine.frame import normalise
 from progimage.engine.geometry import Size
@@ -32,6 +32,7 @@ _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK = 0, 1, 2, 3, 5
 _COLOURS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4}
 _UNSIGNED, _FLOAT = 1, 3
 _MOST_PAGES, _MOST_SAMPLES = 10_000, 16
+_ODD_OCTETS = 3
 _NONE, _LZW, _PACKBITS, _ZSTD = 1, 5, 32773, 50000
 _DEFLATE = (8, 32946)
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
@@ -71,7 +72,7 @@ class Directory:
     def rare(self) -> bool:
         """Whether it is of a depth that only this module reads."""
         if self.floating:
-            return self.bits in (16, 24)
+            return self.bits in (16, 24, 64)
         few = self.bits in (1, 2, 4) and self.samples == 1
         return not few and (self.bits in range(1, 16) or self.bits == 24) and self.bits != 8
 
@@ -136,7 +137,8 @@ def _directory(tags: ImageFileDirectory_v2, order: str) -> Directory:
     samples, photometric = int(tags.get(_SAMPLES, 1)), int(tags.get(_PHOTOMETRIC, _BLACK_IS_ZERO))
     orientation = tags.get(_ORIENTATION, 1)
     return Directory(
-        width=int(tags[_WIDTH]), height=int(tags[_HEIGHT]), bits=int(bits.pop()) if len(bits) == 1 else 0, samples=samples,
+        width=int(tags[_WIDTH]), height=int(tags[_HEIGHT]), bits=int(bits.pop()) if len(bits) == 1 else 0,
+        samples=samples,
         floating=set(tags.get(_FORMAT, (_UNSIGNED,))) == {_FLOAT}, photometric=photometric,
         extra=tuple(tags.get(_EXTRA, ())), orientation=orientation if orientation in range(1, 9) else 1,
         icc=tags.get(_ICC), tags=tags, order=order,
@@ -147,20 +149,20 @@ def check_rare(page: Directory, limits: Limits) -> None:
     """Make sure that a page of a rare depth can be read.
 
     Raises:
-        NotAnImage: It can't, and what can't.
+        UnreadKind: It can't, and what can't.
         LimitExceeded: Its tiles are too large.
     """
     tags, compression = page.tags, int(page.tags.get(_COMPRESSION, _NONE))
     what = f"A TIFF of {page.bits} bits a sample"
     if set(tags.get(_FORMAT, (_UNSIGNED,))) not in ({_UNSIGNED}, {_FLOAT}, {4}):
-        raise NotAnImage(f"{what} with a sign is not read here.")
+        raise UnreadKind(f"{what} with a sign is not read here.")
     if compression not in (_NONE, _LZW, *_DEFLATE, _PACKBITS, _ZSTD):
-        raise NotAnImage(f"{what} with compression {compression} is not read here.")
+        raise UnreadKind(f"{what} with compression {compression} is not read here.")
     if not 0 < page.colours <= page.samples <= _MOST_SAMPLES:
-        raise NotAnImage(f"{what} with photometric interpretation {page.photometric} is not read here.")
+        raise UnreadKind(f"{what} with photometric interpretation {page.photometric} is not read here.")
     predictor = int(tags.get(_PREDICTOR, 1))
     if predictor not in ((1, 3) if page.floating else (1,)):
-        raise NotAnImage(f"{what} with predictor {predictor} is not read here.")
+        raise UnreadKind(f"{what} with predictor {predictor} is not read here.")
     limits.check(*_segment(page))
 
 
@@ -170,6 +172,7 @@ def rare_pixels(file: InputFile, page: Directory) -> pyvips.Image:
     Raises:
         CorruptImage: It is broken.
     """
+    require()
     import numpy
 
     samples = _samples(file, page)
@@ -257,43 +260,29 @@ def _unpacked(packed: bytes, page: Directory, size: int) -> bytes:
     return bytes(decode(packed, out=size))
 
 
-def _values(
-    rows: "numpy.ndarray[Any, Any]", page: Directory, count: int, channels: int
-) -> "numpy.ndarray[Any, Any]":
+def _values(rows: "numpy.ndarray[Any, Any]", page: Directory, count: int, channels: int) -> "numpy.ndarray[Any, Any]":
     """Return so many numbers of each row of bytes."""
     import numpy
 
     octets, order = page.bits // 8, page.order
+    if page.bits % 8:
+        kind = numpy.uint8 if page.bits < 8 else numpy.uint16
+        numbers: numpy.ndarray[Any, Any] = imagecodecs().packints_decode(rows.tobytes(), kind, page.bits, runlen=count)
+        return numbers.reshape(len(rows), count)
     if page.floating and page.tags.get(_PREDICTOR, 1) == 3:
         differences = rows.reshape(len(rows), -1, channels)
         planes = differences.cumsum(axis=1, dtype=numpy.uint8).reshape(len(rows), octets, count)
-        rows, order = planes.swapaxes(1, 2).reshape(len(rows), -1), ">"
-    if page.floating:
-        return _halves(rows, order) if octets == 2 else _of_24_bits(_joined(rows, octets, order))
-    if page.bits % 8 == 0:
-        return _joined(rows, octets, order)
-    bits = numpy.unpackbits(rows, axis=1, count=count * page.bits).reshape(len(rows), count, page.bits)
-    values = numpy.zeros((len(rows), count), numpy.uint16)
-    for bit in range(page.bits):
-        values |= bits[:, :, bit].astype(numpy.uint16) << (page.bits - 1 - bit)
-    return values
+        rows, order = numpy.ascontiguousarray(planes.swapaxes(1, 2)).reshape(len(rows), -1), ">"
+    if octets != _ODD_OCTETS:
+        with numpy.errstate(over="ignore"):
+            return rows.view(f"{order}f{octets}").astype(numpy.float32)
+    parts = rows.reshape(len(rows), count, octets).astype(numpy.uint32)
+    low, middle, high = (parts[:, :, index] for index in (range(3) if order == "<" else range(2, -1, -1)))
+    whole = low | middle << 8 | high << 16
+    return _floats_of_24_bits(whole) if page.floating else whole
 
 
-def _joined(rows: "numpy.ndarray[Any, Any]", octets: int, order: str) -> "numpy.ndarray[Any, Any]":
-    import numpy
-
-    parts = rows.reshape(len(rows), -1, octets).astype(numpy.uint32)
-    shifts = range(0, 8 * octets, 8) if order == "<" else range(8 * octets - 8, -8, -8)
-    return sum((parts[:, :, index] << shift for index, shift in enumerate(shifts)), numpy.uint32(0))
-
-
-def _halves(rows: "numpy.ndarray[Any, Any]", order: str) -> "numpy.ndarray[Any, Any]":
-    import numpy
-
-    return numpy.ascontiguousarray(rows).view(f"{order}f2").astype(numpy.float32)
-
-
-def _of_24_bits(numbers: "numpy.ndarray[Any, Any]") -> "numpy.ndarray[Any, Any]":
+def _floats_of_24_bits(numbers: "numpy.ndarray[Any, Any]") -> "numpy.ndarray[Any, Any]":
     """Return floats of numbers with a sign, 7 bits of exponent (whose bias is 63) and 16 bits behind the point."""
     import numpy
 
