@@ -42,8 +42,9 @@ def openexr() -> ModuleType:
         CodecNotLoaded: This process may not load it.
     """
     require()
-    import OpenEXR as library
+    import OpenEXR
 
+    library: ModuleType = OpenEXR
     return library
 
 

@@ -5,6 +5,7 @@ the most significant bit first, and each row begins at a byte; those of whole by
 """
 
 import struct
+import warnings
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -103,13 +104,13 @@ class Directory:
 
 
 def directories(file: InputFile, limits: Limits) -> list[Directory]:
-    """Return the directories of a TIFF, one for each page.
+    """Return the directories of a TIFF, one for each page, up to one that is broken.
 
     Raises:
-        CorruptImage: They are broken.
         LimitExceeded: There are too many, or a page is too large.
     """
     found: list[Directory] = []
+    warnings.simplefilter("ignore")
     with file.reader() as reader:
         head = reader.read(8)
         if head[2:3] == b"\x2b" or head[3:4] == b"\x2b":
@@ -124,11 +125,8 @@ def directories(file: InputFile, limits: Limits) -> list[Directory]:
                 tags.load(reader)
                 found.append(_directory(tags, order))
                 limits.check(found[-1].width, found[-1].height, len(found))
-        except (SyntaxError, TypeError, ValueError, KeyError, IndexError, OSError, struct.error) as error:
-            if not found:
-                raise CorruptImage("The first directory of the TIFF is broken.") from error
-    if not found:
-        raise CorruptImage("The TIFF has no page.")
+        except (SyntaxError, TypeError, ValueError, KeyError, IndexError, OSError, struct.error):
+            return found  # what is wrong with the next one is for those to say who read the usual kinds
     return found
 
 
