@@ -131,9 +131,16 @@ class _JpegXr:
 
 def _tags(data: memoryview) -> dict[int, bytes]:
     """Return the values of the first directory, by their tags."""
+    found: dict[int, bytes] = {}
+    for tag, start, end in _entries(data):
+        found.setdefault(tag, bytes(data[start:end]))
+    return found
+
+
+def _entries(data: memoryview) -> Iterator[tuple[int, int, int]]:
+    """Yield the tag of each value of the first directory, and where it begins and ends."""
     (at,) = struct.unpack_from("<I", data, 4)
     (count,) = struct.unpack_from("<H", data, at)
-    found: dict[int, bytes] = {}
     for index in range(count):
         tag, kind, values = struct.unpack_from("<HHI", data, at + 2 + 12 * index)
         length = values * _SIZES.get(kind, 0)
@@ -142,8 +149,16 @@ def _tags(data: memoryview) -> dict[int, bytes]:
             (start,) = struct.unpack_from("<I", data, start)
         if start + length > len(data):
             raise ValueError("a value of its directory lies behind its end")
-        found.setdefault(tag, bytes(data[start : start + length]))
-    return found
+        yield tag, start, start + length
+
+
+def _as_stored(data: memoryview) -> bytes:
+    """Return a file whose directory tells of no transform: jxrlib fails at one that turns, and leaves it undone."""
+    plain = bytearray(data)
+    for tag, start, end in _entries(data):
+        if tag == _TRANSFORM:
+            plain[start:end] = bytes(end - start)
+    return bytes(plain)
 
 
 def _number(tags: dict[int, bytes], tag: int) -> int:
@@ -164,7 +179,7 @@ def _size(data: memoryview, at: int) -> tuple[int, int]:
 
 def _frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
     page = source.description.first
-    samples = of_size(imagecodecs().jpegxr_decode(source.file.data), (page.width, page.height))
+    samples = of_size(imagecodecs().jpegxr_decode(_as_stored(source.file.data)), (page.width, page.height))
     pixels = _pixels(samples, page.native)
     blobs = {METADATA["xmp"]: _tags(source.file.data).get(_XMP)} if "xmp" in how.metadata else {}
     yield Frame(with_metadata(pixels, blobs), "1" if page.native.mode == "1" else mode_of(pixels))

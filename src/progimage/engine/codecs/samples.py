@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _USED = (
     "avif_encode", "brotli_decode", "jpeg2k_decode", "jpeg8_decode", "jpegls_decode", "jpegxl_decode", "jpegxr_decode",
-    "lzw_decode", "packbits_decode", "packints_decode", "rgbe_decode", "zlib_decode", "zstd_decode",
+    "packints_decode", "rgbe_decode",
 )  # fmt: skip
 _state = {"loaded": False, "sealed": False}
 

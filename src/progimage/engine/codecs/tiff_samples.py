@@ -6,9 +6,9 @@ the most significant bit first, and each row begins at a byte; those of whole by
 
 import struct
 import warnings
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import pyvips
@@ -34,8 +34,9 @@ _COLOURS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4
 _UNSIGNED, _FLOAT = 1, 3
 _MOST_PAGES, _MOST_SAMPLES = 10_000, 16
 _ODD_OCTETS = 3
-_NONE, _LZW, _PACKBITS, _ZSTD = 1, 5, 32773, 50000
-_DEFLATE = (8, 32946)
+_NONE = 1
+_COMPRESSIONS = (_NONE, 5, 8, 32773, 32946)
+"""None, LZW, Deflate, PackBits, and Deflate by its old number."""
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
@@ -143,6 +144,18 @@ def _directory(tags: ImageFileDirectory_v2, order: str) -> Directory:
     )  # fmt: skip
 
 
+def _number(tags: ImageFileDirectory_v2, tag: int, default: int) -> int:
+    """Return the whole number that a tag has.
+
+    Raises:
+        CorruptImage: It has something else.
+    """
+    value = tags.get(tag, default)
+    if not isinstance(value, int):
+        raise CorruptImage(f"The tag {tag} of the TIFF is not a whole number.")
+    return value
+
+
 def check_rare(page: Directory, limits: Limits) -> None:
     """Make sure that a page of a rare depth can be read.
 
@@ -150,15 +163,15 @@ def check_rare(page: Directory, limits: Limits) -> None:
         UnreadKind: It can't, and what can't.
         LimitExceeded: Its tiles are too large.
     """
-    tags, compression = page.tags, int(page.tags.get(_COMPRESSION, _NONE))
+    tags, compression = page.tags, _number(page.tags, _COMPRESSION, _NONE)
     what = f"A TIFF of {page.bits} bits a sample"
     if set(tags.get(_FORMAT, (_UNSIGNED,))) not in ({_UNSIGNED}, {_FLOAT}, {4}):
         raise UnreadKind(f"{what} with a sign is not read here.")
-    if compression not in (_NONE, _LZW, *_DEFLATE, _PACKBITS, _ZSTD):
+    if compression not in _COMPRESSIONS:
         raise UnreadKind(f"{what} with compression {compression} is not read here.")
     if not 0 < page.colours <= page.samples <= _MOST_SAMPLES:
         raise UnreadKind(f"{what} with photometric interpretation {page.photometric} is not read here.")
-    predictor = int(tags.get(_PREDICTOR, 1))
+    predictor = _number(tags, _PREDICTOR, 1)
     if predictor not in ((1, 3) if page.floating else (1,)):
         raise UnreadKind(f"{what} with predictor {predictor} is not read here.")
     limits.check(*_segment(page))
@@ -195,9 +208,9 @@ def _segment(page: Directory) -> Size:
     """Return width and height of a strip or a tile."""
     tags = page.tags
     if _TILES in tags:
-        width, height = int(tags[_TILE_WIDTH]), int(tags[_TILE_HEIGHT])
+        width, height = _number(tags, _TILE_WIDTH, 0), _number(tags, _TILE_HEIGHT, 0)
     else:
-        width, height = page.width, min(int(tags.get(_ROWS, page.height)), page.height)
+        width, height = page.width, min(_number(tags, _ROWS, page.height), page.height)
     if width < 1 or height < 1:
         raise CorruptImage("The strips or tiles of the TIFF have no pixels.")
     return width, height
@@ -208,21 +221,20 @@ def _samples(file: InputFile, page: Directory) -> "numpy.ndarray[Any, Any]":
     import numpy
 
     width, height = _segment(page)
-    separate = page.tags.get(_PLANAR, 1) == 2
+    separate = _number(page.tags, _PLANAR, 1) == 2
     channels = 1 if separate else page.samples
     kind = numpy.float32 if page.floating else numpy.uint32 if page.bits > 16 else numpy.uint16
     out = numpy.zeros((page.height, page.width, page.samples), kind)
-    places = [
-        (top, left, channel)
-        for channel in range(page.samples if separate else 1)
-        for top in range(0, page.height, height)
-        for left in range(0, page.width, width)
-    ]
-    tiled = _TILES in page.tags
-    for (top, left, channel), packed in zip(places, _packed(file, page, len(places)), strict=True):
+    planes = range(page.samples if separate else 1)
+    tops, lefts = range(0, page.height, height), range(0, page.width, width)
+    packs = _packed(file, page, len(planes) * len(tops) * len(lefts))
+    tiled, plain = _TILES in page.tags, _number(page.tags, _COMPRESSION, _NONE) == _NONE
+    for (channel, top, left), packed in zip(product(planes, tops, lefts), packs, strict=True):
         rows = height if tiled else min(height, page.height - top)
         line = (width * channels * page.bits + 7) // 8
-        data = numpy.frombuffer(_unpacked(packed, page, rows * line), numpy.uint8)
+        if not plain:
+            packed = _unpacked(packed, page, rows, line)
+        data = numpy.frombuffer(packed, numpy.uint8)
         if data.size < rows * line:
             raise CorruptImage("The TIFF ends before its last pixel.")
         values = _values(data[: rows * line].reshape(rows, line), page, width * channels, channels)
@@ -232,7 +244,7 @@ def _samples(file: InputFile, page: Directory) -> "numpy.ndarray[Any, Any]":
 
 
 def _packed(file: InputFile, page: Directory, count: int) -> Iterator[bytes]:
-    """Yield the bytes of each strip or tile."""
+    """Yield the bytes of so many strips or tiles."""
     tags, data = page.tags, file.data
     offsets, lengths = (
         tuple(tags.get(tag, ())) for tag in ((_TILES, _TILE_BYTES) if _TILES in tags else (_STRIPS, _STRIP_BYTES))
@@ -241,21 +253,26 @@ def _packed(file: InputFile, page: Directory, count: int) -> Iterator[bytes]:
         lengths = (len(data),)
     if min(len(offsets), len(lengths)) < count:
         raise CorruptImage("The TIFF has fewer strips or tiles than its pixels need.")
+    # What is compressed is turned round by libtiff.
+    reversed_bits = _number(tags, _FILL_ORDER, 1) == 2 and _number(tags, _COMPRESSION, _NONE) == _NONE
     for offset, length in zip(offsets[:count], lengths[:count], strict=True):
         packed = bytes(data[offset : offset + length])
-        yield packed.translate(_REVERSED) if tags.get(_FILL_ORDER, 1) == 2 else packed
+        yield packed.translate(_REVERSED) if reversed_bits else packed
 
 
-def _unpacked(packed: bytes, page: Directory, size: int) -> bytes:
-    """Decompress a strip or tile, to no more bytes than it needs."""
-    compression = int(page.tags.get(_COMPRESSION, _NONE))
-    if compression in _DEFLATE:
-        return zlib.decompressobj().decompress(packed, size)
-    if compression == _NONE:
-        return packed
-    library = imagecodecs()
-    decode = {_LZW: library.lzw_decode, _PACKBITS: library.packbits_decode, _ZSTD: library.zstd_decode}[compression]
-    return bytes(decode(packed, out=size))
+def _unpacked(packed: bytes, page: Directory, rows: int, line: int) -> bytes:
+    """Return the bytes of so many lines.
+
+    libtiff decompresses a strip or tile as one of 8 bits: what the bits in it stand for makes no difference there.
+    """
+    tags = (
+        (_WIDTH, line), (_HEIGHT, rows), (_BITS, 8), (_COMPRESSION, _number(page.tags, _COMPRESSION, _NONE)),
+        (_PHOTOMETRIC, _BLACK_IS_ZERO), (_FILL_ORDER, _number(page.tags, _FILL_ORDER, 1)),
+        (_STRIPS, 8 + 2 + 12 * 10 + 4), (_SAMPLES, 1), (_ROWS, rows), (_STRIP_BYTES, len(packed)),
+    )  # fmt: skip
+    directory = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    head = struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + directory + bytes(4)
+    return bytes(pyvips.Image.tiffload_buffer(head + packed, fail_on="error").write_to_memory())
 
 
 def _values(rows: "numpy.ndarray[Any, Any]", page: Directory, count: int, channels: int) -> "numpy.ndarray[Any, Any]":
@@ -267,7 +284,7 @@ def _values(rows: "numpy.ndarray[Any, Any]", page: Directory, count: int, channe
         kind = numpy.uint8 if page.bits < 8 else numpy.uint16
         numbers: numpy.ndarray[Any, Any] = imagecodecs().packints_decode(rows.tobytes(), kind, page.bits, runlen=count)
         return numbers.reshape(len(rows), count)
-    if page.floating and page.tags.get(_PREDICTOR, 1) == 3:
+    if page.floating and _number(page.tags, _PREDICTOR, 1) == 3:
         differences = rows.reshape(len(rows), -1, channels)
         planes = differences.cumsum(axis=1, dtype=numpy.uint8).reshape(len(rows), octets, count)
         rows, order = numpy.ascontiguousarray(planes.swapaxes(1, 2)).reshape(len(rows), -1), ">"
