@@ -145,7 +145,10 @@ def _frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Fr
     names = [*part.channels, *([_ALPHA] if part.alpha else [])]
     opened = openexr().InputFile(source.file.reader())
     try:
-        read = opened.channels(names, float_pixels())
+        if all(part.sampling[name] == (1, 1) for name in names):
+            read = opened.channels(names, float_pixels())
+        else:  # which it gives one by one only
+            read = [opened.channel(name, float_pixels()) for name in names]
     finally:
         opened.close()
     planes = [_plane(samples, name, part) for name, samples in zip(names, read, strict=True)]
