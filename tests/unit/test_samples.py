@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import imagecodecs
-import Imath
 import numpy as np
 import OpenEXR
 import pytest
@@ -229,22 +228,36 @@ def test_luminance_alone_is_grey(tmp_path: Path) -> None:
     assert made.info.mode == "L16" and np.abs(made.array() - srgb(light)).max() < 100
 
 
+def luminance_exr(luminance: Array, red_less: Array, blue_less: Array) -> bytes:
+    """An OpenEXR of luminance, and of differences of colour for every other pixel of every other line."""
+    height, width = luminance.shape
+    planes = {b"BY": (blue_less, 2), b"RY": (red_less, 2), b"Y": (luminance, 1)}
+    channels = b"".join(name + struct.pack("<xiBxxxii", 2, 0, step, step) for name, (_, step) in planes.items())
+    window = struct.pack("<4i", 0, 0, width - 1, height - 1)
+    fields = (
+        (b"channels", b"chlist", channels + b"\0"), (b"compression", b"compression", b"\0"),
+        (b"dataWindow", b"box2i", window), (b"displayWindow", b"box2i", window), (b"lineOrder", b"lineOrder", b"\0"),
+        (b"pixelAspectRatio", b"float", struct.pack("<f", 1)), (b"screenWindowCenter", b"v2f", bytes(8)),
+        (b"screenWindowWidth", b"float", struct.pack("<f", 1)),
+    )  # fmt: skip
+    head = b"\x76\x2f\x31\x01\2\0\0\0" + b"".join(
+        name + b"\0" + kind + b"\0" + struct.pack("<i", len(value)) + value for name, kind, value in fields
+    ) + b"\0"  # fmt: skip
+    lines, offsets = b"", b""
+    for y in range(height):
+        parts = [plane[y // step].astype("<f4").tobytes() for plane, step in planes.values() if y % step == 0]
+        offsets += struct.pack("<Q", len(head) + 8 * height + len(lines))
+        lines += struct.pack("<ii", y, len(b"".join(parts))) + b"".join(parts)
+    return head + offsets + lines
+
+
 def test_luminance_with_half_as_much_of_colour(tmp_path: Path) -> None:
-    colour, path = np.array([0.6, 0.3, 0.1], np.float32), tmp_path / "a.exr"
-    luminance = float(colour @ np.array([0.2126, 0.7152, 0.0722], np.float32))
-    header, kind = OpenEXR.Header(WIDTH, HEIGHT), Imath.PixelType(Imath.PixelType.FLOAT)
-    header["channels"] = {
-        "Y": Imath.Channel(kind), "RY": Imath.Channel(kind, 2, 2), "BY": Imath.Channel(kind, 2, 2),
-    }  # fmt: skip
-    file = OpenEXR.OutputFile(str(path), header)
-    small = np.ones((HEIGHT // 2, WIDTH // 2), np.float32)
-    file.writePixels({
-        "Y": np.full((HEIGHT, WIDTH), luminance, np.float32).tobytes(),
-        "RY": (small * (colour[0] - luminance) / luminance).tobytes(),
-        "BY": (small * (colour[2] - luminance) / luminance).tobytes(),
-    }, HEIGHT)  # fmt: skip
-    file.close()
-    assert np.abs(Made(tmp_path, path.read_bytes()).array() - srgb(colour)).max() < 100
+    colours = np.array([[0.6, 0.3, 0.1], [0.1, 0.2, 0.7]])[(np.arange(WIDTH) >= WIDTH // 2).astype(int)]
+    luminance = colours @ np.array([0.2126, 0.7152, 0.0722])
+    of_red, of_blue = ((colours[::2, index] - luminance[::2]) / luminance[::2] for index in (0, 2))
+    data = luminance_exr(*(np.tile(row, (side, 1)) for row, side in
+                           ((luminance, HEIGHT), (of_red, HEIGHT // 2), (of_blue, HEIGHT // 2))))  # fmt: skip
+    assert np.abs(Made(tmp_path, data).array() - srgb(colours)).max() < 100
 
 
 def test_primaries_of_openexr_are_heeded(tmp_path: Path) -> None:
@@ -255,8 +268,8 @@ def test_primaries_of_openexr_are_heeded(tmp_path: Path) -> None:
 
 
 def test_of_several_parts_the_first_is_read_with_a_warning(tmp_path: Path) -> None:
-    path, kind = tmp_path / "a.exr", {"type": OpenEXR.scanlineimage}
-    parts = [OpenEXR.Part(kind, {"RGB": glow()}, name="a"), OpenEXR.Part(kind, {"RGB": glow(0.1)}, name="b")]
+    path = tmp_path / "a.exr"
+    parts = [OpenEXR.Part({"type": OpenEXR.scanlineimage}, {"RGB": glow(level)}, name=str(level)) for level in (1, 0.1)]
     with OpenEXR.File(parts) as file:
         file.write(str(path))
     made = Made(tmp_path, path.read_bytes())
@@ -461,11 +474,21 @@ def test_a_rare_tiff_with_an_unknown_compression_is_refused_by_its_name(tmp_path
 
 
 def _jpeg_xr_of(side: int) -> bytes:
+    """A JPEG XR whose container and image say that it is a square of this side."""
     data = bytearray(imagecodecs.jpegxr_encode(slopes(8), 1.0))
     at = data.index(b"WMPHOTO\0")
-    short = data[at + 10] & 0x80
-    struct.pack_into(">HH" if short else ">II", data, at + 12, side - 1, side - 1)
+    assert data[at + 10] & 0x80  # the short header
+    struct.pack_into(">HH", data, at + 12, side - 1, side - 1)
+    for tag in (0xBC80, 0xBC81):
+        struct.pack_into("<I", data, data.index(struct.pack("<HHI", tag, 4, 1)) + 8, side)
     return bytes(data)
+
+
+def test_a_jpeg_xr_whose_parts_are_of_different_sizes_is_corrupt(tmp_path: Path) -> None:
+    data = bytearray(imagecodecs.jpegxr_encode(slopes(8, 4), 1.0))
+    struct.pack_into(">HH", data, data.rindex(b"WMPHOTO\0") + 12, WIDTH - 1, HEIGHT + 15)  # of its alpha
+    with pytest.raises(CorruptImage, match="different sizes"):
+        Made(tmp_path, bytes(data)).info  # noqa: B018
 
 
 def _jpeg_of(side: int, data: bytes, marker: bytes) -> bytes:

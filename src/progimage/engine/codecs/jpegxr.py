@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 _SIGNATURE = b"II\xbc\x01"
 _CODESTREAM = b"WMPHOTO\0"
-_XMP, _ICC, _PIXELS, _TRANSFORM, _IMAGE, _LENGTH = 0x02BC, 0x8773, 0xBC01, 0xBC02, 0xBCC0, 0xBCC1
+_XMP, _ICC, _PIXELS, _TRANSFORM = 0x02BC, 0x8773, 0xBC01, 0xBC02
+_WIDTH, _HEIGHT, _IMAGE, _ALPHA = 0xBC80, 0xBC81, 0xBCC0, 0xBCC2
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
 """Bytes of each type of value (T.832, table A.2)."""
 _ORIENTATIONS = (1, 4, 2, 3, 6, 7, 5, 8)
@@ -96,8 +97,7 @@ class _JpegXr:
         """Read the container and the header of the image in it; see `Codec`."""
         try:
             tags = _tags(file.data)
-            image = _number(tags, _IMAGE)
-            width, height = _size(file.data, image)
+            width, height = _size(file.data, tags)
             transform = _number(tags, _TRANSFORM) if _TRANSFORM in tags else 0
         except (ValueError, struct.error) as error:
             raise CorruptImage(f"The header of the JPEG XR file is broken: {error}.") from error
@@ -168,13 +168,25 @@ def _number(tags: dict[int, bytes], tag: int) -> int:
     return int.from_bytes(value, "little")
 
 
-def _size(data: memoryview, at: int) -> tuple[int, int]:
-    """Return width and height by the header of the image, which is what jxrlib goes by."""
-    if bytes(data[at : at + 8]) != _CODESTREAM:
-        raise ValueError("there is no image where it should be")
-    short = data[at + 10] & 0x80
-    width, height = struct.unpack_from(">HH" if short else ">II", data, at + 12)
-    return width + 1, height + 1
+def _size(data: memoryview, tags: dict[int, bytes]) -> tuple[int, int]:
+    """Return width and height.
+
+    jxrlib goes by the header of the image, and reads beyond the one of alpha if that has another size.
+
+    Raises:
+        ValueError: The container, the image and its alpha say different sizes.
+    """
+    said = _number(tags, _WIDTH), _number(tags, _HEIGHT)
+    for place in (_IMAGE, _ALPHA):
+        if place == _IMAGE or place in tags:
+            at = _number(tags, place)
+            if bytes(data[at : at + 8]) != _CODESTREAM:
+                raise ValueError("there is no image where it should be")
+            short = data[at + 10] & 0x80
+            width, height = struct.unpack_from(">HH" if short else ">II", data, at + 12)
+            if (width + 1, height + 1) != said:
+                raise ValueError("its parts are of different sizes")
+    return said
 
 
 def _frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
