@@ -240,7 +240,7 @@ def _stages(facts: Facts, spec: RenditionSpec, read: Size) -> Units:
         part = (box.width, box.height) if isinstance(box, Box) else facts.size
         return Units({"read JPEG": _megapixels(part)})  # as its tiles are
     shrink = 1
-    shrinks = FORMATS[facts.format].shrinks
+    shrinks = () if facts.deep else FORMATS[facts.format].shrinks  # what is deep is decoded whole
     if shrinks and not operations.crop and operations.trim is None:
         wanted = fitting(facts.size, operations).resized
         spare = min(side / max(1, target) for side, target in zip(read, wanted, strict=True))

@@ -58,9 +58,7 @@ class _Part:
 class _OpenExr:
     """OpenEXR, read only; of several parts the first."""
 
-    format = Format(
-        name="EXR", extensions=("exr",), media_type="image/x-exr", description="OpenEXR", reckoned_as="TIFF"
-    )
+    format = Format(name="EXR", extensions=("exr",), media_type="image/x-exr", description="OpenEXR", reckoned_as="JXL")
 
     def __init__(self) -> None:
         self.recognises: Callable[[bytes], bool] | None = lambda head: head.startswith(_SIGNATURE)

@@ -151,7 +151,7 @@ _HTJ2K = _Jpeg2000(
         extensions=("jph", "jhc"),
         media_type="image/jph",
         description="High-throughput JPEG 2000",
-        reckoned_as="JP2",
+        reckoned_as="JXL",
     ),
     (),  # it begins as a JPEG 2000 does, which tells once its header is read
 )

@@ -114,7 +114,7 @@ class _JpegLs:
     """JPEG-LS, read only."""
 
     format = Format(
-        name="JPEG-LS", extensions=("jls",), media_type="image/jls", description="JPEG-LS", reckoned_as="PNG"
+        name="JPEG-LS", extensions=("jls",), media_type="image/jls", description="JPEG-LS", reckoned_as="HEIC"
     )
 
     def __init__(self) -> None:

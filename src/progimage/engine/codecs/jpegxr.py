@@ -87,7 +87,7 @@ class _JpegXr:
         extensions=("jxr", "wdp", "hdp"),
         media_type="image/jxr",
         description="JPEG XR",
-        reckoned_as="JP2",
+        reckoned_as="JXL",
     )
 
     def __init__(self) -> None:

@@ -66,7 +66,7 @@ class _Radiance:
         extensions=("hdr", "pic"),
         media_type="image/vnd.radiance",
         description="Radiance HDR",
-        reckoned_as="PFM",
+        reckoned_as="JXL",
     )
 
     def __init__(self) -> None:

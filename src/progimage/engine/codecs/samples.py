@@ -20,6 +20,7 @@ _USED = (
     "avif_encode", "brotli_decode", "jpeg2k_decode", "jpeg8_decode", "jpegls_decode", "jpegxl_decode", "jpegxr_decode",
     "packints_decode", "rgbe_decode",
 )  # fmt: skip
+_ROWS = 256
 _state = {"loaded": False, "sealed": False}
 
 
@@ -112,9 +113,12 @@ def whole_numbers(samples: "numpy.ndarray[Any, Any]", bits: int, *, kind: str | 
     white, most = (1 << bits) - 1, 255 if bits <= 8 else 65535
     kept = numpy.uint8 if bits <= 8 else numpy.uint16
     if white != most:
-        # In 64 bits: a sample may be larger than the file says that it can be.
-        scaled = (numpy.minimum(samples, white).astype(numpy.uint64) * most + white // 2) // white
-        samples = scaled.astype(kept)
+        scaled = numpy.empty(samples.shape, kept)
+        for top in range(0, len(samples), _ROWS):  # 64 bits for all at once would be much memory
+            # A sample may be larger than the file says that it can be.
+            rows = numpy.minimum(samples[top : top + _ROWS], white).astype(numpy.uint64)
+            scaled[top : top + _ROWS] = (rows * most + white // 2) // white
+        samples = scaled
     pixels = pyvips.Image.new_from_array(numpy.ascontiguousarray(samples.astype(kept, copy=False)))
     grey, rgb = ("b-w", "srgb") if bits <= 8 else ("grey16", "rgb16")
     return pixels.copy(interpretation=kind or (grey if pixels.bands < 3 else rgb))
