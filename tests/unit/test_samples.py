@@ -2,6 +2,7 @@
 
 import io
 import struct
+import time
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,15 @@ def test_jpeg_ls_is_exact(tmp_path: Path, bits: int, channels: int) -> None:
     made = Made(tmp_path, imagecodecs.jpegls_encode(values))
     assert (made.info.format, made.info.media_type) == ("JPEG-LS", "image/jls")
     assert (made.array() == values).all()
+
+
+def test_a_jpeg_ls_that_is_cut_off_is_refused_at_once(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (48, 64)).astype(np.uint8)
+    began = time.process_time()
+    for length in range(200, 3600, 100):
+        with pytest.raises(CorruptImage):
+            Made(tmp_path, imagecodecs.jpegls_encode(noise)[:length]).info  # noqa: B018
+    assert time.process_time() - began < 3
 
 
 def test_a_hierarchical_jpeg_is_refused_by_its_name(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _MODES = {1: "L", 3: "RGB", 4: "CMYK"}
 _ADOBE_CMYK = "CMYK"
+_END = b"\xff\xd9"
 _DEPTHS = range(2, 17)
 
 
@@ -88,7 +89,8 @@ def frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Fra
     header: JpegHeader = source.description.first.native
     library, data = imagecodecs(), bytes(source.file.data)
     if header.process == LS:
-        samples = library.jpegls_decode(data)
+        # With data that just end, CharLS can go on for seconds.
+        samples = library.jpegls_decode(data + _END)
     else:
         samples = library.jpeg8_decode(data, outcolorspace=_ADOBE_CMYK if header.components == 4 else None)
     samples = of_size(samples, (header.width, header.height))
