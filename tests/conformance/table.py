@@ -7,13 +7,14 @@ PROPERTIES = (
     "orientation read", "orientation written", "colour", "HDR", "alpha", "animation", "pages", "crop", "depth",
 )  # fmt: skip
 FORMATS = (
-    "JPEG", "PNG", "WebP", "AVIF", "HEIC", "JXL", "TIFF", "GIF", "JP2", "BMP", "TGA", "PSD", "DNG", "PFM", "PDF",
+    "JPEG", "PNG", "WebP", "AVIF", "HEIC", "JXL", "TIFF", "GIF", "JP2", "HTJ2K", "JPEG-LS", "JXR", "EXR", "HDR", "BMP",
+    "TGA", "PSD", "DNG", "PFM", "PAM", "PCX", "PDF",
 )  # fmt: skip
 _INTRODUCTION = """# Conformance
 
 What the service makes of files, held against decoders that it does not use itself: djxl, avifdec, heif-convert,
-opj_decompress, dcraw, ImageMagick and Chromium. The files are made when it is run. `make conformance` writes this page
-anew; CONTRIBUTING.md tells how to add a check.
+opj_decompress, FFmpeg, dcraw, netpbm, ImageMagick and Chromium; of JPEG XR, against JxrDecApp, which has the same
+library. The files are made when it is run. `make conformance` writes this page anew; CONTRIBUTING.md tells how to add a check.
 
 - **right**: every check of this property passes.
 - A reason: what is wrong, and how many of the checks say so.

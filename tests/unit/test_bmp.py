@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from progimage.engine import CorruptImage, ImageInfo, Limits, RenditionSpec, UnsupportedKind, inspect, render
+from progimage.engine import CorruptImage, ImageInfo, Limits, RenditionSpec, UnreadKind, inspect, render
 from tests import pictures
 from tests.bitmaps import ALPHA_FIELDS, CORE, FIELDS, INFO, JPEG, PLAIN, PNG, V3, V4, V5, bmp
 
@@ -141,7 +141,7 @@ def test_runs_are_still_read(shown) -> None:
     (JPEG, 0, "JPEG"), (PNG, 0, "PNG"), (PLAIN, 64, "64 bits"), (99, 8, "compression 99"),
 ])  # fmt: skip
 def test_what_is_not_read_is_refused_by_name(told, compression: int, depth: int, said: str) -> None:
-    with pytest.raises(UnsupportedKind, match=f"bitmap.*{said}"):
+    with pytest.raises(UnreadKind, match=f"bitmap.*{said}"):
         told(bmp([bytes(8)], 1, depth, compression=compression))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from progimage.engine import LimitExceeded, Limits, RenditionSpec, UnsupportedKind, inspect, render
+from progimage.engine import LimitExceeded, Limits, RenditionSpec, UnreadKind, inspect, render
 from progimage.engine.errors import CorruptImage
 from tests.photoshop import (
     BITMAP,
@@ -190,7 +190,7 @@ def test_exif_turns_and_is_kept(shown, told, tmp_path: Path) -> None:
 
 def test_a_file_without_its_merged_picture_is_refused_by_name(told) -> None:
     without = struct.pack(">IB", 1, 0) + bytes(9)
-    with pytest.raises(UnsupportedKind, match="Photoshop file was saved without its merged picture"):
+    with pytest.raises(UnreadKind, match="Photoshop file was saved without its merged picture"):
         told(psd(slopes(3), RGB, resources={VERSION_INFO: without}))
     told(psd(slopes(3), RGB, resources={VERSION_INFO: struct.pack(">IB", 1, 1) + bytes(9)}))
 

@@ -17,7 +17,7 @@ from progimage.engine import (
     Limits,
     NotAnImage,
     RenditionSpec,
-    UnsupportedKind,
+    UnreadKind,
     inspect,
     render,
 )
@@ -178,7 +178,7 @@ def test_exif_is_told_and_kept_without_makers_notes(told, shown, scene, with_pre
 
 def test_what_libraw_cannot_decode_is_refused_by_name_unless_there_is_a_preview(told, scene) -> None:
     samples = imagecodecs.jpegxl_encode(raws.mosaic(scene), lossless=True)
-    with pytest.raises(UnsupportedKind, match="DNG"):
+    with pytest.raises(UnreadKind, match="DNG"):
         told(raws.raw_file(scene, compression=JPEG_XL, samples=samples))
     assert told(raws.raw_file(scene, compression=JPEG_XL, samples=samples, preview=preview(scene))).width == SIZE[0]
 

@@ -21,7 +21,7 @@ from progimage.engine.errors import (
     NotAnImage,
     TooCostly,
     UnknownParameter,
-    UnsupportedKind,
+    UnreadKind,
 )
 from progimage.engine.inspect import INSPECTION, ImageInfo, Survey, inspect, survey
 from progimage.engine.ladder import SIDES, Ladder, Step
@@ -57,7 +57,7 @@ __all__ = [
     "Swatch",
     "TooCostly",
     "UnknownParameter",
-    "UnsupportedKind",
+    "UnreadKind",
     "build_pyramid",
     "by_extension",
     "inspect",

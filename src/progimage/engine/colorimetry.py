@@ -104,6 +104,7 @@ _NAMED = {
 }
 
 SRGB = Curve(2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
+LINEAR = Curve(1)
 # H.273, table 3. Its functions for 1, 6, 14 and 15 (11 and 12 are the same from 0 to 1) are those of cameras, of which
 # no screen shows the inverse. A still picture with them was nearly always made and looked at as sRGB, and so do libavif
 # and Chromium show AVIF. (Chromium shows PNG of theirs with gamma 2.4, the screen of BT.1886: a little darker.)
@@ -113,7 +114,7 @@ _TRANSFERS: dict[int, tuple[str, Curve]] = {
     5: ("gamma 2.8", Curve(2.8)),
     6: ("BT.601", SRGB),
     7: ("SMPTE 240M", Curve(1 / 0.45, 1 / 1.1115, 0.1115 / 1.1115, 1 / 4, 0.0913)),
-    8: ("linear", Curve(1)),
+    8: ("linear", LINEAR),
     11: ("xvYCC", SRGB),
     12: ("BT.1361", SRGB),
     13: ("sRGB", SRGB),
@@ -298,6 +299,13 @@ def is_srgb(space: ColourSpace) -> bool:
     if isinstance(space, bytes) or (isinstance(space, Cicp) and (space.hdr or not space.full_range)):
         return False
     return space.curve == SRGB and space.chromaticities == BT709
+
+
+def is_linear(space: ColourSpace) -> bool:
+    """Return whether samples are in proportion to light."""
+    if isinstance(space, Cicp):
+        return not space.hdr and space.curve == LINEAR
+    return isinstance(space, Calibrated) and space.curve == LINEAR
 
 
 def curve_at(space: Cicp | Calibrated, pixels: pyvips.Image) -> Curve:

@@ -229,7 +229,8 @@ def _read(facts: Facts, *, all_frames: bool = False) -> Units:
 
 def _reading(format: str) -> str:
     """Return the weight of reading a format; one that nothing here writes could not be measured."""
-    return f"read {FORMATS[format].reckoned_as or format}" if FORMATS[format].can_write else "read other"
+    measured = FORMATS[format].reckoned_as or format
+    return f"read {measured}" if measured in FORMATS and FORMATS[measured].can_write else "read other"
 
 
 def _stages(facts: Facts, spec: RenditionSpec, read: Size) -> Units:
@@ -240,7 +241,7 @@ def _stages(facts: Facts, spec: RenditionSpec, read: Size) -> Units:
         part = (box.width, box.height) if isinstance(box, Box) else facts.size
         return Units({"read JPEG": _megapixels(part)})  # as its tiles are
     shrink = 1
-    shrinks = FORMATS[facts.format].shrinks
+    shrinks = () if facts.deep else FORMATS[facts.format].shrinks  # what is deep is decoded whole
     if shrinks and not operations.crop and operations.trim is None:
         wanted = fitting(facts.size, operations).resized
         spare = min(side / max(1, target) for side, target in zip(read, wanted, strict=True))

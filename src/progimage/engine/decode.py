@@ -8,14 +8,14 @@ from typing import TypeVar
 import pyvips
 
 from progimage.engine.codecs.codec import AS_IT_IS, Decoder, Decoding, Source
-from progimage.engine.colorimetry import BT709, Cicp, full, is_srgb, to_srgb
+from progimage.engine.colorimetry import BT709, Calibrated, Cicp, full, is_linear, is_srgb, to_srgb
 from progimage.engine.description import Description
 from progimage.engine.errors import CorruptImage, EngineError, forget_libvips_errors, say
 from progimage.engine.frame import Frame, icc_profile, with_profile, without_icc, without_orientation
 from progimage.engine.matrix_profile import profile_of
 from progimage.engine.modes import mode_of
 from progimage.engine.paint import straightened
-from progimage.engine.tone_mapping import peak_of, tone_mapped
+from progimage.engine.tone_mapping import BT2020_PQ, peak_of, pq_encoded, tone_mapped
 
 _T = TypeVar("_T")
 # A thread needs address space for its stack.
@@ -62,7 +62,7 @@ class _Meaning:
 
     An ICC profile goes with the pixels, and so does one that is made for a space with other primaries than sRGB's;
     `working_space` and `colour` convert by it or keep it. All else becomes sRGB here: other curves, and HDR, unless
-    that is to stay.
+    that is to stay. Floats of linear light are HDR: 1 is reference white, and they become PQ first.
     """
 
     def __init__(self, description: Description, how: Decoding) -> None:
@@ -73,6 +73,9 @@ class _Meaning:
         space, pixels = self._space, frame.pixels
         if frame.hdr:  # the decoder has seen to it
             return frame
+        if isinstance(space, Cicp | Calibrated) and pixels.format == "float" and is_linear(space):
+            pixels = pq_encoded(without_icc(pixels), space.chromaticities)
+            return self._from_hdr(replace(frame, pixels=pixels, mode=mode_of(pixels)), BT2020_PQ)
         if space is None or pixels.format not in ("uchar", "ushort") or pixels.interpretation == "cmyk":
             return frame
         if isinstance(space, bytes):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from progimage.engine.codecs.format import Format
-from progimage.engine.colorimetry import UNKNOWN_LIGHT, Cicp, ColourSpace, Light
+from progimage.engine.colorimetry import UNKNOWN_LIGHT, Cicp, ColourSpace, Light, is_linear
 from progimage.engine.geometry import Box, Size
 
 
@@ -80,8 +80,8 @@ class Description:
 
     @property
     def is_hdr(self) -> bool:
-        """Whether it reaches beyond the white of a page: PQ or HLG."""
-        return isinstance(self.colour, Cicp) and self.colour.hdr
+        """Whether it reaches beyond the white of a page: PQ, HLG, or floats of linear light."""
+        return (isinstance(self.colour, Cicp) and self.colour.hdr) or (self.floating and is_linear(self.colour))
 
     @property
     def count(self) -> int:

@@ -19,8 +19,8 @@ class NotAnImage(EngineError):
     """The bytes are in no format that can be read."""
 
 
-class UnsupportedKind(NotAnImage):
-    """The format is known, but this file is of a kind of it that can't be read."""
+class UnreadKind(NotAnImage):
+    """The format is known, but this kind of it is not read; the message says which."""
 
 
 class CorruptImage(EngineError):

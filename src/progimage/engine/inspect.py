@@ -67,7 +67,7 @@ class ImageInfo:
         premultiplied: In the file its colours are multiplied by their alpha.
         primaries: What its primaries are called, where the file tells them other than by an ICC profile.
         transfer: What its transfer function is called, likewise.
-        hdr: It reaches beyond the white of a page (PQ or HLG).
+        hdr: It reaches beyond the white of a page (PQ, HLG, or floats of linear light).
         gain_map: It has a gain map, by which a display with headroom shows it brighter.
         plays: How often an animation is played; 0 is without end.
         durations: How long each frame of an animation is shown, in milliseconds.

@@ -92,7 +92,9 @@ def with_hidden_colours_filled(pixels: pyvips.Image, sigma: float) -> pyvips.Ima
 
 
 def straightened(pixels: pyvips.Image) -> pyvips.Image:
-    """Divide colours by the alpha that they were multiplied by."""
+    """Divide colours by the alpha that they were multiplied by; of floats, 1 is opaque."""
+    if pixels.format == "float":
+        return pixels.unpremultiply(max_alpha=1).cast("float").copy(interpretation=pixels.interpretation)
     straight = pixels.unpremultiply(max_alpha=white_of(pixels)) + 0.5
     return straight.cast(pixels.format).copy(interpretation=pixels.interpretation)
 

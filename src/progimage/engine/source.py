@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 from progimage.engine.codecs import CODECS
 from progimage.engine.codecs.codec import Codec, Source
-from progimage.engine.errors import CorruptImage, NotAnImage, UnsupportedKind, forget_libvips_errors
+from progimage.engine.codecs.unread import name_of_unread
+from progimage.engine.errors import CorruptImage, NotAnImage, UnreadKind, forget_libvips_errors
 from progimage.engine.files import InputFile
 from progimage.engine.limits import Limits
 
@@ -32,14 +33,14 @@ def open_source(file: InputFile, limits: Limits, dpi: float = 72) -> Source:
     if not head:
         raise NotAnImage("The file is empty.")
     forget_libvips_errors()
-    begins_as = []
+    begins_as, refusals = [], []
     for codec in _candidates(head):
         try:
             description = codec.describe(file, limits, dpi)
         except UnicodeDecodeError:  # of what libvips says
             raise CorruptImage("The header of the image is broken.") from None
-        except UnsupportedKind:
-            raise
+        except UnreadKind as refusal:
+            refusals.append(str(refusal))
         except NotAnImage:
             if codec.recognises:
                 begins_as.append(codec.format.name)
@@ -47,6 +48,11 @@ def open_source(file: InputFile, limits: Limits, dpi: float = 72) -> Source:
             if min(min(page.width, page.height, *page.size) for page in description.pages) < 1:
                 raise CorruptImage("By its header the image has no pixels.")
             return Source(file, CODECS[description.format.name], description, limits, dpi)
+    if refusals:
+        raise UnreadKind(refusals[0])
+    unread = name_of_unread(head)
+    if unread:
+        raise UnreadKind(f"The file is {unread}, which is not read here.")
     if begins_as:
         raise NotAnImage(
             f"The file begins like {' or '.join(begins_as)}, but is of no kind of it that can be read here."

@@ -134,9 +134,9 @@ class RenditionSpec(Operations):
     )  # fmt: skip
     hdr: str = parameter(
         Choice(("sdr", "keep")),
-        "What becomes of HDR (PQ and HLG): `sdr` maps it to what every screen shows, where the white of paper"
-        " (203 cd/m²) is white; `keep` leaves it HDR, with at least 10 bits. It is `sdr` unless asked for, since a"
-        " viewer that does not know HDR shows it grey, and one address should look the same in every format.",
+        "What becomes of HDR (PQ, HLG, and light in floats): `sdr` maps it to what every screen shows, where the white"
+        " of paper (203 cd/m²) is white; `keep` leaves it HDR, with at least 10 bits. It is `sdr` unless asked for,"
+        " since a viewer that does not know HDR shows it grey, and one address should look the same in every format.",
         "Output", default="sdr",
     )  # fmt: skip
     max_bytes: int | None = parameter(

@@ -19,6 +19,7 @@ from progimage.engine.colorimetry import (
     HLG,
     IDENTITY,
     PQ,
+    Chromaticities,
     Cicp,
     encoded,
     full,
@@ -37,6 +38,9 @@ REFERENCE_WHITE = 203.0
 USUAL_PEAK = 1000.0
 """In cd/m², where nothing tells: of the screens that most HDR is made on, and of HLG (BT.2100)."""
 _PQ_TOP = 10_000.0
+_MOST_LIGHT = 65504.0
+"""In parts of reference white: the largest half float. What is infinite counts as that."""
+BT2020_PQ = Cicp(9, PQ)
 _HLG_GAMMA = 1.2
 """Of a screen of 1000 cd/m² in a dark room (BT.2100-3, table 5)."""
 _KNEE_OFFSET = 1.0
@@ -106,16 +110,29 @@ _M1, _M2 = 2610 / 16384, 2523 / 4096 * 128
 _C1, _C2, _C3 = 3424 / 4096, 2413 / 4096 * 32, 2392 / 4096 * 32
 
 
-def pq_encoded(light: pyvips.Image) -> pyvips.Image:
+def pq_encoded(light: pyvips.Image, space: Chromaticities = BT709) -> pyvips.Image:
     """Return light as 16-bit samples of PQ with the primaries of BT.2020, clipped at 10,000 cd/m².
 
     Args:
-        light: Linear, of BT.709's primaries, where 1 is reference white; three bands of floats.
+        light: Linear, where 1 is reference white; floats, grey or RGB, perhaps with alpha, whose 1 is opaque.
+        space: Its primaries.
+
+    Returns:
+        As many bands.
+
+    Raises:
+        ValueError: The primaries span no space.
     """
-    wide = light.recomb([list(row) for row in multiplied(inverse(BT2020.to_xyz()), BT709.to_xyz())])
-    power = (wide * (REFERENCE_WHITE / _PQ_TOP)).clamp() ** _M1
+    colour, alpha = split_alpha(light)
+    colour = (colour == colour).ifthenelse(colour, 0).clamp(min=-_MOST_LIGHT, max=_MOST_LIGHT)  # NaN is not itself
+    if colour.bands == 3:
+        to_bt2020 = multiplied(inverse(BT2020.to_xyz()), BT709.to_xyz())
+        colour = colour.recomb([list(row) for row in multiplied(to_bt2020, to_bt709(space))])
+    power = (colour * (REFERENCE_WHITE / _PQ_TOP)).clamp() ** _M1
     samples = ((power * _C2 + _C1) / (power * _C3 + 1)) ** _M2
-    return (samples * 65535 + 0.5).cast("ushort").copy(interpretation="rgb16")
+    if alpha is not None:
+        samples = samples.bandjoin((alpha == alpha).ifthenelse(alpha, 0).clamp())
+    return (samples * 65535 + 0.5).cast("ushort").copy(interpretation="grey16" if colour.bands == 1 else "rgb16")
 
 
 def hlg_to_scene(sample: float) -> float:

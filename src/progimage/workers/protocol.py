@@ -96,7 +96,7 @@ _ERRORS: dict[str, tuple[type[Exception], Any]] = {
     "MemoryError": (MemoryError, tuple[_Text]),
     "NotAnImage": (engine.NotAnImage, tuple[_Text]),
     "TooCostly": (engine.TooCostly, tuple[Annotated[float, msgspec.Meta(ge=0, le=1e9)], bool]),
-    "UnsupportedKind": (engine.UnsupportedKind, tuple[_Text]),
+    "UnreadKind": (engine.UnreadKind, tuple[_Text]),
     "UnknownParameter": (engine.UnknownParameter, tuple[_Text, _Text, _Names]),
     "OSError": (OSError, tuple[_Number, _Text]),
     "Unexpected": (Unexpected, tuple[_Text, _Text, _Text]),

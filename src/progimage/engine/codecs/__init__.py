@@ -11,15 +11,20 @@ from progimage.engine.codecs import (
     bitmaps,
     bmp,
     documents,
+    exr,
     gif,
     heic,
     icons,
     jpeg,
     jpeg2000,
+    jpeg_samples,
+    jpegxr,
     jxl,
     netpbm,
+    pcx,
     png,
     psd,
+    radiance,
     raster,
     raw,
     scientific,
@@ -34,8 +39,8 @@ from progimage.engine.codecs.codec import Codec
 from progimage.engine.codecs.format import Format
 
 _MODULES = (
-    avif, bitmaps, bmp, documents, gif, heic, icons, jpeg, jpeg2000, jxl, netpbm, png, psd, raster, raw, scientific,
-    svg, textures, tga, tiff, unix, webp,
+    avif, bitmaps, bmp, documents, exr, gif, heic, icons, jpeg, jpeg2000, jpeg_samples, jpegxr, jxl, netpbm, pcx, png,
+    psd, radiance, raster, raw, scientific, svg, textures, tga, tiff, unix, webp,
 )  # fmt: skip
 _ENTRY_POINTS = entry_points(group="progimage.codecs")
 

@@ -19,14 +19,4 @@ CODECS = (
             max_side=_MOST,
         )
     ),
-    PillowCodec(
-        Format(
-            name="PCX",
-            extensions=("pcx",),
-            media_type="image/x-pcx",
-            description="Paintbrush",
-            modes=("1", "P", "L", "RGB"),
-            max_side=_MOST,
-        )
-    ),
 )

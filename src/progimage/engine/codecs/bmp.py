@@ -15,7 +15,7 @@ from progimage.engine.codecs.format import Format
 from progimage.engine.codecs.packed import unpacked
 from progimage.engine.codecs.pillow import PillowCodec
 from progimage.engine.description import Description, Page
-from progimage.engine.errors import CorruptImage, UnsupportedKind
+from progimage.engine.errors import CorruptImage, UnreadKind
 from progimage.engine.files import InputFile
 from progimage.engine.frame import Frame
 from progimage.engine.limits import Limits
@@ -118,13 +118,13 @@ def _read(data: memoryview, start: int) -> _Header | None:
         raise CorruptImage(f"The bitmap has a header of {size} bytes, of which there is none.")
     width, height, depth, compression, count = _fields(data, start, size)
     if size == _OS2 and compression > max(_RUNS):
-        raise UnsupportedKind("The file is an OS/2 bitmap that is packed in a way that can't be read here.")
+        raise UnreadKind("The file is an OS/2 bitmap that is packed in a way that can't be read here.")
     if compression in _RUNS:
         return None
     if compression in _UNREAD:
-        raise UnsupportedKind(f"The file is a bitmap with a {_UNREAD[compression]} in it, which can't be read here.")
+        raise UnreadKind(f"The file is a bitmap with a {_UNREAD[compression]} in it, which can't be read here.")
     if compression not in (_PLAIN, _FIELDS, _FIELDS_WITH_ALPHA) or depth not in _DEPTHS:
-        raise UnsupportedKind(
+        raise UnreadKind(
             f"The file is a bitmap of {depth} bits a pixel and compression {compression}, which can't be read here."
         )
     if width < 1 or height == 0:

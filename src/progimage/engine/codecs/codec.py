@@ -152,7 +152,8 @@ class Decoder:
 
     Attributes:
         frames: Decodes frames or pages, from the first (counted from 0) up to, and without, the last, one at a time as
-            they are asked for. It raises whatever its library does, or CorruptImage.
+            they are asked for. It raises whatever its library does, or CorruptImage. Pixels of linear light, as the
+            description says, may be floats of any bands.
         lazy: Pixels are decoded only when they are used, so that an error may come then.
         draws: It draws at any size.
         shrinks: Into how many parts it can divide a side, the largest first.

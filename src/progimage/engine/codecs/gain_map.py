@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 import pyvips
 
 from progimage.engine.codecs import vips
-from progimage.engine.colorimetry import Cicp
 from progimage.engine.colourspace import to_srgb
 from progimage.engine.frame import Frame
-from progimage.engine.tone_mapping import pq_encoded
+from progimage.engine.tone_mapping import BT2020_PQ, pq_encoded
 
 if TYPE_CHECKING:
     from progimage.engine.codecs.codec import Source
@@ -34,7 +33,6 @@ _LOGARITHMS = {
 _AS_THEY_ARE = {"Gamma": "gamma", "OffsetSDR": "offset-sdr", "OffsetHDR": "offset-hdr"}
 """What the XMP of Ultra HDR calls the parameters of a gain map, and libvips."""
 _QUALITY = 85
-BT2020_PQ = Cicp(9, 16)
 
 
 def has_gain_map(data: memoryview) -> bool:

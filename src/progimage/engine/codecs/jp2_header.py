@@ -16,6 +16,7 @@ SRGB = 16
 GREY = 17
 SYCC = 18
 _VARIES = 255
+_CAP, _PART_15 = b"\xff\x50", 1 << (32 - 15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,16 @@ def jp2_header(data: bytes) -> Jp2Header:
             break
     header = replace(header, palette=b"pclr" in parts)
     return _channels(header, parts[b"cdef"]) if b"cdef" in parts else header
+
+
+def is_high_throughput(data: bytes) -> bool:
+    """Return whether a JPEG 2000 file, or a codestream, is of high throughput (HTJ2K, ISO/IEC 15444-15)."""
+    start = 0 if data.startswith(CODESTREAM) else data.find(CODESTREAM, max(data.find(b"jp2c"), 0))
+    if start < 0 or start + 4 > len(data):
+        return False
+    behind = start + 4 + int.from_bytes(data[start + 4 : start + 6], "big")  # of SIZ, which CAP follows
+    capabilities = int.from_bytes(data[behind + 4 : behind + 8], "big")
+    return data[behind : behind + 2] == _CAP and bool(capabilities & _PART_15)
 
 
 def _codestream(data: bytes) -> Jp2Header:

@@ -18,10 +18,13 @@ from progimage.engine.codecs.gain_map import (
     with_gain_applied,
     write_with_gain_map,
 )
+from progimage.engine.codecs.jpeg_header import LOSSLESS_ARITHMETIC, LS, JpegHeader
+from progimage.engine.codecs.jpeg_samples import describe_samples, exif_of, header_of
+from progimage.engine.codecs.jpeg_samples import frames as sample_frames
 from progimage.engine.codecs.pillow import PillowCodec
 from progimage.engine.codecs.stripping.jpeg import stripped_jpeg, stripped_mpo
 from progimage.engine.description import Description, Page
-from progimage.engine.errors import CorruptImage
+from progimage.engine.errors import CorruptImage, NotAnImage, UnreadKind
 from progimage.engine.files import InputFile, OutputFile
 from progimage.engine.frame import Frame
 from progimage.engine.limits import Limits
@@ -42,7 +45,25 @@ _SHRINKS = (8, 4, 2)
 
 
 class _Jpeg(PillowCodec):
-    """Decoded by libvips, which can do it at a smaller size, and if that fails by Pillow."""
+    """Decoded by libvips, which can do it at a smaller size, and if that fails by Pillow.
+
+    Neither knows samples of more than 8 bits, nor the lossless process; imagecodecs has libjpeg-turbo with both.
+    """
+
+    def describe(self, file: InputFile, limits: Limits, dpi: float) -> Description:
+        """Read the header; see `Codec`."""
+        header = header_of(file)
+        if header.process == LS:
+            raise NotAnImage("It is a JPEG-LS.")
+        if header.hierarchical or header.process == LOSSLESS_ARITHMETIC:
+            raise UnreadKind(f"A JPEG of the process SOF{header.process} is not read here.")
+        if header.by_samples:
+            return describe_samples(self.format, file, header, limits)
+        return super().describe(file, limits, dpi)
+
+    def exif(self, file: InputFile) -> Image.Exif | None:
+        """Return the EXIF of a file; see `Codec`."""
+        return exif_of(file) if header_of(file).by_samples else super().exif(file)
 
     def description_of(self, file: InputFile, image: Image.Image, limits: Limits) -> Description:
         """Describe it; a file of several pictures is an MPO."""
@@ -54,7 +75,9 @@ class _Jpeg(PillowCodec):
         return replace(found, gain_map=gain_map, gain_map_read=known)
 
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
-        """Return libvips, then Pillow."""
+        """Return libvips, then Pillow; or what alone knows such samples."""
+        if isinstance(description.first.native, JpegHeader):
+            return (Decoder(sample_frames),)
         return Decoder(_vips_frames, lazy=True, shrinks=_SHRINKS), Decoder(self.frames)
 
     def stripped(self, source: Source, kept: Kept) -> list[Buffer]:
@@ -105,10 +128,10 @@ class _Jpeg(PillowCodec):
 class _Mpo(_Jpeg):
     """The first picture as a JPEG; only Pillow reads and writes the further ones."""
 
-    @staticmethod
-    def recognises(head: bytes) -> bool:
-        """Return False: it begins as a JPEG does, which tells once its header is read."""
-        return False
+    def __init__(self, format: Format, save: dict[str, Any]) -> None:
+        """Leave it to JPEG to recognise: it begins as one does, which tells once its header is read."""
+        super().__init__(format, save=save)
+        self.recognises = lambda head: False
 
     def open(self, file: InputFile) -> Image.Image:
         """Open it; Pillow's plugin for JPEG does."""

@@ -8,7 +8,18 @@ import pyvips
 
 from progimage.engine.codecs.codec import Decoder, Decoding, Source
 from progimage.engine.codecs.format import Format
-from progimage.engine.codecs.jp2_header import CMYK, CODESTREAM, GREY, LAB, SIGNATURE, SRGB, SYCC, Jp2Header, jp2_header
+from progimage.engine.codecs.jp2_header import (
+    CMYK,
+    CODESTREAM,
+    GREY,
+    LAB,
+    SIGNATURE,
+    SRGB,
+    SYCC,
+    Jp2Header,
+    is_high_throughput,
+    jp2_header,
+)
 from progimage.engine.codecs.pillow import PillowCodec
 from progimage.engine.codecs.samples import imagecodecs
 from progimage.engine.codecs.stripping.jpeg2000 import stripped_jpeg2000
@@ -36,21 +47,22 @@ class _Jpeg2000(PillowCodec):
     OpenJPEG's quality in dB gets even colours wrong.
     """
 
-    def __init__(self, format: Format, starts: bytes, save: dict[str, Any] | None = None) -> None:
-        """Tell the two apart by their first bytes."""
+    def __init__(self, format: Format, starts: tuple[bytes, ...], save: dict[str, Any] | None = None) -> None:
+        """Tell files and codestreams apart by their first bytes."""
         super().__init__(format, "JPEG2000", save)
         self.recognises: Callable[[bytes], bool] | None = lambda head: head.startswith(starts)
 
     def describe(self, file: InputFile, limits: Limits, dpi: float) -> Description:
         """Read the boxes, or the header of the codestream; see `Codec`."""
+        data = bytes(file.data)
         try:
-            header = jp2_header(bytes(file.data))
+            header = jp2_header(data)
         except ValueError as error:
             raise CorruptImage(f"The header of the JPEG 2000 file is broken: {error}.") from error
         limits.check(header.width, header.height)
         depth, mode = max(header.depths, default=8), _mode(header)
         return Description(
-            format=self.format,
+            format=_HTJ2K.format if is_high_throughput(data) else self.format,
             pages=(Page(header.width, header.height, native=header),),
             mode=mode + "16" * (depth > 8 and mode != "CMYK"),
             depth=depth,
@@ -139,4 +151,14 @@ _J2K = replace(
     media_type="image/x-jp2-codestream",
     description="JPEG 2000 codestream",
 )
-CODECS = (_Jpeg2000(_J2K, CODESTREAM, save={"no_jp2": True}), _Jpeg2000(_JP2, SIGNATURE))
+_HTJ2K = _Jpeg2000(
+    Format(
+        name="HTJ2K",
+        extensions=("jph", "jhc"),
+        media_type="image/jph",
+        description="High-throughput JPEG 2000",
+        reckoned_as="JXL",
+    ),
+    (),  # it begins as a JPEG 2000 does, which tells once its header is read
+)
+CODECS = (_HTJ2K, _Jpeg2000(_J2K, (CODESTREAM,), save={"no_jp2": True}), _Jpeg2000(_JP2, (SIGNATURE,)))

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pyvips
@@ -10,11 +11,11 @@ from progimage.engine.codecs.codec import Decoder, Decoding, Source
 from progimage.engine.codecs.format import Format
 from progimage.engine.codecs.pillow import PillowCodec
 from progimage.engine.description import Description, Page
-from progimage.engine.errors import CorruptImage
+from progimage.engine.errors import CorruptImage, UnreadKind
 from progimage.engine.files import InputFile, OutputFile
-from progimage.engine.frame import Frame, normalise
+from progimage.engine.frame import Frame, normalise, to_pillow
 from progimage.engine.limits import Limits
-from progimage.engine.modes import is_deep, is_grey, mode_of
+from progimage.engine.modes import OF_8_BITS, OF_16_BITS, is_deep, is_grey, mode_of
 
 if TYPE_CHECKING:
     from progimage.engine.plan import Plan
@@ -78,6 +79,113 @@ def _floats(source: Source, first: int, last: int, how: Decoding) -> Iterator[Fr
     yield Frame(pixels, mode_of(pixels))
 
 
+class _Pam:
+    """The arbitrary map, of any channels and of any largest sample."""
+
+    def __init__(self, format: Format) -> None:
+        """Recognise it by its first line."""
+        self.format = format
+        self.recognises: Callable[[bytes], bool] | None = lambda head: head.startswith(_ARBITRARY)
+
+    def describe(self, file: InputFile, limits: Limits, dpi: float) -> Description:
+        """Read the lines before the samples; see `Codec`."""
+        header = _pam_header(bytes(file.data[:_LONGEST_PAM_HEADER]))
+        limits.check(header.width, header.height)
+        bits = header.most.bit_length()
+        mode = _PAM_MODES[header.depth - 1] + "16" * (bits > 8)
+        page = Page(header.width, header.height, native=header)
+        return Description(format=self.format, pages=(page,), mode="1" if header.black_and_white else mode, depth=bits)
+
+    def exif(self, file: InputFile) -> None:
+        """Return None: there is none."""
+
+    def decoders(self, description: Description) -> tuple[Decoder, ...]:
+        """Return the only one."""
+        return (Decoder(_pam_frames),)
+
+    def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
+        """Write the samples as they are; see `Codec`."""
+        pixels, most = first.pixels, 65535 if is_deep(first.mode) else 255
+        if first.mode == "1":
+            data, most = to_pillow(first).convert("L").tobytes().translate(_TO_BITS), 1
+        else:
+            data = bytes((pixels.byteswap() if most > 255 else pixels).write_to_memory())
+        kind = "BLACKANDWHITE" if most == 1 else _PAM_KINDS[pixels.bands - 1]
+        header = (
+            f"P7\nWIDTH {pixels.width}\nHEIGHT {pixels.height}\nDEPTH {pixels.bands}\nMAXVAL {most}\n"
+            f"TUPLTYPE {kind}\nENDHDR\n"
+        )
+        with target.file() as file:
+            file.write(header.encode() + data)
+
+
+@dataclass(frozen=True, slots=True)
+class _PamHeader:
+    """The lines before the samples.
+
+    Attributes:
+        width: In pixels.
+        height: In pixels.
+        depth: Channels.
+        most: The largest sample.
+        black_and_white: A sample is 0 or 1.
+        start: Where the samples begin.
+    """
+
+    width: int
+    height: int
+    depth: int
+    most: int
+    black_and_white: bool
+    start: int
+
+
+def _pam_header(head: bytes) -> _PamHeader:
+    found = _PAM_END.search(head)
+    if not found:
+        raise CorruptImage("The header of the PAM file has no end.")
+    numbers, kind = {}, b""
+    for line in head[: found.start()].split(b"\n")[1:]:
+        name, _, value = line.strip().partition(b" ")
+        if name in (b"WIDTH", b"HEIGHT", b"DEPTH", b"MAXVAL"):
+            if not _PAM_NUMBER.fullmatch(value.strip()):
+                raise CorruptImage("The header of the PAM file is broken.")
+            numbers[name] = int(value)
+        elif name == b"TUPLTYPE":
+            kind += value.strip()
+    try:
+        width, height, depth, most = (numbers[name] for name in (b"WIDTH", b"HEIGHT", b"DEPTH", b"MAXVAL"))
+    except KeyError:
+        raise CorruptImage("The header of the PAM file lacks a line.") from None
+    if not 1 <= most <= 65535:
+        raise CorruptImage(f"The largest sample of the PAM file is {most}; allowed: 1 to 65535.")
+    if not 1 <= depth <= len(_PAM_MODES):
+        raise UnreadKind(f"A PAM file of {depth} channels is not read here.")
+    return _PamHeader(width, height, depth, most, most == 1 and depth == 1 and kind == b"BLACKANDWHITE", found.end())
+
+
+def _pam_frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
+    header: _PamHeader = source.description.first.native
+    deep = header.most > 255
+    count = header.width * header.height * header.depth * (1 + deep)
+    data = bytes(source.file.data[header.start : header.start + count])
+    if len(data) < count:
+        raise CorruptImage("The PAM file ends before its last pixel.")
+    kind, white = ("ushort", 65535) if deep else ("uchar", 255)
+    pixels = pyvips.Image.new_from_memory(data, header.width, header.height, header.depth, kind)
+    if deep:
+        pixels = pixels.byteswap()
+    if header.most != white:
+        pixels = (pixels * (white / header.most) + 0.5).cast(kind)
+    pixels = normalise(pixels)
+    yield Frame(pixels, "1" if header.black_and_white else mode_of(pixels))
+
+
+_ARBITRARY, _LONGEST_PAM_HEADER = b"P7\n", 64 * 1024
+_PAM_END, _PAM_NUMBER = re.compile(rb"\nENDHDR[ \t]*\n"), re.compile(rb"\d{1,9}")
+_PAM_MODES = ("L", "LA", "RGB", "RGBA")
+_PAM_KINDS = ("GRAYSCALE", "GRAYSCALE_ALPHA", "RGB", "RGB_ALPHA")
+_TO_BITS = bytes([0] * 128 + [1] * 128)
 _COLOURS, _LONGEST_HEADER = b"PF", 100
 _FLOAT_HEADER = re.compile(rb"PF\s+(\d{1,9})\s+(\d{1,9})\s+([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s")
 _BITMAP, _GREYMAP, _PIXMAP, _FLOATMAP = (b"P1", b"P4"), (b"P2", b"P5"), (b"P3", b"P6"), (b"Pf", b"PF")
@@ -91,6 +199,16 @@ def _format(name: str, media_type: str, description: str, modes: tuple[str, ...]
 
 
 CODECS = (
+    _Pam(
+        Format(
+            name="PAM",
+            extensions=("pam",),
+            media_type="image/x-portable-arbitrarymap",
+            description="Portable arbitrary map",
+            modes=("1", *OF_8_BITS, *OF_16_BITS),
+            reckoned_as="PPM",
+        )
+    ),
     _Netpbm(_format("PBM", "x-portable-bitmap", "Portable bitmap", ("1",)), _BITMAP),
     _FloatMap(_format("PFM", "x-portable-floatmap", "Portable float map", ("F",)), _FLOATMAP),
     _Netpbm(_format("PGM", "x-portable-graymap", "Portable grey map", ("L", "L16")), _GREYMAP),

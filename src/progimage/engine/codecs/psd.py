@@ -28,7 +28,7 @@ from progimage.engine.codecs.psd_header import (
 from progimage.engine.codecs.samples import imagecodecs
 from progimage.engine.colorimetry import Cicp, ColourSpace
 from progimage.engine.description import Description, Page
-from progimage.engine.errors import CorruptImage, UnsupportedKind
+from progimage.engine.errors import CorruptImage, UnreadKind
 from progimage.engine.files import InputFile
 from progimage.engine.frame import PROFILE, Frame, from_pillow, srgb_of_lab, with_metadata
 from progimage.engine.limits import Limits
@@ -58,7 +58,7 @@ class _Psd(PillowCodec):
             raise CorruptImage(f"The header of the Photoshop file is broken: {error}.") from error
         limits.check(header.width, header.height)
         if not header.merged:
-            raise UnsupportedKind(
+            raise UnreadKind(
                 "The Photoshop file was saved without its merged picture. Save it with “Maximize Compatibility”."
             )
         return Description(

@@ -19,7 +19,7 @@ from progimage.engine.codecs.raw_exif import raw_exif
 from progimage.engine.codecs.raw_header import has_signature, raw_header
 from progimage.engine.codecs.samples import rawpy
 from progimage.engine.description import Description, Page
-from progimage.engine.errors import CannotRepresent, CorruptImage, UnsupportedKind, say
+from progimage.engine.errors import CannotRepresent, CorruptImage, UnreadKind, say
 from progimage.engine.files import InputFile, OutputFile
 from progimage.engine.frame import METADATA, Frame, with_metadata
 from progimage.engine.geometry import Box, Size
@@ -119,9 +119,7 @@ def _opened(file: InputFile, format: Format) -> Iterator[Any]:
         except library.LibRawUnsufficientMemoryError as error:
             raise MemoryError(say(error)) from None
         except (library.LibRawFileUnsupportedError, library.LibRawNotImplementedError) as error:
-            raise UnsupportedKind(
-                f"The file is a camera raw ({format.name}) of a kind that can't be read here."
-            ) from error
+            raise UnreadKind(f"The file is a camera raw ({format.name}) of a kind that can't be read here.") from error
         except library.LibRawError as error:
             raise CorruptImage(f"The camera raw file ({format.name}) can't be decoded: {_words(error)}.") from error
 

@@ -14,8 +14,9 @@ from progimage.engine.codecs.pillow import PillowCodec
 from progimage.engine.codecs.raw import RAW
 from progimage.engine.codecs.raw_header import raw_header
 from progimage.engine.codecs.stripping.tiff import stripped_tiff
+from progimage.engine.codecs.tiff_samples import Directory, check_rare, directories, rare_pixels
 from progimage.engine.description import Description, Page
-from progimage.engine.errors import NotAnImage
+from progimage.engine.errors import NotAnImage, UnreadKind
 from progimage.engine.files import InputFile, OutputFile
 from progimage.engine.frame import Frame, normalise
 from progimage.engine.limits import Limits
@@ -34,7 +35,7 @@ _COMPRESSION, _OLD_JPEG = 259, 6
 
 
 class _Tiff(PillowCodec):
-    """Read by libvips, or if that fails by Pillow; some kinds are known to one of them alone."""
+    """Read by libvips, or if that fails by Pillow; some kinds are known to one of them alone, some to none."""
 
     @staticmethod
     def recognises(head: bytes) -> bool:
@@ -46,24 +47,42 @@ class _Tiff(PillowCodec):
 
         Of camera raw files, the first picture would be their thumbnail; they have codecs of their own.
         """
-        if found := raw_header(file.data):
-            return RAW[found.format].describe(file, limits, dpi)
+        if raw := raw_header(file.data):
+            return RAW[raw.format].describe(file, limits, dpi)
+        found = directories(file, limits)
+        if any(page.rare for page in found):
+            return self._describe_rare(found, limits)
         try:
             return super().describe(file, limits, dpi)
         except NotAnImage:
             return self._describe_by_vips(file, limits)
 
+    def _describe_rare(self, found: list[Directory], limits: Limits) -> Description:
+        for page in found:
+            if page.rare:
+                check_rare(page, limits)
+        first = found[0]
+        return Description(
+            format=self.format,
+            pages=tuple(Page(one.width, one.height, orientation=one.orientation, native=one) for one in found),
+            mode=first.mode,
+            depth=first.bits,
+            floating=first.floating,
+            premultiplied=first.premultiplied,
+            colour=first.icc,
+        )
+
     def _describe_by_vips(self, file: InputFile, limits: Limits) -> Description:
         try:
             image = pyvips.Image.tiffload_source(file.source())
         except pyvips.Error:
-            raise NotAnImage("The file is a TIFF of a kind that can't be read here.") from None
+            raise UnreadKind("A TIFF of this kind is not read here.") from None
         count = image.get("n-pages") if image.get_typeof("n-pages") else 1
         limits.check(image.width, image.height, count)
         page = Page(image.width, image.height, native=_ONLY_VIPS)
         depth = {"uchar": 8, "ushort": 16}.get(image.format, 32)
-        mode = mode_of(normalise(image)) if image.bands > 1 else "L"
-        return Description(format=self.format, pages=(page,) * count, mode=mode, depth=depth)
+        mode, floating = mode_of(normalise(image)) if image.bands > 1 else "L", image.format in ("float", "double")
+        return Description(format=self.format, pages=(page,) * count, mode=mode, depth=depth, floating=floating)
 
     def exif(self, file: InputFile) -> Image.Exif | None:
         """Return the EXIF of a file, which only Pillow reads."""
@@ -86,6 +105,8 @@ class _Tiff(PillowCodec):
 
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
         """Return libvips, then Pillow, as far as they know such a file."""
+        if isinstance(description.first.native, Directory):
+            return (Decoder(_rare_frames),)
         by_pillow, by_vips = Decoder(self.frames, turns=True), Decoder(_vips_frames, lazy=True)
         if description.first.native == _ONLY_VIPS:
             return (by_vips,)
@@ -119,6 +140,16 @@ def _vips_frames(source: Source, first: int, last: int, how: Decoding) -> Iterat
         return image.extract_band(0, n=3) if source.description.page(index).native == "RGBX" else image
 
     return vips.still_frames(source, first, last, load)
+
+
+def _rare_frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
+    for index in range(first, last):
+        page: Directory = source.description.page(index).native
+        if page.rare:
+            pixels = rare_pixels(source.file, page)
+            yield Frame(pixels, mode_of(pixels))
+        else:
+            yield from _vips_frames(source, index, index + 1, how)
 
 
 CODECS = (

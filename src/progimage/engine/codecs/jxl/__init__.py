@@ -19,7 +19,7 @@ from progimage.engine.codecs.jxl.header import JxlColour, JxlHeader, is_jxl, jxl
 from progimage.engine.codecs.jxl.icc import icc_profile
 from progimage.engine.codecs.pillow import PillowCodec
 from progimage.engine.codecs.stripping.jxl import stripped_jxl
-from progimage.engine.colorimetry import Calibrated, Chromaticities, Cicp, ColourSpace, Light, primaries_near
+from progimage.engine.colorimetry import Calibrated, Chromaticities, Cicp, ColourSpace, Light, is_linear, primaries_near
 from progimage.engine.description import Description, Page
 from progimage.engine.errors import CorruptImage
 from progimage.engine.files import InputFile
@@ -131,7 +131,7 @@ def _frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Fr
         samples = decoded.samples
         pixels = pyvips.Image.new_from_array(samples)
         colours = pixels.bands - (header.alpha_bits > 0)
-        if pixels.format == "float":  # where 1 is white
+        if pixels.format == "float" and not is_linear(source.description.colour):  # where 1 is white
             pixels = (pixels.clamp() * 65535 + 0.5).cast("ushort")
         if jxl_is_cmyk(header):
             pixels = pixels.extract_band(0, n=4)
