@@ -44,6 +44,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
         plays: How often an animation is played; 0 is without end.
         durations: How long each frame of an animation is shown, in milliseconds.
         warnings: What is to be known of a picture that is not all that the file holds.
+        damaged: It has lost pixels, and was accepted as it is.
         owner: Whose it is.
         visibility: public, signed or key.
         expires_at: Until when it is there, if it ends.
@@ -87,6 +88,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     plays: int = 0
     durations: list[int] = []
     warnings: list[str] = []
+    damaged: bool = False
     owner: str | None = None
     visibility: str | None = None
     expires_at: datetime | None = None

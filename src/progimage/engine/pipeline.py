@@ -87,7 +87,8 @@ def render(
         source: The image.
         spec: What is asked for.
         target: The file to write; what is there is written over.
-        limits: The largest image to accept, and to make.
+        limits: The largest image to accept, and to make; and whether one that has lost pixels is accepted. The other
+            images are stored ones, which have been.
         images: The files of the other images that the spec needs, by their references; see `spec.references()`.
         stands_for: Where `source` is a step of an image's ladder: the image's width and height, upright.
         pyramid: `source` is an image's pyramid.
@@ -104,6 +105,7 @@ def render(
     else:
         opened = replace(open_source(InputFile(source), limits, dpi=spec.dpi), stands_for=stands_for)
     first, last = _chosen_pages(opened, spec)
+    limits = replace(limits, damaged=True)
     others = {reference: InputFile(file) for reference, file in (images or {}).items()}
     check_demand(opened, spec, last - first, limits, others)
     format = FORMATS[spec.format]

@@ -1,7 +1,7 @@
 """The JSON documents that requests are answered with, and how the OpenAPI document describes the answers."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from litestar.openapi.datastructures import ResponseSpec
@@ -79,6 +79,7 @@ class ImageRecord(msgspec.Struct):
     plays: int
     durations: list[int]
     warnings: list[str]
+    damaged: bool
 
     @classmethod
     def of(cls, record: Record) -> "ImageRecord":
@@ -305,6 +306,7 @@ class TicketWanted(msgspec.Struct, forbid_unknown_fields=True):
     expires: str | None = None
     labels: list[str] = []
     metadata: dict[str, str] = {}
+    damaged: Literal["refuse", "accept"] = "refuse"
 
 
 class TicketDocument(msgspec.Struct):
@@ -398,6 +400,7 @@ class ImportWanted(msgspec.Struct, forbid_unknown_fields=True):
     expires: str | None = None
     labels: list[str] = []
     metadata: dict[str, str] = {}
+    damaged: Literal["refuse", "accept"] = "refuse"
 
 
 class BegunDocument(msgspec.Struct):
@@ -452,6 +455,7 @@ class InspectedImage(msgspec.Struct):
     plays: int
     durations: list[int]
     warnings: list[str]
+    damaged: bool
 
     @classmethod
     def of(cls, info: ImageInfo, size: int) -> "InspectedImage":

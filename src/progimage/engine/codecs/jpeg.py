@@ -1,7 +1,9 @@
 """JPEG, and the files of several JPEGs that cameras write (MPO)."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyvips
@@ -17,6 +19,7 @@ from progimage.engine.codecs.gain_map import (
     with_gain_applied,
     write_with_gain_map,
 )
+from progimage.engine.codecs.jpeg_mending import checked, mended
 from progimage.engine.codecs.pillow import PillowCodec
 from progimage.engine.description import Description, Page
 from progimage.engine.errors import CorruptImage
@@ -36,10 +39,24 @@ _FULL_CHROMA_QUALITY = 90
 _SMALL_PIXELS = 1_000_000
 _SHRINKS = (8, 4, 2)
 """libjpeg's scaled inverse DCT."""
+_PIXELS_LOST = re.compile(
+    "premature end|bad (Huffman|arithmetic) code|instead of RST|extraneous bytes before marker 0xd[0-7]", re.IGNORECASE
+)
+"""What libjpeg warns of where pixels are lost; its other warnings are of what costs none."""
 
 
 class _Jpeg(PillowCodec):
     """Decoded by libvips, which can do it at a smaller size, and if that fails by Pillow."""
+
+    def describe(self, file: InputFile, limits: Limits, dpi: float) -> Description:
+        """Read the header of the file, or of what is made of a damaged one; see `Codec`."""
+        found = mended(file)
+        if found is None:
+            return super().describe(file, limits, dpi)
+        description = super().describe(found.file, limits, dpi)
+        if found.unended and not limits.damaged:
+            found = checked(found)
+        return found.described(description)
 
     def description_of(self, file: InputFile, image: Image.Image, limits: Limits) -> Description:
         """Describe it; a file of several pictures is an MPO."""
@@ -51,8 +68,14 @@ class _Jpeg(PillowCodec):
         return replace(found, gain_map=gain_map, gain_map_read=known)
 
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
-        """Return libvips, then Pillow."""
-        return Decoder(_vips_frames, lazy=True, shrinks=_SHRINKS), Decoder(self.frames)
+        """Return libvips, which is stopped by every warning, since only the first is told; then those that are not."""
+
+        def by_vips(fail_on: str, *, lenient: bool = False, refuses: re.Pattern[str] | None = None) -> Decoder:
+            frames = partial(_vips_frames, fail_on=fail_on)
+            return Decoder(frames, lazy=True, shrinks=_SHRINKS, lenient=lenient, refuses=refuses)
+
+        strict = by_vips("warning", refuses=_PIXELS_LOST), by_vips("error", refuses=_PIXELS_LOST)
+        return *strict, Decoder(self.frames), by_vips("none", lenient=True)
 
     def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
         """Write small ones with Pillow: it is faster, but needs all pixels at once, and has not what effort adds."""
@@ -126,11 +149,11 @@ class _Mpo(_Jpeg):
         return {}
 
 
-def _vips_frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
+def _vips_frames(source: Source, first: int, last: int, how: Decoding, fail_on: str) -> Iterator[Frame]:
     def load(page: int) -> pyvips.Image:
         if page:
             raise CorruptImage("Only Pillow reads the further pictures of this format.")
-        return vips.load("jpegload_source", source, **({"shrink": how.shrink} if how.shrink > 1 else {}))
+        return vips.load("jpegload_source", source, fail_on, **({"shrink": how.shrink} if how.shrink > 1 else {}))
 
     for frame in vips.still_frames(source, first, last, load):
         if how.hdr and source.description.gain_map:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyvips
@@ -10,7 +11,7 @@ from PIL import Image
 from progimage.engine.codecs import vips
 from progimage.engine.codecs.codec import Decoder, Decoding, Source
 from progimage.engine.codecs.format import Format
-from progimage.engine.codecs.pillow import PillowCodec
+from progimage.engine.codecs.pillow import PillowCodec, leniently
 from progimage.engine.description import Description, Page
 from progimage.engine.errors import NotAnImage
 from progimage.engine.files import InputFile, OutputFile
@@ -77,12 +78,14 @@ class _Tiff(PillowCodec):
 
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
         """Return libvips, then Pillow, as far as they know such a file."""
-        by_pillow, by_vips = Decoder(self.frames, turns=True), Decoder(_vips_frames, lazy=True)
+        by_pillow = Decoder(self.frames, turns=True), Decoder(leniently(self.frames), turns=True, lenient=True)
+        strict, anyhow = partial(_vips_frames, fail_on="error"), partial(_vips_frames, fail_on="none")
+        by_vips = Decoder(strict, lazy=True), Decoder(anyhow, lazy=True, lenient=True)
         if description.first.native == _ONLY_VIPS:
-            return (by_vips,)
+            return by_vips
         if any(page.native in _ONLY_PILLOW for page in description.pages):
-            return (by_pillow,)
-        return by_vips, by_pillow
+            return by_pillow
+        return *by_vips, *by_pillow
 
     def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
         """Write one page with libvips; see `Codec`."""
@@ -97,11 +100,11 @@ class _Tiff(PillowCodec):
         vips.save("tiffsave_target", first, plan, target, **options)
 
 
-def _vips_frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
+def _vips_frames(source: Source, first: int, last: int, how: Decoding, fail_on: str) -> Iterator[Frame]:
     def load(index: int) -> pyvips.Image:
         if source.levels:  # a pyramid, any part of which is read
             return pyvips.Image.tiffload_source(source.file.source(), page=how.level, fail_on="error")
-        image = vips.load("tiffload_source", source, page=index)
+        image = vips.load("tiffload_source", source, fail_on, page=index)
         # The fourth sample means nothing, least of all alpha.
         return image.extract_band(0, n=3) if source.description.page(index).native == "RGBX" else image
 
