@@ -63,6 +63,7 @@ class ImageInfo:
         line_art: It is drawn rather than photographed: it has even areas.
         upright_width: Once it is turned upright, in pixels.
         upright_height: Likewise.
+        page_sizes: Width and height of each page once it is turned upright, where they are not all of one size.
         coded_width: Before the container crops it, in pixels.
         coded_height: Likewise.
         crop: What the container shows of that: left, top, width and height in pixels; or None: all of it.
@@ -96,6 +97,7 @@ class ImageInfo:
     line_art: bool = False
     upright_width: int = 0
     upright_height: int = 0
+    page_sizes: tuple[tuple[int, int], ...] = ()
     coded_width: int = 0
     coded_height: int = 0
     crop: tuple[int, int, int, int] | None = None
@@ -185,6 +187,7 @@ def _survey(file: InputFile, limits: Limits, steps: Mapping[int, AnyFile], damag
     limits.check_cost(lambda: survey_cost(facts), drawing=facts.is_drawing)
     first, top, small, durations = _decode_all(source)
     found, page = source.description, source.description.first
+    sizes = tuple(one.upright for one in found.pages)
     space = found.colour if isinstance(found.colour, Cicp | Calibrated) else None
     exif, icc = _read_exif(source), None if space else _profile_name(first)
     info = ImageInfo(
@@ -205,6 +208,7 @@ def _survey(file: InputFile, limits: Limits, steps: Mapping[int, AnyFile], damag
         line_art=first.mode == "1" or is_line_art(small),
         upright_width=source.upright[0],
         upright_height=source.upright[1],
+        page_sizes=sizes if len(set(sizes)) > 1 else (),
         coded_width=page.width,
         coded_height=page.height,
         crop=(page.crop.left, page.crop.top, page.crop.width, page.crop.height) if page.crop else None,

@@ -67,6 +67,7 @@ class ImageRecord(msgspec.Struct):
     line_art: bool
     upright_width: int
     upright_height: int
+    page_sizes: list[tuple[int, int]]
     coded_width: int
     coded_height: int
     crop: tuple[int, int, int, int] | None
@@ -142,7 +143,7 @@ def _described(record: Record) -> dict[str, Any]:
 def _told(info: ImageInfo) -> dict[str, Any]:
     """Return what clients are told of an image."""
     own = {"inspection"}
-    lists = {name: list(getattr(info, name)) for name in ("durations", "warnings")}
+    lists = {name: list(getattr(info, name)) for name in ("durations", "page_sizes", "warnings")}
     return {name: getattr(info, name) for name in ImageInfo.__dataclass_fields__ if name not in own} | lists
 
 
@@ -443,6 +444,7 @@ class InspectedImage(msgspec.Struct):
     line_art: bool
     upright_width: int
     upright_height: int
+    page_sizes: list[tuple[int, int]]
     coded_width: int
     coded_height: int
     crop: tuple[int, int, int, int] | None

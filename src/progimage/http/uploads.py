@@ -56,8 +56,8 @@ _DESCRIPTION = (
     " parameters or fields of the form: `visibility` (public, signed, key), `expires` (a date, or a duration such as"
     " 30d), `label` (several), `metadata` (a JSON object of texts), `damaged` (accept: an image that has lost pixels is"
     " kept as far as it can be decoded, with a warning; else it is refused), and, where that is allowed, `url`: from"
-    " where the image is fetched. A `ticket` lets in whoever has no key, once. With an `Idempotency-Key`, a random UUID,"
-    " a request that is sent again, because its answer was lost, is answered with what the first one stored."
+    " where the image is fetched. A `ticket` lets in whoever has no key, once. With an `Idempotency-Key`, a random"
+    " UUID, a request that is sent again, because its answer was lost, is answered with what the first one stored."
 )
 
 
