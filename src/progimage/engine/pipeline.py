@@ -7,10 +7,11 @@ from itertools import chain
 
 from progimage.engine.codecs import ADDED, FORMATS
 from progimage.engine.codecs.codec import Decoder, Source
+from progimage.engine.damage import explained
 from progimage.engine.decode import decode, with_decoders
 from progimage.engine.demand import check_demand, decoding
 from progimage.engine.encode import encode
-from progimage.engine.errors import CannotRepresent, InvalidParameter
+from progimage.engine.errors import CannotRepresent, CorruptImage, InvalidParameter
 from progimage.engine.files import AnyFile, InputFile, OutputFile
 from progimage.engine.frame import Frame
 from progimage.engine.geometry import Size
@@ -100,13 +101,24 @@ def render(
         InvalidParameter: It has no such page, or a parameter can't be met for this image.
         CannotRepresent: The target format can't hold it.
     """
-    if pyramid:
-        opened = open_pyramid(InputFile(source), limits)
-    else:
-        opened = replace(open_source(InputFile(source), limits, dpi=spec.dpi), stands_for=stands_for)
+    file = InputFile(source)
+    try:
+        if pyramid:
+            return _render(open_pyramid(file, limits), spec, target, limits, images or {})
+        opened = open_source(file, limits, dpi=spec.dpi)
+        return _render(replace(opened, stands_for=stands_for), spec, target, limits, images or {})
+    except CorruptImage as error:
+        if limits.damaged:
+            raise
+        raise explained(error, file, limits) from None
+
+
+def _render(
+    opened: Source, spec: RenditionSpec, target: AnyFile, limits: Limits, images: Mapping[str, AnyFile]
+) -> Rendered:
     first, last = _chosen_pages(opened, spec)
     limits = replace(limits, damaged=True)
-    others = {reference: InputFile(file) for reference, file in (images or {}).items()}
+    others = {reference: InputFile(file) for reference, file in images.items()}
     check_demand(opened, spec, last - first, limits, others)
     format = FORMATS[spec.format]
     found = opened.description

@@ -146,10 +146,8 @@ def _segments(data: memoryview, strays: list[tuple[int, int]]) -> Iterator[tuple
         found = _NEXT_MARKER.search(data, at)
         if found is None:
             return
-        if found.start() > at and not coded:
-            strays.append((at, _without_fill(data, at, found.start())))
-            if strays[-1][0] == strays[-1][1]:
-                strays.pop()
+        if not coded and (end := _without_fill(data, at, found.start())) > at:
+            strays.append((at, end))
         marker, start = data[found.start() + 1], found.start() + 2
         length = 0 if marker in (*_ALONE, _END_OF_IMAGE) else int.from_bytes(data[start : start + 2], "big")
         if length and (length < 2 or start + length > len(data)):
@@ -162,6 +160,4 @@ def _segments(data: memoryview, strays: list[tuple[int, int]]) -> Iterator[tuple
 
 def _without_fill(data: memoryview, start: int, end: int) -> int:
     """Return where bytes end that are not the fill bytes (255) before a marker."""
-    while end > start and data[end - 1] == 0xFF:
-        end -= 1
-    return end
+    return start + len(data[start:end].tobytes().rstrip(b"\xff"))

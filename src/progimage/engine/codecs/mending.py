@@ -1,6 +1,6 @@
 """What of a file's damage costs no pixel is mended in memory, before anything else reads it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from progimage.engine.description import Description
@@ -43,11 +43,6 @@ def after_end(count: int) -> str:
 def stray(count: int) -> str:
     """Say that there are bytes that belong to nothing."""
     return f"Inside of the file there {_are(count)} that belong{'s' * (count == 1)} to nothing, which is harmless."
-
-
-def listed(names: Iterable[str]) -> str:
-    """Write some names, each once, in order."""
-    return ", ".join(sorted(set(names)))
 
 
 def _are(count: int) -> str:

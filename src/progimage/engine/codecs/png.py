@@ -42,7 +42,7 @@ class _Png(PillowCodec):
 
     def describe(self, file: InputFile, limits: Limits, dpi: float) -> Description:
         """Read the header of the file, or of what is made of a damaged one; see `Codec`."""
-        found = mended(file)
+        found = mended(file, limits)
         if found is None:
             return super().describe(file, limits, dpi)
         description = super().describe(found.file, limits, dpi)
