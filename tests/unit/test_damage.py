@@ -343,6 +343,16 @@ def test_a_webp_that_lacks_pixels(tmp_path: Path) -> None:
 # Others
 
 
+@pytest.mark.parametrize("format", ["AVIF", "HEIF"])
+@pytest.mark.parametrize("junk", [b"junk" * 9, bytes(40), b"\0\0"])
+def test_bytes_behind_the_last_box(tmp_path: Path, format: str, junk: bytes) -> None:
+    whole = pictures.saved(grain(), format)
+    assert described(tmp_path, whole).warnings == ()
+    found = described(tmp_path, whole + junk)
+    assert found.warnings == (f"After the end of the image there are {len(junk)} bytes, which are ignored.",)
+    assert (rendered(tmp_path, whole + junk) == rendered(tmp_path, whole)).all()
+
+
 @pytest.mark.parametrize("format", ["BMP", "PPM", "TGA", "TIFF"])
 def test_what_is_left_of_half_a_file(tmp_path: Path, format: str) -> None:
     whole = pictures.saved(grain(), format)
