@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 
 PROPERTIES = (
     "orientation read", "orientation written", "colour", "HDR", "alpha", "animation", "pages", "crop", "depth",
+    "damage",
 )  # fmt: skip
 FORMATS = ("JPEG", "PNG", "WebP", "AVIF", "HEIC", "JXL", "TIFF", "GIF", "JP2", "PFM", "PDF")
 _INTRODUCTION = """# Conformance
 
-What the service makes of files, held against decoders that it does not use itself: djxl, avifdec, heif-convert,
+What the service makes of files, held against decoders that it does not use itself: djxl, avifdec, heif-convert, djpeg,
 opj_decompress, ImageMagick and Chromium. The files are made when it is run. `make conformance` writes this page anew;
 CONTRIBUTING.md tells how to add a check.
 

@@ -133,5 +133,5 @@ def _first_of(decoders: list[Decoder], attempt: Callable[[Decoder], _T]) -> _T:
             if _NO_MEMORY.search(str(error)):
                 raise MemoryError(say(error)) from None
             if last or (decoder.refuses and decoder.refuses.search(str(error))):
-                raise CorruptImage(say(error)) from error
+                raise CorruptImage(f"The image can't be decoded: {say(error)}.") from error
     raise AssertionError("a codec has at least one decoder")
