@@ -11,9 +11,6 @@ from progimage.engine.files import InputFile
 from progimage.engine.limits import Limits
 from progimage.engine.source import open_source
 
-_MIDDLE = (127, 128)
-"""What libjpeg puts where pixels are missing; other decoders put zeros."""
-
 
 def explained(error: CorruptImage, file: InputFile, limits: Limits) -> CorruptImage:
     """Return an error that also says whether the image would be accepted as a damaged one.
@@ -60,15 +57,17 @@ def what_is_left(file: InputFile, limits: Limits) -> str:
 
 
 def _blank_rows(source: Source, decoder: Decoder) -> tuple[int, int, int]:
-    """Return how many rows at the top and at the bottom of the first frame are blank, and how many rows there are."""
-    pixels = next(decode(source, decoder, 0, 1)).pixels
-    low, high = _MIDDLE
-    blank = (pixels == 0).bandand().bandjoin(((pixels >= low) & (pixels <= high)).bandand()).copy_memory()
-    counts = []
-    for band in blank:
-        _, top, _, height = band.find_trim(background=[255], threshold=1, line_art=True)
-        counts.append((top, blank.height - top - height) if height else (blank.height, 0))
-    return *max(counts, key=max), blank.height
+    """Decode all frames; return how many rows at the top and the bottom of the first are blank, and how many it has."""
+    frames = decode(source, decoder, 0, source.description.count)
+    pixels = next(frames).pixels
+    low, high = decoder.blank
+    blank = ((pixels >= low) & (pixels <= high)).bandand().copy_memory()
+    for frame in frames:
+        frame.pixels.avg()
+    if not decoder.lenient:  # it has all rows, though something else may be missing
+        return 0, 0, blank.height
+    _, top, _, height = blank.find_trim(background=[255], threshold=1, line_art=True)
+    return top if height else blank.height, blank.height - top - height if height else 0, blank.height
 
 
 def _whole_frames(source: Source) -> int:

@@ -149,6 +149,7 @@ class Decoder:
         divides: It has divided premultiplied colours by their alpha.
         lenient: It decodes what it can of an image that has lost pixels, where that was agreed to; it is tried only
             after all that are not.
+        blank: From and up to which value the samples are that it puts where pixels are missing.
         refuses: What it says where pixels are lost for certain, so that no other decoder is to be asked.
     """
 
@@ -160,4 +161,5 @@ class Decoder:
     turns: bool = False
     divides: bool = False
     lenient: bool = False
+    blank: tuple[int, int] = (0, 0)
     refuses: re.Pattern[str] | None = None

@@ -39,6 +39,8 @@ _FULL_CHROMA_QUALITY = 90
 _SMALL_PIXELS = 1_000_000
 _SHRINKS = (8, 4, 2)
 """libjpeg's scaled inverse DCT."""
+_MIDDLE_GREY = (127, 128)
+"""What libjpeg puts where pixels are missing."""
 _PIXELS_LOST = re.compile(
     "premature end|bad (Huffman|arithmetic) code|instead of RST|extraneous bytes before marker 0xd[0-7]", re.IGNORECASE
 )
@@ -72,7 +74,7 @@ class _Jpeg(PillowCodec):
 
         def by_vips(fail_on: str, *, lenient: bool = False, refuses: re.Pattern[str] | None = None) -> Decoder:
             frames = partial(_vips_frames, fail_on=fail_on)
-            return Decoder(frames, lazy=True, shrinks=_SHRINKS, lenient=lenient, refuses=refuses)
+            return Decoder(frames, lazy=True, shrinks=_SHRINKS, lenient=lenient, blank=_MIDDLE_GREY, refuses=refuses)
 
         strict = by_vips("warning", refuses=_PIXELS_LOST), by_vips("error", refuses=_PIXELS_LOST)
         return *strict, Decoder(self.frames), by_vips("none", lenient=True)

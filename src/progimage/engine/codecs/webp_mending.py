@@ -42,6 +42,8 @@ def mended(file: InputFile) -> Mended | None:
         return None
     if said == at and len(data) > at:
         return Mended(file, (after_end(len(data) - at),))
+    if frames and said > len(data):
+        return Mended(_ended(data, at, end), (), "The WebP ends before it says that it does: frames are missing.")
     warnings = ["The WebP tells a wrong length of itself."] if said != at else ["The WebP lacks its last byte."]
     if len(data) > at:
         warnings.append(after_end(len(data) - at))
