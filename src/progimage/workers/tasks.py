@@ -227,6 +227,7 @@ def _check_info(info: ImageInfo, limits: Limits) -> None:
     _require(0 <= info.plays < 2**32 and len(info.durations) <= limits.frames, "plays", info.plays)
     _require(all(0 <= duration < 2**53 for duration in info.durations), "durations", info.durations)
     _require(len(info.warnings) <= _MOST_WARNINGS and all(map(_is_text, info.warnings)), "warnings", info.warnings)
+    _require(limits.damaged or not info.damaged, "damaged", info.damaged)
     _require(0 <= info.inspection <= INSPECTION, "inspection", info.inspection)
     _require(info.perceptual_hash is None or _HASH.fullmatch(info.perceptual_hash), "a hash", info.perceptual_hash)
 
