@@ -43,7 +43,7 @@ def formats_page() -> str:
         )
     head = (
         "# Formats\n\n*Modes* are the kinds of pixels that a format is written with; an image of another kind is"
-        " converted as docs/conversion.md tells.\n\n"
+        " converted as docs/conversion.md tells, which also says what is accepted of damaged files.\n\n"
         "| name | what | extensions | media type | read | write | animation | pages | alpha | lossless | modes |\n"
         "|---|---|---|---|---|---|---|---|---|---|---|\n"
     )

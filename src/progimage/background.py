@@ -157,6 +157,7 @@ class Background:
                 arguments["expires_at"],
                 tuple(arguments["labels"]),
                 arguments["metadata"],
+                arguments.get("damaged", False),  # a job of before has not said it
             )
             try:
                 with ExitStack() as files:

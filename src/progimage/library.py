@@ -69,12 +69,14 @@ class Options:
         expires_at: Until when they are there, in seconds since 1970; None: as long as their owner's images are.
         labels: To find them by.
         metadata: Names and values.
+        damaged: They are accepted if they have lost pixels, as far as they can be decoded.
     """
 
     visibility: Visibility | None = None
     expires_at: float | None = None
     labels: tuple[str, ...] = ()
     metadata: dict[str, str] = field(default_factory=dict)
+    damaged: bool = False
 
 
 class ReferenceTaken(Exception):
@@ -163,7 +165,7 @@ class ImageLibrary:
             surveys = []
             for number, upload in enumerate(uploads, 1):
                 try:
-                    surveys.append(await self._surveyed(upload, owner.name, client, files))
+                    surveys.append(await self._surveyed(upload, owner.name, client, files, damaged=options.damaged))
                 except Exception as error:
                     if len(uploads) > 1:
                         error.add_note(f"image {number} of {len(uploads)}")
@@ -246,7 +248,9 @@ class ImageLibrary:
             try:
                 await self._blobs.fetch(blob.sha256, original, blob.bytes)
                 client = Client(Principal(owner, frozenset()))
-                survey, steps = await self.renderer.survey(original, owner, client, files, ladder=self._ladder)
+                survey, steps = await self.renderer.survey(
+                    original, owner, client, files, ladder=self._ladder, damaged=True
+                )
             except (Busy, BlobMissing, BlobDamaged, TaskTooLong, WorkerCrashed, WorkerKilled, MemoryError) as error:
                 log.info("an image can't be described anew now", sha256=blob.sha256, error=repr(error))
                 self._later[blob.sha256] = True
@@ -407,7 +411,7 @@ class ImageLibrary:
                 await self.catalogue.inventory.checked(blob.sha256, damaged=False)
             return
         if steps is None:  # it has been swept away since
-            _, steps = await self.renderer.survey(upload.path, owner, client, files, ladder=True)
+            _, steps = await self.renderer.survey(upload.path, owner, client, files, ladder=True, damaged=True)
         paths = [upload.path, *(steps[step.side] for step in blob.steps)]
         # All of them end before their files go, whatever becomes of one.
         types = [blob.info.media_type, *(None for _ in blob.steps)]
@@ -417,15 +421,23 @@ class ImageLibrary:
                 raise end
 
     async def _surveyed(
-        self, upload: Upload, owner: str, client: Client, files: ExitStack
+        self, upload: Upload, owner: str, client: Client, files: ExitStack, *, damaged: bool
     ) -> tuple[Survey, dict[int, Path] | None]:
-        """Survey an upload, unless its owner has it; the steps of its ladder stay as long as `files` is open."""
+        """Survey an upload, unless its owner has it; the steps of its ladder stay as long as `files` is open.
+
+        Args:
+            upload: Its file.
+            owner: Whose it will be.
+            client: Who uploads it.
+            files: Removes further files when it is closed.
+            damaged: It is accepted if it has lost pixels; that its owner has it already does not settle that.
+        """
         known = await self.catalogue.inventory.stored(upload.sha256, owner)
         if known and known.info.inspection < INSPECTION:
             known = await self.redescribe(known, owner)
-        if known:
+        if known and (damaged or not known.info.damaged):
             return Survey(known.info, known.ladder), None
-        return await self.renderer.survey(upload.path, owner, client, files, ladder=self._ladder)
+        return await self.renderer.survey(upload.path, owner, client, files, ladder=self._ladder, damaged=damaged)
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,8 +109,8 @@ class Renderer:
         self._renditions = renditions
         self.spool = spool
         self.pool = pool
-        self._limits = limits
-        self._light = replace(limits, cost=LIGHT_SECONDS)
+        self._limits = replace(limits, damaged=True)  # what is stored was accepted as it is
+        self._light = replace(self._limits, cost=LIGHT_SECONDS)
         self._drawing_seconds = drawing_seconds
         self.watcher = watcher
         self._rendering = SingleFlight()
@@ -143,7 +143,9 @@ class Renderer:
         name = rendition_digest(record, spec)
         return await self._rendering.once(name, lambda: self._render(record, spec, name, client))
 
-    async def transform(self, source: Path, spec: RenditionSpec, target: Path, client: Client) -> Rendered:
+    async def transform(
+        self, source: Path, spec: RenditionSpec, target: Path, client: Client, *, damaged: bool = False
+    ) -> Rendered:
         """Render a file that is not stored.
 
         Args:
@@ -151,6 +153,7 @@ class Renderer:
             spec: What to make of it.
             target: Where to, in the spool's `outgoing`.
             client: Whose turn at the workers it takes.
+            damaged: It is accepted if it has lost pixels.
 
         Raises:
             EngineError: It can't be rendered.
@@ -164,23 +167,25 @@ class Renderer:
                 For(client_name(client), others.owners | {_unstored(client)}),
                 [source, *others.paths],
                 [target],
+                damaged=damaged,
             )
         self.watcher.rendition(spec.format, asyncio.get_running_loop().time() - started)
         return rendered
 
-    async def inspect(self, source: Path, client: Client) -> ImageInfo:
+    async def inspect(self, source: Path, client: Client, *, damaged: bool = False) -> ImageInfo:
         """Return what an image that is not stored is like.
 
         Args:
             source: A file in the spool's `incoming`.
             client: Whose turn at the workers it takes.
+            damaged: It is accepted if it has lost pixels.
 
         Raises:
             EngineError: It is not an image, is corrupt, or too large.
             Busy, TaskTooLong, WorkerCrashed, WorkerKilled, MemoryError: See `WorkerPool.run`.
         """
         whom = For(client_name(client), frozenset((_unstored(client),)))
-        info: ImageInfo = await self._run(InspectTask, whom, [source])
+        info: ImageInfo = await self._run(InspectTask, whom, [source], damaged=damaged)
         return info
 
     async def placeholder(self, record: Record, client: Client) -> Placeholder:
@@ -196,7 +201,7 @@ class Renderer:
         return msgspec.json.decode(answer, type=list[Swatch])
 
     async def survey(
-        self, source: Path, owner: str, client: Client, files: ExitStack, *, ladder: bool
+        self, source: Path, owner: str, client: Client, files: ExitStack, *, ladder: bool, damaged: bool
     ) -> tuple[Survey, dict[int, Path]]:
         """Validate an upload, find out what it is like, and make its smaller copies.
 
@@ -206,6 +211,7 @@ class Renderer:
             client: Whose turn at the workers it takes.
             files: Removes the copies when it is closed.
             ladder: Make them.
+            damaged: It is accepted if it has lost pixels.
 
         Returns:
             What it is like, and the files of the copies by their side.
@@ -217,7 +223,9 @@ class Renderer:
         sides = SIDES if ladder else ()
         steps = {side: files.enter_context(self.spool.file(self.spool.outgoing)) for side in sides}
         whom = For(client_name(client), frozenset((owner,)))
-        found: Survey = await self._run(lambda limits: SurveyTask(limits, sides), whom, [source], list(steps.values()))
+        found: Survey = await self._run(
+            lambda limits: SurveyTask(limits, sides), whom, [source], list(steps.values()), damaged=damaged
+        )
         if found.ladder:  # its files are as large as they are, not as the worker says
             measured = tuple(replace(step, bytes=steps[step.side].stat().st_size) for step in found.ladder.steps)
             found = replace(found, ladder=replace(found.ladder, steps=measured))
@@ -322,6 +330,7 @@ class Renderer:
         *,
         cost: float | None = None,
         drawing: bool = False,
+        damaged: bool = True,
     ) -> Any:
         """Run a task on images: as a light one, or as a heavy one if it is known to be, or turns out to be one.
 
@@ -332,6 +341,7 @@ class Renderer:
             outputs: The files that it writes.
             cost: What it is reckoned to take, in seconds of CPU time; None: the worker is to look.
             drawing: There is a drawing among the images, which takes as long as it takes.
+            damaged: An image that has lost pixels is accepted.
 
         Raises:
             DrawingTooCostly: There is, and it takes too long.
@@ -340,7 +350,12 @@ class Renderer:
             most = _LIGHT_MOST if self.pool.workers > 1 else None  # else there is no other lane
             try:
                 return await self.pool.run(
-                    task(self._light), whom, inputs, outputs, cost=cost or _UNKNOWN_COST, cpu_seconds=most
+                    task(replace(self._light, damaged=damaged)),
+                    whom,
+                    inputs,
+                    outputs,
+                    cost=cost or _UNKNOWN_COST,
+                    cpu_seconds=most,
                 )
             except TooCostly as found:
                 cost, drawing = found.cost, found.drawing
@@ -350,7 +365,13 @@ class Renderer:
         most = self._drawing_seconds if drawing else None
         try:
             return await self.pool.run(
-                task(self._limits), whom, inputs, outputs, cost=cost or _UNKNOWN_COST, heavy=True, cpu_seconds=most
+                task(replace(self._limits, damaged=damaged)),
+                whom,
+                inputs,
+                outputs,
+                cost=cost or _UNKNOWN_COST,
+                heavy=True,
+                cpu_seconds=most,
             )
         except CpuBudgetExceeded as error:
             raise DrawingTooCostly(error.seconds) from None

@@ -323,7 +323,8 @@ class Settings(BaseSettings):
         list[str],
         Field(
             description="The formats that the extension `auto` prefers, the best first, as a JSON list; each is"
-            " taken if the client says that it accepts it and it can hold the image. Otherwise it is JPEG, PNG or GIF."
+            " taken if the client says that it accepts it, and it can hold a rendition of that kind and size. Otherwise"
+            " it is JPEG, PNG or GIF."
         ),
     ] = ["AVIF", "WEBP", "JXL"]
     cache_control: Annotated[

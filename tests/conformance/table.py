@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 PROPERTIES = (
     "orientation read", "orientation written", "colour", "HDR", "alpha", "animation", "pages", "crop", "depth",
+    "damage",
 )  # fmt: skip
 FORMATS = (
     "JPEG", "PNG", "WebP", "AVIF", "HEIC", "JXL", "TIFF", "GIF", "JP2", "HTJ2K", "JPEG-LS", "JXR", "EXR", "HDR", "BMP",
@@ -12,7 +13,7 @@ FORMATS = (
 )  # fmt: skip
 _INTRODUCTION = """# Conformance
 
-What the service makes of files, held against decoders that it does not use itself: djxl, avifdec, heif-convert,
+What the service makes of files, held against decoders that it does not use itself: djxl, avifdec, heif-convert, djpeg,
 opj_decompress, FFmpeg, dcraw, netpbm, ImageMagick and Chromium; of JPEG XR, against JxrDecApp, which has the same
 library. The files are made when it is run. `make conformance` writes this page anew; CONTRIBUTING.md tells how to add a
 check.

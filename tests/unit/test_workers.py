@@ -266,6 +266,9 @@ def _ladder(*steps: Step, width: int = 10, height: int = 20) -> tuple[Task, Any]
         _info(exif={"FNumber": float("nan")}),
         _info(exif={"FNumber": float("inf")}),
         _info(exif={f"a{n}": n for n in range(200)}),
+        _info(damaged=True),  # which was not accepted
+        _info(page_sizes=((1, 2), (3, 4))),
+        _info(page_sizes=((0, 20),)),
         _info(perceptual_hash="'; DROP TABLE images"),
         _ladder(Step(300, 10, 20, 5)),
         _ladder(Step(512, 10, 20, 5), Step(512, 10, 20, 5)),

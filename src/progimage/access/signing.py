@@ -63,6 +63,7 @@ class Ticket:
         lifetime: When the images expire, in seconds from their upload, if that is settled.
         labels: Of the images.
         metadata: Of the images.
+        damaged: They are accepted if they have lost pixels.
     """
 
     id: str
@@ -74,6 +75,7 @@ class Ticket:
     lifetime: int | None = None
     labels: tuple[str, ...] = ()
     metadata: dict[str, str] | None = None
+    damaged: bool = False
 
 
 class Signer:

@@ -186,7 +186,10 @@ def sign(url: str, expires: int | None, method: str) -> None:
 @click.option("--expires", type=click.IntRange(min=1), default=600, show_default=True, help="For how many seconds.")
 @click.option("--visibility", type=click.Choice(["public", "signed", "key"]), help="Who may read the images.")
 @click.option("--label", "labels", multiple=True, help="A label of the images; several times.")
-def ticket(owner: str, max_bytes: int, expires: int, visibility: str | None, labels: tuple[str, ...]) -> None:
+@click.option("--damaged", type=click.Choice(["refuse", "accept"]), help="Whether to keep what has lost pixels.")
+def ticket(
+    owner: str, max_bytes: int, expires: int, visibility: str | None, labels: tuple[str, ...], damaged: str | None
+) -> None:
     """Print the path to which somebody without a key may PUT an image, once.
 
     The first of PROGIMAGE_SIGNING_KEYS signs; the server has to know that key, too.
@@ -202,6 +205,7 @@ def ticket(owner: str, max_bytes: int, expires: int, visibility: str | None, lab
         int(time.time()) + expires,
         Visibility(visibility) if visibility else None,
         labels=checked(lambda _: checked_labels(labels), ""),
+        damaged=damaged == "accept",
     )
     click.echo(f"/storage/?{urlencode({'ticket': Signer(_signing_keys()).issue(made)})}")
 

@@ -39,6 +39,7 @@ started again. Ends with 1 if a file could not be stored; the others are, and ea
 @click.option("--visibility", type=click.Choice(["public", "signed", "key"]), help="Who may read them.")
 @click.option("--expires", help="Until when they are there: a date, or a duration such as 30d.")
 @click.option("--metadata", "pairs", multiple=True, metavar="NAME=TEXT", help="To keep with them; several times.")
+@click.option("--damaged", type=click.Choice(["refuse", "accept"]), help="Whether to keep what has lost pixels.")
 @click.option("--again", is_flag=True, help="Store also what is stored already.")
 @click.option("--at-once", type=click.IntRange(1, 64), default=4, show_default=True, help="How many at a time.")
 @as_json
@@ -50,6 +51,7 @@ def put(
     visibility: str | None,
     expires: str | None,
     pairs: tuple[str, ...],
+    damaged: str | None,
     again: bool,
     at_once: int,
     json_: bool,
@@ -60,6 +62,7 @@ def put(
         "visibility": visibility,
         "expires": expires,
         "metadata": transformations_of(pairs),
+        "damaged": damaged,
     }
     if not again and _may_look(client):
         upload: Callable[[str], _Stored] = lambda source: _put_new(client, source, options)  # noqa: E731
@@ -321,13 +324,14 @@ def _described_file(path: Path, *, picture: bool) -> tuple[dict[str, Any], bytes
     from progimage.engine import EngineError, Limits, RenditionSpec, inspect, render
 
     try:
-        described = {"file": str(path), "bytes": path.stat().st_size, **msgspec.to_builtins(inspect(path, Limits()))}
+        limits = Limits(damaged=True)
+        described = {"file": str(path), "bytes": path.stat().st_size, **msgspec.to_builtins(inspect(path, limits))}
         if not picture:
             return described, None
         width, height = room()
         query = [("width", str(width)), ("height", str(height)), ("fit", "inside"), ("page", "1")]
         with tempfile.NamedTemporaryFile(suffix=".png") as file:
-            render(path, RenditionSpec.parse("PNG", query), file.name, Limits())
+            render(path, RenditionSpec.parse("PNG", query), file.name, limits)
             return described, Path(file.name).read_bytes()
     except EngineError as error:
         raise click.ClickException(f"{path}: {error}") from None

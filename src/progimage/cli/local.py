@@ -34,7 +34,10 @@ file here. The image is decoded by this very process, without the isolation that
 @click.argument("target", type=click.Path(dir_okay=False, allow_dash=True))
 @click.argument("transformations", nargs=-1, metavar="[NAME=VALUE...]")
 @click.option("--format", "extension", help="The extension of the format.  [default: that of the target]")
-def transform(source: str, target: str, transformations: tuple[str, ...], extension: str | None) -> None:
+@click.option("--damaged", type=click.Choice(["refuse", "accept"]), help="Whether to take what has lost pixels.")
+def transform(
+    source: str, target: str, transformations: tuple[str, ...], extension: str | None, damaged: str | None
+) -> None:
     """Transform an image file, without any service."""
     from progimage.engine import EngineError, Limits, RenditionSpec, by_extension, render
 
@@ -55,7 +58,7 @@ def transform(source: str, target: str, transformations: tuple[str, ...], extens
         made = Path(folder, "target")
         try:
             spec = RenditionSpec.parse(format.name, asked.items())
-            rendered = render(source, spec, made, Limits(), images)
+            rendered = render(source, spec, made, Limits(damaged=damaged == "accept"), images)
         except EngineError as error:
             raise click.ClickException(str(error)) from None
         if target == _STDIO:

@@ -61,11 +61,13 @@ class AsyncClient(Connecting):
         labels: Sequence[str] = (),
         metadata: Mapping[str, str] | None = None,
         ticket: str | None = None,
+        damaged: str | None = None,
     ) -> Image:
         """See `Client.put`."""
         call = calls.put(
-            source, filename, visibility=visibility, expires=expires, labels=labels, metadata=metadata, ticket=ticket
-        )
+            source, filename, visibility=visibility, expires=expires, labels=labels, metadata=metadata, ticket=ticket,
+            damaged=damaged,
+        )  # fmt: skip
         return await self._do(call)
 
     async def get(self, reference: str, extension: str | None = None, **transformations: Any) -> bytes:

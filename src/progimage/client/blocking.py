@@ -61,6 +61,7 @@ class Client(Connecting):
         labels: Sequence[str] = (),
         metadata: Mapping[str, str] | None = None,
         ticket: str | None = None,
+        damaged: str | None = None,
     ) -> Image:
         """Store an image, and return what is known of it. It is safe on disk then.
 
@@ -75,6 +76,7 @@ class Client(Connecting):
             labels: To find it by.
             metadata: Names and texts to keep with it.
             ticket: What lets in whoever has no key; the `ticket` of its URL.
+            damaged: "accept" keeps an image that has lost pixels as far as it can be decoded; else it is refused.
 
         Raises:
             ServiceError: It is no image, or too large, or not allowed.
@@ -82,8 +84,9 @@ class Client(Connecting):
             OSError: The file can't be read.
         """
         call = calls.put(
-            source, filename, visibility=visibility, expires=expires, labels=labels, metadata=metadata, ticket=ticket
-        )
+            source, filename, visibility=visibility, expires=expires, labels=labels, metadata=metadata, ticket=ticket,
+            damaged=damaged,
+        )  # fmt: skip
         return self._do(call)
 
     def get(self, reference: str, extension: str | None = None, **transformations: Any) -> bytes:

@@ -177,6 +177,7 @@ def put(
     labels: Sequence[str] = (),
     metadata: Mapping[str, str] | None = None,
     ticket: str | None = None,
+    damaged: str | None = None,
 ) -> Call[Image]:
     """Store an image."""
     params = [("label", label) for label in labels]
@@ -186,6 +187,8 @@ def put(
         params.append(("expires", text_of(expires)))
     if metadata:
         params.append(("metadata", msgspec.json.encode(dict(metadata)).decode()))
+    if damaged:
+        params.append(("damaged", damaged))
     if ticket:
         params.append(("ticket", ticket))
     headers = {"accept": "application/json", "idempotency-key": str(uuid.uuid4())}

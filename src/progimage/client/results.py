@@ -32,6 +32,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
         line_art: It is drawn rather than photographed.
         upright_width: Once it is turned upright, in pixels.
         upright_height: Likewise.
+        page_sizes: Width and height of each page once it is turned upright, where they are not all of one size.
         coded_width: Before the container crops it, in pixels.
         coded_height: Likewise.
         crop: What the container shows of that: left, top, width and height; or None: all of it.
@@ -44,6 +45,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
         plays: How often an animation is played; 0 is without end.
         durations: How long each frame of an animation is shown, in milliseconds.
         warnings: What is to be known of a picture that is not all that the file holds.
+        damaged: It has lost pixels, and was accepted as it is.
         owner: Whose it is.
         visibility: public, signed or key.
         expires_at: Until when it is there, if it ends.
@@ -77,6 +79,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     upright_height: int = 0
     coded_width: int = 0
     coded_height: int = 0
+    page_sizes: list[tuple[int, int]] = []
     crop: tuple[int, int, int, int] | None = None
     floating: bool = False
     premultiplied: bool = False
@@ -87,6 +90,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     plays: int = 0
     durations: list[int] = []
     warnings: list[str] = []
+    damaged: bool = False
     owner: str | None = None
     visibility: str | None = None
     expires_at: datetime | None = None

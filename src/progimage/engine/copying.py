@@ -4,10 +4,12 @@ To encode them again would cost time and quality, and give nothing. Only what is
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 
-from progimage.engine.codecs.codec import Source
+from progimage.engine.codecs.codec import Decoder, Source
+from progimage.engine.decode import decode, with_decoders
 from progimage.engine.description import Page
-from progimage.engine.errors import NotAnImage
+from progimage.engine.errors import CorruptImage, NotAnImage
 from progimage.engine.files import OutputFile
 from progimage.engine.metadata import Buffer, Kept
 from progimage.engine.spec import RenditionSpec
@@ -28,7 +30,7 @@ def asks_for_copy(spec: RenditionSpec, format: str) -> bool:
     return spec.format == format and spec == RenditionSpec(format, keep=spec.keep, hdr=spec.hdr)
 
 
-def write_copy(source: Source, spec: RenditionSpec, target: OutputFile) -> bool:
+def write_copy(source: Source, spec: RenditionSpec, target: OutputFile, *, sound: bool) -> bool:
     """Write the coded pixels of an image without its metadata but those to keep, and return whether that was done.
 
     It isn't where the codec can't take the file apart, where a part of the picture is not to be seen, or where the ICC
@@ -38,6 +40,10 @@ def write_copy(source: Source, spec: RenditionSpec, target: OutputFile) -> bool:
         source: The image.
         spec: What is asked for, see `asks_for_copy`.
         target: The file.
+        sound: It was decoded before, or may be damaged; else it is decoded now, so that no damage is handed on.
+
+    Raises:
+        CorruptImage: It is damaged.
     """
     description = source.description
     if isinstance(description.colour, bytes) and "icc" not in spec.kept:
@@ -52,8 +58,26 @@ def write_copy(source: Source, spec: RenditionSpec, target: OutputFile) -> bool:
         return False
     if parts is None:
         return False
+    if description.mended and not _is_sound(source):
+        return False
+    if not sound:
+        with_decoders(source, lambda decoder: _decode_all(source, decoder))
     _write(parts, target)
     return True
+
+
+def _is_sound(source: Source) -> bool:
+    strictly = replace(source, limits=replace(source.limits, damaged=False))
+    try:
+        with_decoders(strictly, lambda decoder: _decode_all(strictly, decoder))
+    except CorruptImage:
+        return False
+    return True
+
+
+def _decode_all(source: Source, decoder: Decoder) -> None:
+    for frame in decode(source, decoder, 0, source.description.count):
+        frame.pixels.avg()
 
 
 def _hides(page: Page) -> bool:

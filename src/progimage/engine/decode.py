@@ -103,7 +103,7 @@ def with_decoders(source: Source, attempt: Callable[[Decoder], _T]) -> _T:
     """Decode in one way after the other, until one of them succeeds.
 
     Args:
-        source: The image.
+        source: The image; if its limits say so, what can be decoded of a damaged one is good enough.
         attempt: Does all that is to be done with a decoder.
 
     Raises:
@@ -111,19 +111,30 @@ def with_decoders(source: Source, attempt: Callable[[Decoder], _T]) -> _T:
         MemoryError: There is not enough memory for it.
     """
     decoders = source.codec.decoders(source.description)
+    lenient = [decoder for decoder in decoders if decoder.lenient]
+    try:
+        return _first_of([decoder for decoder in decoders if not decoder.lenient], attempt)
+    except CorruptImage:
+        if not (lenient and source.limits.damaged):
+            raise
+    return _first_of(lenient, attempt)
+
+
+def _first_of(decoders: list[Decoder], attempt: Callable[[Decoder], _T]) -> _T:
     for decoder in decoders:
+        last = decoder is decoders[-1]
         try:
             return attempt(decoder)
         except CorruptImage:
-            if decoder is decoders[-1]:
+            if last:
                 raise
         except UnicodeDecodeError:  # of what libvips says
             forget_libvips_errors()
-            if decoder is decoders[-1]:
+            if last:
                 raise CorruptImage("The image can't be decoded.") from None
         except pyvips.Error as error:
             if _NO_MEMORY.search(str(error)):
                 raise MemoryError(say(error)) from None
-            if decoder is decoders[-1]:
-                raise CorruptImage(say(error)) from error
+            if last or (decoder.refuses and decoder.refuses.search(str(error))):
+                raise CorruptImage(f"The image can't be decoded: {say(error)}.") from error
     raise AssertionError("a codec has at least one decoder")

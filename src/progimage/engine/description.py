@@ -5,6 +5,7 @@ from typing import Any
 
 from progimage.engine.codecs.format import Format
 from progimage.engine.colorimetry import UNKNOWN_LIGHT, Cicp, ColourSpace, Light, is_linear
+from progimage.engine.files import InputFile
 from progimage.engine.geometry import Box, Size
 
 
@@ -55,7 +56,9 @@ class Description:
         always_turned: The container turns it, which is a part of decoding; else EXIF says so, which can be left undone.
         gain_map: It has a gain map, by which a display with headroom shows it brighter (ISO 21496-1).
         gain_map_read: Its gain map is of a kind that is read here.
-        warnings: What a client has to know of a picture that is not all that the file holds.
+        warnings: What a client has to know of a picture that is not all that the file holds, or of a damaged file.
+        lost: What pixels of it are lost, if that is known already and no decoder would say so; a sentence.
+        mended: The file without the damage that costs no pixel, to be read in its place; None: there is none.
     """
 
     format: Format
@@ -72,6 +75,8 @@ class Description:
     gain_map: bool = False
     gain_map_read: bool = False
     warnings: tuple[str, ...] = ()
+    lost: str = ""
+    mended: InputFile | None = None
 
     @property
     def first(self) -> Page:

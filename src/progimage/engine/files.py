@@ -42,6 +42,13 @@ class InputFile:
             if not isinstance(file, int):
                 os.close(descriptor)
 
+    @classmethod
+    def of(cls, data: bytes) -> Self:
+        """Return a file of some bytes in memory."""
+        file = cls.__new__(cls)
+        file.data = memoryview(data)
+        return file
+
     def reader(self) -> BinaryIO:
         """Return a file object that begins at the first byte."""
         return io.BufferedReader(_Reader(self.data), _BUFFER)

@@ -13,8 +13,10 @@ from PIL import ExifTags, ImageCms
 from progimage.engine.codecs.codec import Decoder, Decoding, Source
 from progimage.engine.colorimetry import Calibrated, Cicp
 from progimage.engine.cost import Facts, survey_cost
+from progimage.engine.damage import explained, what_is_left
 from progimage.engine.decode import decode, with_decoders
 from progimage.engine.description import Description, turned_size
+from progimage.engine.errors import CorruptImage
 from progimage.engine.files import AnyFile, InputFile, OutputFile
 from progimage.engine.frame import Frame, icc_profile
 from progimage.engine.ladder import JUST_UNDER, SIDES, SPARE, Ladder, build, top_of
@@ -31,6 +33,7 @@ _EXIF_FIELDS = (
 )  # fmt: skip
 _LONGEST_TEXT = 1000
 _SMALL_SIDE = 256
+_UNREADABLE = "unreadable"
 
 
 INSPECTION = 1
@@ -60,6 +63,7 @@ class ImageInfo:
         line_art: It is drawn rather than photographed: it has even areas.
         upright_width: Once it is turned upright, in pixels.
         upright_height: Likewise.
+        page_sizes: Width and height of each page once it is turned upright, where they are not all of one size.
         coded_width: Before the container crops it, in pixels.
         coded_height: Likewise.
         crop: What the container shows of that: left, top, width and height in pixels; or None: all of it.
@@ -71,7 +75,8 @@ class ImageInfo:
         gain_map: It has a gain map, by which a display with headroom shows it brighter.
         plays: How often an animation is played; 0 is without end.
         durations: How long each frame of an animation is shown, in milliseconds.
-        warnings: What is to be known of a picture that is not all that the file holds.
+        warnings: What is to be known of a picture that is not all that the file holds, or of a damaged file.
+        damaged: It has lost pixels, and was accepted as it is.
         inspection: The version of the rules by which all this was found out.
     """
 
@@ -92,6 +97,7 @@ class ImageInfo:
     line_art: bool = False
     upright_width: int = 0
     upright_height: int = 0
+    page_sizes: tuple[tuple[int, int], ...] = ()
     coded_width: int = 0
     coded_height: int = 0
     crop: tuple[int, int, int, int] | None = None
@@ -104,6 +110,7 @@ class ImageInfo:
     plays: int = 0
     durations: tuple[int, ...] = ()
     warnings: tuple[str, ...] = ()
+    damaged: bool = False
     inspection: int = 0
 
     @property
@@ -155,20 +162,34 @@ def survey(file: AnyFile, limits: Limits, steps: Mapping[int, AnyFile]) -> Surve
 
     Args:
         file: The file.
-        limits: The largest image to accept, held against the header before anything is decoded.
+        limits: The largest image to accept, held against the header before anything is decoded; and whether one that
+            has lost pixels is accepted.
         steps: The files for the steps of the ladder, by their sides; without any, there is none.
 
     Raises:
         NotAnImage: It is in no format that can be read.
-        CorruptImage: It is truncated or corrupt.
+        CorruptImage: It is truncated or corrupt, and that is not accepted, or nothing of it can be decoded.
         LimitExceeded: It is too large.
     """
-    source = open_source(InputFile(file), limits)
+    opened = InputFile(file)
+    try:
+        return _survey(opened, replace(limits, damaged=False), steps)
+    except CorruptImage as error:
+        if not limits.damaged:
+            raise explained(error, opened, limits) from None
+    return _survey(opened, limits, steps, what_is_left(opened, limits))
+
+
+def _survey(file: InputFile, limits: Limits, steps: Mapping[int, AnyFile], damage: str = "") -> Survey:
+    """Survey a file; `damage` says what is known to be missing, if it is accepted though it has lost pixels."""
+    source = open_source(file, limits)
     facts = Facts.of(source)
     limits.check_cost(lambda: survey_cost(facts), drawing=facts.is_drawing)
     first, top, small, durations = _decode_all(source)
     found, page = source.description, source.description.first
+    sizes = tuple(one.upright for one in found.pages)
     space = found.colour if isinstance(found.colour, Cicp | Calibrated) else None
+    exif, icc = _read_exif(source), None if space else _profile_name(first)
     info = ImageInfo(
         format=found.format.name,
         media_type=found.format.media_type,
@@ -180,13 +201,14 @@ def survey(file: AnyFile, limits: Limits, steps: Mapping[int, AnyFile]) -> Surve
         mode=first.mode,
         bit_depth=found.depth,
         alpha=bool(first.pixels.hasalpha()),
-        icc=None if space else _profile_name(first),
+        icc=icc,
         orientation=found.first.orientation,
-        exif=_read_exif(source),
+        exif=exif or {},
         perceptual_hash=perceptual_hash(small),
         line_art=first.mode == "1" or is_line_art(small),
         upright_width=source.upright[0],
         upright_height=source.upright[1],
+        page_sizes=sizes if len(set(sizes)) > 1 else (),
         coded_width=page.width,
         coded_height=page.height,
         crop=(page.crop.left, page.crop.top, page.crop.width, page.crop.height) if page.crop else None,
@@ -198,7 +220,8 @@ def survey(file: AnyFile, limits: Limits, steps: Mapping[int, AnyFile]) -> Surve
         gain_map=found.gain_map,
         plays=found.plays,
         durations=durations if found.animated else (),
-        warnings=(*found.warnings, *_left_out(found)),
+        warnings=(*((damage,) if damage else ()), *found.warnings, *_broken(exif, icc), *_left_out(found)),
+        damaged=bool(damage),
         inspection=INSPECTION,
     )
     if top is None or not steps:
@@ -210,6 +233,14 @@ def survey(file: AnyFile, limits: Limits, steps: Mapping[int, AnyFile]) -> Surve
             orientation=first.orientation, turned=info.orientation > 1 and not found.always_turned, flat=info.line_art,
         )  # fmt: skip
     return Survey(info, ladder)
+
+
+def _broken(exif: Mapping[str, object] | None, icc: str | None) -> Iterator[str]:
+    """Say which metadata are broken."""
+    if exif is None:
+        yield "The EXIF is broken and can't be read."
+    if icc == _UNREADABLE:
+        yield "The ICC profile is broken and is ignored."
 
 
 def _left_out(found: Description) -> Iterator[str]:
@@ -274,11 +305,11 @@ def _profile_name(frame: Frame) -> str | None:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
         return _text(profile.profile.profile_description) or "unnamed"
     except (OSError, ValueError):
-        return "unreadable"
+        return _UNREADABLE
 
 
-def _read_exif(source: Source) -> dict[str, str | int | float]:
-    """Read the usual EXIF fields; a broken EXIF counts as none, since the image is whole."""
+def _read_exif(source: Source) -> dict[str, str | int | float] | None:
+    """Read the usual EXIF fields, or return None where the EXIF is broken, which costs no pixel."""
     try:
         top = source.codec.exif(source.file)
         if top is None:
@@ -286,7 +317,7 @@ def _read_exif(source: Source) -> dict[str, str | int | float]:
         fields = {**top, **top.get_ifd(ExifTags.IFD.Exif)}
         place = top.get_ifd(ExifTags.IFD.GPSInfo)
     except Exception:  # Pillow trips over broken EXIF in many ways
-        return {}
+        return None
     named = {name: _plain(fields.get(ExifTags.Base[name].value)) for name in _EXIF_FIELDS}
     return {name: value for name, value in named.items() if value not in (None, "")} | _coordinates(place)
 

@@ -8,7 +8,7 @@ from progimage.engine.errors import LimitExceeded, TooCostly
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The largest image that is read.
+    """The largest image that is read, and whether it has to be whole.
 
     Attributes:
         pixels: The most pixels in one frame or page.
@@ -18,6 +18,7 @@ class Limits:
         cost: The most CPU seconds that a task may be reckoned to take, as `cost` does it; 0 is any number. Beyond it
             the task is refused with `TooCostly`, to be run in another way.
         most_cost: The same, but beyond it the task is refused for good.
+        damaged: An image that has lost pixels is read as far as it can be decoded; else it is corrupt.
     """
 
     pixels: int = 100_000_000
@@ -26,6 +27,7 @@ class Limits:
     memory: int = 0
     cost: float = 0
     most_cost: float = 0
+    damaged: bool = False
 
     def check(self, width: int, height: int, frames: int = 1) -> None:
         """Hold an image's header against the limits.

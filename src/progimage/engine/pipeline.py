@@ -8,10 +8,11 @@ from itertools import chain
 from progimage.engine.codecs import ADDED, FORMATS
 from progimage.engine.codecs.codec import Decoder, Source
 from progimage.engine.copying import asks_for_copy, write_copy
+from progimage.engine.damage import explained
 from progimage.engine.decode import decode, with_decoders
 from progimage.engine.demand import check_demand, decoding
 from progimage.engine.encode import encode
-from progimage.engine.errors import CannotRepresent, InvalidParameter
+from progimage.engine.errors import CannotRepresent, CorruptImage, InvalidParameter
 from progimage.engine.files import AnyFile, InputFile, OutputFile
 from progimage.engine.frame import Frame
 from progimage.engine.geometry import Size
@@ -88,7 +89,8 @@ def render(
         source: The image.
         spec: What is asked for.
         target: The file to write; what is there is written over.
-        limits: The largest image to accept, and to make.
+        limits: The largest image to accept, and to make; and whether one that has lost pixels is accepted. The other
+            images are stored ones, which have been.
         images: The files of the other images that the spec needs, by their references; see `spec.references()`.
         stands_for: Where `source` is a step of an image's ladder: the image's width and height, upright.
         pyramid: `source` is an image's pyramid.
@@ -100,16 +102,29 @@ def render(
         InvalidParameter: It has no such page, or a parameter can't be met for this image.
         CannotRepresent: The target format can't hold it.
     """
-    if pyramid:
-        opened = open_pyramid(InputFile(source), limits)
-    else:
-        opened = replace(open_source(InputFile(source), limits, dpi=spec.dpi), stands_for=stands_for)
-    if not pyramid and asks_for_copy(spec, opened.description.format.name):
+    file = InputFile(source)
+    try:
+        if pyramid:
+            return _render(open_pyramid(file, limits), spec, target, limits, images or {})
+        opened = open_source(file, limits, dpi=spec.dpi)
+        return _render(replace(opened, stands_for=stands_for), spec, target, limits, images or {})
+    except CorruptImage as error:
+        if limits.damaged:
+            raise
+        raise explained(error, file, limits) from None
+
+
+def _render(
+    opened: Source, spec: RenditionSpec, target: AnyFile, limits: Limits, images: Mapping[str, AnyFile]
+) -> Rendered:
+    part = opened.stands_for or opened.levels
+    if not part and asks_for_copy(spec, opened.description.format.name):
         with OutputFile(target) as file:
-            if write_copy(opened, spec, file):
+            if write_copy(opened, spec, file, sound=limits.damaged):
                 return Rendered(*opened.upright, opened.description.count)
     first, last = _chosen_pages(opened, spec)
-    others = {reference: InputFile(file) for reference, file in (images or {}).items()}
+    limits = replace(limits, damaged=True)
+    others = {reference: InputFile(file) for reference, file in images.items()}
     check_demand(opened, spec, last - first, limits, others)
     format = FORMATS[spec.format]
     found = opened.description

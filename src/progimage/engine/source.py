@@ -47,6 +47,9 @@ def open_source(file: InputFile, limits: Limits, dpi: float = 72) -> Source:
         else:
             if min(min(page.width, page.height, *page.size) for page in description.pages) < 1:
                 raise CorruptImage("By its header the image has no pixels.")
+            if description.lost and not limits.damaged:
+                raise CorruptImage(description.lost)
+            file = description.mended or file
             return Source(file, CODECS[description.format.name], description, limits, dpi)
     if refusals:
         raise UnreadKind(refusals[0])

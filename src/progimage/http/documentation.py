@@ -14,6 +14,7 @@ from progimage.engine import ImageInfo, Placeholder, RenditionSpec, Swatch
 from progimage.engine import parameters as engine_parameters
 from progimage.http import documents
 from progimage.http.batches import NDJSON, ZIP
+from progimage.http.options import DAMAGED
 from progimage.http.requested import AUTO, PRESET, extensions
 
 _ORIGINAL = "/storage/{reference}"
@@ -24,6 +25,7 @@ _SAID = {
     "expires": "Until when they are there: a date, or a duration such as 30d or P30D.",
     "label": "A label to find them by; several times.",
     "metadata": "A JSON object of names and texts.",
+    DAMAGED: "Whether an image that has lost pixels is kept as far as it can be decoded: refuse, accept.",
     "url": "From where an image is fetched, where that is allowed; several times.",
 }
 _ENGINE: dict[type, type] = {
@@ -52,8 +54,8 @@ def complete(document: OpenAPI) -> None:
             if operation:
                 stored = path != "/info"
                 operation.request_body = _image_body(_SAID if stored else {})
-                if stored:
-                    operation.parameters = [*(operation.parameters or []), *_said()]
+                said = _said() if stored else [_damaged()]
+                operation.parameters = [*(operation.parameters or []), *said]
     renditions = paths[_RENDITIONS].post
     assert renditions is not None
     renditions.request_body = _json_body()
@@ -110,7 +112,7 @@ def _transform_path(with_extension: bool, problems: dict[str, Any]) -> PathItem:
             f" `Accept: {NDJSON}` lines of JSON with the files in base64. Of several, one that fails harms no other."
             + ("" if with_extension else " Without an extension each keeps its own format.")
         ),
-        parameters=[*([_extension()] if with_extension else []), _download(), *_transformations()],
+        parameters=[*([_extension()] if with_extension else []), _download(), _damaged(), *_transformations()],
         request_body=_image_body({}),
         responses={"200": _stream("The image, or the results.", "image/*"), **problems},
     )
@@ -175,6 +177,11 @@ def _extension() -> Parameter:
 def _download() -> Parameter:
     description = "Ask the browser to save the file, under this name if one is given."
     return Parameter(name="download", param_in="query", description=description, schema=Schema(type=OpenAPIType.STRING))
+
+
+def _damaged() -> Parameter:
+    schema = Schema(type=OpenAPIType.STRING, enum=["refuse", "accept"])
+    return Parameter(name=DAMAGED, param_in="query", description=_SAID[DAMAGED], schema=schema)
 
 
 def _transformations() -> list[Parameter]:

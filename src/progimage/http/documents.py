@@ -1,7 +1,7 @@
 """The JSON documents that requests are answered with, and how the OpenAPI document describes the answers."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from litestar.openapi.datastructures import ResponseSpec
@@ -67,6 +67,7 @@ class ImageRecord(msgspec.Struct):
     line_art: bool
     upright_width: int
     upright_height: int
+    page_sizes: list[tuple[int, int]]
     coded_width: int
     coded_height: int
     crop: tuple[int, int, int, int] | None
@@ -79,6 +80,7 @@ class ImageRecord(msgspec.Struct):
     plays: int
     durations: list[int]
     warnings: list[str]
+    damaged: bool
 
     @classmethod
     def of(cls, record: Record) -> "ImageRecord":
@@ -141,7 +143,7 @@ def _described(record: Record) -> dict[str, Any]:
 def _told(info: ImageInfo) -> dict[str, Any]:
     """Return what clients are told of an image."""
     own = {"inspection"}
-    lists = {name: list(getattr(info, name)) for name in ("durations", "warnings")}
+    lists = {name: list(getattr(info, name)) for name in ("durations", "page_sizes", "warnings")}
     return {name: getattr(info, name) for name in ImageInfo.__dataclass_fields__ if name not in own} | lists
 
 
@@ -305,6 +307,7 @@ class TicketWanted(msgspec.Struct, forbid_unknown_fields=True):
     expires: str | None = None
     labels: list[str] = []
     metadata: dict[str, str] = {}
+    damaged: Literal["refuse", "accept"] = "refuse"
 
 
 class TicketDocument(msgspec.Struct):
@@ -398,6 +401,7 @@ class ImportWanted(msgspec.Struct, forbid_unknown_fields=True):
     expires: str | None = None
     labels: list[str] = []
     metadata: dict[str, str] = {}
+    damaged: Literal["refuse", "accept"] = "refuse"
 
 
 class BegunDocument(msgspec.Struct):
@@ -440,6 +444,7 @@ class InspectedImage(msgspec.Struct):
     line_art: bool
     upright_width: int
     upright_height: int
+    page_sizes: list[tuple[int, int]]
     coded_width: int
     coded_height: int
     crop: tuple[int, int, int, int] | None
@@ -452,6 +457,7 @@ class InspectedImage(msgspec.Struct):
     plays: int
     durations: list[int]
     warnings: list[str]
+    damaged: bool
 
     @classmethod
     def of(cls, info: ImageInfo, size: int) -> "InspectedImage":

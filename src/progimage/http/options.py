@@ -19,7 +19,8 @@ from progimage.storage import ImageFilter
 
 Pairs = Iterable[tuple[str, str]]
 
-UPLOAD_OPTIONS = ("visibility", "expires", "label", "metadata")
+DAMAGED = "damaged"
+UPLOAD_OPTIONS = ("visibility", "expires", "label", "metadata", DAMAGED)
 FILTERS = ("owner", "format", "sha256", "min_bytes", "max_bytes", "after", "before", "label", "deleted")
 CURSOR, LIMIT = "cursor", "limit"
 MOST_LISTED, USUALLY_LISTED = 1000, 100
@@ -32,6 +33,7 @@ _DURATION = re.compile(r"([0-9]{1,10})([smhdw]?)")
 _ISO_DURATION = re.compile(
     r"P(?:(\d{1,4})W)?(?:(\d{1,6})D)?(?:T(?:(\d{1,6})H)?(?:(\d{1,8})M)?(?:(\d{1,10})S)?)?", re.ASCII
 )
+_DAMAGED = ("refuse", "accept")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _DATE = "a date such as 2027-01-31 or 2027-01-31T12:00:00Z"
 _EXPIRES = f"{_DATE}, or a duration such as 30d, 12h, 90 (seconds) or P30D, that ends within 100 years"
@@ -58,6 +60,8 @@ def upload_options(pairs: Pairs) -> Options:
             options = replace(options, expires_at=expiry(value))
         elif name == "metadata":
             options = replace(options, metadata=metadata(_json(value)))
+        elif name == DAMAGED:
+            options = replace(options, damaged=damaged(value))
         else:
             labels.append(value)
     return replace(options, labels=checked_labels(labels))
@@ -73,6 +77,26 @@ def visibility(text: str) -> Visibility:
         return Visibility(text)
     except ValueError:
         raise _invalid("visibility", text, ", ".join(Visibility)) from None
+
+
+def damaged(text: str) -> bool:
+    """Read whether an image that has lost pixels is accepted.
+
+    Raises:
+        Problem: 400.
+    """
+    if text not in _DAMAGED:
+        raise _invalid(DAMAGED, text, " or ".join(_DAMAGED))
+    return text == "accept"
+
+
+def asked_damaged(pairs: Pairs) -> bool:
+    """Return whether a query says that an image that has lost pixels is accepted.
+
+    Raises:
+        Problem: 400.
+    """
+    return any(damaged(value) for name, value in pairs if name == DAMAGED)
 
 
 def expiry(text: str, name: str = "expires") -> float:

@@ -119,10 +119,10 @@ def refuse_query(query: Query, known: tuple[str, ...] = (), detail: str = "There
     for name, value in query:
         if name not in known:
             raise Problem(400, "invalid-parameter", detail, parameter=name, given=value, allowed=list(known))
-    _refuse_repeated(query)
+    refuse_repeated(query)
 
 
-def _refuse_repeated(query: Query) -> None:
+def refuse_repeated(query: Query) -> None:
     """Refuse what is given twice, of which one could be meant; the engine does so itself for transformations."""
     names = set()
     for name, value in query:
@@ -145,7 +145,7 @@ def transformations_of(request: AnyRequest, state: State, query: Query, *, signe
     Raises:
         Problem: The preset is unknown, the request is not allowed without a signature, or it has two names to save as.
     """
-    _refuse_repeated([pair for pair in query if pair[0] == DOWNLOAD])
+    refuse_repeated([pair for pair in query if pair[0] == DOWNLOAD])
     if not signed:
         refuse_unsigned(request, [name for name, _ in query], state.settings)
     return with_preset([pair for pair in query if pair[0] != DOWNLOAD], state.settings)

@@ -16,6 +16,7 @@ from progimage.http.batches import ZIP, Result, Streamed, as_ndjson, as_zip, pre
 from progimage.http.delivery import disposition, file_chunks
 from progimage.http.documents import InspectedImage, problems
 from progimage.http.ingest import Ingest, clean_filename, unless_disconnected
+from progimage.http.options import DAMAGED, asked_damaged
 from progimage.http.permission import AnyRequest, client_of, other_images, require
 from progimage.http.problems import Problem
 from progimage.http.requested import (
@@ -25,6 +26,7 @@ from progimage.http.requested import (
     parsed,
     query_of,
     refuse_query,
+    refuse_repeated,
     spec_of,
     transformations_of,
     verified_query,
@@ -40,19 +42,23 @@ _METHODS: tuple[Method, ...] = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
     "/info",
     tags=["transform"],
     summary="Describe an image that is not stored",
-    description="The body is an image, or a multipart form with one field `data`.",
+    description="The body is an image, or a multipart form with one field `data`. With `damaged=accept`, an image that"
+    " has lost pixels is described, too.",
     responses=problems(400, 401, 403, 408, 413, 422, 429, 503),
     status_code=200,
 )
 async def describe(request: AnyRequest, state: State) -> Response[InspectedImage]:
     """Answer what the image of the body is like."""
     client = require(request, Scope.TRANSFORM)
-    refuse_query(query_of(request))
+    query = query_of(request)
+    refuse_query(query, (DAMAGED,))
+    accepted = asked_damaged(query)
     library: ImageLibrary = state.library
     with ExitStack() as files:
         upload = _only(await _received(request, state, files))
         async with state.rates.rendering(client):
-            info = await unless_disconnected(request.receive, library.renderer.inspect(upload.path, client))
+            work = library.renderer.inspect(upload.path, client, damaged=accepted)
+            info = await unless_disconnected(request.receive, work)
         return Response(InspectedImage.of(info, upload.bytes), media_type=MediaType.JSON)
 
 
@@ -70,12 +76,14 @@ async def transform(request: AnyRequest, state: State, name: str) -> ASGIApp:
     query, signed = await verified_query(request, state)
     if not signed:
         require(request, Scope.TRANSFORM)
+    refuse_repeated([pair for pair in query if pair[0] == DAMAGED])
+    accepted, query = asked_damaged(query), [pair for pair in query if pair[0] != DAMAGED]
     asked, extension = transformations_of(request, state, query, signed=signed), extension.lower()
     spec = parsed(extension, asked) if dot else None  # before the body is waited for
     files = ExitStack()
     try:
         uploads = await _received(request, state, files)
-        wanted = _Wanted(request, state, asked, extension if dot else None, spec, signed=signed)
+        wanted = _Wanted(request, state, asked, extension if dot else None, spec, signed=signed, damaged=accepted)
         if len(uploads) > 1:
             return _several(wanted, uploads, files)
         result = await unless_disconnected(request.receive, wanted.transformed(uploads[0], 1))
@@ -98,10 +106,12 @@ class _Wanted:
         spec: RenditionSpec | None,
         *,
         signed: bool,
+        damaged: bool,
     ) -> None:
         self.request = request
         self._state = state
         self._signed = signed
+        self._damaged = damaged
         self.library: ImageLibrary = state.library
         self.asked = asked
         self.extension = extension
@@ -115,7 +125,9 @@ class _Wanted:
             target = files.enter_context(self.library.spool.file(self.library.spool.outgoing))
             client = client_of(self.request)
             async with self._state.rates.rendering(client):
-                rendered = await self.library.renderer.transform(upload.path, spec, target, client)
+                rendered = await self.library.renderer.transform(
+                    upload.path, spec, target, client, damaged=self._damaged
+                )
             await self._check_others(spec)  # it may have changed while the picture was made
             format = FORMATS[spec.format]
             document = {
@@ -135,7 +147,7 @@ class _Wanted:
     async def _spec(self, upload: Upload) -> RenditionSpec:
         if self._fixed:
             return self._fixed
-        info = await self.library.renderer.inspect(upload.path, client_of(self.request))
+        info = await self.library.renderer.inspect(upload.path, client_of(self.request), damaged=self._damaged)
         if self.extension == AUTO:
             return spec_of(AUTO, self.asked, info, self.request.headers.get("accept", ""), self._settings)
         own = info.format if FORMATS[info.format].can_write else _FALLBACK

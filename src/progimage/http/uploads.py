@@ -29,7 +29,15 @@ from progimage.http.documents import (
     response,
 )
 from progimage.http.ingest import URL, Ingest, unless_disconnected
-from progimage.http.options import UPLOAD_OPTIONS, check_range, checked_labels, expiry, metadata, upload_options
+from progimage.http.options import (
+    UPLOAD_OPTIONS,
+    check_range,
+    checked_labels,
+    damaged,
+    expiry,
+    metadata,
+    upload_options,
+)
 from progimage.http.permission import AnyRequest, client_of, require
 from progimage.http.problems import Problem
 from progimage.http.requested import query_of, refuse_query
@@ -46,9 +54,10 @@ _DESCRIPTION = (
     " is the reference, as plain text with no newline; several are one a line. With `Accept: application/json` it is"
     " the record, or a list of records; without the scope `read`, as with a ticket, only what everybody is told. As"
     " parameters or fields of the form: `visibility` (public, signed, key), `expires` (a date, or a duration such as"
-    " 30d), `label` (several), `metadata` (a JSON object of texts), and, where that is allowed, `url`: from where the"
-    " image is fetched. A `ticket` lets in whoever has no key, once. With an `Idempotency-Key`, a random UUID, a"
-    " request that is sent again, because its answer was lost, is answered with what the first one stored."
+    " 30d), `label` (several), `metadata` (a JSON object of texts), `damaged` (accept: an image that has lost pixels is"
+    " kept as far as it can be decoded, with a warning; else it is refused), and, where that is allowed, `url`: from"
+    " where the image is fetched. A `ticket` lets in whoever has no key, once. With an `Idempotency-Key`, a random"
+    " UUID, a request that is sent again, because its answer was lost, is answered with what the first one stored."
 )
 
 
@@ -119,6 +128,7 @@ async def import_list(request: AnyRequest, state: State, data: ImportWanted) -> 
         expiry(data.expires) if data.expires is not None else None,
         checked_labels(data.labels),
         metadata(data.metadata),
+        damaged(data.damaged),
     )
     if data.background:
         return await _import_in_background(state, client, data.urls, options)
@@ -156,6 +166,7 @@ async def make_ticket(request: AnyRequest, state: State, data: TicketWanted) -> 
         round(expiry(data.expires) - now) if data.expires is not None else None,
         checked_labels(data.labels),
         metadata(data.metadata),
+        damaged(data.damaged),
     )
     url = f"/storage/?{urlencode({TICKET: signer.issue(ticket)})}"
     return TicketDocument(url, date_text(ticket.until) or "", ticket.max_bytes)
@@ -289,7 +300,7 @@ async def _was_stored(library: ImageLibrary, key: uuid.UUID | None, owner: str) 
 
 def _options_of(ticket: Ticket) -> Options:
     expires_at = time.time() + ticket.lifetime if ticket.lifetime is not None else None
-    return Options(ticket.visibility, expires_at, ticket.labels, ticket.metadata or {})
+    return Options(ticket.visibility, expires_at, ticket.labels, ticket.metadata or {}, ticket.damaged)
 
 
 def _check_count(count: int, settings: Settings) -> None:
@@ -314,6 +325,7 @@ async def _import_in_background(state: State, client: Client, urls: list[str], o
         "expires_at": options.expires_at,
         "labels": list(options.labels),
         "metadata": options.metadata,
+        "damaged": options.damaged,
     }
     parts = [{"url": url, "reference": reference, **common} for url, reference in zip(urls, references, strict=True)]
     await jobs.put_parts("import", id, client.principal.owner, parts)

@@ -219,11 +219,15 @@ def _check_info(info: ImageInfo, limits: Limits) -> None:
     for side in (info.upright_width, info.upright_height, info.coded_width, info.coded_height, *(info.crop or ())):
         _require(0 <= side <= _MOST_SIDE, "a size", side)
     _require(info.upright in ((info.width, info.height), (info.height, info.width)), "upright", info.upright)
+    _require(len(info.page_sizes) in (0, info.frames), "the sizes of pages", len(info.page_sizes))
+    for size in info.page_sizes:
+        _require(0 < size[0] <= _MOST_SIDE and 0 < size[1] <= _MOST_SIDE, "the size of a page", size)
     for text in (info.primaries, info.transfer):
         _require(text is None or _is_text(text), "a colour space", text)
     _require(0 <= info.plays < 2**32 and len(info.durations) <= limits.frames, "plays", info.plays)
     _require(all(0 <= duration < 2**53 for duration in info.durations), "durations", info.durations)
     _require(len(info.warnings) <= _MOST_WARNINGS and all(map(_is_text, info.warnings)), "warnings", info.warnings)
+    _require(limits.damaged or not info.damaged, "damaged", info.damaged)
     _require(0 <= info.inspection <= INSPECTION, "inspection", info.inspection)
     _require(info.perceptual_hash is None or _HASH.fullmatch(info.perceptual_hash), "a hash", info.perceptual_hash)
 

@@ -31,6 +31,8 @@ _ONLY_VIPS = "VIPS"
 _BT2020_MATRIX = 9
 _FULL_CHROMA_QUALITY = 90
 """From this quality on all of the colour is kept, as libvips has it."""
+_MOST_SIDE = 32_768
+"""AV1 has twice as many, but libavif reads no more unless it is told to, and so browsers show no more."""
 _MOST_BITS = 10
 """The most that AV1's main profile has, so that every decoder reads it."""
 
@@ -143,7 +145,7 @@ CODECS = (
             animated=True,
             writes_animations=True,
             lossless_is_small=False,
-            max_side=65_536,
+            max_side=_MOST_SIDE,
             metadata=("exif", "xmp"),
             options=("quality", "effort", "chroma"),
             usual_quality=60,

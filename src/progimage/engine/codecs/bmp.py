@@ -6,6 +6,7 @@ Sources: BITMAPINFOHEADER, BITMAPV4HEADER and BITMAPV5HEADER of the Windows GDI;
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import pyvips
 from PIL import Image
@@ -108,7 +109,9 @@ class _Bmp(PillowCodec):
 
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
         """Return Pillow for what is packed in runs, and our own for all else."""
-        return (Decoder(_frames),) if isinstance(description.first.native, _Header) else super().decoders(description)
+        if not isinstance(description.first.native, _Header):
+            return super().decoders(description)
+        return Decoder(_frames), Decoder(partial(_frames, lenient=True), lenient=True)
 
 
 def _read(data: memoryview, start: int) -> _Header | None:
@@ -193,12 +196,12 @@ def _mode(header: _Header) -> str:
     return "RGB" + "A" * (len(header.masks) == 4) + "16" * header.is_deep
 
 
-def _frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
+def _frames(source: Source, first: int, last: int, how: Decoding, *, lenient: bool = False) -> Iterator[Frame]:
     header: _Header = source.description.first.native
     # The padding of the last row may be missing.
     whole = header.row * (header.height - 1) + (header.width * header.depth + 7) // 8
     data = source.file.data[header.pixels : header.pixels + header.row * header.height]
-    if len(data) < whole:
+    if len(data) < whole and not lenient:
         raise CorruptImage("The bitmap ends before its last pixel.")
     if len(data) < header.row * header.height:
         data = memoryview(bytes(data).ljust(header.row * header.height, b"\0"))

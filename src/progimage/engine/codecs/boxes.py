@@ -34,6 +34,19 @@ def first(data: bytes, *path: bytes) -> bytes | None:
     return data
 
 
+def after_last(data: bytes) -> int:
+    """Return how many bytes at the end of a file belong to none of its boxes."""
+    at = 0
+    try:
+        for kind, _, end in places(data):
+            if end > len(data) or not kind.strip().replace(b"_", b"").isalnum():
+                break
+            at = end
+    except ValueError:
+        pass  # such a box is none
+    return len(data) - at
+
+
 def _cut(data: bytes, start: int, end: int) -> bytes:
     if end > len(data):
         raise ValueError("A box is cut off.")

@@ -1,5 +1,6 @@
 """What a codec is: all that is particular to one format, behind one small protocol."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -84,7 +85,7 @@ class Source:
     """An image file whose header was read and kept to the limits.
 
     Attributes:
-        file: The file.
+        file: The file; where it is damaged, without the damage that costs no pixel.
         codec: Reads it.
         description: What its header says.
         limits: What it was held against.
@@ -144,6 +145,8 @@ class Decoding:
 
 
 AS_IT_IS = Decoding()
+DecodesFrames = Callable[[Source, int, int, Decoding], Iterator[Frame]]
+"""Decodes frames or pages: from the first (counted from 0) up to, and without, the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,12 +163,19 @@ class Decoder:
         crops: It has cropped the picture as the container says.
         turns: It has turned the picture as the container says.
         divides: It has divided premultiplied colours by their alpha.
+        lenient: It decodes what it can of an image that has lost pixels, where that was agreed to; it is tried only
+            after all that are not.
+        blank: From and up to which value the samples are that it puts where pixels are missing.
+        refuses: What it says where pixels are lost for certain, so that no other decoder is to be asked.
     """
 
-    frames: Callable[[Source, int, int, Decoding], Iterator[Frame]]
+    frames: DecodesFrames
     lazy: bool = False
     draws: bool = False
     shrinks: tuple[int, ...] = ()
     crops: bool = False
     turns: bool = False
     divides: bool = False
+    lenient: bool = False
+    blank: tuple[int, int] = (0, 0)
+    refuses: re.Pattern[str] | None = None

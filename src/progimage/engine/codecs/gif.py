@@ -12,6 +12,7 @@ from PIL import Image
 
 from progimage.engine.codecs.codec import Decoding, Source
 from progimage.engine.codecs.format import Format
+from progimage.engine.codecs.mending import after_end
 from progimage.engine.codecs.pillow import PillowCodec
 from progimage.engine.codecs.samples import imagecodecs
 from progimage.engine.codecs.stripping.gif import stripped_gif
@@ -35,6 +36,7 @@ _EXTENSION, _SEPARATOR, _TRAILER = 0x21, 0x2C, 0x3B
 _GRAPHIC_CONTROL, _APPLICATION = 0xF9, 0xFF
 _LOOPS = (b"NETSCAPE2.0", b"ANIMEXTS1.0")
 _CUT_OFF = "The file has no end: frames may be missing."
+_FRAME_CUT_OFF = "The last frame of the GIF is cut off."
 _CLEARED = (2,)
 _RESTORED = (3, 4)
 """Some encoders write 4 where they mean 3, which browsers take for it; what is beyond says nothing."""
@@ -97,12 +99,23 @@ class _File:
         parts: Its frames.
         plays: How often they are shown; 0 is without end.
         whole: It ends as a file does.
+        begun: It ends inside of a frame that has begun, of which there are no pixels.
+        after: How many bytes there are behind its end.
     """
 
     size: Size
     parts: list[_Part]
     plays: int
     whole: bool
+    begun: bool
+    after: int
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is to be said of its end."""
+        if not self.whole:
+            return (_CUT_OFF,)
+        return (after_end(self.after),) if self.after else ()
 
 
 def _load_writer() -> ModuleType:
@@ -127,7 +140,8 @@ class _Gif(PillowCodec):
             mode="RGBA" if clear else "RGB",
             frames=len(found.parts),
             plays=found.plays if len(found.parts) > 1 else 0,
-            warnings=() if found.whole else (_CUT_OFF,),
+            warnings=found.warnings,
+            lost=_FRAME_CUT_OFF if found.begun else "",
         )
 
     def exif(self, file: InputFile) -> None:
@@ -205,13 +219,14 @@ def _read(data: memoryview, limits: Limits) -> _File:
     at = _SCREEN.size + len(table)
     parts: list[_Part] = []
     plays, transparent, disposal, duration = 1, -1, 0, 0
+    announced = False
     while at < len(data) and data[at] != _TRAILER:
         kind = data[at]
         if kind == _EXTENSION:
             label = data[at + 1] if at + 1 < len(data) else 0
             body = bytes(data[at + 3 : at + 3 + data[at + 2]]) if at + 2 < len(data) else b""
             if label == _GRAPHIC_CONTROL and len(body) >= 4:
-                transparent = body[3] if body[0] & 1 else -1
+                announced, transparent = True, body[3] if body[0] & 1 else -1
                 disposal, duration = body[0] >> 2 & 7, int.from_bytes(body[1:3], "little") * 10
             elif label == _APPLICATION and body in _LOOPS and bytes(data[at + 14 : at + 16]) == b"\x03\x01":
                 repeats = int.from_bytes(data[at + 16 : at + 18], "little")
@@ -235,12 +250,14 @@ def _read(data: memoryview, limits: Limits) -> _File:
                     transparent, disposal, duration,
                 )
             )  # fmt: skip
-            transparent, disposal, duration = -1, 0, 0
+            announced, transparent, disposal, duration = False, -1, 0, 0
         else:  # what is no block ends the file, as the trailer would
             break
     if not parts:
         raise CorruptImage("The GIF has no frame.")
-    return _File((width, height), parts, plays, at < len(data) and data[at] == _TRAILER)
+    whole = at < len(data) and data[at] == _TRAILER
+    begun = not whole and (announced or (at < len(data) and data[at] == _SEPARATOR))
+    return _File((width, height), parts, plays, whole, begun, len(data) - at - 1 if whole else 0)
 
 
 def _table(data: memoryview, at: int, flags: int) -> memoryview:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from progimage.engine.codecs.boxes import Box as IsoBox
-from progimage.engine.codecs.boxes import boxes, first, number, signed
+from progimage.engine.codecs.boxes import after_last, boxes, first, number, signed
+from progimage.engine.codecs.mending import after_end
 from progimage.engine.colorimetry import UNKNOWN_LIGHT, Cicp, ColourSpace, Light
 from progimage.engine.description import Description, Page
 from progimage.engine.errors import NotAnImage
@@ -305,10 +306,12 @@ def as_boxes_say(description: Description, file: InputFile) -> Description:
     Raises:
         NotAnImage: Its boxes are malformed.
     """
+    data = bytes(file.data)
     try:
-        item = primary_item(bytes(file.data))
+        item = primary_item(data)
     except ValueError as error:
         raise NotAnImage(f"The boxes of the file are broken: {error}") from None
+    after = after_last(data)
     first, depth = description.first, max(item.depths, default=description.depth)
     crop = Box(*item.crop) if item.crop else None
     page = Page(*(item.size or first.size), crop=crop, orientation=item.orientation, native=first.native)
@@ -326,4 +329,5 @@ def as_boxes_say(description: Description, file: InputFile) -> Description:
         colour=item.space,
         light=item.light,
         gain_map=item.gain_map,
+        warnings=(after_end(after),) if after else (),
     )

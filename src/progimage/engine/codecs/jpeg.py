@@ -1,7 +1,9 @@
 """JPEG, and the files of several JPEGs that cameras write (MPO)."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyvips
@@ -19,6 +21,7 @@ from progimage.engine.codecs.gain_map import (
     write_with_gain_map,
 )
 from progimage.engine.codecs.jpeg_header import LOSSLESS_ARITHMETIC, LS, JpegHeader
+from progimage.engine.codecs.jpeg_mending import checked, mended
 from progimage.engine.codecs.jpeg_samples import describe_samples, exif_of, header_of
 from progimage.engine.codecs.jpeg_samples import frames as sample_frames
 from progimage.engine.codecs.pillow import PillowCodec
@@ -42,6 +45,12 @@ _FULL_CHROMA_QUALITY = 90
 _SMALL_PIXELS = 1_000_000
 _SHRINKS = (8, 4, 2)
 """libjpeg's scaled inverse DCT."""
+_MIDDLE_GREY = (127, 128)
+"""What libjpeg puts where pixels are missing."""
+_PIXELS_LOST = re.compile(
+    "premature end|bad (Huffman|arithmetic) code|instead of RST|extraneous bytes before marker 0xd[0-7]", re.IGNORECASE
+)
+"""What libjpeg warns of where pixels are lost; its other warnings are of what costs none."""
 
 
 class _Jpeg(PillowCodec):
@@ -50,16 +59,29 @@ class _Jpeg(PillowCodec):
     Neither knows samples of more than 8 bits, nor the lossless process; imagecodecs has libjpeg-turbo with both.
     """
 
+    @staticmethod
+    def recognises(head: bytes) -> bool:
+        """Return whether it begins with the marker of a start; between that and the next one there may be junk."""
+        return head.startswith(b"\xff\xd8")
+
     def describe(self, file: InputFile, limits: Limits, dpi: float) -> Description:
-        """Read the header; see `Codec`."""
+        """Read the header of the file, or of what is made of a damaged one; see `Codec`."""
+        found = mended(file)
+        file = found.file if found else file
         header = header_of(file)
         if header.process == LS:
             raise NotAnImage("It is a JPEG-LS.")
         if header.hierarchical or header.process == LOSSLESS_ARITHMETIC:
             raise UnreadKind(f"A JPEG of the process SOF{header.process} is not read here.")
         if header.by_samples:
-            return describe_samples(self.format, file, header, limits)
-        return super().describe(file, limits, dpi)
+            description = describe_samples(self.format, file, header, limits)
+        else:
+            description = super().describe(file, limits, dpi)
+        if found is None:
+            return description
+        if found.unended and not limits.damaged and not header.by_samples:
+            found = checked(found)
+        return found.described(description)
 
     def exif(self, file: InputFile) -> Image.Exif | None:
         """Return the EXIF of a file; see `Codec`."""
@@ -75,10 +97,19 @@ class _Jpeg(PillowCodec):
         return replace(found, gain_map=gain_map, gain_map_read=known)
 
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
-        """Return libvips, then Pillow; or what alone knows such samples."""
+        """Return libvips, which is stopped by every warning, since only the first is told; then those that are not.
+
+        Of other samples than 8 bits, return what alone knows them.
+        """
         if isinstance(description.first.native, JpegHeader):
             return (Decoder(sample_frames),)
-        return Decoder(_vips_frames, lazy=True, shrinks=_SHRINKS), Decoder(self.frames)
+
+        def by_vips(fail_on: str, *, lenient: bool = False, refuses: re.Pattern[str] | None = None) -> Decoder:
+            frames = partial(_vips_frames, fail_on=fail_on)
+            return Decoder(frames, lazy=True, shrinks=_SHRINKS, lenient=lenient, blank=_MIDDLE_GREY, refuses=refuses)
+
+        strict = by_vips("warning", refuses=_PIXELS_LOST), by_vips("error", refuses=_PIXELS_LOST)
+        return *strict, Decoder(self.frames), by_vips("none", lenient=True)
 
     def stripped(self, source: Source, kept: Kept) -> list[Buffer]:
         """Return the segments that decoders need; see `Codec`."""
@@ -128,10 +159,10 @@ class _Jpeg(PillowCodec):
 class _Mpo(_Jpeg):
     """The first picture as a JPEG; only Pillow reads and writes the further ones."""
 
-    def __init__(self, format: Format, save: dict[str, Any]) -> None:
-        """Leave it to JPEG to recognise: it begins as one does, which tells once its header is read."""
-        super().__init__(format, save=save)
-        self.recognises = lambda head: False
+    @staticmethod
+    def recognises(head: bytes) -> bool:
+        """Return False: it begins as a JPEG does, which tells once its header is read."""
+        return False
 
     def open(self, file: InputFile) -> Image.Image:
         """Open it; Pillow's plugin for JPEG does."""
@@ -162,11 +193,11 @@ class _Mpo(_Jpeg):
         return {}
 
 
-def _vips_frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
+def _vips_frames(source: Source, first: int, last: int, how: Decoding, fail_on: str) -> Iterator[Frame]:
     def load(page: int) -> pyvips.Image:
         if page:
             raise CorruptImage("Only Pillow reads the further pictures of this format.")
-        return vips.load("jpegload_source", source, **({"shrink": how.shrink} if how.shrink > 1 else {}))
+        return vips.load("jpegload_source", source, fail_on, **({"shrink": how.shrink} if how.shrink > 1 else {}))
 
     for frame in vips.still_frames(source, first, last, load):
         if how.hdr and source.description.gain_map:

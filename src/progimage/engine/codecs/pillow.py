@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from progimage.engine.codecs.codec import Decoder, Decoding, Source
+from progimage.engine.codecs.codec import Decoder, DecodesFrames, Decoding, Source
 from progimage.engine.codecs.format import Format
 from progimage.engine.description import Description, Page
 from progimage.engine.errors import CorruptImage, EngineError, LimitExceeded, NotAnImage, say
@@ -142,7 +142,7 @@ class PillowCodec:
 
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
         """Return Pillow; see `Codec`."""
-        return (Decoder(self.frames),)
+        return Decoder(self.frames), Decoder(leniently(self.frames), lenient=True)
 
     def frames(self, source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
         """Decode with Pillow; see `Decoder.frames`."""
@@ -244,6 +244,25 @@ class PillowCodec:
         profile = icc_profile(frame.pixels) if self.format.icc else None
         kept = kept_metadata(frame, plan.spec.kept & set(self.format.metadata))
         return ({"icc_profile": profile} if profile else {}) | kept
+
+
+def leniently(frames: DecodesFrames) -> DecodesFrames:
+    """Return what decodes the same with what Pillow makes of files that are cut off: what is missing is black."""
+
+    def decode(source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
+        decoded = frames(source, first, last, how)
+        while True:
+            # Not between frames, where other images may be decoded.
+            ImageFile.LOAD_TRUNCATED_IMAGES = True
+            try:
+                frame = next(decoded, None)
+            finally:
+                ImageFile.LOAD_TRUNCATED_IMAGES = False
+            if frame is None:
+                return
+            yield frame
+
+    return decode
 
 
 def metadata_in(info: Mapping[Any, Any], how: Decoding) -> dict[str, bytes]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -10,9 +11,10 @@ from progimage.engine.codecs import vips
 from progimage.engine.codecs.apng import Apng, read_apng
 from progimage.engine.codecs.codec import Decoder, Decoding, Source
 from progimage.engine.codecs.format import Format
-from progimage.engine.codecs.pillow import ORIENTATION_TAG, PillowCodec, metadata_in
+from progimage.engine.codecs.pillow import ORIENTATION_TAG, PillowCodec, leniently, metadata_in
 from progimage.engine.codecs.png_chunks import SIGNATURE, XMP, chunk, chunks, text_of
 from progimage.engine.codecs.png_header import png_colour
+from progimage.engine.codecs.png_mending import mended
 from progimage.engine.codecs.stripping.png import stripped_png
 from progimage.engine.colorimetry import Cicp
 from progimage.engine.description import Description
@@ -36,6 +38,16 @@ _BIT_DEPTH = 24
 
 class _Png(PillowCodec):
     """Stills by libvips; animations are read by ourselves. Pillow writes these, and what has a palette."""
+
+    def describe(self, file: InputFile, limits: Limits, dpi: float) -> Description:
+        """Read the header of the file, or of what is made of a damaged one; see `Codec`."""
+        found = mended(file, limits)
+        if found is None:
+            return super().describe(file, limits, dpi)
+        description = super().describe(found.file, limits, dpi)
+        # A profile that is too large for Pillow is read here.
+        colour = png_colour(bytes(file.data[: _read(file.data).pixels]))
+        return found.described(replace(description, colour=colour.space, light=colour.light))
 
     def description_of(self, file: InputFile, image: Image.Image, limits: Limits) -> Description:
         """Describe it with the chunks that Pillow ignores, or knows only once it has decoded all of the pixels."""
@@ -77,8 +89,9 @@ class _Png(PillowCodec):
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
         """Return libvips, then Pillow; of an animation what puts its frames together."""
         if description.animated:
-            return (Decoder(self._animation),)
-        return Decoder(_vips_frames, lazy=True), Decoder(self.frames)
+            return Decoder(self._animation), Decoder(leniently(self._animation), lenient=True)
+        by_vips, anyhow = partial(_vips_frames, fail_on="error"), partial(_vips_frames, fail_on="none")
+        return Decoder(by_vips, lazy=True), Decoder(self.frames), Decoder(anyhow, lazy=True, lenient=True)
 
     def _animation(self, source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
         apng: Apng = source.description.first.native
@@ -171,8 +184,8 @@ def _loaded(data: bytes) -> Image.Exif:
     return exif
 
 
-def _vips_frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
-    return vips.still_frames(source, first, last, lambda page: vips.load("pngload_source", source))
+def _vips_frames(source: Source, first: int, last: int, how: Decoding, fail_on: str) -> Iterator[Frame]:
+    return vips.still_frames(source, first, last, lambda page: vips.load("pngload_source", source, fail_on))
 
 
 def _tell_space(space: Cicp, target: OutputFile) -> None:

@@ -6,6 +6,7 @@ Source: Truevision TGA file format specification, version 2.0. It has no signatu
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import pyvips
 from PIL import Image
@@ -102,7 +103,7 @@ class _Tga(PillowCodec):
 
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
         """Return our own."""
-        return (Decoder(_frames),)
+        return Decoder(_frames), Decoder(partial(_frames, lenient=True), lenient=True)
 
 
 def _read(data: memoryview) -> _Header:
@@ -159,10 +160,14 @@ def _mode(header: _Header) -> str:
     return ("L" if header.kind == _GREY else "RGB") + "A" * _has_alpha(header)
 
 
-def _frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
+def _frames(source: Source, first: int, last: int, how: Decoding, *, lenient: bool = False) -> Iterator[Frame]:
     header: _Header = source.description.first.native
     data = source.file.data
-    pixels = _bit_pixels(data, header) if header.depth == 1 else _colours(_stored(data, header), data, header)
+    pixels = (
+        _bit_pixels(data, header)
+        if header.depth == 1
+        else _colours(_stored(data, header, lenient=lenient), data, header)
+    )
     if header.right:
         pixels = pixels.flip("horizontal")
     if not header.top:
@@ -177,7 +182,7 @@ def _bit_pixels(data: memoryview, header: _Header) -> pyvips.Image:
     return pyvips.Image.new_from_memory(rows.convert("L").tobytes(), header.width, header.height, 1, "uchar")
 
 
-def _stored(data: memoryview, header: _Header) -> pyvips.Image:
+def _stored(data: memoryview, header: _Header, *, lenient: bool) -> pyvips.Image:
     """Return the pixels as they are stored, of as many bands as they have bytes."""
     width, height, bands = header.width, header.height, header.stored
     part: bytes | memoryview
@@ -187,9 +192,11 @@ def _stored(data: memoryview, header: _Header) -> pyvips.Image:
         row = Image.frombytes(mode, (width * height, 1), bytes(data[header.pixels :]), "tga_rle", mode, 1, 8 * bands)
         part = row.tobytes()
     else:
-        part = data[header.pixels : header.pixels + width * height * bands]
-        if len(part) < width * height * bands:
+        size = width * height * bands
+        part = data[header.pixels : header.pixels + size]
+        if len(part) < size and not lenient:
             raise CorruptImage("The TGA file ends before its last pixel.")
+        part = bytes(part).ljust(size, b"\0") if len(part) < size else part
     return pyvips.Image.new_from_memory(part, width, height, bands, "uchar")
 
 

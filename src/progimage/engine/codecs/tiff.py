@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyvips
@@ -10,7 +11,7 @@ from PIL import Image
 from progimage.engine.codecs import vips
 from progimage.engine.codecs.codec import Decoder, Decoding, Source
 from progimage.engine.codecs.format import Format
-from progimage.engine.codecs.pillow import PillowCodec
+from progimage.engine.codecs.pillow import PillowCodec, leniently
 from progimage.engine.codecs.raw import RAW
 from progimage.engine.codecs.raw_header import raw_header
 from progimage.engine.codecs.stripping.tiff import stripped_tiff
@@ -107,12 +108,14 @@ class _Tiff(PillowCodec):
         """Return libvips, then Pillow, as far as they know such a file."""
         if isinstance(description.first.native, Directory):
             return (Decoder(_rare_frames),)
-        by_pillow, by_vips = Decoder(self.frames, turns=True), Decoder(_vips_frames, lazy=True)
+        by_pillow = Decoder(self.frames, turns=True), Decoder(leniently(self.frames), turns=True, lenient=True)
+        strict, anyhow = partial(_vips_frames, fail_on="error"), partial(_vips_frames, fail_on="none")
+        by_vips = Decoder(strict, lazy=True), Decoder(anyhow, lazy=True, lenient=True)
         if description.first.native == _ONLY_VIPS:
-            return (by_vips,)
+            return by_vips
         if any(page.native in _ONLY_PILLOW for page in description.pages):
-            return (by_pillow,)
-        return by_vips, by_pillow
+            return by_pillow
+        return *by_vips, *by_pillow
 
     def stripped(self, source: Source, kept: Kept) -> list[Buffer]:
         """Return the pages, with the fields that decoders need; see `Codec`."""
@@ -131,11 +134,11 @@ class _Tiff(PillowCodec):
         vips.save("tiffsave_target", first, plan, target, **options)
 
 
-def _vips_frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
+def _vips_frames(source: Source, first: int, last: int, how: Decoding, fail_on: str) -> Iterator[Frame]:
     def load(index: int) -> pyvips.Image:
         if source.levels:  # a pyramid, any part of which is read
             return pyvips.Image.tiffload_source(source.file.source(), page=how.level, fail_on="error")
-        image = vips.load("tiffload_source", source, page=index)
+        image = vips.load("tiffload_source", source, fail_on, page=index)
         # The fourth sample means nothing, least of all alpha.
         return image.extract_band(0, n=3) if source.description.page(index).native == "RGBX" else image
 
@@ -149,7 +152,7 @@ def _rare_frames(source: Source, first: int, last: int, how: Decoding) -> Iterat
             pixels = rare_pixels(source.file, page)
             yield Frame(pixels, mode_of(pixels))
         else:
-            yield from _vips_frames(source, index, index + 1, how)
+            yield from _vips_frames(source, index, index + 1, how, fail_on="error")
 
 
 CODECS = (

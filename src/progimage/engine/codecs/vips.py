@@ -46,9 +46,16 @@ def still_frames(source: Source, first: int, last: int, load: Callable[[int], py
         yield Frame(pixels, native if (native, mode) in (("1", "L"), ("P", "L"), ("P", "RGB")) else mode)
 
 
-def load(operation: str, source: Source, **options: Any) -> pyvips.Image:
-    """Open a file with one of libvips' loaders, to be read from top to bottom; what is broken in it is an error."""
-    return getattr(pyvips.Image, operation)(source.file.source(), access="sequential", fail_on="error", **options)
+def load(operation: str, source: Source, fail_on: str = "error", **options: Any) -> pyvips.Image:
+    """Open a file with one of libvips' loaders, to be read from top to bottom.
+
+    Args:
+        operation: The loader.
+        source: The image.
+        fail_on: What is an error: `none`, what is broken in the file; `error`; or `warning`, all that is said of it.
+        options: Of the loader.
+    """
+    return getattr(pyvips.Image, operation)(source.file.source(), access="sequential", fail_on=fail_on, **options)
 
 
 def save(operation: str, frame: Frame, plan: "Plan", target: "OutputFile", **options: Any) -> None:

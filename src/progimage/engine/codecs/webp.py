@@ -11,10 +11,12 @@ from progimage.engine.codecs.codec import Decoder, Decoding, Source
 from progimage.engine.codecs.format import Format
 from progimage.engine.codecs.pillow import PillowCodec
 from progimage.engine.codecs.stripping.webp import stripped_webp
+from progimage.engine.codecs.webp_mending import mended
 from progimage.engine.description import Description
 from progimage.engine.errors import CorruptImage, say
-from progimage.engine.files import OutputFile
+from progimage.engine.files import InputFile, OutputFile
 from progimage.engine.frame import Frame, normalise
+from progimage.engine.limits import Limits
 from progimage.engine.metadata import Buffer, Kept
 from progimage.engine.modes import mode_of
 
@@ -27,6 +29,13 @@ _AT_ONCE = 25_000_000
 
 class _WebP(PillowCodec):
     """Animations are read by libvips, since Pillow loses their transparency, and written by Pillow."""
+
+    def describe(self, file: InputFile, limits: Limits, dpi: float) -> Description:
+        """Read the header of the file, or of what is made of a damaged one; see `Codec`."""
+        found = mended(file)
+        if found is None:
+            return super().describe(file, limits, dpi)
+        return found.described(super().describe(found.file, limits, dpi))
 
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
         """Return Pillow first for a still: in two thirds of the time, but with all pixels several times in memory."""

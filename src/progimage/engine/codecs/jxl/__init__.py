@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 # One worker a core: threads inside a codec would only take cores from the other workers.
 jxl_plugin.DECODE_THREADS = 0
 _BEST = 100
-_CUT_OFF = "The file is cut off; only its first frames are shown."
+_CUT_OFF = "The JPEG XL file is cut off: only its first frames are there."
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class _Jxl(PillowCodec):
             always_turned=True,
             premultiplied=header.alpha_associated,
             gain_map=header.gain_map,
-            warnings=() if frames.whole else (_CUT_OFF,),
+            lost="" if frames.whole else _CUT_OFF,
         )
 
     def exif(self, file: InputFile) -> Image.Exif | None:
