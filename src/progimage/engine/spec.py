@@ -78,8 +78,8 @@ class RenditionSpec(Operations):
         "Source", aliases=("frame",),
     )  # fmt: skip
     dpi: float = parameter(
-        Number(1, 2400), "How finely a drawing (SVG) is drawn; 72 is one pixel for each of its units.", "Source",
-        unit="dots an inch", default=72,
+        Number(1, 2400), "How finely a drawing (SVG) is drawn, if no size is asked for; 96 is one pixel for each of CSS's, as browsers show it.", "Source",
+        unit="dots an inch", default=96,
     )  # fmt: skip
     autorotate: bool = parameter(
         Flag(),

@@ -82,7 +82,7 @@ class Source:
     codec: Codec
     description: Description
     limits: Limits
-    dpi: float = 72
+    dpi: float = 96
     stands_for: Size | None = None
     levels: int = 0
 
@@ -108,7 +108,7 @@ class Decoding:
 
     Attributes:
         shrink: Into how many parts a side is divided, as far as the decoder can: 1, or one of its `shrinks`.
-        draw: By how much a drawing is drawn larger than it says.
+        draw: The width and height that a drawing is drawn at, if that is not its own.
         level: Of a pyramid; 0 is the whole size.
         metadata: Which metadata to take along: exif, xmp.
         hdr: Samples of PQ or HLG stay what they are, and a gain map is applied; else they become sRGB.
@@ -116,7 +116,7 @@ class Decoding:
     """
 
     shrink: int = 1
-    draw: float = 1
+    draw: Size | None = None
     level: int = 0
     metadata: frozenset[str] = field(default_factory=frozenset)
     hdr: bool = False
@@ -125,7 +125,7 @@ class Decoding:
     @property
     def scaled(self) -> bool:
         """The pixels are of another size than the image."""
-        return self.shrink > 1 or self.draw != 1 or self.level > 0
+        return self.shrink > 1 or self.draw is not None or self.level > 0
 
 
 AS_IT_IS = Decoding()
