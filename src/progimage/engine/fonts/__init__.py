@@ -18,9 +18,11 @@ _SCRIPTS = (
     "Arabic", "Armenian", "Bengali", "Devanagari", "Ethiopic", "Georgian", "Gujarati", "Gurmukhi", "Hebrew", "Kannada",
     "Khmer", "Lao", "Malayalam", "Myanmar", "Oriya", "Sinhala", "Tamil", "Telugu", "Thai",
 )  # fmt: skip
+EMOJI = "Twemoji Mozilla"
+"""In colours."""
 _FALLBACKS = ",".join(
-    (*(f"Noto Sans {script}" for script in _SCRIPTS), "Noto Serif Tibetan", "Noto Emoji", "Noto Sans Symbols",
-     "Noto Sans CJK JP")
+    (*(f"Noto Sans {script}" for script in _SCRIPTS), "Noto Serif Tibetan", "Noto Sans CJK JP",
+     "Noto Sans Symbols", EMOJI)
 )  # fmt: skip
 _OWN = Path(__file__).parent
 _PACKAGES = {

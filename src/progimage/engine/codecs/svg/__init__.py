@@ -5,8 +5,9 @@ that are shaped together it takes apart, so that texts of such scripts are librs
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
+from xml.etree.ElementTree import Element
 
 import pyvips
 import resvg_py
@@ -16,13 +17,12 @@ from progimage.engine.codecs.codec import Decoder, Decoding, Source
 from progimage.engine.codecs.format import Format
 from progimage.engine.codecs.svg.document import begins_as_svg, inflated, is_gzip, parse, written
 from progimage.engine.codecs.svg.size import CSS_DPI, fill, pixel_size
-from progimage.engine.codecs.svg.text import name_generic_fonts, needs_shaping
+from progimage.engine.codecs.svg.text import colour_emoji, name_generic_fonts, needs_shaping
 from progimage.engine.description import Description, Page
 from progimage.engine.errors import CannotRepresent, CorruptImage, say
 from progimage.engine.files import InputFile, OutputFile
 from progimage.engine.fonts import FAMILIES, font_files, load_fonts
 from progimage.engine.frame import Frame
-from progimage.engine.geometry import Size
 from progimage.engine.limits import Limits
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ class _Svg:
         """Return None: a drawing has none."""
 
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
-        """Return the one that looks which of the two it is for."""
-        return (Decoder(_frames, lazy=True, draws=True),)
+        """Return resvg, and then librsvg for what that can't draw."""
+        return (Decoder(_with(_drawn_with_resvg), draws=True), Decoder(_with(_drawn_with_pango), lazy=True, draws=True))
 
     def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
         """Raise, since the format has no modes to be written with."""
@@ -85,27 +85,29 @@ class _Svgz(_Svg):
         return is_gzip(head) and begins_as_svg(inflated(head, _HEAD, whole=False))
 
 
-def _frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
-    size = how.draw or source.size
-    return vips.still_frames(source, first, last, lambda page: _drawn(source.file, size))
+def _with(draw: Callable[[Element], pyvips.Image]) -> Callable[[Source, int, int, Decoding], Iterator[Frame]]:
+    def frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
+        def drawn(page: int) -> pyvips.Image:
+            root = parse(bytes(source.file.data))
+            name_generic_fonts(root)
+            return draw(fill(root, how.draw or source.size))
+
+        return vips.still_frames(source, first, last, drawn)
+
+    return frames
 
 
-def _drawn(file: InputFile, size: Size) -> pyvips.Image:
-    root = parse(bytes(file.data))
-    name_generic_fonts(root)
-    shaped = needs_shaping(root)
-    svg = written(fill(root, size))
-    return _drawn_with_pango(svg) if shaped else _drawn_with_resvg(svg)
-
-
-def _drawn_with_pango(svg: str) -> pyvips.Image:
+def _drawn_with_pango(root: Element) -> pyvips.Image:
     load_fonts()
     # From a buffer: so the document has no address, and nothing that it refers to outside of itself is loaded.
-    return pyvips.Image.svgload_buffer(svg.encode(), dpi=CSS_DPI)
+    return pyvips.Image.svgload_buffer(written(root).encode(), dpi=CSS_DPI)
 
 
-def _drawn_with_resvg(svg: str) -> pyvips.Image:
-    drawing = _Drawing(svg)
+def _drawn_with_resvg(root: Element) -> pyvips.Image:
+    if needs_shaping(root):
+        raise CorruptImage("The drawing has a text whose letters resvg would take apart.")
+    colour_emoji(root)
+    drawing = _Drawing(written(root))
     usual = threading.stack_size(_STACK)
     try:
         drawing.start()
