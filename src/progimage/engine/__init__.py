@@ -22,6 +22,7 @@ from progimage.engine.errors import (
     TooCostly,
     UnknownParameter,
 )
+from progimage.engine.fonts import check_fonts, fonts_digest, use_folder
 from progimage.engine.inspect import INSPECTION, ImageInfo, Survey, inspect, survey
 from progimage.engine.ladder import SIDES, Ladder, Step
 from progimage.engine.limits import Limits
@@ -58,6 +59,8 @@ __all__ = [
     "UnknownParameter",
     "build_pyramid",
     "by_extension",
+    "check_fonts",
+    "fonts_digest",
     "inspect",
     "look_cost",
     "may_serve",
@@ -67,4 +70,5 @@ __all__ = [
     "render",
     "rendition_cost",
     "survey",
+    "use_folder",
 ]

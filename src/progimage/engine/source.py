@@ -21,7 +21,7 @@ def open_source(file: InputFile, limits: Limits, dpi: float = 96) -> Source:
     Args:
         file: The image file.
         limits: The largest image to accept.
-        dpi: How finely a drawing is to be drawn; 96 is one pixel of CSS for each of its pixels.
+        dpi: How large a drawing is by itself; at 96 it has the pixels that browsers give it.
 
     Raises:
         NotAnImage: It is in no format that can be read.

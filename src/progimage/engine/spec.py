@@ -78,7 +78,7 @@ class RenditionSpec(Operations):
         "Source", aliases=("frame",),
     )  # fmt: skip
     dpi: float = parameter(
-        Number(1, 2400), "How finely a drawing (SVG) is drawn, if no size is asked for; 96 is one pixel for each of CSS's, as browsers show it.", "Source",
+        Number(1, 2400), "How large a drawing (SVG) is by itself: at 96 it has the pixels that browsers give it.", "Source",
         unit="dots an inch", default=96,
     )  # fmt: skip
     autorotate: bool = parameter(

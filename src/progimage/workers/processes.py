@@ -20,7 +20,7 @@ from progimage.workers.sandbox import Sandbox
 
 log = structlog.get_logger(__name__)
 _KEPT = frozenset(("LANG", "LANGUAGE", "PATH", "TZ"))
-_KEPT_PREFIXES = ("LC_", "LD_", "PYTHON", "MALLOC_", "FONTCONFIG_", "VIPS_")
+_KEPT_PREFIXES = ("LC_", "LD_", "PYTHON", "MALLOC_", "VIPS_")
 """The environment variables that a fork server gets: none of them has a secret or a setting of ours."""
 _END_SECONDS = 5
 _notes = msgspec.msgpack.Decoder(Forked | NotForked | Ended)

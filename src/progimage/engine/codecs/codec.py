@@ -35,7 +35,7 @@ class Codec(Protocol):
         Args:
             file: The file.
             limits: The largest image to accept.
-            dpi: How finely a drawing is to be drawn.
+            dpi: How large a drawing is by itself; at 96 it has the pixels that browsers give it.
 
         Raises:
             NotAnImage: It is not of this format after all.
@@ -73,7 +73,7 @@ class Source:
         codec: Reads it.
         description: What its header says.
         limits: What it was held against.
-        dpi: How finely a drawing is drawn.
+        dpi: How large a drawing is by itself.
         stands_for: The width and height, upright, of the image that it is a smaller copy of, if it is one.
         levels: How many levels it has, if it is a pyramid, of which any part can be read by itself.
     """

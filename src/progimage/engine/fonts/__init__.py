@@ -4,14 +4,15 @@ No font or configuration of the system is ever read, so that a text looks the sa
 """
 
 import hashlib
-import importlib.util
 import os
+import re
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import distribution, version
 from pathlib import Path
 
 import pyvips
+from PIL import ImageFont
 
 FAMILIES = {"sans": "Noto Sans", "serif": "Noto Serif", "mono": "Roboto Mono"}
 _SCRIPTS = (
@@ -24,6 +25,7 @@ _FALLBACKS = ",".join(
     (*(f"Noto Sans {script}" for script in _SCRIPTS), "Noto Serif Tibetan", "Noto Sans CJK JP",
      "Noto Sans Symbols", EMOJI)
 )  # fmt: skip
+_EMOJI = re.compile("[\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff\ufe0f]")
 _OWN = Path(__file__).parent
 _PACKAGES = {
     "fontpkg-noto-sans": ("NotoSans[wdth,wght].ttf", "NotoSans-Italic[wdth,wght].ttf"),
@@ -43,6 +45,22 @@ class _Settled:
 
 
 _settled = _Settled()
+
+
+def check_fonts(folder: Path) -> None:
+    """Hold that a folder has fonts, and that they can be read.
+
+    Raises:
+        ValueError: It has none, or one that can't be read.
+    """
+    files = _in_folder(folder)
+    if not files:
+        raise ValueError(f"{folder} has no file that ends with {', '.join(_SUFFIXES)}")
+    for file in files:
+        try:
+            ImageFont.truetype(file)
+        except OSError as error:
+            raise ValueError(f"{file} can't be read as a font: {error}") from None
 
 
 def use_folder(folder: Path | None) -> None:
@@ -65,25 +83,25 @@ def font_files() -> tuple[Path, ...]:
 def _shipped() -> tuple[Path, ...]:
     files = [_OWN / "NotoSerifTibetan-Regular.ttf", _OWN / "TwemojiMozilla.ttf"]
     for package, names in _PACKAGES.items():
-        spec = importlib.util.find_spec(package.replace("-", "_"))
-        [folder] = (spec and spec.submodule_search_locations) or ()
-        found = {file.name: file for file in Path(folder).rglob("*") if file.suffix in _SUFFIXES}
+        found = {file.name: Path(str(file.locate())) for file in distribution(package).files or ()}
         files += [found[name] for name in names]
     return tuple(files)
 
 
 def _added() -> tuple[Path, ...]:
-    folder = _settled.folder
-    return tuple(sorted(file for file in folder.rglob("*") if file.suffix.lower() in _SUFFIXES)) if folder else ()
+    return _in_folder(_settled.folder) if _settled.folder else ()
+
+
+def _in_folder(folder: Path) -> tuple[Path, ...]:
+    return tuple(sorted(file.absolute() for file in folder.rglob("*") if file.suffix.lower() in _SUFFIXES))
 
 
 @cache
 def fonts_digest() -> str:
     """Return what tells these fonts from any others: where it is another, a text may look otherwise."""
     digest = hashlib.sha256(" ".join(version(package) for package in _PACKAGES).encode())
-    for file in (*_added(), *_OWN.iterdir()) :
-        if file.suffix.lower() in _SUFFIXES:
-            digest.update(file.read_bytes())
+    for file in (*_in_folder(_OWN), *_added()):
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()[:16]
 
 
@@ -97,6 +115,11 @@ def font_description(name: str, size: float) -> str:
     family, *styles = name.split("-")
     # Pango takes the next family for a character that a font lacks.
     return " ".join([f"{FAMILIES[family]},{_FALLBACKS}", *(style.title() for style in styles), f"{size:g}"])
+
+
+def has_colours(text: str) -> bool:
+    """Return whether there may be emoji in a text, which have colours of their own."""
+    return _EMOJI.search(text) is not None
 
 
 @cache

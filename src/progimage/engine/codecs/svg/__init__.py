@@ -1,7 +1,7 @@
 """SVG: drawings, which are read only.
 
-resvg draws them: it is nearer to browsers than librsvg, and written in a language without a memory to be broken. Letters
-that are shaped together it takes apart, so that texts of such scripts are librsvg's, which has Pango.
+resvg draws them: it is nearer to browsers than librsvg, and all of it is memory-safe. But it takes letters apart that
+are shaped together, so a drawing with text of such a script is left to librsvg, which has Pango.
 """
 
 import threading

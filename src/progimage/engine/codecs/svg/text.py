@@ -7,7 +7,7 @@ from progimage.engine.codecs.svg.document import SVG, local_name
 from progimage.engine.fonts import EMOJI
 
 _GENERIC = {"serif", "sans-serif", "monospace", "cursive", "fantasy", "inherit", "initial", "unset", "revert"}
-_SERIF = re.compile(r"times|georgia|garamond|palatino|cambria|bookman|baskerville|didot|minion|(?<!sans[ -])serif", re.I)
+_SERIF = re.compile(r"times|georgia|garamond|palatino|cambria|bookman|baskerville|didot|(?<!sans[ -])serif", re.I)
 _MONO = re.compile(r"mono|courier|consolas|menlo|monaco|code|terminal|typewriter", re.I)
 _DECLARATION = re.compile(r"(?<![\w-])(font(?:-family)?\s*:\s*)([^;{}]+)", re.IGNORECASE)
 # Latin, Greek, Cyrillic; punctuation, currencies, symbols and arrows without emoji; Chinese, Japanese, Korean.
