@@ -354,7 +354,7 @@ def test_drawings_are_drawn_at_the_size_that_is_asked_for(rendered) -> None:
     assert large.size == (640, 480)
     edge = [large.getpixel((x, 200))[1] for x in range(340, 360)]
     assert sum(10 < value < 245 for value in edge) <= 2  # a sharp edge, not an enlarged one
-    assert rendered(pictures.SVG, "dpi=144").size == (128, 96)
+    assert rendered(pictures.SVG, "dpi=144").size == (96, 72)
 
 
 # The cost is bounded before the work begins.
