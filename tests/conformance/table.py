@@ -4,9 +4,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 PROPERTIES = (
-    "orientation read", "orientation written", "colour", "HDR", "alpha", "animation", "pages", "crop", "depth",
+    "orientation read", "orientation written", "colour", "HDR", "alpha", "animation", "pages", "crop", "depth", "size",
+    "edges", "text",
 )  # fmt: skip
-FORMATS = ("JPEG", "PNG", "WebP", "AVIF", "HEIC", "JXL", "TIFF", "GIF", "JP2", "PFM", "PDF")
+FORMATS = ("JPEG", "PNG", "WebP", "AVIF", "HEIC", "JXL", "TIFF", "GIF", "JP2", "PFM", "PDF", "SVG")
 _INTRODUCTION = """# Conformance
 
 What the service makes of files, held against decoders that it does not use itself: djxl, avifdec, heif-convert,
