@@ -137,15 +137,18 @@ def test_depth_is_bounded() -> None:
 
 @pytest.mark.parametrize("element", ["image", "feImage", "use"])
 @pytest.mark.parametrize("name", ["href", "xlink:href"])
-def test_nothing_outside_of_the_document_is_loaded(drawn, tmp_path: Path, element: str, name: str) -> None:
+@pytest.mark.parametrize("text", ["plain", "שלום"])  # each is drawn by another library
+def test_nothing_outside_of_the_document_is_loaded(drawn, tmp_path: Path, element: str, name: str, text: str) -> None:
     Image.new("RGB", (8, 8), "lime").save(tmp_path / "lime.png")
     green = svg('width="8" height="8"').replace(b"red", b"lime").replace(b"<rect ", b'<rect id="a" ')
     (tmp_path / "lime.svg").write_bytes(green)
-    inside = "data:image/svg+xml;base64,PHN2Zy8+"
+    nested = svg('width="8" height="8"', f'<image width="8" height="8" href="{tmp_path}/lime.png"/>')
+    inside = f"data:image/svg+xml;base64,{base64.b64encode(nested).decode()}"
     for target in (f"{tmp_path}/lime.png", f"file://{tmp_path}/lime.png", f"{tmp_path}/lime.svg#a", inside):
         content = f'<{element} width="8" height="8" xmlns:xlink="http://www.w3.org/1999/xlink" {name}="{target}"/>'
         if element == "feImage":
             content = f'<filter id="f">{content}</filter><rect width="8" height="8" filter="url(#f)"/>'
+        content += f'<text x="99">{text}</text>'
         pixels = drawn(svg('width="8" height="8"', content)).convert("RGBA")
         assert (0, 255, 0) not in {colour[:3] for _, colour in pixels.getcolors()}
 

@@ -17,7 +17,6 @@ _MOST_BYTES = 64 * 1024 * 1024
 _MOST_ELEMENTS, _DEEPEST = 200_000, 200
 # What has the document's own ids, and data in it.
 _OWN_HREF = re.compile(r"\s*(#|data:)", re.IGNORECASE)
-_NESTED_DRAWING = re.compile(r"\s*data:\s*image/svg", re.IGNORECASE)
 
 
 def is_gzip(head: bytes) -> bool:
@@ -123,11 +122,11 @@ def _add_namespace(root: Element) -> None:
 
 
 def _cut_off(root: Element) -> None:
-    """Take away what refers to anything outside of the document, and drawings in drawings."""
+    """Take away what refers to anything outside of the document."""
     for element in root.iter():
         for name in ("href", _XLINK_HREF):
             target = element.get(name)
-            if target and (not _OWN_HREF.match(target) or _NESTED_DRAWING.match(target)):
+            if target and not _OWN_HREF.match(target):
                 del element.attrib[name]
 
 
