@@ -3,6 +3,7 @@
 import base64
 import gzip
 import io
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from PIL import Image
 
 from progimage.engine import CorruptImage, LimitExceeded, Limits, NotAnImage, RenditionSpec, inspect, render
 from progimage.engine.codecs.svg.document import begins_as_svg, inflated, parse
-from progimage.engine.codecs.svg.text import needs_shaping
+from progimage.engine.codecs.svg.text import needs_pango
 
 XMLNS = 'xmlns="http://www.w3.org/2000/svg"'
 RED = '<rect width="100%" height="100%" fill="red"/>'
@@ -163,12 +164,12 @@ def test_data_in_the_document_is_drawn(drawn) -> None:
 
 @pytest.mark.parametrize("text", ["Straße", "Ελληνικά", "Київ", "日本語", "→ ★ 5 €", "👍", "❤️"])
 def test_texts_that_are_set_letter_by_letter(text: str) -> None:
-    assert not needs_shaping(parse(svg("", f"<text>{text}</text>")))
+    assert not needs_pango(parse(svg("", f"<text>{text}</text>")))
 
 
 @pytest.mark.parametrize("text", ["العربية", "שלום", "हिन्दी", "ខ្មែរ", "བོད", "🇫🇷", "👍🏽", "👩‍👧", "1️⃣"])
 def test_texts_that_are_shaped(text: str) -> None:
-    assert needs_shaping(parse(svg("", f"<text>plain <tspan>{text}</tspan></text>")))
+    assert needs_pango(parse(svg("", f"<text>plain <tspan>{text}</tspan></text>")))
 
 
 def test_references_upon_references_do_not_overflow_the_stack(drawn) -> None:
@@ -178,3 +179,10 @@ def test_references_upon_references_do_not_overflow_the_stack(drawn) -> None:
         for n in range(900)
     )
     assert drawn(svg('width="5" height="5"', f'{chain}<rect width="5" height="5" fill="url(#p0)"/>')).size == (5, 5)
+
+
+def test_a_text_of_many_parts_takes_no_longer_than_it_is_long(drawn) -> None:
+    for content in ("日b😀" * 1000, "<tspan>abc</tspan>" * 1000):
+        began = time.process_time()
+        drawn(svg('width="100" height="100"', f'<text y="50">{content}</text>'))
+        assert time.process_time() - began < 2

@@ -78,7 +78,7 @@ class RenditionSpec(Operations):
         "Source", aliases=("frame",),
     )  # fmt: skip
     dpi: float = parameter(
-        Number(1, 2400), "How large a drawing (SVG) is by itself: at 96 it has as many pixels as in browsers.", "Source",
+        Number(1, 2400), "How large a drawing (SVG) is by itself: at 96 it is as large as in browsers.", "Source",
         unit="dots an inch", default=96,
     )  # fmt: skip
     autorotate: bool = parameter(

@@ -17,7 +17,7 @@ from progimage.engine.codecs.codec import Decoder, Decoding, Source
 from progimage.engine.codecs.format import Format
 from progimage.engine.codecs.svg.document import begins_as_svg, inflated, is_gzip, parse, written
 from progimage.engine.codecs.svg.size import CSS_DPI, fill, pixel_size
-from progimage.engine.codecs.svg.text import colour_emoji, name_generic_fonts, needs_shaping
+from progimage.engine.codecs.svg.text import colour_emoji, name_generic_fonts, needs_pango
 from progimage.engine.description import Description, Page
 from progimage.engine.errors import CannotRepresent, CorruptImage, say
 from progimage.engine.files import InputFile, OutputFile
@@ -104,8 +104,8 @@ def _drawn_with_pango(root: Element) -> pyvips.Image:
 
 
 def _drawn_with_resvg(root: Element) -> pyvips.Image:
-    if needs_shaping(root):
-        raise CorruptImage("The drawing has a text whose letters resvg would take apart.")
+    if needs_pango(root):
+        raise CorruptImage("The drawing has a text that is for Pango.")
     colour_emoji(root)
     drawing = _Drawing(written(root))
     usual = threading.stack_size(_STACK)

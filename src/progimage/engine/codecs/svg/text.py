@@ -26,6 +26,8 @@ _EMOJI = re.compile(
     r"\U0001f900-\U0001f9ff\U0001fa70-\U0001faff]+\ufe0f*|(?:[^\0-\x7f]\ufe0f)+"
 )
 _SAYING = {"text", "tspan", "textPath", "a"}
+_MOST_SHAPED = 500_000
+"""resvg shapes a whole text again for each part of it that may have another font: so many characters take 0.7 s."""
 
 
 def name_generic_fonts(root: Element) -> None:
@@ -39,10 +41,18 @@ def name_generic_fonts(root: Element) -> None:
             element.text = _declared(element.text)
 
 
-def needs_shaping(root: Element) -> bool:
-    """Return whether a text has letters or emoji that are made of several characters, or goes from right to left."""
-    texts = ("".join(text.itertext()) for text in root.iter(f"{SVG}text"))
-    return not all(_LETTER_BY_LETTER.fullmatch(_EMOJI.sub("", said)) for said in texts)
+def needs_pango(root: Element) -> bool:
+    """Return whether a text has letters or emoji of several characters, goes from right to left, or has many parts."""
+    return any(_needs_pango(text) for text in root.iter(f"{SVG}text"))
+
+
+def _needs_pango(text: Element) -> bool:
+    said = "".join(text.itertext())
+    if not _LETTER_BY_LETTER.fullmatch(_EMOJI.sub("", said)):
+        return True
+    # What has a place of its own begins a new piece of text.
+    joined = sum(1 for part in text.iter() if "x" not in part.attrib and "y" not in part.attrib)
+    return (joined + len(_EMOJI.findall(said))) * len(said) > _MOST_SHAPED
 
 
 def colour_emoji(root: Element) -> None:
