@@ -54,6 +54,7 @@ def test_a_system_without_fonts_makes_the_same_bytes(server: Server, tmp_path: P
 def test_the_configuration_of_fonts_is_not_looked_at(server: Server, tmp_path: Path) -> None:
     (tmp_path / "fonts.conf").write_text("<fontconfig><dir>/nowhere</dir></fontconfig>")
     environment = {"FONTCONFIG_FILE": str(tmp_path / "fonts.conf"), "FONTCONFIG_PATH": str(tmp_path)}
+    environment |= {"LC_ALL": "ja_JP.UTF-8", "LANG": "ko_KR.UTF-8", "PANGO_LANGUAGE": "zh"}
     before = dict(os.environ)
     os.environ.update(environment)
     try:

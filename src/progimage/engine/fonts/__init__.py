@@ -5,7 +5,6 @@ No font or configuration of the system is ever read, so that a text looks the sa
 
 import hashlib
 import os
-import re
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import distribution, version
@@ -20,12 +19,11 @@ _SCRIPTS = (
     "Khmer", "Lao", "Malayalam", "Myanmar", "Oriya", "Sinhala", "Tamil", "Telugu", "Thai",
 )  # fmt: skip
 EMOJI = "Twemoji Mozilla"
-"""In colours."""
+_IN_COLOURS = "TwemojiMozilla.ttf"
 _FALLBACKS = ",".join(
     (*(f"Noto Sans {script}" for script in _SCRIPTS), "Noto Serif Tibetan", "Noto Sans CJK JP",
-     "Noto Sans Symbols", EMOJI)
+     "Noto Sans Symbols", "Noto Emoji")
 )  # fmt: skip
-_EMOJI = re.compile("[\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff\ufe0f]")
 _OWN = Path(__file__).parent
 _PACKAGES = {
     "fontpkg-noto-sans": ("NotoSans[wdth,wght].ttf", "NotoSans-Italic[wdth,wght].ttf"),
@@ -81,7 +79,7 @@ def font_files() -> tuple[Path, ...]:
 
 
 def _shipped() -> tuple[Path, ...]:
-    files = [_OWN / "NotoSerifTibetan-Regular.ttf", _OWN / "TwemojiMozilla.ttf"]
+    files = [_OWN / "NotoSerifTibetan-Regular.ttf", _OWN / _IN_COLOURS]
     for package, names in _PACKAGES.items():
         found = {file.name: Path(str(file.locate())) for file in distribution(package).files or ()}
         files += [found[name] for name in names]
@@ -117,14 +115,10 @@ def font_description(name: str, size: float) -> str:
     return " ".join([f"{FAMILIES[family]},{_FALLBACKS}", *(style.title() for style in styles), f"{size:g}"])
 
 
-def has_colours(text: str) -> bool:
-    """Return whether there may be emoji in a text, which have colours of their own."""
-    return _EMOJI.search(text) is not None
-
-
 @cache
 def load_fonts() -> None:
     """Make the fonts known to Pango. It takes tenths of a second, so it is done before workers are made."""
     os.environ["FONTCONFIG_FILE"] = str(_OWN / "fonts.conf")
-    for file in font_files():
+    # What has colours has no outlines: librsvg draws nothing else, and libvips cuts a text to them.
+    for file in (file for file in font_files() if file.name != _IN_COLOURS):
         pyvips.Image.text("x", fontfile=str(file), dpi=72)

@@ -6,7 +6,7 @@ from xml.sax.saxutils import escape
 import pyvips
 
 from progimage.engine.errors import InvalidParameter
-from progimage.engine.fonts import font_description, has_colours, load_fonts
+from progimage.engine.fonts import font_description, load_fonts
 from progimage.engine.frame import Frame
 from progimage.engine.geometry import Size, place
 from progimage.engine.modes import mode_of
@@ -108,12 +108,9 @@ def _text(pixels: pyvips.Image, operations: Operations, plan: Plan) -> pyvips.Im
     gravity = operations.text_gravity
     align = _ALIGN[COMPASS[gravity][0]] if isinstance(gravity, str) else "centre"
     load_fonts()
-    colour, opacity = operations.text_color, operations.text_opacity * operations.text_color.alpha / 255
-    colourful = has_colours(text)
     try:
         shape = pyvips.Image.text(
-            f'<span foreground="#{bytes(colour[:3]).hex()}">{escape(text)}</span>' if colourful else escape(text),
-            rgba=colourful,
+            escape(text),
             font=font_description(operations.text_font, size),
             dpi=72,
             width=max(1, min(width, pixels.width)),
@@ -122,8 +119,6 @@ def _text(pixels: pyvips.Image, operations: Operations, plan: Plan) -> pyvips.Im
         )
     except pyvips.Error:
         raise InvalidParameter("text", text, "a text that has something to be drawn") from None
-    if colourful:
-        return times_alpha(shape.copy(interpretation="srgb"), opacity).copy_memory()
-    ink = pyvips.Image.black(shape.width, shape.height, bands=3) + list(colour[:3])
+    ink = pyvips.Image.black(shape.width, shape.height, bands=3) + list(operations.text_color[:3])
     layer = ink.cast("uchar").copy(interpretation="srgb").bandjoin(shape)
-    return times_alpha(layer, opacity).copy_memory()
+    return times_alpha(layer, operations.text_opacity * operations.text_color.alpha / 255).copy_memory()
