@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from pydantic import SecretStr
 
-from progimage.engine import Limits
+from progimage.engine import Limits, use_folder
 from progimage.housekeeping import Scrubber
 from progimage.jobs import JobQueue
 from progimage.settings import Settings
@@ -84,7 +84,9 @@ def open_pool(
         cpu_seconds=longest_task * _LIFE_TASKS,
         # The largest rendition: uncompressed, 16 bits a channel in four channels, written as hexadecimal digits.
         file_bytes=min(limits.total_pixels * 16, sys.maxsize),
+        fonts=str(settings.fonts.absolute()) if settings.fonts else None,
     )
+    use_folder(settings.fonts)
     return WorkerPool(
         settings.workers_per_process,
         settings.queue,

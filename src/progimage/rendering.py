@@ -26,6 +26,7 @@ from progimage.engine import (
     Survey,
     Swatch,
     TooCostly,
+    fonts_digest,
     look_cost,
     may_serve,
     pyramid_cost,
@@ -468,5 +469,5 @@ def rendition_digest(record: Record, spec: RenditionSpec) -> str:
 
 def result_digest(record: Record, what: str) -> str:
     """Return the name of what the engine makes of an original, such as "PNG?width=300" or "placeholder"."""
-    parts = f"{record.blob.sha256} {record.owner} {what} {ENGINE_VERSION}"
+    parts = f"{record.blob.sha256} {record.owner} {what} {ENGINE_VERSION} {fonts_digest()}"
     return hashlib.sha256(parts.encode()).hexdigest()[:40]

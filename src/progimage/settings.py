@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from progimage.access import Visibility
 from progimage.access.rates import parse_rates
-from progimage.engine import FORMATS, InvalidParameter, RenditionSpec
+from progimage.engine import FORMATS, InvalidParameter, RenditionSpec, check_fonts
 from progimage.variables import PREFIX, complaints, is_kubernetes_address, unknown_variables
 
 MiB = 1024 * 1024
@@ -209,7 +209,14 @@ class Settings(BaseSettings):
             description="How much CPU time a task may take that draws an SVG, in seconds: what a drawing costs only"
             " drawing it tells.",
         ),
-    ] = 5
+    ] = 3
+    fonts: Annotated[
+        Path | None,
+        Field(
+            description="A folder with fonts (`.ttf`, `.otf`, `.ttc`) for drawings and texts, beside those that come"
+            " with the service. They are looked for when it starts. Fonts of the system are never used."
+        ),
+    ] = None
     worker_memory: Annotated[
         int, Field(ge=256 * MiB, description="The most address space of one worker, in bytes.")
     ] = 4 * GiB
@@ -511,6 +518,13 @@ class Settings(BaseSettings):
         if url is not None and urlsplit(url).scheme not in _STORES:
             raise ValueError(f"{url} is the URL of no store; one begins with {', '.join(f'{s}:' for s in _STORES)}")
         return url
+
+    @field_validator("fonts")
+    @classmethod
+    def _fonts_can_be_read(cls, folder: Path | None) -> Path | None:
+        if folder is not None:
+            check_fonts(folder)
+        return folder
 
     @field_validator("cors_origins")
     @classmethod

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 
 PROPERTIES = (
     "orientation read", "orientation written", "colour", "HDR", "alpha", "animation", "pages", "crop", "depth",
-    "damage",
+    "damage", "size", "edges", "text",
 )  # fmt: skip
 FORMATS = (
     "JPEG", "PNG", "WebP", "AVIF", "HEIC", "JXL", "TIFF", "GIF", "JP2", "HTJ2K", "JPEG-LS", "JXR", "EXR", "HDR", "BMP",
-    "TGA", "PSD", "DNG", "PFM", "PAM", "PCX", "PDF",
+    "TGA", "PSD", "DNG", "PFM", "PAM", "PCX", "PDF", "SVG",
 )  # fmt: skip
 _INTRODUCTION = """# Conformance
 

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,17 @@ class Server:
         python_path: A folder whose sitecustomize.py changes the server, for codecs that misbehave.
         ready: Wait until it is ready, not only there.
         port: Where it listens; 0: anywhere.
+        wrapper: A command that runs it.
     """
 
     def __init__(
-        self, data_dir: Path, python_path: Path | None = None, ready: bool = True, port: int = 0, **settings: object
+        self,
+        data_dir: Path,
+        python_path: Path | None = None,
+        ready: bool = True,
+        port: int = 0,
+        wrapper: Sequence[str] = (),
+        **settings: object,
     ) -> None:
         self.data_dir = data_dir
         self.log_path = data_dir.with_name(f"{data_dir.name}.log")
@@ -41,7 +48,7 @@ class Server:
             self.environment["PYTHONPATH"] = str(python_path)
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [PROGIMAGE, "serve", "--port", str(self.port), "--data-dir", str(data_dir)],
+                [*wrapper, PROGIMAGE, "serve", "--port", str(self.port), "--data-dir", str(data_dir)],
                 env=self.environment,
                 stderr=log,
                 start_new_session=True,
@@ -105,9 +112,13 @@ class Server:
 
 @contextlib.contextmanager
 def serving(
-    data_dir: Path, python_path: Path | None = None, ready: bool = True, **settings: object
+    data_dir: Path,
+    python_path: Path | None = None,
+    ready: bool = True,
+    wrapper: Sequence[str] = (),
+    **settings: object,
 ) -> Iterator[Server]:
-    server = Server(data_dir, python_path, ready, **settings)
+    server = Server(data_dir, python_path, ready, wrapper=wrapper, **settings)
     try:
         yield server
     finally:

@@ -8,7 +8,18 @@ import pytest
 from PIL import Image
 
 import progimage
-from progimage.engine import CODECS, FORMATS, CorruptImage, EngineError, Limits, NotAnImage, inspect
+from progimage.engine import (
+    CODECS,
+    FORMATS,
+    CorruptImage,
+    EngineError,
+    Limits,
+    NotAnImage,
+    RenditionSpec,
+    inspect,
+    render,
+)
+from progimage.engine.codecs.codec import Codec
 from progimage.engine.modes import MODES
 from tests import pictures
 
@@ -48,6 +59,21 @@ def test_a_codec_says_what_its_format_is(codec: object) -> None:
     assert format.description and "/" in format.media_type and set(format.modes) <= set(MODES)
     assert format.can_read or format.can_write
     assert bool(format.usual_quality) == ("quality" in format.options)
+
+
+@pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
+def test_a_codec_has_all_that_one_has_to_have(codec: object) -> None:
+    members = [*Codec.__annotations__, *(name for name in vars(Codec) if not name.startswith("_"))]
+    assert [name for name in members if not hasattr(codec, name)] == []
+
+
+@pytest.mark.parametrize("format", [name for name, one in FORMATS.items() if one.can_write and one.can_read])
+def test_a_picture_can_be_had_in_its_own_format(tmp_path: Path, format: str) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(pictures.saved(pictures.colour(), "PNG"))
+    render(source, RenditionSpec(format), target, Limits())
+    render(target, RenditionSpec(format), source, Limits())
+    assert inspect(source, Limits()).format == inspect(target, Limits()).format
 
 
 def test_every_file_that_is_written_is_recognised() -> None:

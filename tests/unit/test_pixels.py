@@ -354,7 +354,13 @@ def test_drawings_are_drawn_at_the_size_that_is_asked_for(rendered) -> None:
     assert large.size == (640, 480)
     edge = [large.getpixel((x, 200))[1] for x in range(340, 360)]
     assert sum(10 < value < 245 for value in edge) <= 2  # a sharp edge, not an enlarged one
-    assert rendered(pictures.SVG, "dpi=144").size == (128, 96)
+    assert rendered(pictures.SVG, "dpi=144").size == (96, 72)
+
+
+def test_emoji_in_a_text_are_drawn_in_its_colour(rendered) -> None:
+    grey = pictures.saved(Image.new("RGB", (90, 60), (90, 90, 90)), "PNG")
+    colours = rendered(grey, "text=😀&text_size=40&text_color=blue").convert("RGB").getcolors(5000)
+    assert sum(count for count, colour in colours if colour == (0, 0, 255)) > 100
 
 
 # The cost is bounded before the work begins.

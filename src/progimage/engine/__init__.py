@@ -23,6 +23,7 @@ from progimage.engine.errors import (
     UnknownParameter,
     UnreadKind,
 )
+from progimage.engine.fonts import check_fonts, fonts_digest, use_folder
 from progimage.engine.inspect import INSPECTION, ImageInfo, Survey, inspect, survey
 from progimage.engine.ladder import SIDES, Ladder, Step
 from progimage.engine.limits import Limits
@@ -60,6 +61,8 @@ __all__ = [
     "UnreadKind",
     "build_pyramid",
     "by_extension",
+    "check_fonts",
+    "fonts_digest",
     "inspect",
     "look_cost",
     "may_serve",
@@ -69,4 +72,5 @@ __all__ = [
     "render",
     "rendition_cost",
     "survey",
+    "use_folder",
 ]

@@ -116,7 +116,7 @@ def decoding(source: Source, spec: RenditionSpec, decoder: Decoder) -> Decoding:
     if target is None:
         return Decoding(metadata=metadata, hdr=hdr, gain_map=gain_map)
     if decoder.draws:
-        return Decoding(draw=max(target[0] / size[0], target[1] / size[1]), metadata=metadata)
+        return Decoding(draw=target, metadata=metadata)
     here = _turned(source, spec)
     least = LOOKED_AT if spec.stages[0].gravity == "face" else 1
     fractions = (fraction for fraction in decoder.shrinks if max(here) >= least * fraction)

@@ -36,7 +36,7 @@ _SMALL_SIDE = 256
 _UNREADABLE = "unreadable"
 
 
-INSPECTION = 1
+INSPECTION = 2
 """The version of the rules by which an image is described and its ladder made; what is of an older one is made anew."""
 
 

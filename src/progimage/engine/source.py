@@ -16,13 +16,13 @@ from progimage.engine.limits import Limits
 _HEAD = 64 * 1024
 
 
-def open_source(file: InputFile, limits: Limits, dpi: float = 72) -> Source:
+def open_source(file: InputFile, limits: Limits, dpi: float = 96) -> Source:
     """Read the header of an image file.
 
     Args:
         file: The image file.
         limits: The largest image to accept.
-        dpi: How finely a drawing is to be drawn; 72 is one pixel for each of its units.
+        dpi: How large a drawing is by itself; at 96 it has the pixels that browsers give it.
 
     Raises:
         NotAnImage: It is in no format, or of no kind of one, that can be read.

@@ -79,8 +79,8 @@ class RenditionSpec(Operations):
         "Source", aliases=("frame",),
     )  # fmt: skip
     dpi: float = parameter(
-        Number(1, 2400), "How finely a drawing (SVG) is drawn; 72 is one pixel for each of its units.", "Source",
-        unit="dots an inch", default=72,
+        Number(1, 2400), "How large a drawing (SVG) is by itself: at 96 it is as large as in browsers.", "Source",
+        unit="dots an inch", default=96,
     )  # fmt: skip
     autorotate: bool = parameter(
         Flag(),

@@ -52,7 +52,11 @@ async def original(
     """
     library: ImageLibrary = state.library
     name = _download_name(record, download, "")
-    identity = identity_of(request, state, record, record.blob.sha256[:40], record.blob.info.media_type, name)
+    media_type, encoding = record.blob.info.media_type, FORMATS[record.blob.info.format].content_encoding
+    if encoding and name:  # a browser would save it decoded, under the name of what is encoded
+        media_type, encoding = f"application/{encoding}", ""
+    identity = identity_of(request, state, record, record.blob.sha256[:40], media_type, name)
+    identity = replace(identity, encoding=encoding)
     if is_not_modified(request.headers, identity):
         return NotModified(identity)
     elsewhere = await _elsewhere(request, state, record, identity)

@@ -41,6 +41,7 @@ class Identity:
         vary: The request header that they depend on, if they do on one.
         surrogate: The header that tells a CDN which image they are of, and its reference, if that is wanted.
         links: What `Link` says (RFC 8288), if anything.
+        encoding: The content coding that they are in, if they are in one.
     """
 
     etag: str
@@ -51,6 +52,7 @@ class Identity:
     vary: str | None = None
     surrogate: tuple[str, str] | None = None
     links: str | None = None
+    encoding: str = ""
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """Return the headers that a response has whether or not the bytes come with it."""
@@ -63,6 +65,8 @@ class Identity:
         ]
         if self.media_type in _ACTIVE_MEDIA_TYPES:
             pairs.append(("content-security-policy", _SANDBOX_POLICY))
+        if self.encoding:
+            pairs.append(("content-encoding", self.encoding))
         if self.vary:
             pairs.append(("vary", self.vary))
         if self.links:

@@ -15,9 +15,12 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 
+from progimage.engine import use_folder
+from progimage.engine.fonts import font_files
 from progimage.engine.libraries import LIBRARIES
 from progimage.workers import worker
 from progimage.workers.protocol import receive, send
@@ -68,11 +71,14 @@ def main() -> None:
     for ignored in (signal.SIGINT, signal.SIGTERM):  # the server sees to its end, after the last task
         signal.signal(ignored, signal.SIG_IGN)
     types = importlib.import_module(tasks).TASKS
+    bounds = msgspec.json.decode(sandbox, type=Sandbox)
+    use_folder(Path(bounds.fonts) if bounds.fonts else None)
+    font_files()  # so that every worker has the same ones
     be_ready_to_fork()
     gc.collect()
     gc.freeze()
     with socket.socket(fileno=int(control)) as server:
-        forks = _Forks(server, msgspec.json.decode(sandbox, type=Sandbox), types)
+        forks = _Forks(server, bounds, types)
         try:
             while forks.go_on():
                 pass

@@ -19,8 +19,8 @@ from progimage.workers.protocol import LARGEST_MESSAGE, Order, channel_pair, rec
 from progimage.workers.sandbox import Sandbox
 
 log = structlog.get_logger(__name__)
-_KEPT = frozenset(("LANG", "LANGUAGE", "PATH", "TZ"))
-_KEPT_PREFIXES = ("LC_", "LD_", "PYTHON", "MALLOC_", "FONTCONFIG_", "VIPS_")
+_KEPT = frozenset(("PATH", "TZ"))
+_KEPT_PREFIXES = ("LD_", "PYTHON", "MALLOC_", "VIPS_")
 """The environment variables that a fork server gets: none of them has a secret or a setting of ours."""
 _END_SECONDS = 5
 _notes = msgspec.msgpack.Decoder(Forked | NotForked | Ended)
@@ -158,6 +158,7 @@ class ForkServer:
         }
         # One worker a core: threads inside libvips would only take cores from the other workers.
         environment |= {"VIPS_CONCURRENCY": "1", "OPENBLAS_NUM_THREADS": "1"}
+        environment["LC_ALL"] = "C.UTF-8"  # a locale has a say in which font a letter is taken from
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "progimage.workers", str(theirs.fileno()), *self._arguments],

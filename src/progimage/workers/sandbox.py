@@ -40,13 +40,6 @@ _NET_RIGHTS, _SCOPES = 0b11, 0b11  # TCP bind and connect (from 4); abstract soc
 _MOST_FILES = 128
 _KILLED_AFTER = 5
 """So many seconds of CPU time after SIGXCPU, which a taken-over worker may ignore, the kernel kills it."""
-_FONTS = (
-    "/etc/fonts",
-    "/usr/share/fonts",
-    "/usr/local/share/fonts",
-    "/usr/share/fontconfig",
-    "/var/cache/fontconfig",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +50,15 @@ class Sandbox:
         memory: The most address space, in bytes.
         cpu_seconds: The most CPU time in all its life, of all its threads together.
         file_bytes: The largest file that it may write.
-        code: Folders that it may read, beside those of the program, its libraries and fonts.
+        code: Folders that it may read, beside those of the program and its libraries.
+        fonts: The folder of fonts beside those that come with the program, if there is one.
     """
 
     memory: int
     cpu_seconds: int
     file_bytes: int
     code: tuple[str, ...] = ()
+    fonts: str | None = None
 
     def enter(self) -> None:
         """Give up all that a worker does not need, for good. Call it in the worker, before its first task."""
@@ -80,7 +75,8 @@ class Sandbox:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a file too large is then an error of its write
         _prctl(_PR_SET_NO_NEW_PRIVS, 1)
         if landlock_version() > 0:
-            _landlock([*map(Path, _own_code()), *map(Path, _FONTS), *map(Path, self.code)])
+            fonts = (self.fonts,) if self.fonts else ()
+            _landlock(map(Path, (*_own_code(), *self.code, *fonts)))
         seccomp.install()
 
 

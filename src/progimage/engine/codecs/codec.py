@@ -9,6 +9,7 @@ from PIL import Image
 
 from progimage.engine.codecs.format import Format
 from progimage.engine.description import Description
+from progimage.engine.errors import CannotRepresent
 from progimage.engine.files import InputFile, OutputFile
 from progimage.engine.frame import Frame
 from progimage.engine.geometry import Size
@@ -37,7 +38,7 @@ class Codec(Protocol):
         Args:
             file: The file.
             limits: The largest image to accept.
-            dpi: How finely a drawing is to be drawn.
+            dpi: How large a drawing is by itself; at 96 it has the pixels that browsers give it.
 
         Raises:
             NotAnImage: It is not of this format after all.
@@ -80,6 +81,21 @@ class Codec(Protocol):
         """
 
 
+class ReadOnly:
+    """What codecs have in common whose format is not written; a base class of such."""
+
+    def exif(self, file: InputFile) -> Image.Exif | None:
+        """Return None; see `Codec`."""
+        return None
+
+    def stripped(self, source: "Source", kept: Kept) -> None:
+        """Return None: nothing of the format is made; see `Codec`."""
+
+    def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
+        """Raise CannotRepresent; see `Codec`."""
+        raise CannotRepresent("The format is read, but not written.")
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """An image file whose header was read and kept to the limits.
@@ -89,7 +105,7 @@ class Source:
         codec: Reads it.
         description: What its header says.
         limits: What it was held against.
-        dpi: How finely a drawing is drawn.
+        dpi: How large a drawing is by itself.
         stands_for: The width and height, upright, of the image that it is a smaller copy of, if it is one.
         levels: How many levels it has, if it is a pyramid, of which any part can be read by itself.
     """
@@ -98,7 +114,7 @@ class Source:
     codec: Codec
     description: Description
     limits: Limits
-    dpi: float = 72
+    dpi: float = 96
     stands_for: Size | None = None
     levels: int = 0
 
@@ -124,7 +140,7 @@ class Decoding:
 
     Attributes:
         shrink: Into how many parts a side is divided, as far as the decoder can: 1, or one of its `shrinks`.
-        draw: By how much a drawing is drawn larger than it says.
+        draw: The width and height that a drawing is drawn at, if that is not its own.
         level: Of a pyramid; 0 is the whole size.
         metadata: Which metadata to take along: exif, xmp.
         hdr: Samples of PQ or HLG stay what they are, and a gain map is applied; else they become sRGB.
@@ -132,7 +148,7 @@ class Decoding:
     """
 
     shrink: int = 1
-    draw: float = 1
+    draw: Size | None = None
     level: int = 0
     metadata: frozenset[str] = field(default_factory=frozenset)
     hdr: bool = False
@@ -141,7 +157,7 @@ class Decoding:
     @property
     def scaled(self) -> bool:
         """The pixels are of another size than the image."""
-        return self.shrink > 1 or self.draw != 1 or self.level > 0
+        return self.shrink > 1 or self.draw is not None or self.level > 0
 
 
 AS_IT_IS = Decoding()

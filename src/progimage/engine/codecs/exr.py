@@ -5,15 +5,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyvips
-from PIL import Image
 
-from progimage.engine.codecs.codec import Decoder, Decoding, Source
+from progimage.engine.codecs.codec import Decoder, Decoding, ReadOnly, Source
 from progimage.engine.codecs.format import Format
 from progimage.engine.codecs.samples import float_pixels, light, openexr
 from progimage.engine.colorimetry import BT709, Calibrated, Chromaticities
 from progimage.engine.description import Description, Page
 from progimage.engine.errors import CorruptImage, UnreadKind, say
-from progimage.engine.files import InputFile, OutputFile
+from progimage.engine.files import InputFile
 from progimage.engine.frame import Frame
 from progimage.engine.geometry import Box
 from progimage.engine.limits import Limits
@@ -22,7 +21,6 @@ from progimage.engine.modes import mode_of
 if TYPE_CHECKING:
     import numpy
 
-    from progimage.engine.plan import Plan
 
 _SIGNATURE = b"\x76\x2f\x31\x01"
 _CHANNELS = (("R", "G", "B"), ("Y", "RY", "BY"), ("Y",))
@@ -55,7 +53,7 @@ class _Part:
     several: bool
 
 
-class _OpenExr:
+class _OpenExr(ReadOnly):
     """OpenEXR, read only; of several parts the first."""
 
     format = Format(name="EXR", extensions=("exr",), media_type="image/x-exr", description="OpenEXR", reckoned_as="JXL")
@@ -83,17 +81,9 @@ class _OpenExr:
             warnings=tuple(warnings),
         )
 
-    def exif(self, file: InputFile) -> Image.Exif | None:
-        """Return None: it has its own attributes instead."""
-        return None
-
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
         """Return OpenEXR."""
         return (Decoder(_frames),)
-
-    def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
-        """Raise an error: it is read only."""
-        raise NotImplementedError
 
 
 def _part(file: InputFile) -> _Part:

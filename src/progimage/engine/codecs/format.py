@@ -22,6 +22,7 @@ class Format:
         pages: A file of it can hold several pages.
         writes_pages: Several pages are written into one file of it.
         vector: It holds drawings, which are drawn at any size.
+        content_encoding: The HTTP content coding that its files are in, where the media type is that of what they hold.
         lossless: It has a way to keep every pixel as it was.
         lossless_is_small: Its lossless files of drawings are not larger than those of other formats.
         max_side: The largest width or height that it can be written with, in pixels; 0 is no limit.
@@ -49,6 +50,7 @@ class Format:
     pages: bool = False
     writes_pages: bool = False
     vector: bool = False
+    content_encoding: str = ""
     lossless: bool = True
     lossless_is_small: bool = True
     max_side: int = 0

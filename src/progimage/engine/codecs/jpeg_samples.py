@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 import pyvips
 from PIL import Image
 
-from progimage.engine.codecs.codec import Decoder, Decoding, Source
+from progimage.engine.codecs.codec import Decoder, Decoding, ReadOnly, Source
 from progimage.engine.codecs.format import Format
 from progimage.engine.codecs.jpeg_header import LS, JpegHeader, jpeg_header
 from progimage.engine.codecs.pillow import ORIENTATION_TAG
 from progimage.engine.codecs.samples import imagecodecs, of_size, whole_numbers
 from progimage.engine.description import Description, Page
 from progimage.engine.errors import CorruptImage, UnreadKind
-from progimage.engine.files import InputFile, OutputFile
+from progimage.engine.files import InputFile
 from progimage.engine.frame import METADATA, Frame, with_metadata
 from progimage.engine.limits import Limits
 from progimage.engine.modes import mode_of
@@ -21,7 +21,6 @@ from progimage.engine.modes import mode_of
 if TYPE_CHECKING:
     import numpy
 
-    from progimage.engine.plan import Plan
 
 _MODES = {1: "L", 3: "RGB", 4: "CMYK"}
 _ADOBE_CMYK = "CMYK"
@@ -112,7 +111,7 @@ def _pixels(samples: "numpy.ndarray[Any, Any]", header: JpegHeader) -> pyvips.Im
     return inks
 
 
-class _JpegLs:
+class _JpegLs(ReadOnly):
     """JPEG-LS, read only."""
 
     format = Format(
@@ -133,10 +132,6 @@ class _JpegLs:
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
         """Return CharLS."""
         return (Decoder(frames),)
-
-    def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
-        """Raise an error: it is read only."""
-        raise NotImplementedError
 
 
 def _is_ls(head: bytes) -> bool:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pyvips
 from PIL import Image
 
-from progimage.engine.codecs.codec import Decoder, Decoding, Source
+from progimage.engine.codecs.codec import Decoder, Decoding, ReadOnly, Source
 from progimage.engine.codecs.format import Format
 from progimage.engine.codecs.samples import imagecodecs, light, of_size, whole_numbers
 from progimage.engine.colorimetry import Cicp
 from progimage.engine.description import Description, Page
 from progimage.engine.errors import CorruptImage, UnreadKind
-from progimage.engine.files import InputFile, OutputFile
+from progimage.engine.files import InputFile
 from progimage.engine.frame import METADATA, Frame, with_metadata
 from progimage.engine.limits import Limits
 from progimage.engine.modes import mode_of
@@ -25,7 +25,6 @@ from progimage.engine.modes import mode_of
 if TYPE_CHECKING:
     import numpy
 
-    from progimage.engine.plan import Plan
 
 _SIGNATURE = b"II\xbc\x01"
 _CODESTREAM = b"WMPHOTO\0"
@@ -79,7 +78,7 @@ _KINDS = {_FAMILY + bytes([number]): pixels for number, pixels in _NUMBERED.item
 """By their GUIDs (T.832, table A.6), those that imagecodecs decodes with all of their channels."""
 
 
-class _JpegXr:
+class _JpegXr(ReadOnly):
     """JPEG XR, read only."""
 
     format = Format(
@@ -123,10 +122,6 @@ class _JpegXr:
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
         """Return jxrlib."""
         return (Decoder(_frames),)
-
-    def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
-        """Raise an error: it is read only."""
-        raise NotImplementedError
 
 
 def _tags(data: memoryview) -> dict[int, bytes]:

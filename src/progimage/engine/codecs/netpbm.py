@@ -15,6 +15,7 @@ from progimage.engine.errors import CorruptImage, UnreadKind
 from progimage.engine.files import InputFile, OutputFile
 from progimage.engine.frame import Frame, normalise, to_pillow
 from progimage.engine.limits import Limits
+from progimage.engine.metadata import Kept
 from progimage.engine.modes import OF_8_BITS, OF_16_BITS, is_deep, is_grey, mode_of
 
 if TYPE_CHECKING:
@@ -98,6 +99,9 @@ class _Pam:
 
     def exif(self, file: InputFile) -> None:
         """Return None: there is none."""
+
+    def stripped(self, source: Source, kept: Kept) -> None:
+        """Return None: it is encoded again, which loses nothing; see `Codec`."""
 
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
         """Return the only one."""

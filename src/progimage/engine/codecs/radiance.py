@@ -9,15 +9,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
-
-from progimage.engine.codecs.codec import Decoder, Decoding, Source
+from progimage.engine.codecs.codec import Decoder, Decoding, ReadOnly, Source
 from progimage.engine.codecs.format import Format
 from progimage.engine.codecs.samples import imagecodecs, light, of_size
 from progimage.engine.colorimetry import BT709, Calibrated, Chromaticities, ColourSpace
 from progimage.engine.description import Description, Page
 from progimage.engine.errors import CorruptImage, UnreadKind
-from progimage.engine.files import InputFile, OutputFile
+from progimage.engine.files import InputFile
 from progimage.engine.frame import Frame
 from progimage.engine.limits import Limits
 from progimage.engine.modes import mode_of
@@ -25,7 +23,6 @@ from progimage.engine.modes import mode_of
 if TYPE_CHECKING:
     import numpy
 
-    from progimage.engine.plan import Plan
 
 _SIGNATURES = (b"#?RADIANCE", b"#?RGBE")
 _LONGEST_HEADER = 64 * 1024
@@ -58,7 +55,7 @@ class _Header:
     start: int
 
 
-class _Radiance:
+class _Radiance(ReadOnly):
     """Radiance HDR, read only."""
 
     format = Format(
@@ -87,17 +84,9 @@ class _Radiance:
             always_turned=True,
         )
 
-    def exif(self, file: InputFile) -> Image.Exif | None:
-        """Return None: there is none."""
-        return None
-
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
         """Return imagecodecs."""
         return (Decoder(_frames),)
-
-    def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
-        """Raise an error: it is read only."""
-        raise NotImplementedError
 
 
 def _header(head: bytes) -> _Header:

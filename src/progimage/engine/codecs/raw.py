@@ -13,21 +13,21 @@ import pyvips
 from PIL import Image
 
 from progimage.engine.codecs import vips
-from progimage.engine.codecs.codec import Decoder, Decoding, Source
+from progimage.engine.codecs.codec import Decoder, Decoding, ReadOnly, Source
 from progimage.engine.codecs.format import Format
 from progimage.engine.codecs.raw_exif import raw_exif
 from progimage.engine.codecs.raw_header import has_signature, raw_header
 from progimage.engine.codecs.samples import rawpy
 from progimage.engine.description import Description, Page
-from progimage.engine.errors import CannotRepresent, CorruptImage, UnreadKind, say
-from progimage.engine.files import InputFile, OutputFile
+from progimage.engine.errors import CorruptImage, UnreadKind, say
+from progimage.engine.files import InputFile
 from progimage.engine.frame import METADATA, Frame, with_metadata
 from progimage.engine.geometry import Box, Size
 from progimage.engine.limits import Limits
 from progimage.engine.modes import mode_of
 
 if TYPE_CHECKING:
-    from progimage.engine.plan import Plan
+    pass
 
 _FULL_SIZE = 0.9
 """A preview with at least so much of each side of the picture stands for it."""
@@ -56,7 +56,7 @@ class _Native:
     crop: Box | None
 
 
-class _Raw:
+class _Raw(ReadOnly):
     """The format of one maker, or of several."""
 
     def __init__(self, format: Format) -> None:
@@ -102,10 +102,6 @@ class _Raw:
         if native.shown:
             return (Decoder(_preview_frames, lazy=True, shrinks=_SHRINKS),)
         return (Decoder(_developed_frames, crops=True, shrinks=(_HALF,)),)
-
-    def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
-        """Raise, since the format has no modes to be written with."""
-        raise CannotRepresent("No camera raw files are written here.")
 
 
 @contextmanager

@@ -1,0 +1,144 @@
+"""SVG: drawings, which are read only.
+
+resvg draws them: it is nearer to browsers than librsvg, and all of it is memory-safe. But it takes letters apart that
+are shaped together, so a drawing with text of such a script is left to librsvg, which has Pango.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+from xml.etree.ElementTree import Element
+
+import pyvips
+import resvg_py
+
+from progimage.engine.codecs import vips
+from progimage.engine.codecs.codec import Decoder, Decoding, ReadOnly, Source
+from progimage.engine.codecs.format import Format
+from progimage.engine.codecs.svg.document import begins_as_svg, inflated, is_gzip, parse, written
+from progimage.engine.codecs.svg.size import CSS_DPI, fill, pixel_size
+from progimage.engine.codecs.svg.text import colour_emoji, name_generic_fonts, needs_pango
+from progimage.engine.description import Description, Page
+from progimage.engine.errors import CorruptImage, say
+from progimage.engine.files import InputFile
+from progimage.engine.fonts import FAMILIES, font_files, load_fonts
+from progimage.engine.frame import Frame
+from progimage.engine.limits import Limits
+
+_HEAD = 64 * 1024
+_STACK = 256 * 1024 * 1024
+"""resvg recurses into what refers to something that refers to something; 8 MiB do for some 200 steps."""
+
+
+class _Svg(ReadOnly):
+    """Drawn by resvg or librsvg."""
+
+    format = Format(
+        name="SVG",
+        extensions=("svg",),
+        media_type="image/svg+xml",
+        description="Scalable Vector Graphics",
+        vector=True,
+    )
+
+    @staticmethod
+    def recognises(head: bytes) -> bool:
+        """Return whether it is markup with an SVG element near its beginning."""
+        return begins_as_svg(head)
+
+    def describe(self, file: InputFile, limits: Limits, dpi: float) -> Description:
+        """Read its size; see `Codec`."""
+        width, height = pixel_size(parse(bytes(file.data)), dpi)
+        limits.check(width, height)
+        return Description(format=self.format, pages=(Page(width, height),), mode="RGBA")
+
+    def decoders(self, description: Description) -> tuple[Decoder, ...]:
+        """Return resvg, and then librsvg for what that can't draw."""
+        return (Decoder(_with(_drawn_with_resvg), draws=True), Decoder(_with(_drawn_with_pango), lazy=True, draws=True))
+
+
+class _Svgz(_Svg):
+    """The same, compressed."""
+
+    format = Format(
+        name="SVGZ",
+        extensions=("svgz",),
+        media_type="image/svg+xml",
+        content_encoding="gzip",
+        description="Scalable Vector Graphics, compressed",
+        vector=True,
+    )
+
+    @staticmethod
+    def recognises(head: bytes) -> bool:
+        """Return whether it is compressed markup with an SVG element near its beginning."""
+        return is_gzip(head) and begins_as_svg(inflated(head, _HEAD, whole=False))
+
+
+def _with(draw: Callable[[Element], pyvips.Image]) -> Callable[[Source, int, int, Decoding], Iterator[Frame]]:
+    def frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
+        def drawn(page: int) -> pyvips.Image:
+            root = parse(bytes(source.file.data))
+            name_generic_fonts(root)
+            return draw(fill(root, how.draw or source.size))
+
+        return vips.still_frames(source, first, last, drawn)
+
+    return frames
+
+
+def _drawn_with_pango(root: Element) -> pyvips.Image:
+    load_fonts()
+    # From a buffer: so the document has no address, and nothing that it refers to outside of itself is loaded.
+    return pyvips.Image.svgload_buffer(written(root).encode(), dpi=CSS_DPI)
+
+
+def _drawn_with_resvg(root: Element) -> pyvips.Image:
+    if needs_pango(root):
+        raise CorruptImage("The drawing has a text that is for Pango.")
+    colour_emoji(root)
+    drawing = _Drawing(written(root))
+    usual = threading.stack_size(_STACK)
+    try:
+        drawing.start()
+    except RuntimeError as error:
+        raise MemoryError(str(error)) from None
+    finally:
+        threading.stack_size(usual)
+    drawing.join()
+    return pyvips.Image.pngload_buffer(drawing.result())
+
+
+class _Drawing(threading.Thread):
+    """Draws in a thread, which has a stack that is deep enough."""
+
+    def __init__(self, svg: str) -> None:
+        super().__init__(daemon=True)
+        self._svg, self._png = svg, b""
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self._png = resvg_py.svg_to_bytes(
+                svg_string=self._svg,
+                dpi=CSS_DPI,
+                skip_system_fonts=True,
+                font_files=list(map(str, font_files())),
+                font_family=FAMILIES["serif"],  # where no family is asked for, as in browsers
+                serif_family=FAMILIES["serif"],
+                sans_serif_family=FAMILIES["sans"],
+                cursive_family=FAMILIES["sans"],
+                fantasy_family=FAMILIES["sans"],
+                monospace_family=FAMILIES["mono"],
+                languages=["en"],
+            )
+        except BaseException as error:  # a panic of Rust is no Exception
+            self._error = error
+
+    def result(self) -> bytes:
+        if self._error is not None:
+            raise CorruptImage(f"The SVG can't be drawn: {say(Exception(self._error))}.") from self._error
+        return bytes(self._png)
+
+
+CODECS = (_Svg(), _Svgz())

@@ -1,0 +1,148 @@
+"""From bytes to the elements of a drawing, with nothing in them that would reach out of the document."""
+
+import re
+import zlib
+from collections.abc import Iterator
+from typing import Any
+from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser, tostring
+
+from progimage.engine.errors import CorruptImage, LimitExceeded, NotAnImage
+
+SVG = "{http://www.w3.org/2000/svg}"
+_XLINK_HREF = "{http://www.w3.org/1999/xlink}href"
+_GZIP = b"\x1f\x8b"
+_GZIP_WINDOW = 31
+_MOST_BYTES = 64 * 1024 * 1024
+"""Of a document once it is inflated."""
+_MOST_ELEMENTS, _DEEPEST = 200_000, 200
+# What has the document's own ids, and data in it.
+_OWN_HREF = re.compile(r"\s*(#|data:)", re.IGNORECASE)
+
+
+def is_gzip(head: bytes) -> bool:
+    """Return whether a file begins like one of gzip."""
+    return head.startswith(_GZIP)
+
+
+def begins_as_svg(head: bytes) -> bool:
+    """Return whether it is markup, in UTF-8 or UTF-16, with an SVG element near its beginning."""
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        text = head.decode("utf-16", "ignore")
+    else:
+        text = head.decode("utf-8-sig", "ignore")
+    return text.lstrip().startswith("<") and re.search(r"<(\w+:)?svg[\s/>]", text) is not None
+
+
+def inflated(data: bytes, most: int = _MOST_BYTES, *, whole: bool = True) -> bytes:
+    """Undo the compression of a file of gzip.
+
+    Args:
+        data: The file, or its first bytes.
+        most: How many bytes there may be of it.
+        whole: It has to end properly; else as much as there is is returned.
+
+    Raises:
+        CorruptImage: It is broken.
+        LimitExceeded: There are more bytes.
+    """
+    inflating = zlib.decompressobj(_GZIP_WINDOW)
+    try:
+        found = inflating.decompress(data, most)
+    except zlib.error as error:
+        raise CorruptImage(f"The compression of the drawing is broken: {error}.") from None
+    if whole and inflating.unconsumed_tail:
+        raise LimitExceeded("bytes once it is inflated", most + 1, most)
+    if whole and not inflating.eof:
+        raise CorruptImage("The compressed drawing ends too early.")
+    return found
+
+
+class _Bounded(TreeBuilder):
+    """Builds the tree of a document as long as it keeps to the bounds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._depth = self._elements = self._characters = 0
+
+    def start(self, tag: Any, attrs: Any, /) -> Any:
+        self._depth += 1
+        self._elements += 1
+        if self._depth > _DEEPEST:
+            raise LimitExceeded("elements inside of each other", self._depth, _DEEPEST)
+        if self._elements > _MOST_ELEMENTS:
+            raise LimitExceeded("elements", self._elements, _MOST_ELEMENTS)
+        self._count(sum(map(len, attrs.values())))
+        return super().start(tag, attrs)
+
+    def data(self, data: Any, /) -> Any:
+        self._count(len(data))
+        return super().data(data)
+
+    def _count(self, characters: int) -> None:
+        self._characters += characters
+        if self._characters > _MOST_BYTES:
+            raise LimitExceeded("characters once its entities are replaced", self._characters, _MOST_BYTES)
+
+    def end(self, tag: Any, /) -> Any:
+        self._depth -= 1
+        return super().end(tag)
+
+
+def parse(data: bytes) -> Element:
+    """Return the root of a drawing.
+
+    Entities that the document declares are replaced. Nothing is loaded.
+
+    Args:
+        data: The document, in any encoding that XML allows; it may be compressed.
+
+    Raises:
+        NotAnImage: It is XML of another kind.
+        CorruptImage: It is not well-formed.
+        LimitExceeded: It is larger than a drawing may be.
+    """
+    parser = XMLParser(target=_Bounded())  # noqa: S314  (nothing is loaded, and what entities make is bounded)
+    try:
+        parser.feed((inflated(data) if is_gzip(data) else data).lstrip())
+        root: Element = parser.close()
+    except (ParseError, LookupError, ValueError) as error:
+        raise CorruptImage(f"The SVG can't be read: {error}.") from None
+    if root.tag == "svg":  # without its namespace
+        _add_namespace(root)
+    if root.tag != f"{SVG}svg":
+        raise NotAnImage("It is XML of another kind.")
+    _cut_off(root)
+    return root
+
+
+def _add_namespace(root: Element) -> None:
+    for element in root.iter():
+        if isinstance(element.tag, str) and not element.tag.startswith("{"):
+            element.tag = f"{SVG}{element.tag}"
+
+
+def _cut_off(root: Element) -> None:
+    """Take away what refers to anything outside of the document."""
+    for element in root.iter():
+        for name in ("href", _XLINK_HREF):
+            target = element.get(name)
+            if target and not _OWN_HREF.match(target):
+                del element.attrib[name]
+
+
+def local_name(element: Element) -> str:
+    """Return the name of an element of SVG, or "" if it is none."""
+    return element.tag.removeprefix(SVG) if element.tag.startswith(SVG) else ""
+
+
+def properties(element: Element) -> Iterator[tuple[str, str]]:
+    """Go through what the element's `style` says."""
+    for declaration in element.get("style", "").split(";"):
+        name, colon, value = declaration.partition(":")
+        if colon:
+            yield name.strip().lower(), value.replace("!important", "").strip()
+
+
+def written(root: Element) -> str:
+    """Return a drawing as text."""
+    return tostring(root, encoding="unicode")

@@ -1,0 +1,101 @@
+"""How large a drawing is by itself, as browsers have it, and how it is made to fill any other size exactly.
+
+A length is one of CSS, of which 96 pixels are an inch. `width` and `height` go before the `viewBox`, which gives the
+ratio where one of them is missing, and the size where both are. With nothing of that it is 300×150.
+"""
+
+import math
+import re
+from xml.etree.ElementTree import Element
+
+from progimage.engine.codecs.svg.document import SVG, properties
+from progimage.engine.errors import CorruptImage
+from progimage.engine.geometry import Size
+
+CSS_DPI = 96
+_FONT_SIZE = 16
+_UNITS = {
+    "": 1.0, "px": 1.0, "in": 96.0, "cm": 96 / 2.54, "mm": 96 / 25.4, "q": 96 / 101.6, "pt": 96 / 72, "pc": 16.0,
+    "em": _FONT_SIZE, "rem": _FONT_SIZE, "ex": _FONT_SIZE / 2, "ch": _FONT_SIZE / 2,
+}  # fmt: skip
+_LENGTH = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*([a-z]*|%)\s*", re.IGNORECASE)
+_USUAL = 300.0, 150.0
+_LONGEST_BY_VIEWBOX = 4096
+"""A `viewBox` alone has units of its own, which may be tiny: it gives no more pixels than that."""
+_NEARLY = 1e-4
+
+
+def intrinsic_size(root: Element) -> tuple[float, float]:
+    """Return the width and height of a drawing, in pixels of CSS.
+
+    Raises:
+        CorruptImage: It says that it has none.
+    """
+    width, height = (_length(root, name) for name in ("width", "height"))
+    if width == 0 or height == 0:
+        raise CorruptImage("The drawing has a width or a height of 0.")
+    box = _view_box(root)
+    if width and height:
+        return width, height
+    if box is None:
+        return width or _USUAL[0], height or _USUAL[1]
+    across, down = box[2:]
+    if width:
+        return width, width * down / across
+    if height:
+        return height * across / down, height
+    shrink = max(1, max(across, down) / _LONGEST_BY_VIEWBOX)
+    return across / shrink, down / shrink
+
+
+def pixel_size(root: Element, dpi: float) -> Size:
+    """Return the width and height of a drawing in whole pixels, of which there are so many an inch."""
+    width, height = (max(1, math.floor(side * dpi / CSS_DPI + 0.5)) for side in intrinsic_size(root))
+    return width, height
+
+
+def fill(root: Element, size: Size) -> Element:
+    """Return a drawing that fills a size, so that its edges are those of whole pixels.
+
+    Args:
+        root: Of the drawing, which is changed.
+        size: Width and height in pixels.
+    """
+    width, height = intrinsic_size(root)
+    box = _view_box(root) or (0.0, 0.0, width, height)
+    kept = ";".join(f"{name}:{value}" for name, value in properties(root) if name not in ("width", "height"))
+    if kept or "style" in root.attrib:
+        root.set("style", kept)
+    if math.isclose(box[2] / box[3], width / height, rel_tol=_NEARLY):
+        root.set("viewBox", " ".join(map(repr, box)))
+        outer = root
+    else:  # as `preserveAspectRatio` says, in a frame that is stretched
+        root.set("width", repr(width))
+        root.set("height", repr(height))
+        root.set("overflow", "visible")  # it is cut off by the frame, at whole pixels
+        outer = Element(f"{SVG}svg", {"viewBox": f"0 0 {width!r} {height!r}"})
+        outer.append(root)
+    outer.set("width", str(size[0]))
+    outer.set("height", str(size[1]))
+    outer.set("preserveAspectRatio", "none")
+    return outer
+
+
+def _length(root: Element, name: str) -> float | None:
+    """Return a length in pixels, or None: there is none, or one that is a share of what is around."""
+    given = dict(properties(root)).get(name, root.get(name, ""))
+    found = _LENGTH.fullmatch(given)
+    scale = _UNITS.get(found[2].lower()) if found else None
+    if not found or scale is None:
+        return None
+    value = float(found[1]) * scale
+    return value if 0 <= value < math.inf else None
+
+
+def _view_box(root: Element) -> tuple[float, float, float, float] | None:
+    try:
+        left, top, width, height = map(float, re.split(r"[\s,]+", root.get("viewBox", "").strip()))
+    except ValueError:
+        return None
+    usable = width > 0 and height > 0 and all(map(math.isfinite, (left, top, width, height)))
+    return (left, top, width, height) if usable else None

@@ -1,0 +1,105 @@
+"""What the texts of a drawing need: fonts, and shaping."""
+
+import re
+from xml.etree.ElementTree import Element, SubElement
+
+from progimage.engine.codecs.svg.document import SVG, local_name
+from progimage.engine.fonts import EMOJI
+
+_GENERIC = {"serif", "sans-serif", "monospace", "cursive", "fantasy", "inherit", "initial", "unset", "revert"}
+_SERIF = re.compile(r"times|georgia|garamond|palatino|cambria|bookman|baskerville|didot|(?<!sans[ -])serif", re.I)
+_MONO = re.compile(r"mono|courier|consolas|menlo|monaco|code|terminal|typewriter", re.I)
+_DECLARATION = re.compile(r"(?<![\w-])(font(?:-family)?\s*:\s*)([^;{}]+)", re.IGNORECASE)
+# Latin, Greek, Cyrillic; punctuation, currencies, symbols and arrows without emoji; Chinese, Japanese, Korean.
+_LETTER_BY_LETTER = re.compile(
+    r"[\0-\u052f\u1e00-\u200a\u2010-\u2029\u202f-\u205f\u20a0-\u20cf\u2100-\u2319\u2320-\u23e8\u2400-\u25fc"
+    r"\u25ff-\u2605\u2660-\u2668\u2713-\u2718\u2776-\u2794\u2798-\u27af\u27c0-\u2b1a\u2e00-\u302f\u3031-\u3096"
+    r"\u309b-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\ufb00-\ufb06\uff00-\uffef\U00020000-\U0003ffff]*"
+)
+_AS_EMOJI = "\ufe0f"
+# Emoji of one character each: Unicode's Emoji_Presentation without flags and skin tones, and what is told to be one.
+_EMOJI = re.compile(
+    r"[\u231a\u231b\u23e9-\u23ec\u23f0\u23f3\u25fd\u25fe\u2614\u2615\u2648-\u2653\u267f\u2693\u26a1\u26aa\u26ab\u26bd"
+    r"\u26be\u26c4\u26c5\u26ce\u26d4\u26ea\u26f2\u26f3\u26f5\u26fa\u26fd\u2705\u270a\u270b\u2728\u274c\u274e\u2753-\u2755"
+    r"\u2757\u2795-\u2797\u27b0\u27bf\u2b1b\u2b1c\u2b50\u2b55\U0001f004\U0001f0cf\U0001f18e\U0001f191-\U0001f19a"
+    r"\U0001f201-\U0001f265\U0001f300-\U0001f3fa\U0001f400-\U0001f64f\U0001f680-\U0001f6ff\U0001f7e0-\U0001f7eb"
+    r"\U0001f900-\U0001f9ff\U0001fa70-\U0001faff]+\ufe0f*|(?:[^\0-\x7f]\ufe0f)+"
+)
+_SAYING = {"text", "tspan", "textPath", "a"}
+_MOST_SHAPED = 500_000
+"""resvg shapes a whole text again for each part of it that may have another font: so many characters take 0.7 s."""
+
+
+def name_generic_fonts(root: Element) -> None:
+    """Have each list of font families in a drawing end with the generic one that browsers would come to."""
+    for element in root.iter():
+        if family := element.get("font-family"):
+            element.set("font-family", _ending_generic(family))
+        if style := element.get("style"):
+            element.set("style", _declared(style))
+        if local_name(element) == "style" and element.text:
+            element.text = _declared(element.text)
+
+
+def needs_pango(root: Element) -> bool:
+    """Return whether a text has letters or emoji of several characters, goes from right to left, or has many parts."""
+    return any(_needs_pango(text) for text in root.iter(f"{SVG}text"))
+
+
+def _needs_pango(text: Element) -> bool:
+    said = "".join(text.itertext())
+    if not _LETTER_BY_LETTER.fullmatch(_EMOJI.sub("", said)):
+        return True
+    # What has a place of its own begins a new piece of text.
+    joined = sum(1 for part in text.iter() if "x" not in part.attrib and "y" not in part.attrib)
+    return (joined + len(_EMOJI.findall(said))) * len(said) > _MOST_SHAPED
+
+
+def colour_emoji(root: Element) -> None:
+    """Have each emoji in the texts of a drawing name the font that has it in colours."""
+    for text in list(root.iter(f"{SVG}text")):
+        if _EMOJI.search("".join(text.itertext())):
+            for element in list(text.iter()):
+                if local_name(element) in _SAYING:
+                    _set_emoji_apart(element)
+
+
+def _set_emoji_apart(element: Element) -> None:
+    parts: list[str | Element] = [element.text or ""]
+    for child in element:
+        parts += [child, child.tail or ""]
+    element[:] = []
+    element.text = ""
+    for part in parts:
+        if isinstance(part, Element):
+            part.tail = ""
+            element.append(part)
+            continue
+        end = 0
+        for found in _EMOJI.finditer(part):
+            _say(element, part[end : found.start()])
+            # Not a tspan, which style sheets speak of.
+            emoji = SubElement(element, f"{SVG}a", {"style": f"font-family:'{EMOJI}'"})
+            emoji.text = found[0].replace(_AS_EMOJI, "")
+            end = found.end()
+        _say(element, part[end:])
+
+
+def _say(element: Element, text: str) -> None:
+    if len(element):
+        element[-1].tail = (element[-1].tail or "") + text
+    else:
+        element.text = (element.text or "") + text
+
+
+def _declared(css: str) -> str:
+    return _DECLARATION.sub(lambda found: found[1] + _ending_generic(found[2]), css)
+
+
+def _ending_generic(families: str) -> str:
+    listed, important, _ = families.partition("!")
+    names = [name.strip(" \t\r\n\"'") for name in listed.split(",")]
+    if "var(" in listed or names[-1].lower() in _GENERIC:
+        return families
+    generic = "monospace" if _MONO.search(listed) else "serif" if _SERIF.search(listed) else "sans-serif"
+    return f"{listed.rstrip()}, {generic}" + (" !important" if important else "")
