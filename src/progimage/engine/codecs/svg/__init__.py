@@ -6,7 +6,6 @@ are shaped together, so a drawing with text of such a script is left to librsvg,
 
 import threading
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element
 
 import pyvips
