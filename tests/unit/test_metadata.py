@@ -11,7 +11,7 @@ from PIL import Image, TiffImagePlugin
 from progimage.engine import FORMATS, EngineError, Limits, RenditionSpec, inspect, render
 from tests import pictures
 from tests.conformance import boxes
-from tests.photographs import MARKS, PLACE, SECRET, SOURCES, jpeg, leaked, photograph
+from tests.photographs import MARKS, PLACE, SECRET, SOURCES, gif, jpeg, leaked, photograph
 
 
 @pytest.fixture
@@ -142,3 +142,9 @@ def test_a_copy_of_a_heic_is_turned_as_it_was(rendered, quarters: int) -> None:
     data = boxes.with_properties(SOURCES["HEIC"](), [boxes.irot(quarters)])
     one, other = pictures.open_bytes(data), pictures.open_bytes(rendered(data, "HEIC"))
     assert one.size == other.size and one.tobytes() == other.tobytes()
+
+
+def test_a_frame_beyond_the_canvas_of_a_gif_is_cut_off(rendered) -> None:
+    data = bytearray(gif(frames=2))
+    data[6:8] = struct.pack("<H", 50)  # the canvas is half as wide as the frames
+    assert pictures.open_bytes(rendered(bytes(data), "GIF")).size == (50, 64)

@@ -3,6 +3,7 @@
 To encode them again would cost time and quality, and give nothing. Only what is to be kept of the metadata comes along.
 """
 
+import struct
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -54,7 +55,7 @@ def write_copy(source: Source, spec: RenditionSpec, target: OutputFile, *, sound
     orientation = 1 if description.always_turned else page.orientation
     try:
         parts = source.codec.stripped(source, Kept(spec.kept, page.size, orientation))
-    except (ValueError, IndexError, NotAnImage):  # what can't be taken apart is decoded and encoded
+    except (ValueError, IndexError, struct.error, NotAnImage):  # what can't be taken apart is decoded and encoded
         return False
     if parts is None:
         return False

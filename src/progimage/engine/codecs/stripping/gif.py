@@ -1,5 +1,7 @@
 """GIF: its frames, how often they are played, and its colour profile (CompuServe, GIF89a, 1990)."""
 
+import struct
+
 from progimage.engine.metadata import Buffer, Kept
 
 _HEADER, _IMAGE = 13, 10
@@ -16,14 +18,16 @@ def stripped_gif(data: memoryview, kept: Kept) -> list[Buffer]:
         kept: What stays.
 
     Raises:
-        ValueError: It has no frame, or one that is cut off.
+        ValueError: It has no frame, or one that is cut off, or that reaches beyond the canvas.
     """
+    canvas = struct.unpack_from("<HH", data, 6)
     at = _HEADER + _table(data[10])
     written: list[Buffer] = [data[:at]]
     frames = 0
     while at < len(data) and data[at] in (_EXTENSION, _SEPARATOR):
         start = at
         if data[at] == _SEPARATOR:
+            _check_place(struct.unpack_from("<HHHH", data, at + 1), canvas)
             at = _after_blocks(data, at + _IMAGE + _table(data[at + _IMAGE - 1]) + 1)
             frames += 1
             needed = True
@@ -36,6 +40,13 @@ def stripped_gif(data: memoryview, kept: Kept) -> list[Buffer]:
     if not frames:
         raise ValueError("It has no frame.")
     return [*written, bytes([_TRAILER])]
+
+
+def _check_place(place: tuple[int, ...], canvas: tuple[int, ...]) -> None:
+    """Refuse what viewers don't agree on, and what is hidden outside of the canvas."""
+    left, top, width, height = place
+    if left + width > canvas[0] or top + height > canvas[1]:
+        raise ValueError("A frame reaches beyond the canvas.")
 
 
 def _table(flags: int) -> int:
