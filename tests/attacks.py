@@ -25,6 +25,8 @@ from progimage.workers.tasks import Nothing, Task
 from progimage.workers.worker import CHANNEL
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_ARENA_MAX = -8
+"""The number of M_ARENA_MAX in glibc's malloc.h."""
 KEPT: dict[str, Any] = {}
 """What a taken-over worker keeps from one task to the next."""
 
@@ -228,6 +230,7 @@ def start_thread() -> str:
 
 
 def start_many_threads() -> None:
+    _libc.mallopt(_ARENA_MAX, 1)  # or the memory that glibc sets aside for each thread ends it early
     threading.stack_size(64 * 1024)
     with contextlib.suppress(RuntimeError):  # a user may have no more, with all that runs beside
         for _ in range(2000):

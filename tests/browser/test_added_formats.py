@@ -72,4 +72,4 @@ def test_it_is_on_the_page(server: Server, open_page: Callable[..., Page]) -> No
     reference = server.put(toy(pictures.colour(SIZE)))
     page = open_page(f"{server.url}/#/image/{reference}")
     page.locator("#format option[value=toy]").wait_for(state="attached")
-    assert "TOY" in page.locator("#before-facts").inner_text()
+    page.locator("#before-facts", has_text="TOY").wait_for()
