@@ -4,6 +4,8 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
+import imagecodecs
+import numpy
 import pytest
 import pyvips
 from PIL import Image, TiffImagePlugin
@@ -148,3 +150,16 @@ def test_a_frame_beyond_the_canvas_of_a_gif_is_cut_off(rendered) -> None:
     data = bytearray(gif(frames=2))
     data[6:8] = struct.pack("<H", 50)  # the canvas is half as wide as the frames
     assert pictures.open_bytes(rendered(bytes(data), "GIF")).size == (50, 64)
+
+
+@pytest.mark.parametrize("kind", ["CMYK", "12 bits", "without loss"])
+def test_a_jpeg_that_browsers_do_not_show_is_encoded_again(rendered, kind: str) -> None:
+    samples = numpy.asarray(photograph())
+    data = {
+        "CMYK": lambda: pictures.saved(photograph().convert("CMYK"), "JPEG"),
+        "12 bits": lambda: imagecodecs.jpeg8_encode(samples.astype("uint16") * 16, bitspersample=12),
+        "without loss": lambda: imagecodecs.jpeg8_encode(samples, lossless=True),
+    }[kind]()
+    made = pictures.open_bytes(rendered(data, "JPEG"))
+    assert (made.format, made.mode) == ("JPEG", "RGB")
+    assert pictures.difference(made, photograph()) < (60 if kind == "CMYK" else 8)  # inks are converted by a profile

@@ -111,9 +111,11 @@ class _Jpeg(PillowCodec):
         strict = by_vips("warning", refuses=_PIXELS_LOST), by_vips("error", refuses=_PIXELS_LOST)
         return *strict, Decoder(self.frames), by_vips("none", lenient=True)
 
-    def stripped(self, source: Source, kept: Kept) -> list[Buffer]:
-        """Return the segments that decoders need; see `Codec`."""
+    def stripped(self, source: Source, kept: Kept) -> list[Buffer] | None:
+        """Return the segments that decoders need; None for what viewers show wrongly, or not at all; see `Codec`."""
         description = source.description
+        if isinstance(description.first.native, JpegHeader) or description.mode == "CMYK":
+            return None
         others = gain_map_boosts(source) if description.gain_map and not description.gain_map_read else None
         return stripped_jpeg(source.file.data, kept, others)
 
@@ -180,7 +182,7 @@ class _Mpo(_Jpeg):
             # Cameras and editors leave broken indexes of further pictures behind.
             return pages
 
-    def stripped(self, source: Source, kept: Kept) -> list[Buffer]:
+    def stripped(self, source: Source, kept: Kept) -> list[Buffer] | None:
         """Return the segments that decoders need, of each picture; see `Codec`."""
         return stripped_mpo(source.file.data, kept)
 
