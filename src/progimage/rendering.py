@@ -311,7 +311,9 @@ class Renderer:
             facts = await self._fetch_source(record, spec, source, client)
             stands_for = facts.size if facts.copy else None
             await self._run(
-                lambda limits: RenderTask(spec.canonical(), limits, others.references, stands_for, facts.part),
+                lambda limits: RenderTask(
+                    spec.canonical(), limits, others.references, stands_for, facts.part, not record.blob.info.damaged
+                ),
                 _for(record, client, others.owners),
                 [source, *others.paths],
                 [target],

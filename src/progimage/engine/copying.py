@@ -5,12 +5,11 @@ To encode them again would cost time and quality, and give nothing. Only what is
 
 import struct
 from collections.abc import Iterable
-from dataclasses import replace
 
 from progimage.engine.codecs.codec import Decoder, Source
 from progimage.engine.decode import decode, with_decoders
 from progimage.engine.description import Page
-from progimage.engine.errors import CorruptImage, NotAnImage
+from progimage.engine.errors import NotAnImage
 from progimage.engine.files import OutputFile
 from progimage.engine.metadata import Buffer, Kept
 from progimage.engine.spec import RenditionSpec
@@ -34,19 +33,21 @@ def asks_for_copy(spec: RenditionSpec, format: str) -> bool:
 def write_copy(source: Source, spec: RenditionSpec, target: OutputFile, *, sound: bool) -> bool:
     """Write the coded pixels of an image without its metadata but those to keep, and return whether that was done.
 
-    It isn't where the codec can't take the file apart, where a part of the picture is not to be seen, or where the ICC
-    profile is to go, so that colours are to be converted.
+    It isn't where the codec can't take the file apart, where the file is damaged, where a part of the picture is not to
+    be seen, or where the ICC profile is to go, so that colours are to be converted.
 
     Args:
         source: The image.
         spec: What is asked for, see `asks_for_copy`.
         target: The file.
-        sound: It was decoded before, or may be damaged; else it is decoded now, so that no damage is handed on.
+        sound: It is known that it is not damaged; else it is decoded now to find out.
 
     Raises:
         CorruptImage: It is damaged.
     """
     description = source.description
+    if not sound and source.limits.damaged:
+        return False
     if isinstance(description.colour, bytes) and "icc" not in spec.kept:
         return False
     if any(_hides(page) for page in description.pages):
@@ -59,20 +60,9 @@ def write_copy(source: Source, spec: RenditionSpec, target: OutputFile, *, sound
         return False
     if parts is None:
         return False
-    if description.mended and not _is_sound(source):
-        return False
     if not sound:
         with_decoders(source, lambda decoder: _decode_all(source, decoder))
     _write(parts, target)
-    return True
-
-
-def _is_sound(source: Source) -> bool:
-    strictly = replace(source, limits=replace(source.limits, damaged=False))
-    try:
-        with_decoders(strictly, lambda decoder: _decode_all(strictly, decoder))
-    except CorruptImage:
-        return False
     return True
 
 

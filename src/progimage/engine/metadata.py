@@ -3,7 +3,7 @@
 import re
 import struct
 from collections.abc import Container
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from PIL import Image
@@ -17,6 +17,9 @@ EXIF = b"Exif\0\0"
 _XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:\s*=\s*[\"']|\s*>)\s*)[0-9]+")
 _XMP_THUMBNAILS = re.compile(rb"<xmp:Thumbnails\b.*?</xmp:Thumbnails\s*>", re.DOTALL)
 _ORIENTATION, _EXIF_IFD, _EXIF_WIDTH, _EXIF_HEIGHT = 0x0112, 0x8769, 0xA002, 0xA003
+_OTHERS = (700, 33723, 34377, 34675, 50341)
+"""What has metadata of other kinds in it: XMP, IPTC, Photoshop's, an ICC profile, PrintIM."""
+_PROFILE_HEADER = 128
 _SHORT = 3
 
 
@@ -34,10 +37,29 @@ class Kept:
     size: Size
     orientation: int = 1
 
+    def of_another(self, exif: bytes | None) -> "Kept":
+        """Return what stays of a further picture of the file: its colours, and how it is turned.
+
+        Args:
+            exif: The EXIF of that picture, if it has one.
+        """
+        return replace(self, kinds=self.kinds & {"icc"}, orientation=exif_orientation(exif) if exif else 1)
+
     @property
     def icc(self) -> bool:
         """Whether an ICC profile stays."""
         return "icc" in self.kinds
+
+    def profile(self, data: bytes | None) -> bytes | None:
+        """Return the ICC profile to write, or None; what is no profile is none, and what is behind it is cut off.
+
+        Args:
+            data: That of the original, if it has one.
+        """
+        if not data or not self.icc or data[36:40] != b"acsp":  # ICC.1:2022, 7.2.9
+            return None
+        size = int.from_bytes(data[:4], "big")
+        return data[:size] if _PROFILE_HEADER <= size <= len(data) else None
 
     def exif(self, data: bytes | None) -> bytes | None:
         """Return the EXIF to write, as a TIFF file, or None: what is kept, or what tells no more than the orientation.
@@ -93,6 +115,8 @@ def true_exif(data: bytes, orientation: int, size: Size) -> bytes | None:
     exif = Image.Exif()
     try:
         exif.load(data)
+        for tag in _OTHERS:
+            exif.pop(tag, None)
         exif[_ORIENTATION] = orientation
         inner = exif.get_ifd(_EXIF_IFD)
         if inner:
@@ -105,6 +129,17 @@ def true_exif(data: bytes, orientation: int, size: Size) -> bytes | None:
 def true_xmp(data: bytes, orientation: int) -> bytes:
     """Return an XMP packet that tells an orientation, if it told one, and has no thumbnails."""
     return _XMP_THUMBNAILS.sub(b"", _XMP_ORIENTATION.sub(b"\\g<1>%d" % orientation, data))
+
+
+def exif_orientation(data: bytes) -> int:
+    """Return the orientation that EXIF tells, 1 to 8; 1 if it tells none."""
+    exif = Image.Exif()
+    try:
+        exif.load(data)
+        found = exif.get(_ORIENTATION, 1)
+    except Exception:  # Pillow trips over broken EXIF in many ways; it counts as none
+        return 1
+    return found if found in range(1, 9) else 1
 
 
 def orientation_exif(orientation: int) -> bytes:

@@ -82,6 +82,7 @@ def render(
     images: Mapping[str, AnyFile] | None = None,
     stands_for: Size | None = None,
     pyramid: bool = False,
+    sound: bool = False,
 ) -> Rendered:
     """Write the rendition of an image file that a spec asks for.
 
@@ -94,6 +95,7 @@ def render(
         images: The files of the other images that the spec needs, by their references; see `spec.references()`.
         stands_for: Where `source` is a step of an image's ladder: the image's width and height, upright.
         pyramid: `source` is an image's pyramid.
+        sound: It is known of `source` that it is not damaged.
 
     Raises:
         NotAnImage: `source` is in no format that can be read.
@@ -107,7 +109,8 @@ def render(
         if pyramid:
             return _render(open_pyramid(file, limits), spec, target, limits, images or {})
         opened = open_source(file, limits, dpi=spec.dpi)
-        return _render(replace(opened, stands_for=stands_for), spec, target, limits, images or {})
+        opened = replace(opened, stands_for=stands_for)
+        return _render(opened, spec, target, limits, images or {}, sound=sound)
     except CorruptImage as error:
         if limits.damaged:
             raise
@@ -115,12 +118,18 @@ def render(
 
 
 def _render(
-    opened: Source, spec: RenditionSpec, target: AnyFile, limits: Limits, images: Mapping[str, AnyFile]
+    opened: Source,
+    spec: RenditionSpec,
+    target: AnyFile,
+    limits: Limits,
+    images: Mapping[str, AnyFile],
+    *,
+    sound: bool = False,
 ) -> Rendered:
     part = opened.stands_for or opened.levels
     if not part and asks_for_copy(spec, opened.description.format.name):
         with OutputFile(target) as file:
-            if write_copy(opened, spec, file, sound=limits.damaged):
+            if write_copy(opened, spec, file, sound=sound):
                 return Rendered(*opened.upright, opened.description.count)
     first, last = _chosen_pages(opened, spec)
     limits = replace(limits, damaged=True)

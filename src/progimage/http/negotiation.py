@@ -21,14 +21,16 @@ class _Picture:
         animated: Several frames.
         transparent: Some alpha.
         largest_side: In pixels, once all is done that is asked for.
-        deep: 16 bits a channel, since they are asked for.
+        deep: 16 bits a channel, since they are asked for: the mode that has them; empty: they aren't.
+        lossless: It is to keep every pixel.
         hdr: HDR, since it is asked for.
     """
 
     animated: bool
     transparent: bool
     largest_side: int
-    deep: bool
+    deep: str
+    lossless: bool
     hdr: bool
 
     def fits(self, format: Format) -> bool:
@@ -37,7 +39,9 @@ class _Picture:
             (format.writes_animations or not self.animated)
             and (format.alpha or not self.transparent)
             and (not format.max_side or self.largest_side <= format.max_side)
-            and (not self.deep or max(format.depths) == 16)
+            and (not self.deep or (self.deep in format.modes and max(format.depths) == 16))
+            and (not self.lossless or format.lossless)
+            and (not self.lossless or not self.animated or format.lossless_animations)
             and (not self.hdr or format.cicp)
         )
 
@@ -80,7 +84,8 @@ def _picture(spec: RenditionSpec, info: ImageInfo) -> _Picture:
         animated=animated,
         transparent=may_be_transparent(spec, info.alpha),
         largest_side=_largest_side(spec, info),
-        deep=spec.depth == "16" and not animated,
+        deep=("L16" if info.mode.startswith(("1", "L")) else "RGB16") if spec.depth == "16" and not animated else "",
+        lossless=spec.lossless,
         hdr=spec.hdr == "keep" and (info.hdr or info.gain_map) and not animated,
     )
 

@@ -124,6 +124,7 @@ class RenderTask(Task, frozen=True):
         references: Of the other images that the spec needs, in the order of the inputs.
         stands_for: Where the image is a step of a ladder: the width and height of the full image, upright.
         pyramid: The image is a pyramid.
+        sound: It is known that the image is not damaged.
     """
 
     spec: str
@@ -131,13 +132,14 @@ class RenderTask(Task, frozen=True):
     references: tuple[str, ...] = ()
     stands_for: tuple[int, int] | None = None
     pyramid: bool = False
+    sound: bool = False
     result: ClassVar[Any] = Rendered
 
     def run(self, inputs: Sequence[int], outputs: Sequence[int]) -> Rendered:
         """Render it."""
         spec = RenditionSpec.from_canonical(self.spec)
         images = dict(zip(self.references, inputs[1:], strict=True))
-        return render(inputs[0], spec, outputs[0], self.limits, images, self.stands_for, self.pyramid)
+        return render(inputs[0], spec, outputs[0], self.limits, images, self.stands_for, self.pyramid, self.sound)
 
     def check(self, result: Rendered) -> None:
         """Check the size."""

@@ -31,8 +31,8 @@ _ONLY_VIPS = "VIPS"
 _BT2020_MATRIX = 9
 _FULL_CHROMA_QUALITY = 90
 """From this quality on all of the colour is kept, as libvips has it."""
-_MOST_SIDE = 32_768
-"""AV1 has twice as many, but libavif reads no more unless it is told to, and so browsers show no more."""
+_MOST_SIDE = 16_384
+"""AV1 has four times as many; but libheif writes no more, which is needed for what Pillow can't write."""
 _MOST_BITS = 10
 """The most that AV1's main profile has, so that every decoder reads it."""
 
@@ -144,6 +144,7 @@ CODECS = (
             cicp=True,
             animated=True,
             writes_animations=True,
+            lossless_animations=False,
             lossless_is_small=False,
             max_side=_MOST_SIDE,
             metadata=("exif", "xmp"),

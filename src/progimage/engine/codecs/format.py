@@ -24,6 +24,7 @@ class Format:
         vector: It holds drawings, which are drawn at any size.
         content_encoding: The HTTP content coding that its files are in, where the media type is that of what they hold.
         lossless: It has a way to keep every pixel as it was.
+        lossless_animations: Its animations can keep every pixel, too.
         lossless_is_small: Its lossless files of drawings are not larger than those of other formats.
         max_side: The largest width or height that it can be written with, in pixels; 0 is no limit.
         metadata: Which other metadata can be written into it: exif, xmp.
@@ -52,6 +53,7 @@ class Format:
     vector: bool = False
     content_encoding: str = ""
     lossless: bool = True
+    lossless_animations: bool = True
     lossless_is_small: bool = True
     max_side: int = 0
     metadata: tuple[str, ...] = ()

@@ -7,6 +7,8 @@ from progimage.engine.metadata import Buffer, Kept
 _HEADER, _IMAGE = 13, 10
 _EXTENSION, _SEPARATOR, _TRAILER = 0x21, 0x2C, 0x3B
 _GRAPHIC_CONTROL, _APPLICATION = 0xF9, 0xFF
+_CONTROL, _NAME = 4, 11
+"""How long the first block of an extension is."""
 _LOOPS, _PROFILE = (b"NETSCAPE2.0", b"ANIMEXTS1.0"), b"ICCRGBG1012"
 
 
@@ -30,16 +32,35 @@ def stripped_gif(data: memoryview, kept: Kept) -> list[Buffer]:
             _check_place(struct.unpack_from("<HHHH", data, at + 1), canvas)
             at = _after_blocks(data, at + _IMAGE + _table(data[at + _IMAGE - 1]) + 1)
             frames += 1
-            needed = True
-        else:
-            name = bytes(data[at + 3 : at + 14]) if data[at + 1] == _APPLICATION else b""
-            needed = data[at + 1] == _GRAPHIC_CONTROL or name in _LOOPS or (name == _PROFILE and kept.icc)
-            at = _after_blocks(data, at + 2)
-        if needed:
             written.append(data[start:at])
+        else:
+            at = _after_blocks(data, at + 2)
+            written.append(_extension(bytes(data[start:at]), kept))
     if not frames:
         raise ValueError("It has no frame.")
     return [*written, bytes([_TRAILER])]
+
+
+def _extension(whole: bytes, kept: Kept) -> bytes:
+    """Return an extension, with all of its blocks, as far as it is needed."""
+    if whole[1] == _GRAPHIC_CONTROL and whole[2] >= _CONTROL:
+        return whole[:2] + bytes([_CONTROL]) + whole[3 : 3 + _CONTROL] + b"\0"
+    if whole[1] != _APPLICATION or whole[2] != _NAME:
+        return b""
+    name, blocks = whole[3 : 3 + _NAME], whole[3 + _NAME :]
+    if name in _LOOPS and blocks[:2] == b"\3\1":
+        return whole[: 3 + _NAME] + blocks[:4] + b"\0"
+    profile = kept.profile(_content(blocks)) if name == _PROFILE else None
+    parts = [profile[at : at + 255] for at in range(0, len(profile), 255)] if profile else []
+    return whole[: 3 + _NAME] + b"".join(bytes([len(part)]) + part for part in parts) + b"\0" if parts else b""
+
+
+def _content(blocks: bytes) -> bytes:
+    parts, at = [], 0
+    while blocks[at]:
+        parts.append(blocks[at + 1 : at + 1 + blocks[at]])
+        at += 1 + blocks[at]
+    return b"".join(parts)
 
 
 def _check_place(place: tuple[int, ...], canvas: tuple[int, ...]) -> None:

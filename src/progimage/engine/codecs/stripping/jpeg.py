@@ -14,7 +14,9 @@ from progimage.engine.codecs.stripping.mpf import Mpf, Picture, read_mpf
 from progimage.engine.metadata import EXIF, Buffer, Kept
 
 _START, _END = b"\xff\xd8", b"\xff\xd9"
-_SCAN, _APP0, _APP1, _APP2, _APP14, _APP15, _COMMENT = 0xDA, 0xE0, 0xE1, 0xE2, 0xEE, 0xEF, 0xFE
+_SCAN, _LINES, _APP0, _APP1, _APP2, _APP14 = 0xDA, 0xDC, 0xE0, 0xE1, 0xE2, 0xEE
+_NEEDED = frozenset((*range(0xC0, 0xD0), _SCAN, 0xDB, 0xDD, 0xDE, 0xDF))
+"""Frames, tables, and scans."""
 _FIRST_MARKER = 0xC0
 _ALONE = frozenset((0x01, *range(0xD0, 0xD9)))
 """Markers without a length."""
@@ -79,8 +81,8 @@ def stripped_jpeg(data: memoryview, kept: Kept, boosts: Mapping[str, list[float]
     Raises:
         ValueError: It is none, or has no scan.
     """
-    gain_map = _gain_map(data, boosts)
-    segments = [one for one in _segments(data)[0] if kept.icc or not _is_profile(one)]
+    gain_map = _gain_map(data, kept, boosts)
+    segments, _ = _segments(data)
     if gain_map is None:
         return _joined(segments, _metadata(segments, kept))
     told = [one for one in segments if one.marker == _APP2 and bytes(one.body[: len(_IN_GAIN)]) == _IN_GAIN]
@@ -101,10 +103,12 @@ def stripped_mpo(data: memoryview, kept: Kept) -> list[Buffer]:
     """
     segments, _ = _segments(data)
     index = _index(data, segments)
-    segments = [one for one in segments if kept.icc or not _is_profile(one)]
     if index is None:
         raise ValueError("It has no index of its pictures.")
-    others = [_joined(_segments(data[one.offset :])[0], []) for one in index.pictures[1:]]
+    others = []
+    for one in index.pictures[1:]:
+        inside, _ = _segments(data[one.offset :])
+        others.append(_joined(inside, _metadata(inside, kept.of_another(_first(inside, EXIF)))))
     return _of_several(segments, _metadata(segments, kept), list(index.pictures), others)
 
 
@@ -122,31 +126,44 @@ def _of_several(
 
 
 def _joined(segments: list[_Segment], added: list[bytes]) -> list[Buffer]:
-    rest = [one.whole for one in segments if not _is_head(one) and _is_needed(one)]
-    return [_START, *_head(segments), *added, *rest, _END]
+    rest = [one.whole for one in segments if _is_needed(one)]
+    return [_START, *_head(segments), *added, *_adobe(segments), *rest, _END]
 
 
 def _head(segments: list[_Segment]) -> list[Buffer]:
     """Return the JFIF header without its thumbnail, which has to stand first."""
-    jfif = next((one.body for one in segments if _is_head(one) and bytes(one.body[:5]) == b"JFIF\0"), None)
-    return list(_app(_APP0, bytes(jfif[:12]) + b"\0\0")) if jfif is not None and len(jfif) >= 14 else []
+    jfif = _first(segments, b"JFIF\0", _APP0)
+    return list(_app(_APP0, b"JFIF\0" + jfif[:7] + b"\0\0")) if jfif is not None and len(jfif) >= 9 else []
 
 
-def _is_head(segment: _Segment) -> bool:
-    return segment.marker == _APP0
+def _adobe(segments: list[_Segment]) -> list[bytes]:
+    """Return the segment that tells how colours are transformed (Adobe's Technical Note 5116)."""
+    body = _first(segments, b"Adobe", _APP14)
+    return _app(_APP14, b"Adobe" + body[:7]) if body is not None and len(body) >= 7 else []
+
+
+def _profile(segments: list[_Segment], kept: Kept) -> list[bytes]:
+    """Return the segments of the ICC profile (ICC.1:2022, B.4)."""
+    parts = {
+        one.body[len(_IN_ICC)]: bytes(one.body[len(_IN_ICC) + 2 :])
+        for one in reversed(segments)
+        if one.marker == _APP2 and bytes(one.body[: len(_IN_ICC)]) == _IN_ICC and len(one.body) > len(_IN_ICC) + 2
+    }
+    profile = kept.profile(b"".join(parts[number] for number in sorted(parts))) or b""
+    room = _LONGEST - len(_IN_ICC) - 2
+    chunks = [profile[at : at + room] for at in range(0, len(profile), room)]
+    return [
+        part
+        for number, chunk in enumerate(chunks, 1)
+        for part in _app(_APP2, _IN_ICC + bytes([number, len(chunks)]) + chunk)
+    ]
 
 
 def _is_needed(segment: _Segment) -> bool:
-    """Return whether a segment is needed to decode the picture, or tells its colours."""
-    if segment.marker == _APP2:
-        return _is_profile(segment)
-    if segment.marker == _APP14:
-        return bytes(segment.body[:5]) == b"Adobe"
-    return not (_APP0 <= segment.marker <= _APP15 or segment.marker == _COMMENT)
-
-
-def _is_profile(segment: _Segment) -> bool:
-    return segment.marker == _APP2 and bytes(segment.body[: len(_IN_ICC)]) == _IN_ICC
+    """Return whether a segment is needed to decode the picture."""
+    if segment.marker == _LINES:
+        return len(segment.body) == 2
+    return segment.marker in _NEEDED
 
 
 def _metadata(segments: list[_Segment], kept: Kept, *, xmp: bool = True) -> list[bytes]:
@@ -156,11 +173,11 @@ def _metadata(segments: list[_Segment], kept: Kept, *, xmp: bool = True) -> list
     if not written and kept.least_exif:  # else it would be too long
         written = _app(_APP1, EXIF + kept.least_exif)
     packet = kept.xmp(_first(segments, _IN_XMP)) if xmp else None
-    return [*written, *(_app(_APP1, _IN_XMP + packet) if packet else [])]
+    return [*written, *(_app(_APP1, _IN_XMP + packet) if packet else []), *_profile(segments, kept)]
 
 
-def _first(segments: list[_Segment], name: bytes) -> bytes | None:
-    found = (bytes(one.body) for one in segments if one.marker == _APP1 and bytes(one.body[: len(name)]) == name)
+def _first(segments: list[_Segment], name: bytes, marker: int = _APP1) -> bytes | None:
+    found = (bytes(one.body) for one in segments if one.marker == marker and bytes(one.body[: len(name)]) == name)
     return next((body[len(name) :] for body in found), None)
 
 
@@ -220,7 +237,7 @@ def _index(data: memoryview, segments: list[_Segment]) -> Mpf | None:
     return None
 
 
-def _gain_map(data: memoryview, boosts: Mapping[str, list[float]] | None) -> bytes | None:
+def _gain_map(data: memoryview, kept: Kept, boosts: Mapping[str, list[float]] | None) -> bytes | None:
     """Return the gain map of a file, with nothing but its parameters; None if it has none, or of another kind."""
     segments, end = _segments(data)
     try:
@@ -232,7 +249,7 @@ def _gain_map(data: memoryview, boosts: Mapping[str, list[float]] | None) -> byt
             if boosts and _APPLES in (_first(map_segments, _IN_XMP) or b""):
                 parameters = _app(_APP1, _IN_XMP + _told({name: [*map(str, each)] for name, each in boosts.items()}))
             if parameters:
-                return b"".join(_joined(map_segments, parameters))
+                return b"".join(_joined(map_segments, [*parameters, *_profile(map_segments, kept)]))
     except ValueError:
         return None  # whoever left the second picture broken has an image without one
     return None

@@ -5,7 +5,9 @@ from progimage.engine.codecs.jp2_header import CODESTREAM
 from progimage.engine.metadata import Buffer, Kept
 
 _NEEDED = (b"jP  ", b"ftyp")
-_IN_HEADER = (b"ihdr", b"bpcc", b"colr", b"pclr", b"cmap", b"cdef", b"res ")
+_IN_HEADER = (b"ihdr", b"bpcc", b"colr", b"pclr", b"cmap", b"cdef")
+_NEEDED_MARKERS = frozenset((*range(0xFF50, 0xFF58), 0xFF5C, 0xFF5D, 0xFF5E, 0xFF5F, 0xFF60, 0xFF61))
+"""What a decoder needs: sizes, capabilities, coding, quantisation, orders, lengths, and packed headers."""
 _COMMENT, _TILE, _DATA, _END = 0xFF64, 0xFF90, 0xFF93, 0xFFD9
 _SHORTEST_TILE = 14
 
@@ -39,7 +41,7 @@ def _codestream(data: memoryview) -> list[Buffer]:
     at, written = 2, [data[:2]]
     while (marker := _marker(data, at)) != _TILE:
         end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-        if marker != _COMMENT:
+        if marker in _NEEDED_MARKERS:
             written.append(data[at:end])
         at = end
     start = at

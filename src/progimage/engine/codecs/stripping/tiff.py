@@ -16,10 +16,13 @@ _WHOLE = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _LONG, _LONG8, _BYTE = 4, 16, 1
 _OFFSETS = {273: 279, 324: 325}
 """The fields that say where strips or tiles are, and those that say how long they are."""
-_COMPRESSION, _OLD_JPEG, _ICC, _XMP = 259, 6, 34675, 700
+_COMPRESSION, _ORIENTATION, _ICC, _XMP = 259, 274, 34675, 700
+_PLAIN = frozenset((1, 2, 3, 4, 5, 8, 32771, 32773, 32946, 50000))
+"""Compressions whose data are nothing but samples; others are files of their own, with metadata of their own."""
+_SHORT, _UNDEFINED = 3, 7
 _NEEDED = frozenset(
     (254, 256, 257, 258, 259, 262, 263, 266, 274, 277, 278, 279, 280, 281, 282, 283, 284, 290, 291, 292, 293, 296, 297,
-     301, 317, 318, 319, 320, 322, 323, 325, 332, 334, 336, 338, 339, 340, 341, 347, 529, 530, 531, 532, 50674)
+     301, 317, 318, 319, 320, 322, 323, 325, 332, 334, 336, 338, 339, 340, 341, 529, 530, 531, 532)
 )  # fmt: skip
 _BIG = 43
 _MOST_PAGES, _MOST_FIELDS = 10_000, 1_000
@@ -151,16 +154,20 @@ class _Writer:
 
 def _written(pages: Iterator[list[_Field]], data: memoryview, layout: _Layout, kept: Kept) -> list[Buffer]:
     writer = _Writer(layout)
-    for page in pages:
-        writer.add_page([*_needed(page, data, layout, writer), *_kept(page, kept)])
+    for number, page in enumerate(pages):
+        fields = [*_needed(page, data, layout, writer), *_kept(page, kept)]
+        if number == 0 and not any(one.tag == _ORIENTATION for one in fields) and kept.orientation != 1:
+            value = struct.pack(f"{layout.order}H", kept.orientation)
+            fields.append(_Field(_ORIENTATION, _SHORT, 1, value))
+        writer.add_page(fields)
     return writer.file()
 
 
 def _needed(page: list[_Field], data: memoryview, layout: _Layout, writer: _Writer) -> Iterator[_Field]:
     """Yield the fields of a page that are needed to decode it; the data are copied."""
     by_tag = {one.tag: one for one in page}
-    if _COMPRESSION in by_tag and _numbers(by_tag[_COMPRESSION], layout) == (_OLD_JPEG,):
-        raise ValueError("JPEG of TIFF 6.0 has places in it.")
+    if _COMPRESSION in by_tag and not set(_numbers(by_tag[_COMPRESSION], layout)) <= _PLAIN:
+        raise ValueError("The strips or tiles are files of their own.")
     for one in page:
         if one.tag in _NEEDED:
             yield one
@@ -184,8 +191,9 @@ def _numbers(field: _Field, layout: _Layout) -> tuple[int, ...]:
 
 def _kept(page: list[_Field], kept: Kept) -> Iterator[_Field]:
     for one in page:
-        if one.tag == _ICC and kept.icc:
-            yield one
+        profile = kept.profile(one.data) if one.tag == _ICC else None
+        if profile:
+            yield _Field(_ICC, _UNDEFINED, len(profile), profile)
         packet = kept.xmp(one.data) if one.tag == _XMP else None
         if packet:
             yield _Field(_XMP, _BYTE, len(packet), packet)

@@ -23,8 +23,11 @@ def stripped_webp(data: memoryview, kept: Kept) -> list[Buffer]:
     header = next((bytes(body) for kind, body in found if kind == b"VP8X"), b"")
     written: list[Buffer] = []
     metadata: dict[bytes, bytes] = {}
+    profile: bytes | None = None
     for kind, body in found:
-        if kind in _PIXELS or kind == b"ANIM" or (kind == b"ICCP" and kept.icc):
+        if kind == b"ICCP":
+            profile = profile or kept.profile(bytes(body))
+        elif kind in _PIXELS or kind == b"ANIM":
             written += _chunk(kind, [body])
         elif kind == b"ANMF":
             inside = [part for name, picture in _chunks(body[_FRAME_HEADER:]) if name in _PIXELS
@@ -36,9 +39,10 @@ def stripped_webp(data: memoryview, kept: Kept) -> list[Buffer]:
         raise ValueError("It has no pixels.")
     if len(header) >= 10:  # without it, there can be no metadata
         exif, xmp = kept.exif(metadata.get(b"EXIF", b"").removeprefix(EXIF)), kept.xmp(metadata.get(b"XMP "))
-        flags = header[0] & ~(_HAS_XMP | _HAS_EXIF | (0 if kept.icc else _HAS_ICC))
-        flags |= _HAS_EXIF * bool(exif) | _HAS_XMP * bool(xmp)
-        written = [*_chunk(b"VP8X", [bytes([flags]) + header[1:10]]), *written]
+        flags = header[0] & ~(_HAS_XMP | _HAS_EXIF | _HAS_ICC)
+        flags |= _HAS_ICC * bool(profile) | _HAS_EXIF * bool(exif) | _HAS_XMP * bool(xmp)
+        told = _chunk(b"ICCP", [profile]) if profile else []
+        written = [*_chunk(b"VP8X", [bytes([flags]) + header[1:10]]), *told, *written]
         written += [part for kind, body in ((b"EXIF", exif), (b"XMP ", xmp)) if body for part in _chunk(kind, [body])]
     return [b"RIFF", (sum(map(len, written)) + 4).to_bytes(4, "little"), b"WEBP", *written]
 
