@@ -388,3 +388,18 @@ def test_nothing_is_nothing(tmp_path: Path) -> None:
         with pytest.raises(EngineError) as caught:
             described(tmp_path, data)
         assert "damaged=accept" not in str(caught.value)
+
+
+def test_a_gif_that_goes_on_with_what_is_none_has_lost_frames(tmp_path: Path) -> None:
+    whole = pictures.animation("GIF", 3)
+    separators = [at for at in range(len(whole)) if whole[at : at + 3] == b"\x21\xf9\x04"]
+    broken = bytearray(whole)
+    broken[separators[1]] ^= 0x10
+    with pytest.raises(CorruptImage, match=r"frames are missing.*damaged=accept"):
+        described(tmp_path, bytes(broken))
+    assert described(tmp_path, bytes(broken), ACCEPTED).frames == 1
+    stray = whole[: separators[1]] + b"\0" + whole[separators[1] :]
+    found = described(tmp_path, stray)
+    assert (found.frames, found.damaged) == (3, False)
+    render(tmp_path / "source", RenditionSpec("GIF"), tmp_path / "target", Limits())
+    assert Image.open(tmp_path / "target").n_frames == 3

@@ -37,6 +37,7 @@ _GRAPHIC_CONTROL, _APPLICATION = 0xF9, 0xFF
 _LOOPS = (b"NETSCAPE2.0", b"ANIMEXTS1.0")
 _CUT_OFF = "The file has no end: frames may be missing."
 _FRAME_CUT_OFF = "The last frame of the GIF is cut off."
+_NO_FRAME = "Behind one of its frames the GIF goes on with what is no part of a GIF: frames are missing."
 _CLEARED = (2,)
 _RESTORED = (3, 4)
 """Some encoders write 4 where they mean 3, which browsers take for it; what is beyond says nothing."""
@@ -99,7 +100,7 @@ class _File:
         parts: Its frames.
         plays: How often they are shown; 0 is without end.
         whole: It ends as a file does.
-        begun: It ends inside of a frame that has begun, of which there are no pixels.
+        lost: What is missing after the last frame, if more was to come; a sentence.
         after: How many bytes there are behind its end.
     """
 
@@ -107,7 +108,7 @@ class _File:
     parts: list[_Part]
     plays: int
     whole: bool
-    begun: bool
+    lost: str
     after: int
 
     @property
@@ -141,7 +142,7 @@ class _Gif(PillowCodec):
             frames=len(found.parts),
             plays=found.plays if len(found.parts) > 1 else 0,
             warnings=found.warnings,
-            lost=_FRAME_CUT_OFF if found.begun else "",
+            lost=found.lost,
         )
 
     def exif(self, file: InputFile) -> None:
@@ -251,13 +252,15 @@ def _read(data: memoryview, limits: Limits) -> _File:
                 )
             )  # fmt: skip
             announced, transparent, disposal, duration = False, -1, 0, 0
+        elif kind == 0:  # an empty sub-block too many, which decoders skip
+            at += 1
         else:  # what is no block ends the file, as the trailer would
             break
     if not parts:
         raise CorruptImage("The GIF has no frame.")
     whole = at < len(data) and data[at] == _TRAILER
-    begun = not whole and (announced or (at < len(data) and data[at] == _SEPARATOR))
-    return _File((width, height), parts, plays, whole, begun, len(data) - at - 1 if whole else 0)
+    lost = "" if whole else _FRAME_CUT_OFF if announced else _NO_FRAME if at < len(data) else ""
+    return _File((width, height), parts, plays, whole, lost, len(data) - at - 1 if whole else 0)
 
 
 def _table(data: memoryview, at: int, flags: int) -> memoryview:

@@ -26,9 +26,11 @@ def stripped_gif(data: memoryview, kept: Kept) -> list[Buffer]:
     at = _HEADER + _table(data[10])
     written: list[Buffer] = [data[:at]]
     frames = 0
-    while at < len(data) and data[at] in (_EXTENSION, _SEPARATOR):
+    while at < len(data) and data[at] in (_EXTENSION, _SEPARATOR, 0):
         start = at
-        if data[at] == _SEPARATOR:
+        if data[at] == 0:  # an empty sub-block too many
+            at += 1
+        elif data[at] == _SEPARATOR:
             _check_place(struct.unpack_from("<HHHH", data, at + 1), canvas)
             at = _after_blocks(data, at + _IMAGE + _table(data[at + _IMAGE - 1]) + 1)
             frames += 1
