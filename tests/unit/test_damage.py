@@ -403,3 +403,19 @@ def test_a_gif_that_goes_on_with_what_is_none_has_lost_frames(tmp_path: Path) ->
     assert (found.frames, found.damaged) == (3, False)
     render(tmp_path / "source", RenditionSpec("GIF"), tmp_path / "target", Limits())
     assert Image.open(tmp_path / "target").n_frames == 3
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 5}], ids=str)
+def test_a_jpeg_that_goes_on_behind_its_last_pixel_has_lost_some(tmp_path: Path, options: dict[str, object]) -> None:
+    whole = pictures.saved(grain(), "JPEG", quality=85, **options)
+    assert not described(tmp_path, whole).warnings
+    half = len(whole) // 2
+    while whole[half - 1] == 0xFF:
+        half -= 1
+    secret = b"a text that is no picture; "
+    broken = whole[:half] + secret * ((len(whole) - half) // len(secret)) + b"\xff\xd9"
+    with pytest.raises(CorruptImage, match="damaged=accept"):
+        described(tmp_path, broken)
+    assert described(tmp_path, broken, ACCEPTED).damaged
+    render(tmp_path / "source", RenditionSpec("JPEG"), tmp_path / "target", ACCEPTED)
+    assert secret not in (tmp_path / "target").read_bytes()

@@ -21,10 +21,10 @@ from progimage.engine.codecs.gain_map import (
     write_with_gain_map,
 )
 from progimage.engine.codecs.jpeg_header import LOSSLESS_ARITHMETIC, LS, JpegHeader
-from progimage.engine.codecs.jpeg_mending import checked, mended
+from progimage.engine.codecs.jpeg_mending import LEFT_OVER, checked, goes_on, mended
 from progimage.engine.codecs.jpeg_samples import describe_samples, exif_of, header_of
 from progimage.engine.codecs.jpeg_samples import frames as sample_frames
-from progimage.engine.codecs.pillow import PillowCodec
+from progimage.engine.codecs.pillow import PillowCodec, leniently
 from progimage.engine.codecs.stripping.jpeg import stripped_jpeg, stripped_mpo
 from progimage.engine.description import Description, Page
 from progimage.engine.errors import CorruptImage, NotAnImage, UnreadKind
@@ -48,7 +48,7 @@ _SHRINKS = (8, 4, 2)
 _MIDDLE_GREY = (127, 128)
 """What libjpeg puts where pixels are missing."""
 _PIXELS_LOST = re.compile(
-    "premature end|bad (Huffman|arithmetic) code|instead of RST|extraneous bytes before marker 0xd[0-7]", re.IGNORECASE
+    "premature end|bad (Huffman|arithmetic) code|instead of RST|extraneous bytes before marker", re.IGNORECASE
 )
 """What libjpeg warns of where pixels are lost; its other warnings are of what costs none."""
 
@@ -77,6 +77,8 @@ class _Jpeg(PillowCodec):
             description = describe_samples(self.format, file, header, limits)
         else:
             description = super().describe(file, limits, dpi)
+        if not limits.damaged and not header.by_samples and goes_on(file):
+            description = replace(description, lost=LEFT_OVER)
         if found is None:
             return description
         if found.unended and not limits.damaged and not header.by_samples:
@@ -109,7 +111,8 @@ class _Jpeg(PillowCodec):
             return Decoder(frames, lazy=True, shrinks=_SHRINKS, lenient=lenient, blank=_MIDDLE_GREY, refuses=refuses)
 
         strict = by_vips("warning", refuses=_PIXELS_LOST), by_vips("error", refuses=_PIXELS_LOST)
-        return *strict, Decoder(self.frames), by_vips("none", lenient=True)
+        by_pillow = Decoder(leniently(self.frames), lenient=True, blank=_MIDDLE_GREY)
+        return *strict, Decoder(self.frames), by_vips("none", lenient=True), by_pillow
 
     def stripped(self, source: Source, kept: Kept) -> list[Buffer] | None:
         """Return the segments that decoders need; None for what viewers show wrongly, or not at all; see `Codec`."""

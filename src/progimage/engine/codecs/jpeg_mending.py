@@ -21,9 +21,14 @@ _ALONE = (0x01, _START, *range(0xD0, 0xD8))
 """The markers that no segment follows."""
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 """In coded data: a byte of 255 is followed by 0, and restart markers are a part of it."""
+_ONE_SCAN = (0xC0, 0xC1)
+"""The frames that libjpeg decodes while it reads them; of others it has read all before the first row."""
+_RESTARTS = 0xDD
+_UNITS_MORE, _MOST_LINES, _GREY = 2, 65_500, 128
 _MOST_SEGMENTS = 10_000
 _COEFFICIENTS = 64
 _LESS_DETAIL = "The JPEG ends before its last scan: the picture has not all of its detail."
+LEFT_OVER = "The JPEG goes on behind its last pixel, so that some of its pixels are likely to be broken."
 _CUT_OFF = "The JPEG ends before its last pixel."
 _OTHER_BITS = b"\xaa" * 64
 """libjpeg puts zeros where data are missing; these begin with a one."""
@@ -103,6 +108,52 @@ def checked(found: Mended) -> Mended:
     except pyvips.Error:
         return found  # the decoder will say it
     return found if same else replace(found, lost=_CUT_OFF)
+
+
+def goes_on(file: InputFile) -> bool:
+    """Return whether a JPEG of one scan has data behind its last pixel, which is a sign that some before are broken.
+
+    libvips does not hear of it, since libjpeg looks at them only after the last row. So the picture is said to be
+    higher: what is decoded of the rows that are not there is grey, unless there are data left. Where data have restart
+    markers, libjpeg looks for the next one, and says first what it has skipped.
+    """
+    data = file.data
+    headers: dict[int, tuple[int, int]] = {}
+    try:
+        for marker, start, end in _segments(data, []):
+            if marker == _SCAN:
+                break
+            headers[marker] = start, end
+    except IndexError:  # it ends inside of a header; the decoder will say what it makes of that
+        return False
+    start, end = next((headers[marker] for marker in _ONE_SCAN if marker in headers), (0, 0))
+    sampling = bytes(data[start + 7 : end : 3])
+    if not sampling:
+        return False
+    wide, high = (max(one >> 4 for one in sampling), max(one & 15 for one in sampling)) if len(sampling) > 1 else (1, 1)
+    height = -(-int.from_bytes(data[start + 1 : start + 3], "big") // (8 * high)) * high
+    higher = 8 * (height + _UNITS_MORE * high)
+    if not height or higher > _MOST_LINES:
+        return False
+    taller = joined([data[: start + 1], higher.to_bytes(2, "big"), data[start + 3 :]])
+    try:
+        if _RESTARTS in headers and _skips(taller):
+            return True
+        pixels = pyvips.Image.jpegload_source(taller.source(), access="sequential", shrink=8)
+        below = pixels.crop(0, height, pixels.width, pixels.height - height).copy_memory()
+    except pyvips.Error:
+        return False  # the decoder will say it
+    # The bits that fill up the last byte may begin one more unit.
+    behind = below.draw_rect([_GREY] * below.bands, 0, 0, wide, high, fill=True)
+    return bool((behind - _GREY).abs().max() > 1)
+
+
+def _skips(taller: InputFile) -> bool:
+    try:
+        pyvips.Image.jpegload_source(taller.source(), access="sequential", shrink=8, fail_on="warning").avg()
+    except pyvips.Error as error:
+        return "extraneous" in str(error)
+    return False
 
 
 def _bottom(file: InputFile) -> pyvips.Image:
