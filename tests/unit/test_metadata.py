@@ -1,6 +1,7 @@
 """What metadata leaves with a rendition: no more than `keep` says, whatever the format; copied pixels stay whole."""
 
 import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from PIL import Image, TiffImagePlugin
 from progimage.engine import FORMATS, EngineError, Limits, RenditionSpec, inspect, render
 from tests import pictures
 from tests.conformance import boxes
-from tests.photographs import MARKS, PLACE, SECRET, SOURCES, gif, jpeg, leaked, photograph
+from tests.photographs import MARKS, PLACE, SECRET, SOURCES, XMP, exif, gif, jpeg, leaked, photograph
 
 
 @pytest.fixture
@@ -163,3 +164,62 @@ def test_a_jpeg_that_browsers_do_not_show_is_encoded_again(rendered, kind: str) 
     made = pictures.open_bytes(rendered(data, "JPEG"))
     assert (made.format, made.mode) == ("JPEG", "RGB")
     assert pictures.difference(made, photograph()) < (60 if kind == "CMYK" else 8)  # inks are converted by a profile
+
+
+def test_what_only_calls_itself_colour_goes(rendered) -> None:
+    secret = SECRET.encode() * 10
+    plain = pictures.saved(photograph(), "JPEG")
+    body = b"ICC_PROFILE\0\1\1" + secret
+    assert not leaked(rendered(plain[:2] + b"\xff\xe2" + struct.pack(">H", len(body) + 2) + body + plain[2:], "JPEG"))
+    whole = pictures.saved(photograph(), "PNG")
+    for kind, content in (
+        (b"gAMA", secret),
+        (b"cHRM", secret),
+        (b"iCCP", b"a\0\0" + zlib.compress(secret)),
+        (b"fdAT", secret),
+    ):
+        added = struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        assert not leaked(rendered(whole[:33] + added + whole[33:], "PNG"))
+
+
+def test_strips_of_a_tiff_that_are_files_of_their_own_are_encoded_again(rendered) -> None:
+    inside = jpeg()
+    image = tifffile_of_jpeg(inside)
+    assert leaked(image) and not leaked(rendered(image, "TIFF"))
+
+
+def tifffile_of_jpeg(strip: bytes) -> bytes:
+    """A TIFF whose only strip is a JPEG with all of its metadata (compression 7)."""
+    fields = [
+        (256, 96),
+        (257, 64),
+        (258, 8),
+        (259, 7),
+        (262, 6),
+        (273, 8 + 2 + 12 * 9 + 4),
+        (277, 3),
+        (278, 64),
+        (279, len(strip)),
+    ]
+    directory = struct.pack("<H", len(fields)) + b"".join(
+        struct.pack("<HHII", tag, 4, 1, value) for tag, value in fields
+    )
+    return b"II*\0" + struct.pack("<I", 8) + directory + bytes(4) + strip
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+def test_exif_that_is_kept_has_no_other_metadata_in_it(rendered, format: str) -> None:
+    found = exif()
+    for tag in (700, 33723, 34377):
+        found[tag] = b"another kind " + SECRET.encode()
+    del found[0x013B]
+    made = rendered(pictures.saved(photograph(), format, exif=found.tobytes()), f"{format}?keep=exif")
+    assert b"another kind" not in made and pictures.open_bytes(made).getexif().get_ifd(0x8825)
+
+
+def test_a_tiff_turned_by_its_xmp_stays_turned(rendered) -> None:
+    info = TiffImagePlugin.ImageFileDirectory_v2()
+    tag = b'xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6" exif:GPSLatitude'
+    info[700] = XMP.replace(b"exif:GPSLatitude", tag)
+    made = rendered(pictures.saved(photograph(), "TIFF", tiffinfo=info), "TIFF")
+    assert pictures.open_bytes(made).tag_v2[274] == 6

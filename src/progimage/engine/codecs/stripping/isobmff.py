@@ -4,10 +4,11 @@ A still is written anew. In an image sequence places are counted from the beginn
 all that goes is written over, so that nothing moves.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 
-from progimage.engine.codecs.boxes import Box, box, first, full_box, number, places
+from progimage.engine.codecs.boxes import Box, box, boxes, first, full_box, number, places
 from progimage.engine.codecs.isobmff import ALPHA
 from progimage.engine.codecs.stripping.items import Item, Items, read_items
 from progimage.engine.codecs.stripping.jpeg import stripped_jpeg
@@ -20,6 +21,16 @@ _PROPERTIES = frozenset(
     b" lsel oinf tols clli mdcv cclv amve reve ndwt".split()
 )
 """What a decoder may need to know of a picture; all else is about it."""
+_IN_MOVIE: dict[bytes, tuple[bytes, ...]] = {
+    b"moov": (b"mvhd", b"trak"),
+    b"trak": (b"tkhd", b"edts", b"tref", b"mdia"),
+    b"edts": (b"elst",),
+    b"mdia": (b"mdhd", b"hdlr", b"minf"),
+    b"minf": (b"vmhd", b"nmhd", b"dinf", b"stbl"),
+    b"stbl": tuple(b"stsd stts ctts cslg stsc stsz stco co64 stss sdtp sgpd sbgp".split()),
+}
+"""What each box of a movie has in it that is needed (ISO/IEC 14496-12, table 1)."""
+_MOST_SAMPLES = 1_000_000
 _XMP = b"application/rdf+xml"
 _NO_OFFSET = b"\0\0\0\0"
 
@@ -239,19 +250,29 @@ class _Blank:
         self.data[start - 4 : start] = b"free"
         self.zeros(start, end)
 
+    def between(self, start: int, end: int, used: Iterable[tuple[int, int]]) -> None:
+        """Write zeros over what of a range is not used."""
+        at = start
+        for begin, after in sorted(used):
+            if begin > at:
+                self.zeros(at, min(begin, end))
+            at = max(at, after)
+        if at < end:
+            self.zeros(at, end)
+
     def zeros(self, start: int, end: int) -> None:
         """Write zeros."""
         self.data[start:end] = bytes(end - start)
 
 
 def _blanked(data: bytes, kept: Kept) -> bytes:
-    """Return an image sequence of which the metadata are written over.
+    """Return an image sequence of which all is written over but its pictures.
 
     Raises:
         ValueError: There is metadata to keep, or a part that is not known here.
     """
     blank = _Blank(bytearray(data))
-    last = 0
+    last, used = 0, list[tuple[int, int]]()
     for kind, start, end in places(data):
         if end > len(data):
             if kind in (b"moov", b"meta", b"mdat"):
@@ -259,32 +280,55 @@ def _blanked(data: bytes, kept: Kept) -> bytes:
             break
         last = end
         if kind == b"moov":
-            _blank_movie(blank, start, end)
+            _blank_boxes(blank, start, end, kind)
+            used += _samples(data[start:end])
         elif kind == b"meta":
-            _blank_items(blank, data, start, end, kept)
+            used += _blank_items(blank, data, start, end, kept)
         elif kind in (b"moof", b"mfra", b"sidx"):
             raise ValueError("The sequence is in fragments.")
         elif kind not in (b"ftyp", b"mdat"):
             blank.box(start, end)
+    for kind, start, end in places(data[:last]):
+        if kind == b"mdat":
+            blank.between(start, end, used)
     return bytes(blank.data[:last])
 
 
-def _blank_movie(blank: _Blank, start: int, end: int) -> None:
-    """Write over what is said of a movie and of its tracks, and when they were made."""
-    for kind, inside, after in _inside(blank, start, end):
-        if kind == b"trak":
-            handler = (first(bytes(blank.data[inside:after]), b"mdia", b"hdlr") or b"")[8:12]
-            if handler not in (b"pict", b"vide", b"auxv"):
-                raise ValueError("A track has no pictures.")
-            _blank_movie(blank, inside, after)
-        elif kind in (b"mdia", b"minf"):
-            _blank_movie(blank, inside, after)
-        elif kind in (b"mvhd", b"tkhd", b"mdhd"):
-            blank.zeros(inside + 4, inside + (20 if blank.data[inside] else 12))
-        elif kind == b"hdlr":
-            blank.zeros(inside + 24, after)
-        elif kind in (b"udta", b"meta", b"uuid"):
+def _blank_boxes(blank: _Blank, start: int, end: int, kind: bytes) -> None:
+    """Write over what is in a box and not needed: what is said of a movie and of its tracks, and when it was made."""
+    for name, inside, after in _inside(blank, start, end):
+        if name not in _IN_MOVIE[kind]:
             blank.box(inside, after)
+        elif name in _IN_MOVIE:
+            _blank_boxes(blank, inside, after, name)
+        elif name in (b"mvhd", b"tkhd", b"mdhd"):
+            blank.zeros(inside + 4, inside + (20 if blank.data[inside] else 12))
+        elif name == b"hdlr":
+            if bytes(blank.data[inside + 8 : inside + 12]) not in (b"pict", b"vide", b"auxv"):
+                raise ValueError("A track has no pictures.")
+            blank.zeros(inside + 24, after)
+
+
+def _samples(moov: bytes) -> Iterator[tuple[int, int]]:
+    """Yield where the samples of all tracks are, and where they end (ISO/IEC 14496-12, 8.7)."""
+    for kind, track in boxes(moov):
+        table = first(track, b"mdia", b"minf", b"stbl") if kind == b"trak" else None
+        if table is None:
+            continue
+        parts = dict(boxes(table))
+        wide = 8 if b"co64" in parts else 4
+        chunks = parts.get(b"co64") or parts.get(b"stco", b"")
+        places_of = [number(chunks, 8 + wide * index, wide) for index in range(number(chunks, 4, 4))]
+        sizes = parts.get(b"stsz", b"")
+        same, count = number(sizes, 4, 4), number(sizes, 8, 4)
+        if same and count > _MOST_SAMPLES:
+            raise ValueError("There are too many samples.")
+        each = iter([same] * count if same else [number(sizes, 12 + 4 * index, 4) for index in range(count)])
+        runs = parts.get(b"stsc", b"")
+        entries = [(number(runs, 8 + 12 * at, 4), number(runs, 12 + 12 * at, 4)) for at in range(number(runs, 4, 4))]
+        for index, place in enumerate(places_of, 1):
+            per_chunk = next((many for from_chunk, many in reversed(entries) if from_chunk <= index), 0)
+            yield place, place + sum(islice(each, per_chunk))
 
 
 def _inside(blank: _Blank, start: int, end: int) -> Iterable[tuple[bytes, int, int]]:
@@ -294,22 +338,20 @@ def _inside(blank: _Blank, start: int, end: int) -> Iterable[tuple[bytes, int, i
         yield kind, start + inside, start + after
 
 
-def _blank_items(blank: _Blank, data: bytes, start: int, end: int, kept: Kept) -> None:
-    """Write a list of items anew in the space of the old one, and over the data of those that are not in it."""
+def _blank_items(blank: _Blank, data: bytes, start: int, end: int, kept: Kept) -> list[tuple[int, int]]:
+    """Write a list of items anew in the space of the old one; return where the data of those in it begin and end."""
     items = read_items(data[start + 4 : end])
     if any(item.inline for item in items.items.values()) or (kept.kinds - {"icc"} and len(items.items) > 1):
         raise ValueError("There is metadata to keep, or data in the list itself.")
     chosen = _chosen(items, pages=False)
     where = {}
     for key, item in items.items.items():
-        if key not in chosen.items:
-            for at, length in item.extents if item.kind not in _PICTURES else ():  # which tracks may have in common
-                blank.zeros(at, at + length)
-        elif len(item.extents) == 1:
-            where[key] = item.extents[0]
-        else:
+        if key in chosen.items and len(item.extents) != 1:
             raise ValueError("A picture is in several parts.")
+        if key in chosen.items:
+            where[key] = item.extents[0]
     room = end - (start - 8) - len(_meta(chosen, where))
     if number(data, start - 8, 4) == 1 or room < 0:
         raise ValueError("The list of items has no room.")
     blank.data[start - 8 : end] = _meta(chosen, where, padding=room)
+    return [(at, at + length if length else len(data)) for at, length in where.values()]

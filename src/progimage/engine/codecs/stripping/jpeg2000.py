@@ -4,8 +4,8 @@ from progimage.engine.codecs.boxes import box, boxes
 from progimage.engine.codecs.jp2_header import CODESTREAM
 from progimage.engine.metadata import Buffer, Kept
 
-_NEEDED = (b"jP  ", b"ftyp")
 _IN_HEADER = (b"ihdr", b"bpcc", b"colr", b"pclr", b"cmap", b"cdef")
+_METHODS = (b"\1", b"\2", b"\3", b"\5")
 _NEEDED_MARKERS = frozenset((*range(0xFF50, 0xFF58), 0xFF5C, 0xFF5D, 0xFF5E, 0xFF5F, 0xFF60, 0xFF61))
 """What a decoder needs: sizes, capabilities, coding, quantisation, orders, lengths, and packed headers."""
 _COMMENT, _TILE, _DATA, _END = 0xFF64, 0xFF90, 0xFF93, 0xFFD9
@@ -26,14 +26,23 @@ def stripped_jpeg2000(data: memoryview, kept: Kept) -> list[Buffer]:
         return _codestream(data)
     written: list[Buffer] = []
     for kind, body in boxes(bytes(data)):
-        if kind in _NEEDED:
-            written.append(box(kind, body))
+        if kind == b"jP  ":
+            written.append(box(kind, body[:4]))
+        elif kind == b"ftyp":
+            written.append(box(kind, body[:4], bytes(4), body[:4], b"jp2 "))
         elif kind == b"jp2h":
-            inside = [box(name, content) for name, content in boxes(body) if name in _IN_HEADER]
+            inside = [box(name, content) for name, content in boxes(body) if _is_needed(name, content)]
             written.append(box(kind, *inside))
         elif kind == b"jp2c":
             return [*written, box(kind, *_codestream(memoryview(body)))]
     raise ValueError("It has no codestream.")
+
+
+def _is_needed(kind: bytes, content: bytes) -> bool:
+    """Return whether a box of the header is needed; one of colours is if its method is known (annex I.5.3.3)."""
+    if kind == b"cdef":
+        return len(content) == 2 + 6 * int.from_bytes(content[:2], "big")
+    return kind in _IN_HEADER and (kind != b"colr" or content[:1] in _METHODS)
 
 
 def _codestream(data: memoryview) -> list[Buffer]:

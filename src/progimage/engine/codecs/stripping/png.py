@@ -9,6 +9,7 @@ from progimage.engine.metadata import Buffer, Kept
 _PIXELS = (b"IHDR", b"IDAT", b"fdAT", b"acTL", b"fcTL", b"PLTE", b"tRNS")
 _COLOUR = (b"cHRM", b"cICP", b"cLLI", b"gAMA", b"iCCP", b"mDCV", b"sBIT", b"sRGB", b"cLLi", b"mDCv")
 _NEEDED = frozenset((*_PIXELS, *_COLOUR, b"pHYs"))
+_OF_ANIMATIONS = (b"fcTL", b"fdAT")
 _ANY = range(1 << 31)
 _LENGTHS: dict[bytes, Sequence[int]] = {
     b"IHDR": (13,), b"PLTE": range(3, 769, 3), b"tRNS": range(1, 257), b"acTL": (8,), b"fcTL": (26,), b"cHRM": (32,),
@@ -32,7 +33,7 @@ def stripped_png(data: memoryview, kept: Kept) -> list[Buffer]:
     """
     written: list[Buffer] = [SIGNATURE]
     metadata: dict[bytes, bytes] = {}
-    pixels = 0
+    pixels, animated = 0, False
     for at, kind, body in chunks(data, len(data)):
         if kind == b"IEND":
             break
@@ -41,6 +42,9 @@ def stripped_png(data: memoryview, kept: Kept) -> list[Buffer]:
         elif kind == b"iTXt" and bytes(body[: len(XMP)]) == XMP:
             metadata.setdefault(kind, text_of(bytes(body[len(XMP) :])))
         if kind not in _NEEDED or len(body) not in _LENGTHS.get(kind, _ANY):
+            continue
+        animated = animated or kind == b"acTL"
+        if kind in _OF_ANIMATIONS and not animated:
             continue
         whole = data[at : at + _FRAMING + int.from_bytes(data[at : at + 4], "big")]
         if zlib.crc32(whole[4:-4]) == int.from_bytes(whole[-4:], "big"):
