@@ -18,6 +18,7 @@ from progimage.engine.codecs.raw_exif import raw_exif
 from progimage.engine.codecs.raw_header import RawHeader, has_signature, raw_header
 from progimage.engine.codecs.raw_preview import is_sound, opened_preview
 from progimage.engine.codecs.samples import rawpy
+from progimage.engine.codecs.zeroed_memory import zeroed_memory
 from progimage.engine.description import Description, Page
 from progimage.engine.errors import CorruptImage, NotAnImage, UnreadKind, say
 from progimage.engine.files import InputFile
@@ -144,7 +145,7 @@ class _Raw(ReadOnly):
 def _opened(file: InputFile, format: Format) -> Iterator[Any]:
     """Open a file with LibRaw, and say in our words what it says."""
     library = rawpy()
-    with library.RawPy() as raw:
+    with zeroed_memory(), library.RawPy() as raw:
         try:
             raw.open_buffer(file.reader())
             yield raw

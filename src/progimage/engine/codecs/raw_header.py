@@ -22,8 +22,8 @@ _OTHERS = (b"\0MRM", b"FOVb", b"II\x1a\0\0\0HEAPCCDR")
 _WIDTHS = {1: 1, 2: 1, 3: 2, 4: 4, 6: 1, 7: 1, 8: 2, 9: 4, 13: 4, 16: 8, 17: 8, 18: 8}
 _NUMBERS = (1, 3, 4, 13, 16, 18)
 _MOST_TAGS, _MOST_DIRECTORIES, _MOST_VALUES = 1000, 50, 1_000_000
-_COMPRESSION, _PHOTOMETRIC, _MAKE, _PREDICTOR, _TILES, _SUB, _FORMAT = 259, 262, 271, 317, 324, 330, 339
-_DNG_VERSION = 50706
+_WIDTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _MAKE, _STRIPS, _SAMPLES, _ROWS = 256, 258, 259, 262, 271, 273, 277, 278
+_PLANAR, _PREDICTOR, _SUB, _FORMAT, _DNG_VERSION = 284, 317, 330, 339, 50706
 _ONLY_IN_RAW = (33421, 33422, 33424, 34310, 50740)
 """The repeat and the pattern of a mosaic (TIFF/EP), and what Kodak, Leaf, and Sony keep in a directory of their own."""
 _PARTS = ((273, 279), (324, 325), (280, 279))
@@ -33,8 +33,8 @@ _OF_RAW = (32767, 32769, 32770, 32867, 34713, 65000, 65535)
 """The compressions of Sony, Epson, Samsung, Kodak, Nikon, Kodak and Pentax."""
 _MAKERS = {"NIKON": "NEF", "SONY": "ARW", "PENTAX": "PEF", "RICOH": "PEF", "SAMSUNG": "SRW"}
 _NOWHERE = 0xFFFFFFFF
-_DEFLATE, _LOSSY_JPEG = ([8], [32946]), [34892]
-_FLOAT = 3
+_NONE, _DEFLATE = 1, ([8], [32946])
+_SEPARATE, _FLOAT = 2, 3
 _FLOAT_PREDICTORS = ([3], [34894], [34895])
 _UUID = 16
 
@@ -48,7 +48,7 @@ class RawHeader:
 
     Attributes:
         format: The name of its format.
-        whole: All that its directories point at is within the file.
+        whole: Its samples are within the file.
         misread: What its samples are, if they are of a kind that LibRaw makes noise of, or only a part, in silence.
     """
 
@@ -70,7 +70,9 @@ def raw_header(data: bytes | memoryview) -> RawHeader | None:
         return None
     tiff = _Tiff(data)
     name = _name(start, tiff)
-    return RawHeader(name, tiff.is_whole(), tiff.misread()) if name else None
+    if name is None:
+        return None
+    return RawHeader(name, tiff.is_whole(), tiff.misread() if name == "DNG" else "")
 
 
 def has_signature(head: bytes, name: str) -> bool:
@@ -157,8 +159,8 @@ class _Tiff:
         return photometric[:1] in ([_SENSOR], [_LINEAR_RAW]) or compression[:1] in [[one] for one in _OF_RAW]
 
     def is_whole(self) -> bool:
-        """Return whether all strips and tiles are within the file."""
-        for directory in self.directories:
+        """Return whether the samples are within the file; of all directories, if none says that it has them."""
+        for directory in self._of_sensor() or self.directories:
             for where, length in _PARTS:
                 starts, lengths = self.numbers(directory, where), self.numbers(directory, length)
                 ends = (start + size for start, size in zip(starts, lengths, strict=False) if start != _NOWHERE)
@@ -167,17 +169,34 @@ class _Tiff:
         return True
 
     def misread(self) -> str:
-        """Return what the samples are, if they are of a kind that LibRaw misreads; see `RawHeader`."""
-        for directory in filter(self.holds_samples, self.directories):
-            compression, tiled = self.numbers(directory, _COMPRESSION), _TILES in directory
-            if compression == _LOSSY_JPEG and not tiled:
-                return "lossy JPEG in strips"
-            if compression in _DEFLATE:
-                if _FLOAT not in self.numbers(directory, _FORMAT):
-                    return "whole numbers with Deflate compression"
-                if self.numbers(directory, _PREDICTOR) not in _FLOAT_PREDICTORS:
-                    return "floats with Deflate compression and no predictor of their own"
+        """Return what the samples of a DNG are, if they are of a kind that LibRaw misreads; see `RawHeader`."""
+        for directory in self._of_sensor():
+            compression, floats = self.numbers(directory, _COMPRESSION), _FLOAT in self.numbers(directory, _FORMAT)
+            starts = self.numbers(directory, _STRIPS)
+            if compression in _DEFLATE and not floats:
+                return "whole numbers with Deflate compression"
+            if compression in _DEFLATE and self.numbers(directory, _PREDICTOR) not in _FLOAT_PREDICTORS:
+                return "floats with Deflate compression and no predictor of their own"
+            if self.numbers(directory, _PLANAR) == [_SEPARATE] and self.numbers(directory, _SAMPLES) > [1]:
+                return "colours in separate planes"
+            if len(starts) > 1 and not floats:  # of which it knows the first
+                if compression != [_NONE]:
+                    return "several compressed strips"
+                if starts[1:] != [start + self._strip_size(directory) for start in starts[:-1]]:
+                    return "strips that are apart"
         return ""
+
+    def _of_sensor(self) -> list[_Directory]:
+        """Return the directories that say that they are of samples of a sensor."""
+        known = [_SENSOR], [_LINEAR_RAW]
+        return [directory for directory in self.directories if self.numbers(directory, _PHOTOMETRIC) in known]
+
+    def _strip_size(self, directory: _Directory) -> int:
+        """Return how many bytes the samples of a strip are."""
+        width, bits, rows, samples = (
+            (self.numbers(directory, tag) or [1])[0] for tag in (_WIDTH, _BITS, _ROWS, _SAMPLES)
+        )
+        return rows * ((width * samples * bits + 7) // 8)
 
     def numbers(self, directory: _Directory, tag: int) -> list[int]:
         """Return the whole numbers of a field; none if it has others."""
