@@ -187,8 +187,10 @@ def test_what_libraw_cannot_decode_is_refused_by_name_unless_there_is_a_preview(
     assert told(raws.raw_file(scene, compression=JPEG_XL, samples=samples, preview=preview(scene))).width == SIZE[0]
 
 
-def test_missing_samples_do_not_show_what_was_in_memory_before(told, scene) -> None:
-    data = raws.raw_file(scene.resize((1200, 900)), compression=7, samples=b"this is no lossless JPEG")
+@pytest.mark.parametrize("photometric", [raws.CFA, raws.LINEAR_RAW])
+def test_missing_samples_do_not_show_what_was_in_memory_before(told, scene, photometric: int) -> None:
+    samples, large = b"this is no lossless JPEG", scene.resize((1200, 900))
+    data = raws.raw_file(large, photometric=photometric, compression=7, samples=samples)
     for _ in range(5):
         traces = [b"\x07" * (1 << power) for power in range(10, 24)]
         del traces

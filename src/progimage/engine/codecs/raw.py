@@ -215,7 +215,7 @@ def _unpack(raw: Any) -> None:
         CorruptImage: There are none.
     """
     raw.unpack()
-    if raw.raw_type is rawpy().RawType.Flat and not raw.raw_image_visible.any():
+    if not raw.raw_image_visible.any():
         raise CorruptImage("The camera raw file has no samples.")
 
 
