@@ -27,12 +27,12 @@ class Directory:
 
     Attributes:
         fields: By its tag, the type and the values of a field.
-        samples: What its strip holds.
+        samples: What its strips hold, each.
         inside: Other directories, by the tag that points at them.
     """
 
     fields: Fields
-    samples: bytes = b""
+    samples: Sequence[bytes] = ()
     inside: Mapping[int, "Sequence[Directory]"] | None = None
 
 
@@ -54,8 +54,9 @@ def linear(picture: Image.Image) -> np.ndarray:
 
 def raw_file(
     picture: Image.Image, *, make: str = "Acme", orientation: int = 1, preview: bytes = b"", dng: bool = True,
-    compression: int = 1, samples: bytes | None = None, photometric: int = CFA, exif: Fields | None = None,
-    crop: tuple[int, int, int, int] | None = None, start: bytes = b"II*\0",
+    compression: int = 1, samples: bytes | Sequence[bytes] | None = None, photometric: int = CFA,
+    exif: Fields | None = None, crop: tuple[int, int, int, int] | None = None, start: bytes = b"II*\0",
+    further: Fields | None = None,
 ) -> bytes:  # fmt: skip
     """Write a DNG, or what the files of other makers have in common.
 
@@ -66,11 +67,12 @@ def raw_file(
         preview: A JPEG.
         dng: It says that it is a DNG.
         compression: How its samples are compressed.
-        samples: The samples, if they are compressed.
+        samples: The samples, if they are compressed; or each strip of them.
         photometric: What the samples are.
         exif: The fields of EXIF.
         crop: What the camera shows: left, top, width, height.
         start: Its first four bytes.
+        further: What the directory of the samples says instead, or beside that.
     """
     width, height = picture.size
     of_colour = photometric == LINEAR_RAW
@@ -86,14 +88,15 @@ def raw_file(
     if crop:
         fields |= {50719: (LONG, crop[:2]), 50720: (LONG, crop[2:])}
     plain = (linear(picture) if of_colour else mosaic(picture)).tobytes()
-    inside = [Directory(fields, plain if samples is None else samples)]
+    strips = [plain] if samples is None else [samples] if isinstance(samples, bytes) else samples
+    inside = [Directory(fields | (further or {}), strips)]
     if preview:
         size = Image.open(io.BytesIO(preview)).size
         inside.append(
             Directory(
                 {254: (LONG, 1), 256: (LONG, size[0]), 257: (LONG, size[1]), 258: (SHORT, (8, 8, 8)),
                  259: (SHORT, 7), 262: (SHORT, 6), 277: (SHORT, 3), 278: (LONG, size[1])},
-                preview,
+                [preview],
             )
         )  # fmt: skip
     thumbnail = Image.new("RGB", (8, 6), (200, 20, 20))
@@ -109,7 +112,7 @@ def raw_file(
     below: dict[int, Sequence[Directory]] = {330: inside}
     if exif:
         below[34665] = [Directory(exif)]
-    return tiff(Directory(first, thumbnail.tobytes(), below), start)
+    return tiff(Directory(first, [thumbnail.tobytes()], below), start)
 
 
 def tiff(first: Directory, start: bytes = b"II*\0") -> bytes:
@@ -124,8 +127,11 @@ def _write(data: bytearray, directory: Directory) -> int:
     """Write a directory behind what it points at, and return where it is."""
     fields: Fields = dict(directory.fields)
     if directory.samples:
-        fields |= {273: (LONG, len(data)), 279: (LONG, len(directory.samples))}
-        data += directory.samples + b"\0" * (len(directory.samples) % 2)
+        places = []
+        for strip in directory.samples:
+            places.append(len(data))
+            data += strip + b"\0" * (len(strip) % 2)
+        fields |= {273: (LONG, places), 279: (LONG, [len(strip) for strip in directory.samples])}
     for tag, others in (directory.inside or {}).items():
         fields[tag] = LONG, [_write(data, other) for other in others]
     entries = []

@@ -1,7 +1,9 @@
 """Formats of many depths and of light: what their samples become. Files are made here, by encoders or byte by byte."""
 
 import io
+import shutil
 import struct
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,19 @@ import pytest
 import pyvips
 from PIL import Image
 
-from progimage.engine import CorruptImage, ImageInfo, LimitExceeded, Limits, NotAnImage, RenditionSpec, inspect, render
+from progimage.engine import (
+    CorruptImage,
+    ImageInfo,
+    LimitExceeded,
+    Limits,
+    NotAnImage,
+    RenditionSpec,
+    UnreadKind,
+    inspect,
+    render,
+)
 from progimage.engine.codecs.unread import name_of_unread
+from tests import pictures
 
 HEIGHT, WIDTH = 24, 40
 Array = np.ndarray[Any, Any]
@@ -373,6 +386,69 @@ def test_pam_of_one_bit_is_written_as_black_and_white(tmp_path: Path) -> None:
     assert b"MAXVAL 1\nTUPLTYPE BLACKANDWHITE\n" in written and written.endswith(b"ENDHDR\n" + b"\1" * WIDTH * HEIGHT)
 
 
+def pam(values: Array, kind: str, most: int) -> bytes:
+    height, width, channels = values.shape
+    header = f"P7\nWIDTH {width}\nHEIGHT {height}\nDEPTH {channels}\nMAXVAL {most}\nTUPLTYPE {kind}\nENDHDR\n"
+    return header.encode() + values.astype("u1" if most < 256 else ">u2").tobytes()
+
+
+def run(*command: str | Path) -> bytes:
+    program = shutil.which(str(command[0]))
+    if program is None:
+        pytest.skip(f"there is no {command[0]}")
+    return subprocess.run([program, *command[1:]], check=True, capture_output=True).stdout
+
+
+@pytest.mark.parametrize("most", [255, 100, 65535])
+def test_a_pam_of_inks_is_what_imagemagick_makes_a_tiff_of(tmp_path: Path, most: int) -> None:
+    data = pam(np.round(slopes(16, 4) / 65535 * most).astype(int), "CMYK", most)
+    (tmp_path / "inks.pam").write_bytes(data)
+    run("convert", tmp_path / "inks.pam", "-depth", "8", tmp_path / "inks.tif")
+    judged = Made(tmp_path, (tmp_path / "inks.tif").read_bytes())
+    assert judged.info.mode == "CMYK"
+    wanted = judged.array().astype(int)
+    made = Made(tmp_path, data)
+    # Rounding to 8 bits is a level of ink, which is up to 3 of light.
+    assert made.info.mode == "CMYK" and np.abs(made.array() - wanted).max() <= (0 if most == 255 else 3)
+
+
+def test_a_pam_by_ghostscript_has_the_colours_of_the_page(tmp_path: Path) -> None:
+    page = b"%!PS\n<< /PageSize [20 10] >> setpagedevice\n"
+    page += b"0 1 1 0 setcmykcolor 0 0 10 10 rectfill 0 0 0 1 setcmykcolor 10 0 10 10 rectfill showpage\n"
+    (tmp_path / "page.ps").write_bytes(page)
+    target = tmp_path / "page.pam"
+    run("gs", "-q", "-dBATCH", "-dNOPAUSE", "-sDEVICE=pamcmyk32", f"-sOutputFile={target}", tmp_path / "page.ps")
+    found = Made(tmp_path, target.read_bytes()).array()
+    red, black = found[5, 5].astype(int), found[5, 15].astype(int)
+    assert red[0] > 200 and max(red[1:]) < 60 and max(black) < 60
+
+
+@pytest.mark.parametrize(("kind", "channels"), [("RGB", 4), ("GRAYSCALE", 2), ("RGB_ALPHA", 5)])
+def test_further_samples_of_a_pam_are_left_out_as_by_netpbm(tmp_path: Path, kind: str, channels: int) -> None:
+    values = np.dstack([slopes(8, 4), slopes(8, 1)])[:, :, :channels]
+    data = pam(values, kind, 255)
+    (tmp_path / "more.pam").write_bytes(data)
+    found = Made(tmp_path, data).array()
+    planes = {"RGB": 3, "RGB_ALPHA": 4}.get(kind, 1)
+    assert (found.reshape(HEIGHT, WIDTH, -1) == values[:, :, :planes]).all()
+    judged = run("pamtopnm", tmp_path / "more.pam")
+    assert (
+        np.asarray(Image.open(io.BytesIO(judged))).reshape(HEIGHT, WIDTH, -1) == values[:, :, : min(planes, 3)]
+    ).all()
+
+
+@pytest.mark.parametrize(("kind", "channels"), [("CMYK_ALPHA", 5), ("LAB", 3), ("spectrum", 4), ("depth", 1)])
+def test_a_pam_of_other_tuples_is_refused_by_its_name(tmp_path: Path, kind: str, channels: int) -> None:
+    values = np.dstack([slopes(8, 4), slopes(8, 1)])[:, :, :channels]
+    with pytest.raises(UnreadKind, match=kind.upper()):
+        Made(tmp_path, pam(values, kind, 255)).info  # noqa: B018
+
+
+def test_a_pam_with_fewer_samples_than_its_tuples_need_is_corrupt(tmp_path: Path) -> None:
+    with pytest.raises(CorruptImage, match="2 channels"):
+        Made(tmp_path, pam(slopes(8, 2), "RGB", 255)).info  # noqa: B018
+
+
 # PCX
 
 
@@ -528,7 +604,33 @@ def test_a_size_is_held_against_the_limits_before_anything_is_decoded(tmp_path: 
         Made(tmp_path, HUGE[format]()).info  # noqa: B018
 
 
+COMPRESSIONS = {
+    22610: "JPEG XR", 32909: "PixarLog", 33003: "JPEG 2000", 33005: "JPEG 2000", 34661: "JBIG", 34712: "JPEG 2000",
+    34887: "LERC", 34933: "PNG", 34934: "JPEG XR", 50002: "JPEG XL", 52546: "JPEG XL", 12345: "12345",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("number", "name"), COMPRESSIONS.items())
+def test_a_tiff_with_a_compression_that_is_not_read_is_refused_by_its_name(
+    tmp_path: Path, number: int, name: str
+) -> None:
+    data = pictures.saved(Image.fromarray(slopes(8)), "TIFF")
+    plain = struct.pack("<HHIHH", 259, 3, 1, 1, 0)
+    assert data.count(plain) == 1
+    with pytest.raises(UnreadKind, match=f"A TIFF .* {name} is not read here"):
+        Made(tmp_path, data.replace(plain, struct.pack("<HHIHH", 259, 3, 1, number, 0))).info  # noqa: B018
+
+
 UNREAD = {
+    b"BA\x28\0\0\0\0\0\0\0\0\0\0\0BM": "OS/2",
+    b"RIFF\x20\0\0\0ACON": r"\(ANI\)",
+    b"farbfeld\0\0\0\1\0\0\0\1": "farbfeld",
+    b"id=ImageMagick  version=1.0\n": "MIFF",
+    struct.pack("<i", 348) + bytes(340) + b"n+1\0": "NIfTI",
+    struct.pack(">i", 348) + bytes(340) + b"ni1\0": "NIfTI",
+    struct.pack("<i", 540) + b"n+2\0\r\n\x1a\n": "NIfTI",
+    b"LBLSIZE=1024  FORMAT='BYTE'": "VICAR",
+    bytes(522) + b"\0\x11\2\xff": "PICT",
     b"\0\0\0\x0cJXS \r\n\x87\n": "JPEG XS",
     b"\x97JB2\r\n\x1a\n": "JBIG2",
     b"FLIF": "FLIF",

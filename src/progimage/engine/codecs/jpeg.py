@@ -94,7 +94,7 @@ class _Jpeg(PillowCodec):
         several, known = image.format == _MPO.format.name, has_gain_map(file.data)
         # To Pillow a gain map is one more picture.
         gain_map = known or (several and has_other_gain_map(file.data))
-        codec = _MPO if several and not gain_map else _JPEG
+        codec = _MPO if several and not gain_map else JPEG
         found = super(_Jpeg, codec).description_of(file, image, limits)
         return replace(found, gain_map=gain_map, gain_map_read=known)
 
@@ -171,7 +171,7 @@ class _Mpo(_Jpeg):
 
     def open(self, file: InputFile) -> Image.Image:
         """Open it; Pillow's plugin for JPEG does."""
-        return _JPEG.open(file)
+        return JPEG.open(file)
 
     def pages_of(self, image: Image.Image, limits: Limits) -> list[Page]:
         """Return the pictures, up to where the index is broken: the photograph itself is whole."""
@@ -211,7 +211,7 @@ def _vips_frames(source: Source, first: int, last: int, how: Decoding, fail_on: 
             yield replace(frame, gain_map=gain_map_of(source, frame) if how.gain_map else None)
 
 
-_JPEG = _Jpeg(
+JPEG = _Jpeg(
     Format(
         name="JPEG",
         extensions=("jpg", "jpeg", "jpe", "jfif"),
@@ -231,7 +231,7 @@ _JPEG = _Jpeg(
 )
 _MPO = _Mpo(
     replace(
-        _JPEG.format,
+        JPEG.format,
         name="MPO",
         extensions=("mpo",),
         description="Multi-Picture Object",
@@ -244,4 +244,4 @@ _MPO = _Mpo(
     ),
     save={"quality": 80},
 )
-CODECS = (_JPEG, _MPO)
+CODECS = (JPEG, _MPO)

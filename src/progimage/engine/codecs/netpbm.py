@@ -93,9 +93,9 @@ class _Pam:
         header = _pam_header(bytes(file.data[:_LONGEST_PAM_HEADER]))
         limits.check(header.width, header.height)
         bits = header.most.bit_length()
-        mode = _PAM_MODES[header.depth - 1] + "16" * (bits > 8)
+        mode = header.mode if header.mode in ("1", "CMYK") else header.mode + "16" * (bits > 8)
         page = Page(header.width, header.height, native=header)
-        return Description(format=self.format, pages=(page,), mode="1" if header.black_and_white else mode, depth=bits)
+        return Description(format=self.format, pages=(page,), mode=mode, depth=bits)
 
     def exif(self, file: InputFile) -> None:
         """Return None: there is none."""
@@ -130,9 +130,9 @@ class _PamHeader:
     Attributes:
         width: In pixels.
         height: In pixels.
-        depth: Channels.
+        depth: How many samples a pixel has.
         most: The largest sample.
-        black_and_white: A sample is 0 or 1.
+        mode: What the first of them are, as a kind of pixels of 8 bits; those after them mean nothing.
         start: Where the samples begin.
     """
 
@@ -140,7 +140,7 @@ class _PamHeader:
     height: int
     depth: int
     most: int
-    black_and_white: bool
+    mode: str
     start: int
 
 
@@ -163,9 +163,21 @@ def _pam_header(head: bytes) -> _PamHeader:
         raise CorruptImage("The header of the PAM file lacks a line.") from None
     if not 1 <= most <= 65535:
         raise CorruptImage(f"The largest sample of the PAM file is {most}; allowed: 1 to 65535.")
-    if not 1 <= depth <= len(_PAM_MODES):
-        raise UnreadKind(f"A PAM file of {depth} channels is not read here.")
-    return _PamHeader(width, height, depth, most, most == 1 and depth == 1 and kind == b"BLACKANDWHITE", found.end())
+    return _PamHeader(width, height, depth, most, _pam_mode(kind.decode("latin-1").upper(), depth, most), found.end())
+
+
+def _pam_mode(kind: str, depth: int, most: int) -> str:
+    """Return what the samples are: by the type of the tuples, or if they have none, by how many there are."""
+    if not kind:
+        if depth not in _PAM_BY_DEPTH:
+            raise UnreadKind(f"A PAM file of {depth} channels is not read here.")
+        return _PAM_BY_DEPTH[depth]
+    if kind not in _PAM_TYPES:
+        raise UnreadKind(f"A PAM file of the tuple type {kind[:_LONGEST_TYPE]!r} is not read here.")
+    mode, planes = _PAM_TYPES[kind]
+    if depth < planes:
+        raise CorruptImage(f"The PAM file has {depth} channels, but {kind} has {planes}.")
+    return "1" if kind == _BLACK_AND_WHITE and (depth, most) == (1, 1) else mode
 
 
 def _pam_frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
@@ -179,16 +191,31 @@ def _pam_frames(source: Source, first: int, last: int, how: Decoding) -> Iterato
     pixels = pyvips.Image.new_from_memory(data, header.width, header.height, header.depth, kind)
     if deep:
         pixels = pixels.byteswap()
+    if header.mode == "CMYK":  # which is of 8 bits
+        kind, white = "uchar", 255
     if header.most != white:
         pixels = (pixels * (white / header.most) + 0.5).cast(kind)
-    pixels = normalise(pixels)
-    yield Frame(pixels, "1" if header.black_and_white else mode_of(pixels))
+    planes = _PAM_PLANES[header.mode]
+    if planes < header.depth:
+        pixels = pixels.extract_band(0, n=planes)
+    pixels = pixels.copy(interpretation="cmyk") if header.mode == "CMYK" else normalise(pixels)
+    yield Frame(pixels, "1" if header.mode == "1" else mode_of(pixels))
 
 
 _ARBITRARY, _LONGEST_PAM_HEADER = b"P7\n", 64 * 1024
 _PAM_END, _PAM_NUMBER = re.compile(rb"\nENDHDR[ \t]*\n"), re.compile(rb"\d{1,9}")
-_PAM_MODES = ("L", "LA", "RGB", "RGBA")
 _PAM_KINDS = ("GRAYSCALE", "GRAYSCALE_ALPHA", "RGB", "RGB_ALPHA")
+_BLACK_AND_WHITE, _LONGEST_TYPE = "BLACKANDWHITE", 40
+_PAM_PLANES = {"1": 1, "L": 1, "LA": 2, "RGB": 3, "RGBA": 4, "CMYK": 4}
+_PAM_BY_DEPTH = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+_PAM_TYPES = {
+    kind: (mode, _PAM_PLANES[mode])
+    for kind, mode in (
+        (_BLACK_AND_WHITE, "L"), ("BLACKANDWHITE_ALPHA", "LA"), *zip(_PAM_KINDS, _PAM_BY_DEPTH.values(), strict=True),
+        ("CMYK", "CMYK"),
+    )
+}  # fmt: skip
+"""By the type of the tuples (netpbm's pam(5), and CMYK as Ghostscript writes it): 0 is no ink."""
 _TO_BITS = bytes([0] * 128 + [1] * 128)
 _COLOURS, _LONGEST_HEADER = b"PF", 100
 _FLOAT_HEADER = re.compile(rb"PF\s+(\d{1,9})\s+(\d{1,9})\s+([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s")

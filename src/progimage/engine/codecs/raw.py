@@ -3,40 +3,39 @@
 LibRaw (rawpy) reads both. docs/decisions/0019-photoshop-and-raw.md says why the preview goes first.
 """
 
-import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 import pyvips
 from PIL import Image
 
-from progimage.engine.codecs import vips
-from progimage.engine.codecs.codec import Decoder, Decoding, ReadOnly, Source
+from progimage.engine.codecs.codec import Decoder, DecodesFrames, Decoding, ReadOnly, Source
 from progimage.engine.codecs.format import Format
 from progimage.engine.codecs.raw_exif import raw_exif
-from progimage.engine.codecs.raw_header import has_signature, raw_header
+from progimage.engine.codecs.raw_header import RawHeader, has_signature, raw_header
+from progimage.engine.codecs.raw_preview import is_sound, opened_preview
 from progimage.engine.codecs.samples import rawpy
+from progimage.engine.codecs.zeroed_memory import zeroed_memory
 from progimage.engine.description import Description, Page
-from progimage.engine.errors import CorruptImage, UnreadKind, say
+from progimage.engine.errors import CorruptImage, NotAnImage, UnreadKind, say
 from progimage.engine.files import InputFile
 from progimage.engine.frame import METADATA, Frame, with_metadata
 from progimage.engine.geometry import Box, Size
 from progimage.engine.limits import Limits
 from progimage.engine.modes import mode_of
 
-if TYPE_CHECKING:
-    pass
-
 _FULL_SIZE = 0.9
 """A preview with at least so much of each side of the picture stands for it."""
-_SHRINKS = (8, 4, 2)
+_DEVELOPED = "The picture was developed from the sensor's samples."
+_DEVELOPED_INSTEAD = "The camera's own preview is damaged, so that the picture was developed from the sensor's samples."
 _HALF = 2
 _SRGB_CURVE = (2.4, 12.92)
 """Power and slope of sRGB's transfer function, as LibRaw has them."""
-_ORIENTATIONS = {0: 1, 3: 3, 5: 8, 6: 6}
-"""By LibRaw's flip, as EXIF counts."""
+_ORIENTATIONS = {0: 1, 1: 2, 2: 4, 3: 3, 4: 5, 5: 8, 6: 6, 7: 7}
+"""By LibRaw's flip, as EXIF counts: 1 mirrors the columns, 2 the rows, and 4 swaps both after that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +43,14 @@ class _Native:
     """What of a raw file stands for it.
 
     Attributes:
-        preview: Its preview, a JPEG, if it has one.
-        shown: The preview is of about the full size.
+        preview: Its preview, if it has one.
+        shown: The page that it is, if it stands for the picture.
         developed: How many pixels LibRaw makes of the samples.
         crop: The part of them that the camera shows.
     """
 
-    preview: bytes | None
-    shown: bool
+    preview: Source | None
+    shown: Page | None
     developed: Size
     crop: Box | None
 
@@ -67,29 +66,66 @@ class _Raw(ReadOnly):
         return has_signature(head, self.format.name)
 
     def describe(self, file: InputFile, limits: Limits, dpi: float) -> Description:
-        """Read the header, and look for a preview; see `Codec`."""
-        header = raw_header(file.data)
-        if header and not header.whole:
-            raise CorruptImage(f"The {self.format.name} file ends before its last sample.")
-        with _opened(file, self.format) as raw:
-            sizes, grey, preview = raw.sizes, raw.num_colors == 1, _preview(raw)
+        """Read the header, and find out whether the preview or what is developed stands for the file; see `Codec`.
+
+        It is found out here, so that every rendition shows the same: a preview is decoded, and where it is damaged, the
+        samples are unpacked.
+        """
+        refusal = self._refusal(raw_header(file.data))
+        try:
+            with _opened(file, self.format) as raw:
+                sizes, grey, jpeg = raw.sizes, raw.num_colors == 1, _preview(raw)
+        except (CorruptImage, NotAnImage) as error:
+            raise refusal or error from None
         limits.check(sizes.raw_width, sizes.raw_height)
         width, height = _developed_size(sizes)
         limits.check(width, height)
         crop = _crop(sizes)
         developed = Page(width, height, crop, _ORIENTATIONS.get(sizes.flip, 1))
+        preview = opened_preview(jpeg, limits) if jpeg else None
+        native = _Native(preview, None, (width, height), crop)
         shown = _page_of(preview, developed) if preview else None
-        native = _Native(preview, shown is not None, (width, height), crop)
-        if shown:
-            limits.check(shown.width, shown.height)
-            said = f"The picture is the camera's own preview of {shown.width}×{shown.height} pixels."
-            return Description(format=self.format, pages=(replace(shown, native=native),), mode="RGB", warnings=(said,))
+        if preview and shown:
+            if is_sound(preview):
+                lost = str(refusal) if isinstance(refusal, CorruptImage) else ""
+                return self._of_preview(replace(native, shown=shown), lost)
+            refusal = refusal or self._tried(file)
+            if refusal:
+                lost = f"The camera's own preview is damaged, and the sensor's samples can't be developed: {refusal}"
+                return self._of_preview(replace(native, shown=shown), lost)
+        if refusal:
+            raise refusal
         return Description(
             format=self.format,
             pages=(replace(developed, native=native),),
             mode="L" if grey else "RGB",
-            warnings=("The picture was developed from the sensor's samples.",),
+            warnings=(_DEVELOPED_INSTEAD if shown else _DEVELOPED,),
         )
+
+    def _of_preview(self, native: _Native, lost: str) -> Description:
+        """Describe the preview; `lost` is what is broken, if it is to be accepted only as a damaged file."""
+        page, preview = native.shown, native.preview
+        assert page and preview
+        said = f"The picture is the camera's own preview of {page.width}×{page.height} pixels."
+        found, pages = preview.description, (replace(page, native=native),)
+        return replace(found, format=self.format, pages=pages, warnings=(said, *found.warnings), lost=lost, mended=None)
+
+    def _refusal(self, header: RawHeader | None) -> CorruptImage | NotAnImage | None:
+        """Return why samples are not to be developed, by what the header says of them."""
+        if header and not header.whole:
+            return CorruptImage(f"The {self.format.name} file ends before its last sample.")
+        if header and header.misread:
+            return UnreadKind(f"A camera raw ({self.format.name}) of {header.misread} is not read here.")
+        return None
+
+    def _tried(self, file: InputFile) -> CorruptImage | NotAnImage | None:
+        """Unpack the samples, and return why that can't be done."""
+        try:
+            with _opened(file, self.format) as raw:
+                _unpack(raw)
+        except (CorruptImage, NotAnImage) as error:
+            return error
+        return None
 
     def exif(self, file: InputFile) -> Image.Exif | None:
         """Return the EXIF of a file; see `Codec`."""
@@ -97,10 +133,11 @@ class _Raw(ReadOnly):
             return raw_exif(file.data, _preview(raw))
 
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
-        """Return libvips for a preview, or LibRaw."""
+        """Return those for JPEG if it is the preview that is shown, or LibRaw."""
         native: _Native = description.first.native
-        if native.shown:
-            return (Decoder(_preview_frames, lazy=True, shrinks=_SHRINKS),)
+        if native.shown and native.preview:
+            of_jpeg = native.preview.codec.decoders(native.preview.description)
+            return tuple(replace(one, frames=partial(_preview_frames, one.frames)) for one in of_jpeg)
         return (Decoder(_developed_frames, crops=True, shrinks=(_HALF,)),)
 
 
@@ -108,7 +145,7 @@ class _Raw(ReadOnly):
 def _opened(file: InputFile, format: Format) -> Iterator[Any]:
     """Open a file with LibRaw, and say in our words what it says."""
     library = rawpy()
-    with library.RawPy() as raw:
+    with zeroed_memory(), library.RawPy() as raw:
         try:
             raw.open_buffer(file.reader())
             yield raw
@@ -137,13 +174,9 @@ def _preview(raw: Any) -> bytes | None:
     return thumb.data if thumb.format is library.ThumbFormat.JPEG else None
 
 
-def _page_of(preview: bytes, developed: Page) -> Page | None:
+def _page_of(preview: Source, developed: Page) -> Page | None:
     """Return the page that a preview is, if it is of about the size of the picture; some are turned upright already."""
-    try:
-        with Image.open(io.BytesIO(preview), formats=["JPEG"]) as image:
-            width, height = image.size
-    except OSError:
-        return None
+    width, height = preview.description.first.size
     for (wide, high), orientation in ((developed.size, developed.orientation), (developed.upright, 1)):
         if width >= wide * _FULL_SIZE and height >= high * _FULL_SIZE and (width >= height) == (wide >= high):
             return Page(width, height, orientation=orientation)
@@ -168,22 +201,28 @@ def _crop(sizes: Any) -> Box | None:
     return box
 
 
-def _preview_frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
+def _preview_frames(of_jpeg: DecodesFrames, source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
     native: _Native = source.description.first.native
-
-    def load(page: int) -> pyvips.Image:
-        return pyvips.Image.jpegload_buffer(native.preview, access="sequential", fail_on="error", shrink=how.shrink)
-
-    for frame in vips.still_frames(source, first, last, load):
+    assert native.preview
+    for frame in of_jpeg(native.preview, first, last, how):
         yield _with_exif(frame, source, native, how)
+
+
+def _unpack(raw: Any) -> None:
+    """Decompress the samples.
+
+    Raises:
+        CorruptImage: There are none.
+    """
+    raw.unpack()
+    if not raw.raw_image_visible.any():
+        raise CorruptImage("The camera raw file has no samples.")
 
 
 def _developed_frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
     library, native = rawpy(), source.description.first.native
     with _opened(source.file, source.description.format) as raw:
-        raw.unpack()
-        if raw.raw_type is library.RawType.Flat and not raw.raw_image_visible.any():
-            raise CorruptImage("The camera raw file has no samples.")
+        _unpack(raw)
         samples = raw.postprocess(
             use_camera_wb=True, no_auto_bright=True, gamma=_SRGB_CURVE, output_color=library.ColorSpace.sRGB,
             output_bps=8, user_flip=0, half_size=how.shrink == _HALF,
@@ -212,7 +251,7 @@ def _with_exif(frame: Frame, source: Source, native: _Native, how: Decoding) -> 
     if "exif" not in how.metadata:
         return frame
     try:
-        exif = raw_exif(source.file.data, native.preview)
+        exif = raw_exif(source.file.data, bytes(native.preview.file.data) if native.preview else None)
     except Exception:  # Pillow trips over broken EXIF in many ways; the picture is whole without it
         return frame
     return replace(frame, pixels=with_metadata(frame.pixels, {METADATA["exif"]: exif.tobytes() if exif else None}))

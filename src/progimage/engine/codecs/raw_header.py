@@ -4,6 +4,7 @@ Most are TIFF files, of which the first picture is a preview and another one the
 6.0; Adobe's DNG 1.7; ISO 12234-2 (TIFF/EP); for the others exiftool's documentation of their tags.
 """
 
+import re
 import struct
 from dataclasses import dataclass
 
@@ -11,13 +12,20 @@ from progimage.engine.codecs.boxes import boxes, first
 
 _ORDERS = {b"II": "little", b"MM": "big"}
 _TIFF, _OLYMPUS, _PANASONIC = (b"II*\0", b"MM\0*"), (b"IIRO", b"IIRS", b"MMOR"), (b"IIU\0",)
+_BIG_TIFF = (b"II+\0", b"MM\0+")
+_PHASE_ONE = re.compile(rb"IIII.waR|MMMMRaw.", re.DOTALL)
+"""Behind the header of the TIFF (IIQ, CAP)."""
+_KYOCERA, _KYOCERA_AT = b"ARECOYK", 25
 _FUJI, _CANON_2, _CANON_3 = b"FUJIFILMCCD-RAW", b"CR\x02", b"crx "
 _OTHERS = (b"\0MRM", b"FOVb", b"II\x1a\0\0\0HEAPCCDR")
 """How files of Minolta, Sigma and older Canons begin."""
-_WIDTHS = {1: 1, 2: 1, 3: 2, 4: 4, 6: 1, 7: 1, 8: 2, 9: 4, 13: 4}
-_NUMBERS = (1, 3, 4, 13)
+_WIDTHS = {1: 1, 2: 1, 3: 2, 4: 4, 6: 1, 7: 1, 8: 2, 9: 4, 13: 4, 16: 8, 17: 8, 18: 8}
+_NUMBERS = (1, 3, 4, 13, 16, 18)
 _MOST_TAGS, _MOST_DIRECTORIES, _MOST_VALUES = 1000, 50, 1_000_000
-_COMPRESSION, _PHOTOMETRIC, _MAKE, _SUB, _DNG_VERSION = 259, 262, 271, 330, 50706
+_WIDTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _MAKE, _STRIPS, _SAMPLES, _ROWS = 256, 258, 259, 262, 271, 273, 277, 278
+_PLANAR, _PREDICTOR, _SUB, _FORMAT, _DNG_VERSION = 284, 317, 330, 339, 50706
+_ONLY_IN_RAW = (33421, 33422, 33424, 34310, 50740)
+"""The repeat and the pattern of a mosaic (TIFF/EP), and what Kodak, Leaf, and Sony keep in a directory of their own."""
 _PARTS = ((273, 279), (324, 325), (280, 279))
 """Where strips, tiles, and Panasonic's samples begin, and how long they are."""
 _SENSOR, _LINEAR_RAW = 32803, 34892
@@ -25,6 +33,9 @@ _OF_RAW = (32767, 32769, 32770, 32867, 34713, 65000, 65535)
 """The compressions of Sony, Epson, Samsung, Kodak, Nikon, Kodak and Pentax."""
 _MAKERS = {"NIKON": "NEF", "SONY": "ARW", "PENTAX": "PEF", "RICOH": "PEF", "SAMSUNG": "SRW"}
 _NOWHERE = 0xFFFFFFFF
+_NONE, _DEFLATE = 1, ([8], [32946])
+_SEPARATE, _FLOAT = 2, 3
+_FLOAT_PREDICTORS = ([3], [34894], [34895])
 _UUID = 16
 
 _Directory = dict[int, tuple[int, int, int]]
@@ -37,27 +48,31 @@ class RawHeader:
 
     Attributes:
         format: The name of its format.
-        whole: All that its directories point at is within the file.
+        whole: Its samples are within the file.
+        misread: What its samples are, if they are of a kind that LibRaw makes noise of, or only a part, in silence.
     """
 
     format: str
     whole: bool
+    misread: str = ""
 
 
 def raw_header(data: bytes | memoryview) -> RawHeader | None:
     """Return what a file says of itself if it is a camera raw; None if it is none."""
-    start = bytes(data[:16])
+    start = bytes(data[:32])
     if start.startswith(_FUJI):
         return RawHeader("RAF", _is_whole_fuji(data))
     if start[4:12] == b"ftyp" + _CANON_3:
         return RawHeader("CR3", _is_whole_canon_3(data))
-    if start.startswith(_OTHERS):
+    if has_signature(start, "RAW"):
         return RawHeader("RAW", True)
-    if not start.startswith((*_TIFF, *_OLYMPUS, *_PANASONIC)):
+    if not start.startswith((*_TIFF, *_BIG_TIFF, *_OLYMPUS, *_PANASONIC)):
         return None
     tiff = _Tiff(data)
     name = _name(start, tiff)
-    return RawHeader(name, tiff.is_whole()) if name else None
+    if name is None:
+        return None
+    return RawHeader(name, tiff.is_whole(), tiff.misread() if name == "DNG" else "")
 
 
 def has_signature(head: bytes, name: str) -> bool:
@@ -65,6 +80,8 @@ def has_signature(head: bytes, name: str) -> bool:
     signatures = {"RAF": (_FUJI,), "RAW": _OTHERS, "ORF": _OLYMPUS, "RW2": _PANASONIC}
     if name == "CR3":
         return head[4:12] == b"ftyp" + _CANON_3
+    if name == "RAW" and head[_KYOCERA_AT:].startswith(_KYOCERA):
+        return True
     return head.startswith(signatures.get(name, ())) if name in signatures else False
 
 
@@ -95,10 +112,12 @@ def _name(start: bytes, tiff: "_Tiff") -> str | None:
         return "RW2"
     if start[8:11] == _CANON_2:
         return "CR2"
+    if start.startswith(_TIFF) and _PHASE_ONE.match(start, 8):
+        return "RAW"
     first = tiff.first
     if first is None:
         return None
-    if _DNG_VERSION in first:
+    if any(_DNG_VERSION in directory for directory in tiff.directories):
         return "DNG"
     if not any(tiff.holds_samples(directory) for directory in tiff.directories):
         return None
@@ -112,8 +131,11 @@ class _Tiff:
     def __init__(self, data: bytes | memoryview) -> None:
         self._data = memoryview(data)
         self._order = _ORDERS[bytes(data[:2])]
+        big = bytes(data[:4]) in _BIG_TIFF
+        # How wide a place in the file is, where the first one is, and how wide the number of a directory's fields is.
+        self._place, start, self._count = (8, 8, 8) if big else (4, 4, 2)
         self.directories: list[_Directory] = []
-        waiting = [self._number(4, 4)]
+        waiting = [self._number(start, self._place)]
         seen: set[int] = set()
         while waiting and len(self.directories) < _MOST_DIRECTORIES:
             at = waiting.pop(0)
@@ -130,19 +152,51 @@ class _Tiff:
         return self.directories[0] if self.directories else None
 
     def holds_samples(self, directory: _Directory) -> bool:
-        """Return whether a directory is of samples of a sensor."""
+        """Return whether a directory is of samples of a sensor, or beside them."""
+        if any(tag in directory for tag in _ONLY_IN_RAW):
+            return True
         photometric, compression = self.numbers(directory, _PHOTOMETRIC), self.numbers(directory, _COMPRESSION)
         return photometric[:1] in ([_SENSOR], [_LINEAR_RAW]) or compression[:1] in [[one] for one in _OF_RAW]
 
     def is_whole(self) -> bool:
-        """Return whether all strips and tiles are within the file."""
-        for directory in self.directories:
+        """Return whether the samples are within the file; of all directories, if none says that it has them."""
+        for directory in self._of_sensor() or self.directories:
             for where, length in _PARTS:
                 starts, lengths = self.numbers(directory, where), self.numbers(directory, length)
                 ends = (start + size for start, size in zip(starts, lengths, strict=False) if start != _NOWHERE)
                 if max(ends, default=0) > len(self._data):
                     return False
         return True
+
+    def misread(self) -> str:
+        """Return what the samples of a DNG are, if they are of a kind that LibRaw misreads; see `RawHeader`."""
+        for directory in self._of_sensor():
+            compression, floats = self.numbers(directory, _COMPRESSION), _FLOAT in self.numbers(directory, _FORMAT)
+            starts = self.numbers(directory, _STRIPS)
+            if compression in _DEFLATE and not floats:
+                return "whole numbers with Deflate compression"
+            if compression in _DEFLATE and self.numbers(directory, _PREDICTOR) not in _FLOAT_PREDICTORS:
+                return "floats with Deflate compression and no predictor of their own"
+            if self.numbers(directory, _PLANAR) == [_SEPARATE] and self.numbers(directory, _SAMPLES) > [1]:
+                return "colours in separate planes"
+            if len(starts) > 1 and not floats:  # of which it knows the first
+                if compression != [_NONE]:
+                    return "several compressed strips"
+                if starts[1:] != [start + self._strip_size(directory) for start in starts[:-1]]:
+                    return "strips that are apart"
+        return ""
+
+    def _of_sensor(self) -> list[_Directory]:
+        """Return the directories that say that they are of samples of a sensor."""
+        known = [_SENSOR], [_LINEAR_RAW]
+        return [directory for directory in self.directories if self.numbers(directory, _PHOTOMETRIC) in known]
+
+    def _strip_size(self, directory: _Directory) -> int:
+        """Return how many bytes the samples of a strip are."""
+        width, bits, rows, samples = (
+            (self.numbers(directory, tag) or [1])[0] for tag in (_WIDTH, _BITS, _ROWS, _SAMPLES)
+        )
+        return rows * ((width * samples * bits + 7) // 8)
 
     def numbers(self, directory: _Directory, tag: int) -> list[int]:
         """Return the whole numbers of a field; none if it has others."""
@@ -151,7 +205,7 @@ class _Tiff:
         if kind not in _NUMBERS or count > _MOST_VALUES or at + count * width > len(self._data):
             return []
         order = "<" if self._order == "little" else ">"
-        return list(struct.unpack_from(f"{order}{count}{ {1: 'B', 2: 'H', 4: 'I'}[width] }", self._data, at))
+        return list(struct.unpack_from(f"{order}{count}{ {1: 'B', 2: 'H', 4: 'I', 8: 'Q'}[width] }", self._data, at))
 
     def text(self, directory: _Directory, tag: int) -> str:
         """Return the text of a field."""
@@ -160,13 +214,15 @@ class _Tiff:
 
     def _directory(self, at: int) -> tuple[_Directory, int]:
         """Return a directory, and where the next one is."""
-        count = min(self._number(at, 2), _MOST_TAGS)
+        count, place = min(self._number(at, self._count), _MOST_TAGS), self._place
+        start, entry_width = at + self._count, 4 + 2 * place
         directory: _Directory = {}
-        for entry in range(at + 2, at + 2 + 12 * count, 12):
-            kind, length = self._number(entry + 2, 2), self._number(entry + 4, 4)
-            inside = _WIDTHS.get(kind, 8) * length <= 4
-            directory[self._number(entry, 2)] = kind, length, entry + 8 if inside else self._number(entry + 8, 4)
-        return directory, self._number(at + 2 + 12 * count, 4)
+        for entry in range(start, start + entry_width * count, entry_width):
+            kind, length = self._number(entry + 2, 2), self._number(entry + 4, place)
+            value = entry + 4 + place
+            inside = _WIDTHS.get(kind, 8) * length <= place
+            directory[self._number(entry, 2)] = kind, length, value if inside else self._number(value, place)
+        return directory, self._number(start + entry_width * count, place)
 
     def _number(self, at: int, width: int) -> int:
         return int.from_bytes(self._data[at : at + width], self._order)  # type: ignore[arg-type]

@@ -33,6 +33,14 @@ _ONLY_VIPS = "VIPS"
 _ONLY_PILLOW = ("YCbCr", "LAB", "old JPEG")
 """libvips takes raw YCbCr for RGB, refuses 8-bit Lab, and gives nothing but transparent black for JPEG of TIFF 6.0."""
 _COMPRESSION, _OLD_JPEG = 259, 6
+_KNOWN_TO_LIBTIFF = (*range(1, 9), 32766, 32771, 32773, 32809, 32946, 34676, 34677, 34925, 50000, 50001)
+"""Those that libtiff has in libvips or in Pillow."""
+_UNREAD = {
+    9: "JBIG", 10: "JBIG", 22610: "JPEG XR", 32909: "PixarLog", 33003: "JPEG 2000", 33004: "JPEG 2000",
+    33005: "JPEG 2000", 34661: "JBIG", 34712: "JPEG 2000", 34715: "JBIG2", 34887: "LERC", 34892: "lossy JPEG of DNG",
+    34933: "PNG", 34934: "JPEG XR", 50002: "JPEG XL", 52546: "JPEG XL",
+}  # fmt: skip
+"""Those that are known by their names alone."""
 
 
 class _Tiff(PillowCodec):
@@ -51,6 +59,8 @@ class _Tiff(PillowCodec):
         if raw := raw_header(file.data):
             return RAW[raw.format].describe(file, limits, dpi)
         found = directories(file, limits)
+        for page in found:
+            _check_compression(page)
         if any(page.rare for page in found):
             return self._describe_rare(found, limits)
         try:
@@ -132,6 +142,19 @@ class _Tiff(PillowCodec):
         elif first.mode == "F":
             options["predictor"] = "float"
         vips.save("tiffsave_target", first, plan, target, **options)
+
+
+def _check_compression(page: Directory) -> None:
+    """Make sure that the pixels of a page can be decompressed.
+
+    Raises:
+        UnreadKind: They can't.
+    """
+    compression = page.tags.get(_COMPRESSION, 1)
+    if compression in _UNREAD:
+        raise UnreadKind(f"A TIFF compressed with {_UNREAD[compression]} is not read here.")
+    if compression not in _KNOWN_TO_LIBTIFF:
+        raise UnreadKind(f"A TIFF with compression {compression} is not read here.")
 
 
 def _vips_frames(source: Source, first: int, last: int, how: Decoding, fail_on: str) -> Iterator[Frame]:
