@@ -235,7 +235,7 @@ def test_metadata_stay_with_a_palette(tmp_path: Path) -> None:
     profile = Image.open(io.BytesIO(pictures.with_swapped_profile())).info["icc_profile"]
     file = io.BytesIO()
     picture.save(file, "WEBP", lossless=True, exif=exif.tobytes(), xmp=packet, icc_profile=profile)
-    data = _rendered(tmp_path, file.getvalue(), "PNG", palette=256, keep=frozenset({"exif", "xmp"}))
+    data = _rendered(tmp_path, file.getvalue(), "PNG", palette=256, keep=frozenset({"exif", "xmp", "icc"}))
     made = Image.open(io.BytesIO(data))
     made.load()
     assert made.mode == "P"
