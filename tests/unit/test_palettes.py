@@ -12,7 +12,7 @@ import pyvips
 from PIL import Image, ImageDraw
 
 from progimage.engine import Limits, libraries
-from progimage.engine.codecs import gif, gif_writer, png_palette
+from progimage.engine.codecs import gif, gif_writer, lzw, png_palette
 from progimage.engine.codecs.png_chunks import chunks
 from progimage.engine.errors import LibraryNotLoaded
 from progimage.engine.pipeline import render
@@ -308,6 +308,55 @@ def test_no_index_is_beyond_its_table(tmp_path: Path) -> None:
             for size, indices, clear in _tables_and_indices(made):
                 assert max(indices) < size <= max(2, 2 * count + 2) and (clear is None or clear < size), count
             assert numpy.array_equal(_frames(made)[0][:, :, :3], source), count
+
+
+def _repetitive() -> numpy.ndarray:
+    """A text of few words, as large as a page."""
+    page = Image.new("RGB", (800, 600), "white")
+    for line in range(40):
+        ImageDraw.Draw(page).text((10, 15 * line), "The quick brown fox jumps over the lazy dog. " * 3, fill=(9, 9, 9))
+    return numpy.asarray(page)
+
+
+def _cleared_when_full(indices: list[int], bits: int) -> int:
+    """How many bytes LZW takes with a table that is cleared as soon as it is full."""
+    total, table, string, width = bits + 1, {}, (), bits + 1
+    for index in indices:
+        if not string or (*string, index) in table:
+            string = (*string, index)
+            continue
+        total += width
+        table[*string, index] = len(table) + (1 << bits) + 2
+        width = min(12, max(width, (len(table) + (1 << bits) + 1).bit_length()))
+        if len(table) + (1 << bits) + 2 == 4096:
+            total, table, width = total + 12, {}, bits + 1
+        string = (index,)
+    return (total + 2 * width + 7) // 8
+
+
+def test_a_full_table_is_kept_where_that_is_smaller(tmp_path: Path) -> None:
+    source = _repetitive()
+    made = _rendered(tmp_path, pictures.saved(Image.fromarray(source), "PNG"), "GIF")
+    assert numpy.array_equal(_frames(made)[0][:, :, :3], source)
+    [(size, indices, _)] = _tables_and_indices(made)
+    assert len(made) < 0.9 * _cleared_when_full(indices, max(2, (size - 1).bit_length()))
+
+
+@pytest.mark.parametrize("count", [2, 7, 40, 256])
+def test_what_a_full_table_writes_is_read_by_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    monkeypatch.setattr(lzw, "_REPETITIVE", 100)  # so that noise is encoded in the same way
+    chance = numpy.random.default_rng(count)
+    colours = chance.integers(0, 256, (count, 3), numpy.uint8)
+    tiles, noise = numpy.tile(chance.integers(0, count, (9, 40)), (5, 6)), chance.integers(0, count, (90, 240))
+    numbers = numpy.concatenate([tiles, noise, tiles])
+    source = colours[numbers]
+    made = _rendered(tmp_path, pictures.saved(Image.fromarray(source), "PNG"), "GIF")
+    [_] = _tables_and_indices(made)
+    assert numpy.array_equal(_frames(made)[0][:, :, :3], source)
+    loaded = pyvips.Image.new_from_buffer(made, "", fail_on="warning").numpy()
+    assert numpy.array_equal(loaded[:, :, :3], source)
 
 
 def test_a_still_with_holes(tmp_path: Path) -> None:
