@@ -449,6 +449,23 @@ def test_frames_that_are_the_same_are_not_joined(tmp_path: Path) -> None:
     assert [made[at + 4] for at in range(len(made)) if made[at : at + 3] == b"\x21\xf9\x04"] == [5, 6, 7]
 
 
+def test_a_palette_of_an_animation_has_no_colours_to_spare(tmp_path: Path) -> None:
+    """Soft edges between two colours have hundreds of shades, of which far fewer look the same."""
+    frames = []
+    for index in range(5):
+        mask = Image.new("L", (400, 300))
+        ImageDraw.Draw(mask).ellipse((40 + 30 * index, 20, 240 + 30 * index, 220), fill=255)
+        soft = numpy.asarray(mask.resize((200, 150), Image.Resampling.LANCZOS))[:, :, None] / 255
+        frames.append(numpy.rint([20, 40, 160] + soft * [230, 180, 60]).clip(0, 255).astype(numpy.uint8))
+    frames[0][:40, :40] = numpy.random.default_rng(1).integers(198, 202, (40, 40, 3))  # more than 256 in all
+    source = _animation(frames)
+    wanted = _frames(_rendered(tmp_path, source, "WEBP", width=150, lossless=True))
+    data = _rendered(tmp_path, source, "GIF", width=150)
+    assert data[10] & 7 < 7, "at most 128 colours"
+    for one, other in zip(_frames(data), wanted, strict=True):
+        assert ((one.astype(float) - other) ** 2).mean() ** 0.5 < 2
+
+
 def test_a_palette_is_as_small_as_is_asked_for(tmp_path: Path) -> None:
     for colours in (2, 3, 20):
         made = _rendered(tmp_path, _animation(_moving()), "GIF", width=60, palette=colours)
