@@ -36,7 +36,9 @@ _LOOKED_AT = 1 << 15
 _ESTIMATE = 9
 """The level by which that is told, or the one that is used if that is lower."""
 _FILTERS = (0, 1, 4)
-"""What is taken from each byte: nothing, what is left of it, or what Paeth expects. Others were best for no picture."""
+"""What is taken from each byte: nothing, what is left of it, or what Paeth expects."""
+_AT_ONCE = 1 << 17
+"""How many pixels are worked on at once, which bounds the memory."""
 _PALETTE = 3
 """The kind of colours that consists of numbers in a palette."""
 
@@ -57,10 +59,18 @@ class _Way:
 
     def rows(self, indices: Array) -> bytes:
         """Return the rows to be compressed."""
-        ranks = numpy.empty(len(self.order), numpy.uint8)
+        height, width = indices.shape
+        ranks = numpy.zeros(256, numpy.uint8)
         ranks[self.order] = numpy.arange(len(self.order))
-        packed = _packed(ranks[indices], self.bits)
-        return numpy.pad(_filtered(packed, self.filter), ((0, 0), (1, 0)), constant_values=self.filter).tobytes()
+        found = numpy.empty((height, 1 + (width * self.bits + 7) // 8), numpy.uint8)
+        found[:, 0] = self.filter
+        above = numpy.zeros((1, found.shape[1] - 1), numpy.uint8)
+        strip = max(1, _AT_ONCE // width)
+        for top in range(0, height, strip):
+            packed = _packed(ranks[indices[top : top + strip]], self.bits)
+            found[top : top + strip, 1:] = _filtered(packed, above, self.filter)
+            above = packed[-1:]
+        return found.tobytes()
 
 
 def write_png_with_palette(
@@ -77,9 +87,11 @@ def write_png_with_palette(
     """
     samples = samples_of(frame.pixels)
     palette = palette_for([samples], colours)
-    used, indices = _without_unused(palette.table, palette.indices(samples))
-    order, bits, data = _smallest(indices, used[:, 3] == 255, effort or _USUAL_EFFORT)
-    table = used[order]
+    indices = palette.indices(samples)
+    del samples  # which take four times as much
+    orders = _orders(indices, palette.table[:, 3] == 255)
+    order, bits, data = _smallest(indices, orders, effort or _USUAL_EFFORT)
+    table = palette.table[order]
     alphas = table[:, 3].tobytes().rstrip(b"\xff")
     height, width = indices.shape
     write(SIGNATURE + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, _PALETTE, 0, 0, 0)))
@@ -101,20 +113,14 @@ def _told(metadata: Mapping[str, bytes]) -> Iterator[tuple[bytes, bytes]]:
         yield b"iTXt", XMP + b"\0\0\0\0" + xmp
 
 
-def _without_unused(table: Array, indices: Array) -> tuple[Array, Array]:
-    """Return the colours that some pixel has, and the pixels' numbers among them."""
-    used = numpy.bincount(indices.reshape(-1), minlength=len(table)) > 0
-    return table[used], (numpy.cumsum(used) - 1).astype(numpy.uint8)[indices]
-
-
-def _smallest(indices: Array, opaque: Array, effort: int) -> tuple[Array, int, bytes]:
-    """Return the order of the colours, the bits of each number, and the compressed rows."""
-    bits = next(bits for bits in (1, 2, 4, 8) if len(opaque) <= 1 << bits)
+def _smallest(indices: Array, orders: list[Array], effort: int) -> tuple[Array, int, bytes]:
+    """Return one of some orders of the colours, the bits of each number, and the compressed rows."""
+    bits = next(bits for bits in (1, 2, 4, 8) if len(orders[0]) <= 1 << bits)
     size = indices.size * bits // 8 + 1
     most = _EXHAUSTIVE if effort == len(_LEVELS) else _THOROUGH if effort >= _USUAL_EFFORT else 0
     levels = _BEST if size <= most else _LEVELS[effort - 1]
     estimate = (min(levels[0], _ESTIMATE),)
-    ways = [_Way(*way) for way in product(_orders(indices, opaque), sorted({bits, 8}), _FILTERS)]
+    ways = [_Way(*way) for way in product(orders, sorted({bits, 8}), _FILTERS)]
     rows = max(1, min(len(indices), 8 * _LOOKED_AT // (bits * indices.shape[1])))
     sample = indices[(len(indices) - rows) // 2 :][:rows]
     ways.sort(key=lambda way: len(_deflated(way.rows(sample), estimate)))
@@ -123,11 +129,20 @@ def _smallest(indices: Array, opaque: Array, effort: int) -> tuple[Array, int, b
     return best.order, best.bits, data
 
 
-def _orders(indices: Array, opaque: Array) -> Iterator[Array]:
-    """Return orders of the colours, in each of which those that are not opaque come first: only they need an alpha."""
-    numbers, first, counts = numpy.unique(indices, return_index=True, return_counts=True)
-    for rank in (-counts, first, numbers):  # by popularity, by where they are met first, and as they are: by value
-        yield numpy.lexsort((rank, opaque))
+def _orders(indices: Array, opaque: Array) -> list[Array]:
+    """Return orders of the colours that some pixel has, by popularity, by where they are met first, and by value.
+
+    In each, those that are not opaque come first: only they need an alpha.
+    """
+    counts, first = numpy.zeros((2, len(opaque)), numpy.int64)
+    flat = indices.reshape(-1)
+    for start in range(0, len(flat), _AT_ONCE):
+        numbers, places, found = numpy.unique(flat[start : start + _AT_ONCE], return_index=True, return_counts=True)
+        new = counts[numbers] == 0
+        first[numbers[new]] = start + places[new]
+        counts[numbers] += found
+    used = numpy.flatnonzero(counts)
+    return [used[numpy.lexsort((rank[used], opaque[used]))] for rank in (-counts, first, numpy.arange(len(counts)))]
 
 
 def _packed(indices: Array, bits: int) -> Array:
@@ -141,19 +156,26 @@ def _packed(indices: Array, bits: int) -> Array:
     return packed
 
 
-def _filtered(rows: Array, filter: int) -> Array:
-    """Return bytes less what the filter expects there (section 9.2)."""
+def _filtered(rows: Array, before: Array, filter: int) -> Array:
+    """Return bytes less what the filter expects there (section 9.2).
+
+    Args:
+        rows: The rows.
+        before: The one above them.
+        filter: One of `_FILTERS`.
+    """
     if not filter:
         return rows
     left = numpy.pad(rows, ((0, 0), (1, 0)))[:, :-1]
     if filter == 1:
-        by_left: Array = rows - left
-        return by_left
-    above = numpy.pad(rows, ((1, 0), (0, 0)))[:-1]
-    corner = numpy.pad(rows, ((1, 0), (1, 0)))[:-1, :-1]
-    a, b, c = (part.astype(numpy.int16) for part in (left, above, corner))
-    far_a, far_b, far_c = abs(b - c), abs(a - c), abs(a + b - 2 * c)
-    expected = numpy.where((far_a <= far_b) & (far_a <= far_c), left, numpy.where(far_b <= far_c, above, corner))
+        expected = left
+    else:
+        above = numpy.concatenate([before, rows[:-1]])
+        corner = numpy.pad(above, ((0, 0), (1, 0)))[:, :-1]
+        a, b, c = (part.astype(numpy.int16) for part in (left, above, corner))
+        far_a, far_b, far_c = abs(b - c), abs(a - c), abs(a + b - 2 * c)
+        by_distance = numpy.where(far_b <= far_c, above, corner)
+        expected = numpy.where((far_a <= far_b) & (far_a <= far_c), left, by_distance)
     filtered: Array = rows - expected
     return filtered
 
