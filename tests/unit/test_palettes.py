@@ -2,15 +2,18 @@
 
 import io
 import struct
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy
 import pytest
-from PIL import Image
+import pyvips
+from PIL import Image, ImageDraw
 
 from progimage.engine import Limits, libraries
-from progimage.engine.codecs import gif, gif_writer
+from progimage.engine.codecs import gif, gif_writer, lzw, png_palette
+from progimage.engine.codecs.png_chunks import chunks
 from progimage.engine.errors import LibraryNotLoaded
 from progimage.engine.pipeline import render
 from progimage.engine.spec import RenditionSpec
@@ -125,6 +128,122 @@ def test_an_animation_in_png_has_one_palette(tmp_path: Path) -> None:
     assert all(numpy.array_equal(one[:, :, :3], other) for one, other in zip(made, frames, strict=True))
 
 
+def _numbered(source: numpy.ndarray) -> Iterator[tuple[numpy.ndarray, int]]:
+    """The pixels' numbers among the colours of a picture, by popularity and by value, and how many those are."""
+    colours, numbers, counts = numpy.unique(source.reshape(-1, 3), axis=0, return_inverse=True, return_counts=True)
+    for order in (numpy.argsort(-counts, kind="stable"), numpy.arange(len(colours))):
+        yield numpy.argsort(order)[numbers].astype(numpy.uint8).reshape(source.shape[:2]), len(colours)
+
+
+def _rows(numbers: numpy.ndarray, bits: int) -> list[bytes]:
+    """Rows as a PNG has them before they are filtered, by hand (section 7.2)."""
+    rows = []
+    for row in numbers:
+        digits = "".join(f"{number:0{bits}b}" for number in row)
+        digits += "0" * (-len(digits) % 8)
+        rows.append(int(digits, 2).to_bytes(len(digits) // 8, "big"))
+    return rows
+
+
+def _filtered(rows: list[bytes], kind: int) -> bytes:
+    """Rows with a filter (section 9.2): 0, 1 or 2."""
+    above, found = bytes(len(rows[0])), bytearray()
+    for row in rows:
+        expected = {0: bytes(len(row)), 1: b"\0" + row[:-1], 2: above}[kind]
+        found += bytes([kind]) + bytes((one - other) % 256 for one, other in zip(row, expected, strict=True))
+        above = row
+    return bytes(found)
+
+
+def _best_by_zlib(source: numpy.ndarray) -> int:
+    """How many bytes a PNG of an exact palette takes at least, by trying everything with zlib."""
+    sizes = []
+    for numbers, count in _numbered(source):
+        least = next(bits for bits in (1, 2, 4, 8) if count <= 1 << bits)
+        for bits in {least, 8}:
+            for kind in (0, 1, 2):
+                data = _filtered(_rows(numbers, bits), kind)
+                for strategy in (zlib.Z_DEFAULT_STRATEGY, zlib.Z_FILTERED, zlib.Z_RLE, zlib.Z_HUFFMAN_ONLY):
+                    deflate = zlib.compressobj(9, zlib.DEFLATED, 15, 9, strategy)
+                    sizes.append(len(deflate.compress(data) + deflate.flush()))
+    return 8 + (12 + 13) + (12 + 3 * count) + (12 + min(sizes)) + 12
+
+
+def _few_colours() -> dict[str, numpy.ndarray]:
+    """Pictures of at most 256 colours, as people draw them."""
+    ellipse = Image.new("RGB", (101, 100), "white")
+    ImageDraw.Draw(ellipse).ellipse((20, 10, 90, 80), fill=(0, 128, 0), outline=(0, 0, 255), width=3)
+    text = Image.new("RGB", (203, 90), "white")
+    for line in range(6):
+        ImageDraw.Draw(text).text((4, 14 * line), f"Line {line} of a text: {line * 7919}", fill=(20, 20, 30))
+    soft = ellipse.resize((61, 60), Image.Resampling.LANCZOS).quantize(200).convert("RGB")
+    grey = numpy.indices((128, 128)).sum(0)
+    chance = numpy.random.default_rng(3)
+    return {
+        "ellipse": numpy.asarray(ellipse),
+        "text": numpy.asarray(text),
+        "soft": numpy.asarray(soft),
+        "greys": numpy.dstack([grey // 26 * 28] * 3).astype(numpy.uint8),
+        "ramp": numpy.dstack([grey] * 3).astype(numpy.uint8),
+        "noise": _of_colours(2)[:, :37],
+        "tiles": numpy.kron(chance.integers(0, 2, (16, 16, 1)) * 255, numpy.ones((8, 8, 3))).astype(numpy.uint8),
+    }
+
+
+@pytest.mark.parametrize("name", list(_few_colours()))
+def test_a_palette_takes_no_more_than_the_best_of_zlib(tmp_path: Path, name: str) -> None:
+    source = _few_colours()[name]
+    data = _rendered(tmp_path, pictures.saved(Image.fromarray(source), "PNG"), "PNG", palette=256)
+    assert numpy.array_equal(_opened(data, "RGB"), source)
+    assert len(data) <= _best_by_zlib(source)
+
+
+@pytest.mark.parametrize("colours", [16, 256])
+def test_more_effort_makes_a_palette_smaller(tmp_path: Path, colours: int) -> None:
+    source = pictures.saved(pictures.colour().resize((900, 700)), "PNG")
+    made = [_rendered(tmp_path, source, "PNG", palette=colours, effort=effort) for effort in (1, 4, 6, 9)]
+    assert [len(data) for data in made] == sorted({len(data) for data in made}, reverse=True)
+    assert all(numpy.array_equal(_opened(data), _opened(made[0])) for data in made)
+
+
+@pytest.mark.parametrize("filter", [0, 1, 4])
+@pytest.mark.parametrize("count", [2, 3, 9, 200])
+def test_each_way_to_write_pixels_is_read_by_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, filter: int, count: int
+) -> None:
+    monkeypatch.setattr(png_palette, "_FILTERS", (filter,))
+    source = _of_colours(count)[:, :37]
+    for effort in (1, 9):
+        data = _rendered(tmp_path, pictures.saved(Image.fromarray(source), "PNG"), "PNG", palette=256, effort=effort)
+        assert numpy.array_equal(_opened(data, "RGB"), source)
+        loaded = pyvips.Image.new_from_buffer(data, "", fail_on="warning").numpy()
+        assert numpy.array_equal(loaded[:, :, :3], source)
+
+
+def test_a_palette_has_no_colour_that_is_not_used(tmp_path: Path) -> None:
+    source = pictures.saved(pictures.colour().resize((16, 16)), "PNG")
+    data = _rendered(tmp_path, source, "PNG", palette=200)
+    seen = numpy.unique(_opened(data, "RGB").reshape(-1, 3), axis=0)
+    [table] = [body for _, name, body in chunks(memoryview(data)) if name == b"PLTE"]
+    assert len(table) == 3 * len(seen)
+
+
+def test_metadata_stay_with_a_palette(tmp_path: Path) -> None:
+    picture = Image.fromarray(_of_colours(20))
+    exif, packet = Image.Exif(), b"<x:xmpmeta xmlns:x='adobe:ns:meta/'><rdf:RDF></rdf:RDF></x:xmpmeta>"
+    exif[0x010E] = "A title"
+    profile = Image.open(io.BytesIO(pictures.with_swapped_profile())).info["icc_profile"]
+    file = io.BytesIO()
+    picture.save(file, "WEBP", lossless=True, exif=exif.tobytes(), xmp=packet, icc_profile=profile)
+    data = _rendered(tmp_path, file.getvalue(), "PNG", palette=256, keep=frozenset({"exif", "xmp", "icc"}))
+    made = Image.open(io.BytesIO(data))
+    made.load()
+    assert made.mode == "P"
+    assert made.getexif()[0x010E] == "A title"
+    assert b"adobe:ns:meta/" in made.info["xmp"]
+    assert made.info["icc_profile"] == profile
+
+
 # GIF
 
 
@@ -189,6 +308,55 @@ def test_no_index_is_beyond_its_table(tmp_path: Path) -> None:
             for size, indices, clear in _tables_and_indices(made):
                 assert max(indices) < size <= max(2, 2 * count + 2) and (clear is None or clear < size), count
             assert numpy.array_equal(_frames(made)[0][:, :, :3], source), count
+
+
+def _repetitive() -> numpy.ndarray:
+    """A text of few words, as large as a page."""
+    page = Image.new("RGB", (800, 600), "white")
+    for line in range(40):
+        ImageDraw.Draw(page).text((10, 15 * line), "The quick brown fox jumps over the lazy dog. " * 3, fill=(9, 9, 9))
+    return numpy.asarray(page)
+
+
+def _cleared_when_full(indices: list[int], bits: int) -> int:
+    """How many bytes LZW takes with a table that is cleared as soon as it is full."""
+    total, table, string, width = bits + 1, {}, (), bits + 1
+    for index in indices:
+        if not string or (*string, index) in table:
+            string = (*string, index)
+            continue
+        total += width
+        table[*string, index] = len(table) + (1 << bits) + 2
+        width = min(12, max(width, (len(table) + (1 << bits) + 1).bit_length()))
+        if len(table) + (1 << bits) + 2 == 4096:
+            total, table, width = total + 12, {}, bits + 1
+        string = (index,)
+    return (total + 2 * width + 7) // 8
+
+
+def test_a_full_table_is_kept_where_that_is_smaller(tmp_path: Path) -> None:
+    source = _repetitive()
+    made = _rendered(tmp_path, pictures.saved(Image.fromarray(source), "PNG"), "GIF")
+    assert numpy.array_equal(_frames(made)[0][:, :, :3], source)
+    [(size, indices, _)] = _tables_and_indices(made)
+    assert len(made) < 0.9 * _cleared_when_full(indices, max(2, (size - 1).bit_length()))
+
+
+@pytest.mark.parametrize("count", [2, 7, 40, 256])
+def test_what_a_full_table_writes_is_read_by_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    monkeypatch.setattr(lzw, "_REPETITIVE", 100)  # so that noise is encoded in the same way
+    chance = numpy.random.default_rng(count)
+    colours = chance.integers(0, 256, (count, 3), numpy.uint8)
+    tiles, noise = numpy.tile(chance.integers(0, count, (9, 40)), (5, 6)), chance.integers(0, count, (90, 240))
+    numbers = numpy.concatenate([tiles, noise, tiles])
+    source = colours[numbers]
+    made = _rendered(tmp_path, pictures.saved(Image.fromarray(source), "PNG"), "GIF")
+    [_] = _tables_and_indices(made)
+    assert numpy.array_equal(_frames(made)[0][:, :, :3], source)
+    loaded = pyvips.Image.new_from_buffer(made, "", fail_on="warning").numpy()
+    assert numpy.array_equal(loaded[:, :, :3], source)
 
 
 def test_a_still_with_holes(tmp_path: Path) -> None:
@@ -279,6 +447,23 @@ def test_frames_that_are_the_same_are_not_joined(tmp_path: Path) -> None:
     made = _rendered(tmp_path, source, "GIF", width=4)
     assert [len(indices) for _, indices, _ in _tables_and_indices(made)] == [16, 1, 1]
     assert [made[at + 4] for at in range(len(made)) if made[at : at + 3] == b"\x21\xf9\x04"] == [5, 6, 7]
+
+
+def test_a_palette_of_an_animation_has_no_colours_to_spare(tmp_path: Path) -> None:
+    """Soft edges between two colours have hundreds of shades, of which far fewer look the same."""
+    frames = []
+    for index in range(5):
+        mask = Image.new("L", (400, 300))
+        ImageDraw.Draw(mask).ellipse((40 + 30 * index, 20, 240 + 30 * index, 220), fill=255)
+        soft = numpy.asarray(mask.resize((200, 150), Image.Resampling.LANCZOS))[:, :, None] / 255
+        frames.append(numpy.rint([20, 40, 160] + soft * [230, 180, 60]).clip(0, 255).astype(numpy.uint8))
+    frames[0][:40, :40] = numpy.random.default_rng(1).integers(198, 202, (40, 40, 3))  # more than 256 in all
+    source = _animation(frames)
+    wanted = _frames(_rendered(tmp_path, source, "WEBP", width=150, lossless=True))
+    data = _rendered(tmp_path, source, "GIF", width=150)
+    assert data[10] & 7 < 7, "at most 128 colours"
+    for one, other in zip(_frames(data), wanted, strict=True):
+        assert ((one.astype(float) - other) ** 2).mean() ** 0.5 < 2
 
 
 def test_a_palette_is_as_small_as_is_asked_for(tmp_path: Path) -> None:

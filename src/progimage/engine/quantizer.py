@@ -161,23 +161,27 @@ def exact_palette(colours: Array) -> Palette:
     return Palette(colours.view(numpy.uint8).reshape(-1, 4), exact=True)
 
 
-def fitted_palette(pictures: Sequence[Array], most: int, *, clear: bool = False) -> Palette:
+def fitted_palette(pictures: Sequence[Array], most: int, *, clear: bool = False, enough: float = 0) -> Palette:
     """Return the palette that comes nearest to all pixels of some pictures.
 
     Args:
         pictures: Samples, as `samples_of` returns them.
         most: How many colours it may have.
         clear: One of them is transparent, even if nothing is.
+        enough: So far off it may be to take fewer bits a pixel.
     """
     every = int((sum(picture.size // 4 for picture in pictures) / _SAMPLE) ** 0.5) or 1
     pixels = numpy.concatenate([picture[::every, ::every].reshape(-1, 4) for picture in pictures])
     clear = clear or any(not picture[:, :, 3].all() for picture in pictures)
     translucent = any(bool(numpy.isin(picture[:, :, 3], (0, 255), invert=True).any()) for picture in pictures)
     points, weights = _counted(pixels[pixels[:, 3] > 0])
-    centres = _boxes(points, weights, max(1, most - clear)) if len(points) else numpy.empty((0, 4), numpy.float32)
-    error = 0.0
-    for _ in range(_ROUNDS if len(points) else 0):
-        centres, error = _moved(centres, points, weights)
+    centres, error = _centres(points, weights, max(1, most - clear))
+    while error < enough and len(centres) + clear > 2:
+        half = 1 << (len(centres) + clear - 1).bit_length() - 1
+        fewer, greater = _centres(points, weights, half - clear)
+        if greater >= enough:
+            break
+        centres, error = fewer, greater
     table = _colours_at(centres)
     if clear:
         table = numpy.concatenate([numpy.zeros((1, 4), numpy.uint8), table])
@@ -223,6 +227,16 @@ def _counted(colours: Array) -> tuple[Array, Array]:
     points = _coordinates(colours)
     sums = [numpy.bincount(cells, points[:, axis])[used] for axis in range(4)]
     return (numpy.stack(sums, 1) / counts[:, None]).astype(numpy.float32), counts.astype(numpy.float32)
+
+
+def _centres(points: Array, weights: Array, most: int) -> tuple[Array, float]:
+    """Return the points that come nearest to all, and how far those are from them."""
+    if not len(points):
+        return numpy.empty((0, 4), numpy.float32), 0.0
+    centres, error = _boxes(points, weights, most), 0.0
+    for _ in range(_ROUNDS):
+        centres, error = _moved(centres, points, weights)
+    return centres, error
 
 
 def _boxes(points: Array, weights: Array, most: int) -> Array:

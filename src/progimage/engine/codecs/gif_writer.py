@@ -32,8 +32,8 @@ _AHEAD = 8_000_000
 """For the frames of so many pixels together, which is all of most animations, one palette is made."""
 _UNSEEN = 5
 """By how much a sample may be off what is shown, of 255, where there are more colours than a palette can have."""
-_ALIKE = 0.5
-"""The mean error of a palette that looks as exact as one that is."""
+_ALIKE = 0.7
+"""The mean error of a palette that looks as exact as one that is; with a smaller one, it may have colours to spare."""
 _SCREEN, _IMAGE = struct.Struct("<6sHHBBB"), struct.Struct("<BHHHHB")
 _LOOP, _CONTROL = struct.Struct("<BBB11sBBHB"), struct.Struct("<BBBBHBB")
 _EXTENSION, _SEPARATOR, _TRAILER = 0x21, 0x2C, b"\x3b"
@@ -121,7 +121,7 @@ def _with_palettes(frames: Iterator[Frame], colours: int) -> Iterator[_Picture]:
 
 def _sharing(ahead: list[tuple[Array, int]], colours: int) -> Iterator[_Picture]:
     pictures = [samples for samples, _ in ahead]
-    palette = _exact(pictures, colours) or fitted_palette(pictures, colours, clear=True)
+    palette = _exact(pictures, colours) or fitted_palette(pictures, colours, clear=True, enough=_ALIKE)
     for samples, duration in ahead:
         yield _Picture(samples, duration, palette)
 

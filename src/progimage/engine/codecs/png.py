@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -15,12 +17,14 @@ from progimage.engine.codecs.pillow import ORIENTATION_TAG, PillowCodec, lenient
 from progimage.engine.codecs.png_chunks import SIGNATURE, XMP, chunk, chunks, text_of
 from progimage.engine.codecs.png_header import png_colour
 from progimage.engine.codecs.png_mending import mended
+from progimage.engine.codecs.samples import imagecodecs
 from progimage.engine.codecs.stripping.png import stripped_png
 from progimage.engine.colorimetry import Cicp
 from progimage.engine.description import Description
 from progimage.engine.errors import InvalidParameter
 from progimage.engine.files import InputFile, OutputFile
 from progimage.engine.frame import Frame, from_pillow, with_metadata, with_one_palette
+from progimage.engine.libraries import Library
 from progimage.engine.limits import Limits
 from progimage.engine.metadata import Buffer, Kept
 from progimage.engine.modes import OF_8_BITS, OF_16_BITS
@@ -36,8 +40,17 @@ _BIT_DEPTH = 24
 """Where the header has the bits a sample (PNG third edition, section 11.2.1)."""
 
 
+def _load_writer() -> ModuleType:
+    imagecodecs()
+    return import_module("progimage.engine.codecs.png_palette")
+
+
+_writer = Library("png_palette", _load_writer)
+"""Returns our own module that writes palettes, which calculates with numpy."""
+
+
 class _Png(PillowCodec):
-    """Stills by libvips; animations are read by ourselves. Pillow writes these, and what has a palette."""
+    """Stills by libvips; palettes are written, and animations read, by ourselves. Pillow writes animations."""
 
     def describe(self, file: InputFile, limits: Limits, dpi: float) -> Description:
         """Read the header of the file, or of what is made of a damaged one; see `Codec`."""
@@ -111,8 +124,11 @@ class _Png(PillowCodec):
         if plan.several and first.mode in _PALETTES:
             self._write_with_one_palette([first, *rest], plan, target)
             return
-        if plan.several or first.mode in _PALETTES:
+        if plan.several:
             super().encode(first, rest, plan, target)
+            return
+        if first.mode in _PALETTES:
+            self._write_palette(first, plan, target)
             return
         spec = plan.spec
         options: dict[str, Any] = {"compression": spec.effort or 6, "filter": "all"}
@@ -123,6 +139,12 @@ class _Png(PillowCodec):
         vips.save("pngsave_target", first, plan, target, **options)
         if first.hdr:
             _tell_space(first.hdr, target)
+
+    def _write_palette(self, frame: Frame, plan: "Plan", target: OutputFile) -> None:
+        self.asked_for(frame, plan)  # which raises what can't be had
+        spec, metadata = plan.spec, self.metadata(frame, plan)
+        with target.file() as file:
+            _writer().write_png_with_palette(frame, file.write, spec.palette or 256, spec.effort, metadata)
 
     def _write_with_one_palette(self, frames: list[Frame], plan: "Plan", target: OutputFile) -> None:
         """Write an animation whose frames share a palette: a file has only one (section 11.2.2)."""

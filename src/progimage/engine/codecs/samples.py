@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import numpy
 
 _USED = (
-    "avif_encode", "brotli_decode", "gif_encode", "jpeg2k_decode", "jpeg8_decode", "jpegls_decode", "jpegxl_decode",
-    "jpegxr_decode", "packints_decode", "rgbe_decode",
+    "avif_encode", "brotli_decode", "deflate_encode", "gif_encode", "jpeg2k_decode", "jpeg8_decode", "jpegls_decode",
+    "jpegxl_decode", "jpegxr_decode", "packints_decode", "rgbe_decode",
 )  # fmt: skip
 _ROWS = 256
 
