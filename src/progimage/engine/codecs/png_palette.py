@@ -29,6 +29,8 @@ _THOROUGH = 1 << 18
 """So many bytes of rows are compressed at the best level in any case, from the usual effort on: in 0.1 s at most."""
 _EXHAUSTIVE = 1 << 22
 """So many are, over all ways that are tried, with the highest effort."""
+_LARGE, _QUICK = 1 << 21, 6
+"""Beyond so many bytes of rows, no higher level is taken unless it is asked for: it would take seconds."""
 _FINALISTS = 4
 """How many of the ways are compressed in full, at most."""
 _LOOKED_AT = 1 << 15
@@ -119,6 +121,8 @@ def _smallest(indices: Array, orders: list[Array], effort: int) -> tuple[Array, 
     size = indices.size * bits // 8 + 1
     most = _EXHAUSTIVE if effort == len(_LEVELS) else _THOROUGH if effort >= _USUAL_EFFORT else 0
     levels = _BEST if size <= most else _LEVELS[effort - 1]
+    if size > _LARGE and effort <= _USUAL_EFFORT:
+        levels = (min(levels[0], _QUICK),)
     estimate = (min(levels[0], _ESTIMATE),)
     ways = [_Way(*way) for way in product(orders, sorted({bits, 8}), _FILTERS)]
     rows = max(1, min(len(indices), 8 * _LOOKED_AT // (bits * indices.shape[1])))
