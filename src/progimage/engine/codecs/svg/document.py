@@ -2,7 +2,6 @@
 
 import re
 import zlib
-from collections.abc import Iterator
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser, tostring
 
@@ -133,14 +132,6 @@ def _cut_off(root: Element) -> None:
 def local_name(element: Element) -> str:
     """Return the name of an element of SVG, or "" if it is none."""
     return element.tag.removeprefix(SVG) if element.tag.startswith(SVG) else ""
-
-
-def properties(element: Element) -> Iterator[tuple[str, str]]:
-    """Go through what the element's `style` says."""
-    for declaration in element.get("style", "").split(";"):
-        name, colon, value = declaration.partition(":")
-        if colon:
-            yield name.strip().lower(), value.replace("!important", "").strip()
 
 
 def written(root: Element) -> str:
