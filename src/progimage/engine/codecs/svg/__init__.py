@@ -15,7 +15,8 @@ from progimage.engine.codecs import vips
 from progimage.engine.codecs.codec import Decoder, Decoding, ReadOnly, Source
 from progimage.engine.codecs.format import Format
 from progimage.engine.codecs.svg import cascade
-from progimage.engine.codecs.svg.document import begins_as_svg, inflated, is_gzip, parse, written
+from progimage.engine.codecs.svg.document import begins_as_svg, inflated, is_gzip, parse, read, written
+from progimage.engine.codecs.svg.lacking import lacking
 from progimage.engine.codecs.svg.size import CSS_DPI, fill, pixel_size, viewport
 from progimage.engine.codecs.svg.switch import choose
 from progimage.engine.codecs.svg.text import colour_emoji, name_generic_fonts, needs_pango
@@ -49,11 +50,12 @@ class _Svg(ReadOnly):
 
     def describe(self, file: InputFile, limits: Limits, dpi: float) -> Description:
         """Read its size; see `Codec`."""
-        root = parse(bytes(file.data))
+        root = read(bytes(file.data))
+        warnings = tuple(lacking(root))
         cascade.apply(root, viewport(root), deep=False)
         width, height = pixel_size(root, dpi)
         limits.check(width, height)
-        return Description(format=self.format, pages=(Page(width, height),), mode="RGBA")
+        return Description(format=self.format, pages=(Page(width, height),), mode="RGBA", warnings=warnings)
 
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
         """Return resvg, and then librsvg for what that can't draw."""

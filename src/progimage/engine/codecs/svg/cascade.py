@@ -121,13 +121,16 @@ def _declared(element: Element, wrapped: _Wrapped | None, matcher: cssselect2.Ma
     own = of_style(element.get("style", "")) if "style" in element.attrib else ()
     if matcher is None or wrapped is None:
         return sorted(own, key=lambda one: one.important) if own else []
-    found = [(payload.layer, specificity, order, payload) for specificity, order, pseudo, payload in matcher.match(wrapped)
-             if pseudo is None]  # fmt: skip
+    found = [
+        (payload.layer, specificity, order, payload.declarations)
+        for specificity, order, pseudo, payload in matcher.match(wrapped)
+        if pseudo is None
+    ]
     found.sort(key=lambda one: one[:3])
-    usual = [one for *_, payload in found for one in payload.declarations if not one.important]
+    usual = [one for *_, declarations in found for one in declarations if not one.important]
     # What is important counts the more, the less its layer does.
     found.sort(key=lambda one: (-one[0], *one[1:3]))
-    important = [one for *_, payload in found for one in payload.declarations if one.important]
+    important = [one for *_, declarations in found for one in declarations if one.important]
     return [
         *usual, *(one for one in own if not one.important), *important, *(one for one in own if one.important)
     ]  # fmt: skip

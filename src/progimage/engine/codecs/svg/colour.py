@@ -1,5 +1,6 @@
 """Colours of CSS, as hexadecimal digits of sRGB, which every renderer reads."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -67,24 +68,24 @@ def colour(token: Any) -> str | None:
 
 
 def _srgb(given: Any) -> Sequence[float]:
-    space, coordinates = given.space, tuple(value or 0.0 for value in given.coordinates)
+    space, coordinates = given.space, [value or 0.0 for value in given.coordinates]
+    if space == "hsl":  # no more saturated than that
+        given = color5.Color(space, (coordinates[0], min(100.0, max(0.0, coordinates[1])), coordinates[2]), given.alpha)
     if space in ("srgb", "hsl", "hwb"):
         return tuple(given.to("srgb").coordinates)
     if space == "srgb-linear":
         return [_encoded(value) for value in coordinates]
     if space in ("lab", "lch"):
-        xyz = _times(_D50_TO_D65, given.to("xyz-d50").coordinates)
+        coordinates = given.to("xyz-d50").coordinates
     elif space in ("oklab", "oklch"):
-        xyz = given.to("xyz-d65").coordinates
+        coordinates = given.to("xyz-d65").coordinates
     elif space in _TO_XYZ:
-        xyz = _times(_TO_XYZ[space], [_decoded(space, value) for value in coordinates])
-    elif space in ("xyz-d65", "xyz-d50"):
-        xyz = coordinates
-    else:
+        coordinates = _times(_TO_XYZ[space], [_decoded(space, value) for value in coordinates])
+    elif space not in ("xyz-d65", "xyz-d50"):
         raise NotImplementedError(space)
-    if space in ("prophoto-rgb", "xyz-d50"):
-        xyz = _times(_D50_TO_D65, xyz)
-    return [_encoded(value) for value in _times(_XYZ_TO_SRGB, xyz)]
+    if space in ("prophoto-rgb", "xyz-d50", "lab", "lch"):
+        coordinates = _times(_D50_TO_D65, coordinates)
+    return [_encoded(value) for value in _times(_XYZ_TO_SRGB, coordinates)]
 
 
 def _times(matrix: Matrix, vector: Sequence[float]) -> list[float]:
@@ -93,7 +94,7 @@ def _times(matrix: Matrix, vector: Sequence[float]) -> list[float]:
 
 def _decoded(space: str, value: float) -> float:
     if exponent := _EXPONENTS.get(space):
-        return abs(value) ** exponent * (1 if value > 0 else -1)
+        return math.copysign(abs(value) ** exponent, value)
     return value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
 
 

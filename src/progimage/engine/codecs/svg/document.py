@@ -2,6 +2,7 @@
 
 import re
 import zlib
+from collections.abc import Iterator
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser, tostring
 
@@ -88,6 +89,15 @@ class _Bounded(TreeBuilder):
 
 
 def parse(data: bytes) -> Element:
+    """Return the root of a drawing, without what refers to anything outside of it; see `read`."""
+    root = read(data)
+    for element in root.iter():
+        for name in list(outside(element)):
+            del element.attrib[name]
+    return root
+
+
+def read(data: bytes) -> Element:
     """Return the root of a drawing.
 
     Entities that the document declares are replaced. Nothing is loaded.
@@ -110,7 +120,6 @@ def parse(data: bytes) -> Element:
         _add_namespace(root)
     if root.tag != f"{SVG}svg":
         raise NotAnImage("It is XML of another kind.")
-    _cut_off(root)
     return root
 
 
@@ -120,13 +129,12 @@ def _add_namespace(root: Element) -> None:
             element.tag = f"{SVG}{element.tag}"
 
 
-def _cut_off(root: Element) -> None:
-    """Take away what refers to anything outside of the document."""
-    for element in root.iter():
-        for name in ("href", _XLINK_HREF):
-            target = element.get(name)
-            if target and not _OWN_HREF.match(target):
-                del element.attrib[name]
+def outside(element: Element) -> Iterator[str]:
+    """Go through the attributes that refer to anything outside of the document."""
+    for name in ("href", _XLINK_HREF):
+        target = element.get(name)
+        if target and not _OWN_HREF.match(target):
+            yield name
 
 
 def local_name(element: Element) -> str:

@@ -8,8 +8,9 @@ from xml.etree.ElementTree import Element
 
 from progimage.engine.codecs.svg.document import local_name
 from progimage.engine.codecs.svg.length import pixels
-from progimage.engine.codecs.svg.properties import SUM, UNSET
+from progimage.engine.codecs.svg.properties import UNSET
 from progimage.engine.codecs.svg.transform import Affine, Reference, about, origin, single, transform
+from progimage.engine.codecs.svg.values import SUM
 
 _ACROSS, _DOWN = frozenset({"x", "width", "cx", "rx"}), frozenset({"y", "height", "cy", "ry"})
 _PLACED = frozenset({"x", "y"})
@@ -85,7 +86,9 @@ def move(element: Element, values: Mapping[str, str], place: Place) -> None:
     given = element.get(name, "")
     said = values.get("transform", given if "transform" not in values else "none")
     around = values.get("transform-origin", element.get("transform-origin", ""))
-    steps = {part: values[part] for part in ("translate", "rotate", "scale") if values.get(part, UNSET) not in _NOT_MOVED}
+    steps = {
+        part: values[part] for part in ("translate", "rotate", "scale") if values.get(part, UNSET) not in _NOT_MOVED
+    }
     element.attrib.pop("transform-origin", None)
     if said in _NOT_MOVED and not steps:
         element.attrib.pop(name, None)

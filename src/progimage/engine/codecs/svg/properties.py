@@ -1,21 +1,18 @@
 """The properties of CSS that a drawing may have, and their values as attributes of SVG write them."""
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
 from typing import Any
 
-from tinycss2 import parse_component_value_list, serialize
-
-from progimage.engine.codecs.svg.colour import colour
-from progimage.engine.codecs.svg.length import OF_THE_FONT, UNITS, pixels
-from progimage.engine.codecs.svg.transform import Reference, origin, single, transform
+from progimage.engine.codecs.svg import values
+from progimage.engine.codecs.svg.transform import Reference, origin, significant, single, transform
+from progimage.engine.codecs.svg.values import Reader, Tokens
 
 INHERITED = frozenset({
     "clip-rule", "color", "color-interpolation", "color-interpolation-filters", "direction", "dominant-baseline",
     "fill", "fill-opacity", "fill-rule", "font-family", "font-kerning", "font-size", "font-size-adjust",
-    "font-stretch", "font-style", "font-variant", "font-variation-settings", "font-weight", "image-rendering", "letter-spacing", "marker-end",
-    "marker-mid", "marker-start", "paint-order", "shape-rendering", "stroke", "stroke-dasharray", "stroke-dashoffset",
+    "font-stretch", "font-style", "font-variant", "font-variation-settings", "font-weight",
+    "image-rendering", "letter-spacing", "marker-end", "marker-mid", "marker-start", "paint-order", "shape-rendering", "stroke", "stroke-dasharray", "stroke-dashoffset",
     "stroke-linecap", "stroke-linejoin", "stroke-miterlimit", "stroke-opacity", "stroke-width", "text-anchor",
     "text-rendering", "visibility", "white-space", "word-spacing", "writing-mode",
 })  # fmt: skip
@@ -28,9 +25,6 @@ ONLY_IN_STYLE = frozenset({
     "white-space",
 })  # fmt: skip
 """What renderers read in `style` alone."""
-
-SUM = "+ "
-"""Begins a length that is the sum of some, of different units."""
 
 Longhands = Mapping[str, str]
 _WIDE = {"inherit", "initial", "unset", "revert", "revert-layer"}
@@ -99,7 +93,7 @@ def _read(name: str, text: str) -> Longhands | None:
     word = text.strip().lower()
     if word in _WIDE:
         return {part: _wide(part, word) for part in _SHORTHANDS.get(name, (name,))}
-    tokens = _tokens(text)
+    tokens = significant(text)
     if not tokens:
         return None
     if name == "font":
@@ -117,136 +111,19 @@ def _wide(name: str, word: str) -> str:
     return "inherit" if word == "inherit" and name not in INHERITED else UNSET
 
 
-def _tokens(text: str) -> list[Any]:
-    return [token for token in parse_component_value_list(text, skip_comments=True) if token.type != "whitespace"]
-
-
-def _colour(tokens: Sequence[Any]) -> str | None:
-    return colour(tokens[0]) if len(tokens) == 1 else None
-
-
-def _paint(tokens: Sequence[Any]) -> str | None:
-    first, *rest = tokens
-    if first.type == "ident" and first.lower_value in ("none", "context-fill", "context-stroke"):
-        return None if rest else str(first.lower_value)
-    if (target := _url(first)) is not None:
-        fallback = _paint(rest) if rest else ""
-        return None if fallback is None else f"url({target}) {fallback}".rstrip()
-    return None if rest else colour(first)
-
-
-def _url(token: Any) -> str | None:
-    if token.type == "url":
-        return str(token.value)
-    if token.type == "function" and token.lower_name == "url":
-        return next((str(part.value) for part in token.arguments if part.type == "string"), None)
-    return None
-
-
-def _opacity(tokens: Sequence[Any]) -> str | None:
-    (token, *rest) = tokens
-    if rest or token.type not in ("number", "percentage"):
-        return None
-    return f"{min(1.0, max(0.0, token.value / (100 if token.type == 'percentage' else 1))):g}"
-
-
-def _one_of(words: str) -> Callable[[Sequence[Any]], str | None]:
-    allowed = {word.lower(): word for word in words.split()}
-
-    def read(tokens: Sequence[Any]) -> str | None:
-        return allowed.get(tokens[0].lower_value) if len(tokens) == 1 and tokens[0].type == "ident" else None
-
-    return read
-
-
-def _one_length(token: Any, bare: bool) -> str | None:
-    if token.type == "number" and (bare or token.value == 0):
-        return f"{token.value:.9g}"
-    if token.type == "percentage":
-        return f"{token.value:.9g}%"
-    if token.type == "dimension":
-        if token.lower_unit in ("em", "ex"):
-            return f"{token.value:.9g}{token.lower_unit}"
-        length = pixels(token.serialize())
-        return None if length is None else f"{length:.9g}"
-    if token.type == "function" and token.lower_name == "calc":
-        return _calc(token.arguments)
-    return None
-
-
-def _length(*words: str, bare: bool = False) -> Callable[[Sequence[Any]], str | None]:
-    def read(tokens: Sequence[Any]) -> str | None:
-        if len(tokens) != 1:
-            return None
-        if tokens[0].type == "ident":
-            return tokens[0].lower_value if tokens[0].lower_value in words else None
-        return _one_length(tokens[0], bare)
-
-    return read
-
-
-def _dashes(tokens: Sequence[Any]) -> str | None:
-    if len(tokens) == 1 and tokens[0].type == "ident":
-        return "none" if tokens[0].lower_value == "none" else None
-    lengths = [_one_length(token, bare=True) for token in tokens if token != ","]
-    return None if None in lengths else " ".join(map(str, lengths))
-
-
-def _calc(arguments: Sequence[Any]) -> str | None:
-    """Return what a sum of products of lengths of one unit is."""
-    total: dict[str, float] = {}
-    sign, factor, unit, divide = 1.0, None, "", False
-    for token in (*(token for token in arguments if token.type not in ("whitespace", "comment")), None):
-        if token is None or token in ("+", "-"):
-            if factor is None:
-                return None
-            total[unit] = total.get(unit, 0.0) + sign * factor
-            sign, factor, unit, divide = (-1.0 if token == "-" else 1.0), None, "", False
-        elif token in ("*", "/"):
-            divide = token == "/"
-        elif (amount := _amount(token)) is None or (divide and amount[0] == 0):
-            return None
-        else:
-            factor = amount[0] if factor is None else factor / amount[0] if divide else factor * amount[0]
-            unit = amount[1] or unit
-    said = {unit: value for unit, value in total.items() if value} or {"": 0.0}
-    if not all(map(math.isfinite, said.values())):
-        return None
-    terms = [f"{value:.9g}{unit.removesuffix('px')}" for unit, value in said.items()]
-    return terms[0] if len(terms) == 1 else SUM + " ".join(terms)
-
-
-def _amount(token: Any) -> tuple[float, str] | None:
-    if token.type == "number":
-        return token.value, ""
-    if token.type == "percentage":
-        return token.value, "%"
-    if token.type == "dimension":
-        unit = token.lower_unit
-        return (token.value, unit) if unit in OF_THE_FONT else (token.value * UNITS[unit], "px") if unit in UNITS else None
-    return None
-
-
-def _any(tokens: Sequence[Any]) -> str | None:
-    return str(serialize(tokens)) if any(token.type == "error" for token in tokens) is False else None
-
-
-def _path(tokens: Sequence[Any]) -> str | None:
-    function = tokens[0]
-    if function.type != "function" or function.lower_name != "path" or len(tokens) != 1:
-        return None
-    return next((str(part.value) for part in function.arguments if part.type == "string"), None)
-
-
-def _moving(read: Callable[[str], Any]) -> Callable[[Sequence[Any]], str | None]:
-    def checked(tokens: Sequence[Any]) -> str | None:
-        text = " ".join(serialize([token]) for token in tokens)
+def _moving(read: Callable[[str], Any]) -> Reader:
+    def checked(tokens: Tokens) -> str | None:
+        text = " ".join(part.serialize() for part in tokens)
         return None if read(text) is None else text
 
     return checked
 
 
-def _font(tokens: Sequence[Any]) -> Longhands | None:
+def _single(name: str, text: str) -> Any:
+    return single(name, text, _SOMEWHERE)
+
+
+def _font(tokens: Tokens) -> Longhands | None:
     """Read the shorthand: style, variant, weight and stretch in any order, a size, and families."""
     said = dict.fromkeys(_SHORTHANDS["font"], "normal") | {"font-kerning": "auto"}
     left = list(tokens)
@@ -262,17 +139,13 @@ def _font(tokens: Sequence[Any]) -> Longhands | None:
         elif word in _STRETCHES:
             said["font-stretch"] = word
         else:
-            size = _length(*_SIZES)([token])
+            size = values.length(*_SIZES)([token])
             if left and left[0] == "/":
                 del left[:2]
             if size is None or not left:
                 return None
-            return said | {"font-size": size, "font-family": _families(left)}
+            return said | {"font-size": size, "font-family": values.anything(left) or "serif"}
     return None
-
-
-def _families(tokens: Sequence[Any]) -> str:
-    return " ".join(serialize([token]) for token in tokens).replace(" ,", ",")
 
 
 _SHORTHANDS = {
@@ -282,25 +155,26 @@ _SHORTHANDS = {
 }
 _COLOURED = frozenset({"fill", "stroke", "color", "stop-color", "flood-color", "lighting-color"})
 _OPACITIES = frozenset({"opacity", "fill-opacity", "stroke-opacity", "stop-opacity", "flood-opacity"})
-_READERS: dict[str, Callable[[Sequence[Any]], str | None]] = {
+_READERS: dict[str, Reader] = {
     **dict.fromkeys((
         "baseline-shift", "alignment-baseline", "clip-path", "dominant-baseline", "filter", "font-kerning",
-        "font-size-adjust", "font-stretch", "font-variant", "font-variation-settings", "font-weight", "image-rendering", "marker", "marker-end",
-        "marker-mid", "marker-start", "mask", "paint-order", "shape-rendering", "text-decoration", "text-rendering",
-        "white-space", "writing-mode", "font",
-    ), _any),
-    **dict.fromkeys(_COLOURED, _colour), **dict.fromkeys(_OPACITIES, _opacity), "fill": _paint, "stroke": _paint,
-    **{name: _one_of(words) for name, words in _KEYWORDS.items()},
-    **dict.fromkeys(("cx", "cy", "r", "x", "y"), _length(bare=True)),
-    **dict.fromkeys(("rx", "ry", "width", "height"), _length("auto", bare=True)),
-    "background": _colour, "background-color": _colour,
-    "stroke-width": _length(bare=True), "stroke-dashoffset": _length(bare=True), "stroke-dasharray": _dashes,
-    "font-size": _length(*_SIZES), "letter-spacing": _length("normal"), "word-spacing": _length("normal"),
-    "stroke-miterlimit": lambda tokens: f"{tokens[0].value:g}" if tokens[0].type == "number" else None,
-    "d": _path, "font-family": _families,
+        "font-size-adjust", "font-stretch", "font-variant", "font-variation-settings", "font-weight",
+        "image-rendering", "marker", "marker-end", "marker-mid", "marker-start", "mask", "paint-order",
+        "shape-rendering", "text-decoration", "text-rendering", "white-space", "writing-mode", "font",
+    ), values.anything),
+    **dict.fromkeys(_COLOURED, values.one_colour), "fill": values.paint, "stroke": values.paint,
+    **dict.fromkeys(_OPACITIES, values.opacity),
+    **{name: values.one_of(words) for name, words in _KEYWORDS.items()},
+    **dict.fromkeys(("cx", "cy", "r", "x", "y"), values.length(bare=True)),
+    **dict.fromkeys(("rx", "ry", "width", "height"), values.length("auto", bare=True)),
+    "background": values.one_colour, "background-color": values.one_colour,
+    **dict.fromkeys(("stroke-width", "stroke-dashoffset"), values.length(bare=True)), "stroke-dasharray": values.dashes,
+    **dict.fromkeys(("letter-spacing", "word-spacing"), values.length("normal")), "font-size": values.length(*_SIZES),
+    "stroke-miterlimit": values.number,
+    "d": values.path, "font-family": values.anything,
     "transform": _moving(lambda text: transform(text, _SOMEWHERE)),
     "transform-origin": _moving(lambda text: origin(text, _SOMEWHERE)),
-    **{name: _moving(lambda text, name=name: single(name, text, _SOMEWHERE)) for name in ("translate", "rotate", "scale")},
+    **{name: _moving(partial(_single, name)) for name in ("translate", "rotate", "scale")},
 }  # fmt: skip
 NAMES = frozenset(_READERS)
 PRESENTATION = NAMES - GEOMETRY - MOVING - ONLY_IN_STYLE - _SHORTHANDS.keys()

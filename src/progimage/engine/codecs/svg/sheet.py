@@ -137,11 +137,11 @@ def _significant(tokens: Iterable[Any]) -> list[Any]:
 def _holds_for_media(prelude: Sequence[Any], size: tuple[float, float]) -> bool:
     """Return whether one of a list of media queries holds for a screen of that size."""
     queries: list[list[Any]] = [[]]
-    for token in _significant(prelude):
-        if token == ",":
+    for part in _significant(prelude):
+        if part == ",":
             queries.append([])
         else:
-            queries[-1].append(token)
+            queries[-1].append(part)
     return queries == [[]] or any(_query_holds(query, size) for query in queries)
 
 
@@ -164,7 +164,7 @@ def _feature(token: Any, size: tuple[float, float]) -> bool:
     if token.type != "() block":
         return False
     content = _significant(token.content)
-    if content and content[0].type == "() block" or (content and content[0] == _NOT):
+    if content and (content[0].type == "() block" or (content[0].type == "ident" and content[0].lower_value == _NOT)):
         return _query_holds(content, size)
     name = content[0].lower_value if content and content[0].type == "ident" else ""
     value = tinycss2.serialize(content[2:]).strip().lower() if len(content) > 2 and content[1] == ":" else None
@@ -175,7 +175,9 @@ def _feature(token: Any, size: tuple[float, float]) -> bool:
     for end, side in (("width", size[0]), ("height", size[1])):
         if name.removeprefix("min-").removeprefix("max-") == end:
             bound = math.nan if value is None else pixels(value) or 0.0
-            return side >= bound if name.startswith("min") else side <= bound if name.startswith("max") else side == bound
+            return (
+                side >= bound if name.startswith("min") else side <= bound if name.startswith("max") else side == bound
+            )
     return False
 
 

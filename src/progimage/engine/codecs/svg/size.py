@@ -90,7 +90,9 @@ def fill(root: Element, size: Size) -> Element:
 def _paint_behind(root: Element, colour: str) -> None:
     box = _view_box(root)
     sides = map(repr, box) if box else ("0", "0", "100%", "100%")
-    root.insert(0, Element(f"{SVG}rect", {**dict(zip(("x", "y", "width", "height"), sides, strict=True)), "fill": colour}))
+    root.insert(
+        0, Element(f"{SVG}rect", {**dict(zip(("x", "y", "width", "height"), sides, strict=True)), "fill": colour})
+    )
 
 
 def _length(root: Element, name: str) -> float | None:

@@ -24,6 +24,10 @@ _EMOJI = re.compile(
     r"\U0001f201-\U0001f265\U0001f300-\U0001f3fa\U0001f400-\U0001f64f\U0001f680-\U0001f6ff\U0001f7e0-\U0001f7eb"
     r"\U0001f900-\U0001f9ff\U0001fa70-\U0001faff]+\ufe0f*|(?:[^\0-\x7f]\ufe0f)+"
 )
+_JOINING = re.compile(
+    r"[0-9#*]\ufe0f?\u20e3|[\U0001f1e6-\U0001f1ff]{2}|[\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f]|\u200d[^\0-\u2100]"
+)
+"""What makes an emoji one of several characters: keycaps, flags, skin tones, joiners."""
 _SAYING = {"text", "tspan", "textPath", "a"}
 _MOST_SHAPED = 500_000
 """resvg shapes a whole text again for each part of it that may have another font: so many characters take 0.7 s."""
@@ -45,6 +49,11 @@ def needs_pango(root: Element) -> bool:
     if any(map(_has_many_parts, texts)):
         return True
     return any(map(_is_shaped, texts)) and not any(map(_is_laid_out, texts))
+
+
+def has_emoji_sequences(root: Element) -> bool:
+    """Return whether a text has emoji of several characters."""
+    return any(_JOINING.search("".join(text.itertext())) for text in root.iter(f"{SVG}text"))
 
 
 def _is_shaped(text: Element) -> bool:

@@ -36,9 +36,7 @@ class Affine(NamedTuple):
         """Return what another transform and then this one do."""
         a, b, c, d, e, f = self
         k, l, m, n, o, p = inner  # noqa: E741
-        return Affine(
-            a * k + c * l, b * k + d * l, a * m + c * n, b * m + d * n, a * o + c * p + e, b * o + d * p + f
-        )
+        return Affine(a * k + c * l, b * k + d * l, a * m + c * n, b * m + d * n, a * o + c * p + e, b * o + d * p + f)
 
     def __str__(self) -> str:
         """Return it as an attribute has it."""
@@ -48,7 +46,7 @@ class Affine(NamedTuple):
 def transform(text: str, reference: Reference) -> Affine | None:
     """Return what a value of `transform` does, in the plane; None: CSS has no such value."""
     whole = Affine()
-    tokens = _significant(text)
+    tokens = significant(text)
     if len(tokens) == 1 and tokens[0].type == "ident" and tokens[0].lower_value == "none":
         return whole
     for token in tokens:
@@ -60,7 +58,7 @@ def transform(text: str, reference: Reference) -> Affine | None:
 
 def single(name: str, text: str, reference: Reference) -> Affine | None:
     """Return what a value of `translate`, `rotate` or `scale` does; None: CSS has no such value."""
-    tokens = _significant(text)
+    tokens = significant(text)
     if len(tokens) == 1 and tokens[0].type == "ident" and tokens[0].lower_value == "none":
         return Affine()
     return _call(name, tokens[:2], reference) if tokens else None
@@ -87,13 +85,14 @@ def about(point: tuple[float, float], inner: str) -> str:
     return f"translate({x} {y}) {inner} translate({-point[0]:.9g} {-point[1]:.9g})"
 
 
-def _significant(text: str) -> list[Any]:
+def significant(text: str) -> list[Any]:
+    """Return the component values of a text, without comments and white space."""
     return [token for token in parse_component_value_list(text, skip_comments=True) if token.type != "whitespace"]
 
 
 def _step(name: str, arguments: Sequence[Any], reference: Reference) -> Affine | None:
     given = [token for token in arguments if token.type not in ("whitespace", "comment")]
-    if any(token != "," for token in given[1::2]) or len(given) % 2 == 0:
+    if any(comma != "," for comma in given[1::2]) or len(given) % 2 == 0:
         return None
     return _call(name, given[::2], reference)
 
