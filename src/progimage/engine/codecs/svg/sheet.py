@@ -12,8 +12,10 @@ import tinycss2
 from progimage.engine.codecs.svg import properties
 from progimage.engine.codecs.svg.declarations import Declaration, of_block
 from progimage.engine.codecs.svg.length import pixels
+from progimage.engine.errors import LimitExceeded
 
 _UNLAYERED = 1_000_000
+_LONGEST_SELECTOR = 10_000
 _AND, _NOT, _OR = "and", "not", "or"
 _FEATURES = {
     "prefers-color-scheme": "light", "prefers-reduced-motion": "no-preference", "prefers-contrast": "no-preference",
@@ -127,6 +129,8 @@ def _joined(outer: Sequence[Any], inner: Sequence[Any]) -> list[Any]:
     meant = f":is({tinycss2.serialize(outer).strip()})"
     text = tinycss2.serialize(inner)
     text = text.replace("&", meant) if "&" in text else f"{meant} {text}"
+    if len(text) > _LONGEST_SELECTOR:  # each level may double it
+        raise LimitExceeded("characters in a nested selector", len(text), _LONGEST_SELECTOR)
     return list(tinycss2.parse_component_value_list(text, skip_comments=True))
 
 
