@@ -61,7 +61,8 @@ STYLES = {
     "display-p3": _filled("color(display-p3 0.3 0.7 0.4)"),
     "a98, rec2020, prophoto": '<style>rect{width:90px;height:60px}</style><rect fill="color(a98-rgb .3 .6 .4)"/>'
     '<rect x="100" fill="color(rec2020 .3 .6 .4)"/><rect x="200" fill="color(prophoto-rgb .3 .6 .4)"/>',
-    "srgb-linear, xyz": _filled("color(srgb-linear .2 .5 .1)") + '<rect width="90" height="60" fill="color(xyz .2 .3 .1)"/>',
+    "srgb-linear, xyz": _filled("color(srgb-linear .2 .5 .1)") + '<rect width="90" height="60" fill="color(xyz '
+    '.2 .3 .1)"/>',
     "lab, lch": _filled("lab(60% 40 -20)") + '<rect width="90" height="60" fill="lch(60% 40 200)"/>',
     "oklab, oklch": _filled("oklab(.7 .1 -.1)") + '<rect width="90" height="60" fill="oklch(0.7 0.15 150)"/>',
     "light and dark": _filled("light-dark(rgb(108, 142, 191), rgb(92, 121, 3))"),
@@ -76,7 +77,8 @@ STYLES = {
     "translucent above": '<g style="fill-opacity:.4">' + _filled("#00f8") + "</g>",
     "translucent stops": '<linearGradient id="g"><stop style="stop-color:rgb(255 0 0 / .2)"/><stop offset="1" '
     'style="stop-color:oklch(.5 .2 260);stop-opacity:50%"/></linearGradient>' + _filled("url(#g)"),
-    "flood": '<filter id="f"><feFlood style="flood-color:rgb(0 128 0 / 50%)"/></filter>' + _filled("red", "filter:url(#f)"),
+    "flood": '<filter id="f"><feFlood style="flood-color:rgb(0 128 0 / 50%)"/></filter>' + _filled("red",
+    "filter:url(#f)"),
     "current colour": '<g style="color:hwb(120 0% 40%)">' + _filled("currentColor") + "</g>",
     "an invalid colour": _filled("oklch(0.7 0.1 20 / nonsense)"),
     "an invalid attribute": '<g fill="navy"><rect width="400" height="60" fill="nonsense()"/></g>',
@@ -86,7 +88,8 @@ STYLES = {
     "a variable without anything": '<g fill="navy">' + _filled("var(--x)") + "</g>",
     "variables of variables": _sheet(":root{--a:var(--b,red);--b:var(--c);--c:hsl(30 90% 50%)} .a{fill:var(--a)}"),
     "variables in a circle": _sheet(":root{--a:var(--b);--b:var(--a)} rect{fill:var(--a,lime)}"),
-    "an inherited variable": _sheet("svg{--w:6px} rect{fill:none;stroke:var(--k,red);stroke-width:var(--w)} .b{--k:blue}"),
+    "an inherited variable": _sheet("svg{--w:6px} rect{fill:none;stroke:var(--k,red);stroke-width:var(--w)} "
+    ".b{--k:blue}"),
     "a part of a value": _sheet(":root{--r:200} rect{fill:rgb(var(--r) 40 var(--b,90))}"),
     "rotate": _moved("transform:rotate(20deg)"),
     "rotate in turns": _moved("transform:rotate(.1turn)"),
@@ -101,7 +104,8 @@ STYLES = {
     "an origin in the shape": _moved("transform-box:fill-box;transform-origin:center;transform:rotate(20deg)"),
     "an origin of an attribute": _moved("transform-origin:40px 25px").replace("<rect", '<rect transform="rotate(20)"'),
     "each its own": _moved("translate:40px 5px;rotate:10deg;scale:1.5 .5"),
-    "a sheet against an attribute": "<style>rect{transform:none}</style>" + _CUBE.replace("<rect", '<rect transform="scale(3)"'),
+    "a sheet against an attribute": "<style>rect{transform:none}</style>" + _CUBE.replace("<rect", '<rect '
+    'transform="scale(3)"'),
     "circle": '<circle style="cx:50px;cy:30px;r:25px" fill="teal"/>',
     "ellipse": '<ellipse style="cx:25%;cy:50%;rx:80px;ry:20px" fill="teal"/>',
     "rect": '<rect style="x:10px;y:10px;width:60px;height:40px;rx:10px" fill="teal"/>',
@@ -113,23 +117,34 @@ STYLES = {
     "not, is, where": _sheet("rect:not(.a){fill:red} :is(.a,.b){stroke:blue;stroke-width:8} :where(#c){fill:lime}"),
     "attributes": _sheet('[data-kind~="last"]{fill:red} rect[x="120"]{fill:lime} [class^=a]{fill:blue}'),
     "specificity": _sheet("#c{fill:red} .c{fill:lime} rect.a{fill:gold} .a{fill:navy} rect{fill:gray}"),
-    "important": _sheet(".a{fill:red!important} #c,.a{fill:lime} .b{fill:blue}").replace("<rect", '<rect style="fill:gray"'),
-    "media": _sheet("@media screen{.a{fill:red}} @media print{.a{fill:lime}} @media (prefers-color-scheme:dark){.b{fill:red}}"),
-    "media by width": _sheet("@media (min-width:300px){.a{fill:red}} @media (max-width:99px){.b{fill:red}} @media not all{.c{fill:red}}"),
+    "important": _sheet(".a{fill:red!important} #c,.a{fill:lime} .b{fill:blue}").replace("<rect", '<rect '
+    'style="fill:gray"'),
+    "media": _sheet("@media screen{.a{fill:red}} @media print{.a{fill:lime}} @media "
+    "(prefers-color-scheme:dark){.b{fill:red}}"),
+    "media by width": _sheet("@media (min-width:300px){.a{fill:red}} @media (max-width:99px){.b{fill:red}} "
+    "@media not all{.c{fill:red}}"),
     "layers": _sheet(".a{fill:red} @layer x,y; @layer y{.a,.b{fill:lime}} @layer x{.b,#c{fill:blue}}"),
     "nested": _sheet(".a{fill:red;&amp;:hover{fill:lime}} svg{.b{fill:blue}} .c{&amp;#c{fill:gold}}"),
     "supports": _sheet("@supports (fill:red){.a{fill:orange}} @supports (foo:bar){.b{fill:red}}"),
-    "what is wrong is left out": _sheet(".a{fill:red;stroke red;fill:12px} .b::{fill:red} .c{fill:lime} .a, :foo{fill:blue}"),
-    "imports and comments": _sheet("@charset 'utf-8';@import url(x.css);/*.a{}*/&lt;!-- --&gt;.a{fill:red}@font-face{}.b{fill:lime}"),
-    "keywords": '<g style="fill:red;opacity:.5;stroke:blue">' + _filled("inherit;stroke:initial;opacity:unset", "stroke-width:9")
+    "what is wrong is left out": _sheet(".a{fill:red;stroke red;fill:12px} .b::{fill:red} .c{fill:lime} .a, "
+    ":foo{fill:blue}"),
+    "imports and comments": _sheet("@charset 'utf-8';@import url(x.css);/*.a{}*/&lt;!-- "
+    "--&gt;.a{fill:red}@font-face{}.b{fill:lime}"),
+    "keywords": '<g style="fill:red;opacity:.5;stroke:blue">' + _filled("inherit;stroke:initial;opacity:unset",
+    "stroke-width:9")
     + "</g>",
-    "dashes and caps": '<path d="M20 30H380" style="stroke:teal;stroke-width:12px;stroke-dasharray:30px 20px;stroke-linecap:round"/>',
-    "blending": _filled("gold") + '<rect width="200" height="60" style="fill:teal;mix-blend-mode:multiply;opacity:80%"/>',
+    "dashes and caps": '<path d="M20 30H380" style="stroke:teal;stroke-width:12px;stroke-dasharray:30px '
+    '20px;stroke-linecap:round"/>',
+    "blending": _filled("gold") + '<rect width="200" height="60" '
+    'style="fill:teal;mix-blend-mode:multiply;opacity:80%"/>',
     "shadow": _moved("filter:drop-shadow(4px 4px 2px rgb(0 0 0 / 60%)) hue-rotate(90deg)"),
     "hidden": _sheet(".a{display:none} .b{visibility:hidden}"),
-    "language": '<switch><rect systemLanguage="de" width="400" height="60" fill="red"/><rect systemLanguage="en-US" width="400" '
-    'height="60" fill="green"/><rect width="400" height="60" fill="blue"/></switch><rect systemLanguage="fr" width="90" height="9"/>',
-    "background": '<svg width="200" height="60" style="background:red"><rect width="50" height="20" fill="teal"/></svg>',
+    "language": '<switch><rect systemLanguage="de" width="400" height="60" fill="red"/><rect '
+    'systemLanguage="en-US" width="400" '
+    'height="60" fill="green"/><rect width="400" height="60" fill="blue"/></switch><rect systemLanguage="fr" '
+    'width="90" height="9"/>',
+    "background": '<svg width="200" height="60" style="background:red"><rect width="50" height="20" '
+    'fill="teal"/></svg>',
 }  # fmt: skip
 
 

@@ -113,6 +113,12 @@ def test_other_markup_is_no_drawing(tmp_path: Path) -> None:
         inspect(tmp_path / "a", Limits())
 
 
+def test_a_long_comment_may_come_first(drawn) -> None:
+    comment = b'<?xml version="1.0"?>\n<!-- ' + b"x" * 100_000 + b" -->\n"
+    assert drawn(comment + svg('width="9" height="7"')).size == (9, 7)
+    assert not begins_as_svg(b"<html><!-- " + b"x" * 100_000)
+
+
 def test_a_compressed_drawing_is_bounded_and_whole() -> None:
     document = svg('width="9" height="9"', "<!--" + "a" * 10_000_000 + "-->")
     with pytest.raises(LimitExceeded):
@@ -131,9 +137,9 @@ def test_what_entities_make_is_bounded() -> None:
 
 
 def test_depth_is_bounded() -> None:
-    parse(svg("", "<g>" * 199 + "</g>" * 199))
+    parse(svg("", "<g>" * 399 + "</g>" * 399))
     with pytest.raises(LimitExceeded, match="inside of each other"):
-        parse(svg("", "<g>" * 200 + "</g>" * 200))
+        parse(svg("", "<g>" * 400 + "</g>" * 400))
 
 
 @pytest.mark.parametrize("element", ["image", "feImage", "use"])
@@ -170,6 +176,12 @@ def test_texts_that_are_set_letter_by_letter(text: str) -> None:
 @pytest.mark.parametrize("text", ["العربية", "שלום", "हिन्दी", "ខ្មែរ", "བོད", "🇫🇷", "👍🏽", "👩‍👧", "1️⃣"])
 def test_texts_that_are_shaped(text: str) -> None:
     assert needs_pango(parse(svg("", f"<text>plain <tspan>{text}</tspan></text>")))
+
+
+def test_groups_in_groups_are_drawn(drawn) -> None:
+    content = '<g opacity=".999">' * 398 + RED + "</g>" * 398
+    style = "<style>.a g rect{fill:lime}</style>"
+    assert drawn(svg('width="9" height="9"', style + content)).convert("RGBA").getpixel((4, 4))[0] > 0
 
 
 def test_references_upon_references_do_not_overflow_the_stack(drawn) -> None:

@@ -18,7 +18,9 @@ HEBREW = '<text x="99" y="99">שלום</text>'  # which has librsvg draw
 
 
 def svg(content: str, attributes: str = "") -> bytes:
-    return f'<svg xmlns="http://www.w3.org/2000/svg" width="{SIZE}" height="{SIZE}" {attributes}>{content}</svg>'.encode()
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{SIZE}" height="{SIZE}" {attributes}>{content}</svg>'.encode()
+    )
 
 
 def box(attributes: str = "") -> str:
@@ -88,7 +90,9 @@ def test_a_style_sheet_may_give_the_size(tmp_path: Path, css: str, size: tuple[i
 
 
 def test_em_heeds_the_font_size_of_the_root(tmp_path: Path) -> None:
-    (tmp_path / "source").write_bytes(b'<svg xmlns="http://www.w3.org/2000/svg" width="10em" height="5em" font-size="20"/>')
+    (tmp_path / "source").write_bytes(
+        b'<svg xmlns="http://www.w3.org/2000/svg" width="10em" height="5em" font-size="20"/>'
+    )
     assert inspect(tmp_path / "source", Limits()).width == 200
 
 
@@ -145,7 +149,8 @@ def test_values_in_values_are_bounded(style: str) -> None:
 
 
 @pytest.mark.parametrize("css", [
-    ":root{--a0:1 1 1 1;" + "".join(f"--a{n}:{f'var(--a{n - 1}) ' * 10};" for n in range(1, 20)) + "}rect{fill:var(--a19)}",
+    ":root{--a0:1 1 1 1;" + "".join(f"--a{n}:{f'var(--a{n - 1}) ' * 10};" for n in range(1, 20)) +
+    "}rect{fill:var(--a19)}",
     ":root{--a:var(--b);--b:var(--a)}rect{fill:var(--a)}",
     ":not(" * 300 + "a" + ")" * 300 + "{fill:red}",
     ".a ~ .b{fill:red}" * 10,

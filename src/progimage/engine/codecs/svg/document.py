@@ -14,7 +14,10 @@ _GZIP = b"\x1f\x8b"
 _GZIP_WINDOW = 31
 _MOST_BYTES = 64 * 1024 * 1024
 """Of a document once it is inflated."""
-_MOST_ELEMENTS, _DEEPEST = 200_000, 200
+_MOST_ELEMENTS, _DEEPEST = 200_000, 400
+_LONG = 64 * 1024
+"""Of the beginning of a file: it may have no more than a comment by then."""
+_OPENING = re.compile(r"[\s>]*(<!--|<\?)")
 # What has the document's own ids, and data in it.
 _OWN_HREF = re.compile(r"\s*(#|data:)", re.IGNORECASE)
 
@@ -30,7 +33,20 @@ def begins_as_svg(head: bytes) -> bool:
         text = head.decode("utf-16", "ignore")
     else:
         text = head.decode("utf-8-sig", "ignore")
-    return text.lstrip().startswith("<") and re.search(r"<(\w+:)?svg[\s/>]", text) is not None
+    if not text.lstrip().startswith("<"):
+        return False
+    return re.search(r"<(\w+:)?svg[\s/>]", text) is not None or (len(head) >= _LONG and _prolog_goes_on(text))
+
+
+def _prolog_goes_on(text: str) -> bool:
+    """Return whether a text ends within a comment or an instruction before the root."""
+    at = 0
+    while found := _OPENING.match(text, at):
+        end = text.find("-->" if found[1] == "<!--" else "?>", found.end())
+        if end < 0:
+            return True
+        at = end + 2
+    return False
 
 
 def inflated(data: bytes, most: int = _MOST_BYTES, *, whole: bool = True) -> bytes:

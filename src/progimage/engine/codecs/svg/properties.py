@@ -12,7 +12,8 @@ INHERITED = frozenset({
     "clip-rule", "color", "color-interpolation", "color-interpolation-filters", "direction", "dominant-baseline",
     "fill", "fill-opacity", "fill-rule", "font-family", "font-kerning", "font-size", "font-size-adjust",
     "font-stretch", "font-style", "font-variant", "font-variation-settings", "font-weight",
-    "image-rendering", "letter-spacing", "marker-end", "marker-mid", "marker-start", "paint-order", "shape-rendering", "stroke", "stroke-dasharray", "stroke-dashoffset",
+    "image-rendering", "letter-spacing", "marker-end", "marker-mid", "marker-start", "paint-order",
+    "shape-rendering", "stroke", "stroke-dasharray", "stroke-dashoffset",
     "stroke-linecap", "stroke-linejoin", "stroke-miterlimit", "stroke-opacity", "stroke-width", "text-anchor",
     "text-rendering", "visibility", "white-space", "word-spacing", "writing-mode",
 })  # fmt: skip
