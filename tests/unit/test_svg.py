@@ -168,6 +168,24 @@ def test_data_in_the_document_is_drawn(drawn) -> None:
     assert drawn(svg('width="8" height="8"', content)).convert("RGB").getpixel((4, 4)) == (0, 255, 0)
 
 
+@pytest.mark.parametrize("format", ["AVIF", "BMP", "JPEG"])
+@pytest.mark.parametrize("beside", ["", "<text>שלום</text>"], ids=["resvg", "librsvg"])
+def test_pictures_in_a_drawing_are_shown_as_browsers_do(drawn, format: str, beside: str) -> None:
+    picture, target = Image.new("RGB", (32, 16), "red"), io.BytesIO()
+    picture.paste("blue", (0, 0, 16, 16))
+    exif = Image.Exif()
+    exif[274] = 6  # to be turned clockwise, so that what is left comes to be above
+    picture.save(target, format, **({} if format == "BMP" else {"exif": exif}))
+    if format == "BMP":
+        target = io.BytesIO()
+        picture.transpose(Image.Transpose.ROTATE_270).save(target, format)
+    data = base64.b64encode(target.getvalue()).decode()
+    content = f'<image width="16" height="32" href="data:image/{format.lower()};base64,{data}"/>{beside}'
+    found = drawn(svg('width="16" height="32"', content)).convert("RGB")
+    for place, colour in (((8, 8), (0, 0, 255)), ((8, 24), (255, 0, 0))):
+        assert max(abs(one - other) for one, other in zip(found.getpixel(place), colour, strict=True)) < 40
+
+
 @pytest.mark.parametrize("text", ["Straße", "Ελληνικά", "Київ", "日本語", "→ ★ 5 €", "👍", "❤️"])
 def test_texts_that_are_set_letter_by_letter(text: str) -> None:
     assert not needs_pango(parse(svg("", f"<text>{text}</text>")))

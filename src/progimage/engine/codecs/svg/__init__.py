@@ -16,6 +16,7 @@ from progimage.engine.codecs.codec import Decoder, Decoding, ReadOnly, Source
 from progimage.engine.codecs.format import Format
 from progimage.engine.codecs.svg import cascade
 from progimage.engine.codecs.svg.document import begins_as_svg, inflated, is_gzip, parse, read, written
+from progimage.engine.codecs.svg.embedded import make_readable
 from progimage.engine.codecs.svg.lacking import lacking
 from progimage.engine.codecs.svg.size import CSS_DPI, fill, pixel_size, viewport
 from progimage.engine.codecs.svg.switch import choose
@@ -86,6 +87,7 @@ def _with(draw: Callable[[Element], pyvips.Image]) -> Callable[[Source, int, int
             root = parse(bytes(source.file.data))
             cascade.apply(root, viewport(root))
             choose(root)
+            make_readable(root)
             name_generic_fonts(root)
             return draw(fill(root, how.draw or source.size))
 

@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser, t
 from progimage.engine.errors import CorruptImage, LimitExceeded, NotAnImage
 
 SVG = "{http://www.w3.org/2000/svg}"
-_XLINK_HREF = "{http://www.w3.org/1999/xlink}href"
+HREFS = "href", "{http://www.w3.org/1999/xlink}href"
 _GZIP = b"\x1f\x8b"
 _GZIP_WINDOW = 31
 _MOST_BYTES = 64 * 1024 * 1024
@@ -147,7 +147,7 @@ def _add_namespace(root: Element) -> None:
 
 def outside(element: Element) -> Iterator[str]:
     """Go through the attributes that refer to anything outside of the document."""
-    for name in ("href", _XLINK_HREF):
+    for name in HREFS:
         target = element.get(name)
         if target and not _OWN_HREF.match(target):
             yield name

@@ -50,6 +50,7 @@ _INITIAL = {
     "word-spacing": "normal", "marker-start": "none", "marker-mid": "none", "marker-end": "none",
     "paint-order": "normal", "font-family": "serif", "writing-mode": "horizontal-tb",
 }  # fmt: skip
+_HEAVIEST = 1000
 _WEIGHTS = {"normal", "bold", "bolder", "lighter"}
 _SIZES = {"xx-small", "x-small", "small", "medium", "large", "x-large", "xx-large", "smaller", "larger"}
 _STYLES, _STRETCHES = {"italic", "oblique"}, {"condensed", "expanded", "semi-condensed", "semi-expanded"}
@@ -135,7 +136,7 @@ def _font(tokens: Tokens) -> Longhands | None:
             said["font-style"] = word
         elif word == "small-caps":
             said["font-variant"] = word
-        elif word in _WEIGHTS or (token.type == "number" and token.value >= 1):
+        elif word in _WEIGHTS or (token.type == "number" and 1 <= token.value <= _HEAVIEST):
             said["font-weight"] = str(token.value if word else int(token.value))
         elif word in _STRETCHES:
             said["font-stretch"] = word

@@ -162,5 +162,6 @@ def _angle(token: Any) -> float | None:
     """Return an angle in radians."""
     if token.type == "number" and token.value == 0:
         return 0.0
-    degrees = _DEGREES.get(token.lower_unit) if token.type == "dimension" else None
-    return None if degrees is None else math.radians(token.value * degrees)
+    scale = _DEGREES.get(token.lower_unit) if token.type == "dimension" else None
+    degrees = math.inf if scale is None else token.value * scale
+    return math.radians(degrees) if math.isfinite(degrees) else None
