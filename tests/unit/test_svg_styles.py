@@ -96,6 +96,13 @@ def test_em_heeds_the_font_size_of_the_root(tmp_path: Path) -> None:
     assert inspect(tmp_path / "source", Limits()).width == 200
 
 
+@pytest.mark.parametrize("box", ["", 'viewBox="0 0 9 9"', 'viewBox="0 0 10 90"'])
+@pytest.mark.parametrize("beside", ["", HEBREW], ids=["resvg", "librsvg"])
+def test_the_background_of_the_root_is_painted(tmp_path: Path, middle, box: str, beside: str) -> None:
+    assert middle(svg(beside, f'{box} style="background:lime"')) == LIME
+    assert Image.open(tmp_path / "target").convert("RGBA").getpixel((0, 0)) == (*LIME, 255)
+
+
 def test_no_style_sheet_is_left_for_the_renderer() -> None:
     root = parse(svg("<g><style>rect{fill:red}</style>" + box('style="fill:lime;-x-unknown:1"') + "</g>"))
     cascade.apply(root, (SIZE, SIZE))

@@ -16,7 +16,7 @@ _ACROSS, _DOWN = frozenset({"x", "width", "cx", "rx"}), frozenset({"y", "height"
 _PLACED = frozenset({"x", "y"})
 _SIZED = _PLACED | {"width", "height"}
 _SIDES: Mapping[str, frozenset[str]] = {
-    "svg": _SIZED, "rect": _SIZED | {"rx", "ry"}, "image": _SIZED, "foreignObject": _SIZED, "use": _SIZED,
+    "svg": _SIZED, "rect": _SIZED | {"rx", "ry"}, "image": _SIZED, "foreignObject": _SIZED, "use": _PLACED,
     "circle": frozenset({"cx", "cy", "r"}), "ellipse": frozenset({"cx", "cy", "rx", "ry"}), "path": frozenset({"d"}),
 }  # fmt: skip
 _ATTRIBUTES = {

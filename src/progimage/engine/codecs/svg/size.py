@@ -70,29 +70,26 @@ def fill(root: Element, size: Size) -> Element:
     if not turn and math.isclose(box[2] / box[3], width / height, rel_tol=_NEARLY):
         root.set("viewBox", " ".join(map(repr, box)))
         outer = root
+        _paint_behind(root, box, background)
     else:  # as `preserveAspectRatio` says, in a frame that is stretched
         root.set("width", repr(width))
         root.set("height", repr(height))
         outer = Element(f"{SVG}svg", {"viewBox": f"0 0 {width!r} {height!r}"})
-        if turn:
-            SubElement(outer, f"{SVG}g", {"transform": turn}).append(root)
-        else:
+        within = SubElement(outer, f"{SVG}g", {"transform": turn}) if turn else outer
+        if not turn:
             root.set("overflow", "visible")  # it is cut off by the frame, at whole pixels
-            outer.append(root)
-    if background:
-        _paint_behind(root, background)
+        within.append(root)
+        _paint_behind(within, (0.0, 0.0, width, height), background)
     outer.set("width", str(size[0]))
     outer.set("height", str(size[1]))
     outer.set("preserveAspectRatio", "none")
     return outer
 
 
-def _paint_behind(root: Element, colour: str) -> None:
-    box = _view_box(root)
-    sides = map(repr, box) if box else ("0", "0", "100%", "100%")
-    root.insert(
-        0, Element(f"{SVG}rect", {**dict(zip(("x", "y", "width", "height"), sides, strict=True)), "fill": colour})
-    )
+def _paint_behind(element: Element, box: tuple[float, float, float, float], colour: str) -> None:
+    if colour:
+        sides = dict(zip(("x", "y", "width", "height"), map(repr, box), strict=True))
+        element.insert(0, Element(f"{SVG}rect", {**sides, "fill": colour, "fill-opacity": "1", "stroke": "none"}))
 
 
 def _length(root: Element, name: str) -> float | None:
