@@ -113,6 +113,12 @@ def test_other_markup_is_no_drawing(tmp_path: Path) -> None:
         inspect(tmp_path / "a", Limits())
 
 
+def test_a_long_comment_may_come_first(drawn) -> None:
+    comment = b'<?xml version="1.0"?>\n<!-- ' + b"x" * 100_000 + b" -->\n"
+    assert drawn(comment + svg('width="9" height="7"')).size == (9, 7)
+    assert not begins_as_svg(b"<html><!-- " + b"x" * 100_000)
+
+
 def test_a_compressed_drawing_is_bounded_and_whole() -> None:
     document = svg('width="9" height="9"', "<!--" + "a" * 10_000_000 + "-->")
     with pytest.raises(LimitExceeded):
@@ -131,9 +137,9 @@ def test_what_entities_make_is_bounded() -> None:
 
 
 def test_depth_is_bounded() -> None:
-    parse(svg("", "<g>" * 199 + "</g>" * 199))
+    parse(svg("", "<g>" * 399 + "</g>" * 399))
     with pytest.raises(LimitExceeded, match="inside of each other"):
-        parse(svg("", "<g>" * 200 + "</g>" * 200))
+        parse(svg("", "<g>" * 400 + "</g>" * 400))
 
 
 @pytest.mark.parametrize("element", ["image", "feImage", "use"])
@@ -162,6 +168,24 @@ def test_data_in_the_document_is_drawn(drawn) -> None:
     assert drawn(svg('width="8" height="8"', content)).convert("RGB").getpixel((4, 4)) == (0, 255, 0)
 
 
+@pytest.mark.parametrize("format", ["AVIF", "BMP", "JPEG"])
+@pytest.mark.parametrize("beside", ["", "<text>שלום</text>"], ids=["resvg", "librsvg"])
+def test_pictures_in_a_drawing_are_shown_as_browsers_do(drawn, format: str, beside: str) -> None:
+    picture, target = Image.new("RGB", (32, 16), "red"), io.BytesIO()
+    picture.paste("blue", (0, 0, 16, 16))
+    exif = Image.Exif()
+    exif[274] = 6  # to be turned clockwise, so that what is left comes to be above
+    picture.save(target, format, **({} if format == "BMP" else {"exif": exif}))
+    if format == "BMP":
+        target = io.BytesIO()
+        picture.transpose(Image.Transpose.ROTATE_270).save(target, format)
+    data = base64.b64encode(target.getvalue()).decode()
+    content = f'<image width="16" height="32" href="data:image/{format.lower()};base64,{data}"/>{beside}'
+    found = drawn(svg('width="16" height="32"', content)).convert("RGB")
+    for place, colour in (((8, 8), (0, 0, 255)), ((8, 24), (255, 0, 0))):
+        assert max(abs(one - other) for one, other in zip(found.getpixel(place), colour, strict=True)) < 40
+
+
 @pytest.mark.parametrize("text", ["Straße", "Ελληνικά", "Київ", "日本語", "→ ★ 5 €", "👍", "❤️"])
 def test_texts_that_are_set_letter_by_letter(text: str) -> None:
     assert not needs_pango(parse(svg("", f"<text>{text}</text>")))
@@ -170,6 +194,12 @@ def test_texts_that_are_set_letter_by_letter(text: str) -> None:
 @pytest.mark.parametrize("text", ["العربية", "שלום", "हिन्दी", "ខ្មែរ", "བོད", "🇫🇷", "👍🏽", "👩‍👧", "1️⃣"])
 def test_texts_that_are_shaped(text: str) -> None:
     assert needs_pango(parse(svg("", f"<text>plain <tspan>{text}</tspan></text>")))
+
+
+def test_groups_in_groups_are_drawn(drawn) -> None:
+    content = '<g opacity=".999">' * 398 + RED + "</g>" * 398
+    style = "<style>.a g rect{fill:lime}</style>"
+    assert drawn(svg('width="9" height="9"', style + content)).convert("RGBA").getpixel((4, 4))[0] > 0
 
 
 def test_references_upon_references_do_not_overflow_the_stack(drawn) -> None:

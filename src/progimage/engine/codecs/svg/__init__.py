@@ -14,8 +14,12 @@ import resvg_py
 from progimage.engine.codecs import vips
 from progimage.engine.codecs.codec import Decoder, Decoding, ReadOnly, Source
 from progimage.engine.codecs.format import Format
-from progimage.engine.codecs.svg.document import begins_as_svg, inflated, is_gzip, parse, written
-from progimage.engine.codecs.svg.size import CSS_DPI, fill, pixel_size
+from progimage.engine.codecs.svg import cascade
+from progimage.engine.codecs.svg.document import begins_as_svg, inflated, is_gzip, parse, read, written
+from progimage.engine.codecs.svg.embedded import make_readable
+from progimage.engine.codecs.svg.lacking import lacking
+from progimage.engine.codecs.svg.size import CSS_DPI, fill, pixel_size, viewport
+from progimage.engine.codecs.svg.switch import choose
 from progimage.engine.codecs.svg.text import colour_emoji, name_generic_fonts, needs_pango
 from progimage.engine.description import Description, Page
 from progimage.engine.errors import CorruptImage, say
@@ -47,9 +51,12 @@ class _Svg(ReadOnly):
 
     def describe(self, file: InputFile, limits: Limits, dpi: float) -> Description:
         """Read its size; see `Codec`."""
-        width, height = pixel_size(parse(bytes(file.data)), dpi)
+        root = read(bytes(file.data))
+        warnings = tuple(lacking(root))
+        cascade.apply(root, viewport(root), deep=False)
+        width, height = pixel_size(root, dpi)
         limits.check(width, height)
-        return Description(format=self.format, pages=(Page(width, height),), mode="RGBA")
+        return Description(format=self.format, pages=(Page(width, height),), mode="RGBA", warnings=warnings)
 
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
         """Return resvg, and then librsvg for what that can't draw."""
@@ -78,6 +85,9 @@ def _with(draw: Callable[[Element], pyvips.Image]) -> Callable[[Source, int, int
     def frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
         def drawn(page: int) -> pyvips.Image:
             root = parse(bytes(source.file.data))
+            cascade.apply(root, viewport(root))
+            choose(root)
+            make_readable(root)
             name_generic_fonts(root)
             return draw(fill(root, how.draw or source.size))
 

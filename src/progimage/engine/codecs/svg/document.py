@@ -9,12 +9,15 @@ from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser, t
 from progimage.engine.errors import CorruptImage, LimitExceeded, NotAnImage
 
 SVG = "{http://www.w3.org/2000/svg}"
-_XLINK_HREF = "{http://www.w3.org/1999/xlink}href"
+HREFS = "href", "{http://www.w3.org/1999/xlink}href"
 _GZIP = b"\x1f\x8b"
 _GZIP_WINDOW = 31
 _MOST_BYTES = 64 * 1024 * 1024
 """Of a document once it is inflated."""
-_MOST_ELEMENTS, _DEEPEST = 200_000, 200
+_MOST_ELEMENTS, _DEEPEST = 200_000, 400
+_LONG = 64 * 1024
+"""Of the beginning of a file: it may have no more than a comment by then."""
+_OPENING = re.compile(r"[\s>]*(<!--|<\?)")
 # What has the document's own ids, and data in it.
 _OWN_HREF = re.compile(r"\s*(#|data:)", re.IGNORECASE)
 
@@ -30,7 +33,20 @@ def begins_as_svg(head: bytes) -> bool:
         text = head.decode("utf-16", "ignore")
     else:
         text = head.decode("utf-8-sig", "ignore")
-    return text.lstrip().startswith("<") and re.search(r"<(\w+:)?svg[\s/>]", text) is not None
+    if not text.lstrip().startswith("<"):
+        return False
+    return re.search(r"<(\w+:)?svg[\s/>]", text) is not None or (len(head) >= _LONG and _prolog_goes_on(text))
+
+
+def _prolog_goes_on(text: str) -> bool:
+    """Return whether a text ends within a comment or an instruction before the root."""
+    at = 0
+    while found := _OPENING.match(text, at):
+        end = text.find("-->" if found[1] == "<!--" else "?>", found.end())
+        if end < 0:
+            return True
+        at = end + 2
+    return False
 
 
 def inflated(data: bytes, most: int = _MOST_BYTES, *, whole: bool = True) -> bytes:
@@ -89,6 +105,15 @@ class _Bounded(TreeBuilder):
 
 
 def parse(data: bytes) -> Element:
+    """Return the root of a drawing, without what refers to anything outside of it; see `read`."""
+    root = read(data)
+    for element in root.iter():
+        for name in list(outside(element)):
+            del element.attrib[name]
+    return root
+
+
+def read(data: bytes) -> Element:
     """Return the root of a drawing.
 
     Entities that the document declares are replaced. Nothing is loaded.
@@ -111,7 +136,6 @@ def parse(data: bytes) -> Element:
         _add_namespace(root)
     if root.tag != f"{SVG}svg":
         raise NotAnImage("It is XML of another kind.")
-    _cut_off(root)
     return root
 
 
@@ -121,26 +145,17 @@ def _add_namespace(root: Element) -> None:
             element.tag = f"{SVG}{element.tag}"
 
 
-def _cut_off(root: Element) -> None:
-    """Take away what refers to anything outside of the document."""
-    for element in root.iter():
-        for name in ("href", _XLINK_HREF):
-            target = element.get(name)
-            if target and not _OWN_HREF.match(target):
-                del element.attrib[name]
+def outside(element: Element) -> Iterator[str]:
+    """Go through the attributes that refer to anything outside of the document."""
+    for name in HREFS:
+        target = element.get(name)
+        if target and not _OWN_HREF.match(target):
+            yield name
 
 
 def local_name(element: Element) -> str:
     """Return the name of an element of SVG, or "" if it is none."""
     return element.tag.removeprefix(SVG) if element.tag.startswith(SVG) else ""
-
-
-def properties(element: Element) -> Iterator[tuple[str, str]]:
-    """Go through what the element's `style` says."""
-    for declaration in element.get("style", "").split(";"):
-        name, colon, value = declaration.partition(":")
-        if colon:
-            yield name.strip().lower(), value.replace("!important", "").strip()
 
 
 def written(root: Element) -> str:

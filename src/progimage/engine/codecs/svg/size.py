@@ -6,19 +6,14 @@ ratio where one of them is missing, and the size where both are. With nothing of
 
 import math
 import re
-from xml.etree.ElementTree import Element
+from xml.etree.ElementTree import Element, SubElement
 
-from progimage.engine.codecs.svg.document import SVG, properties
+from progimage.engine.codecs.svg.document import SVG
+from progimage.engine.codecs.svg.length import FONT_SIZE, pixels
 from progimage.engine.errors import CorruptImage
 from progimage.engine.geometry import Size
 
 CSS_DPI = 96
-_FONT_SIZE = 16
-_UNITS = {
-    "": 1.0, "px": 1.0, "in": 96.0, "cm": 96 / 2.54, "mm": 96 / 25.4, "q": 96 / 101.6, "pt": 96 / 72, "pc": 16.0,
-    "em": _FONT_SIZE, "rem": _FONT_SIZE, "ex": _FONT_SIZE / 2, "ch": _FONT_SIZE / 2,
-}  # fmt: skip
-_LENGTH = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*([a-z]*|%)\s*", re.IGNORECASE)
 _USUAL = 300.0, 150.0
 _LONGEST_BY_VIEWBOX = 4096
 """A `viewBox` alone has units of its own, which may be tiny: it gives no more pixels than that."""
@@ -48,6 +43,14 @@ def intrinsic_size(root: Element) -> tuple[float, float]:
     return across / shrink, down / shrink
 
 
+def viewport(root: Element) -> tuple[float, float]:
+    """Return the width and height that style sheets may ask for."""
+    try:
+        return intrinsic_size(root)
+    except CorruptImage:  # they may give it another
+        return _USUAL
+
+
 def pixel_size(root: Element, dpi: float) -> Size:
     """Return the width and height of a drawing in whole pixels, of which there are so many an inch."""
     width, height = (max(1, math.floor(side * dpi / CSS_DPI + 0.5)) for side in intrinsic_size(root))
@@ -63,33 +66,37 @@ def fill(root: Element, size: Size) -> Element:
     """
     width, height = intrinsic_size(root)
     box = _view_box(root) or (0.0, 0.0, width, height)
-    kept = ";".join(f"{name}:{value}" for name, value in properties(root) if name not in ("width", "height"))
-    if kept or "style" in root.attrib:
-        root.set("style", kept)
-    if math.isclose(box[2] / box[3], width / height, rel_tol=_NEARLY):
+    background, turn = (root.attrib.pop(name, "") for name in ("background-color", "transform"))
+    if not turn and math.isclose(box[2] / box[3], width / height, rel_tol=_NEARLY):
         root.set("viewBox", " ".join(map(repr, box)))
         outer = root
+        _paint_behind(root, box, background)
     else:  # as `preserveAspectRatio` says, in a frame that is stretched
         root.set("width", repr(width))
         root.set("height", repr(height))
-        root.set("overflow", "visible")  # it is cut off by the frame, at whole pixels
         outer = Element(f"{SVG}svg", {"viewBox": f"0 0 {width!r} {height!r}"})
-        outer.append(root)
+        within = SubElement(outer, f"{SVG}g", {"transform": turn}) if turn else outer
+        if not turn:
+            root.set("overflow", "visible")  # it is cut off by the frame, at whole pixels
+        within.append(root)
+        _paint_behind(within, (0.0, 0.0, width, height), background)
     outer.set("width", str(size[0]))
     outer.set("height", str(size[1]))
     outer.set("preserveAspectRatio", "none")
     return outer
 
 
+def _paint_behind(element: Element, box: tuple[float, float, float, float], colour: str) -> None:
+    if colour:
+        sides = dict(zip(("x", "y", "width", "height"), map(repr, box), strict=True))
+        element.insert(0, Element(f"{SVG}rect", {**sides, "fill": colour, "fill-opacity": "1", "stroke": "none"}))
+
+
 def _length(root: Element, name: str) -> float | None:
     """Return a length in pixels, or None: there is none, or one that is a share of what is around."""
-    given = dict(properties(root)).get(name, root.get(name, ""))
-    found = _LENGTH.fullmatch(given)
-    scale = _UNITS.get(found[2].lower()) if found else None
-    if not found or scale is None:
-        return None
-    value = float(found[1]) * scale
-    return value if 0 <= value < math.inf else None
+    font_size = pixels(root.get("font-size", ""), FONT_SIZE, bare=True) or FONT_SIZE
+    value = pixels(root.get(name, ""), font_size=font_size, bare=True)
+    return value if value is not None and value >= 0 else None
 
 
 def _view_box(root: Element) -> tuple[float, float, float, float] | None:

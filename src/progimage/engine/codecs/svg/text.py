@@ -9,7 +9,6 @@ from progimage.engine.fonts import EMOJI
 _GENERIC = {"serif", "sans-serif", "monospace", "cursive", "fantasy", "inherit", "initial", "unset", "revert"}
 _SERIF = re.compile(r"times|georgia|garamond|palatino|cambria|bookman|baskerville|didot|(?<!sans[ -])serif", re.I)
 _MONO = re.compile(r"mono|courier|consolas|menlo|monaco|code|terminal|typewriter", re.I)
-_DECLARATION = re.compile(r"(?<![\w-])(font(?:-family)?\s*:\s*)([^;{}]+)", re.IGNORECASE)
 # Latin, Greek, Cyrillic; punctuation, currencies, symbols and arrows without emoji; Chinese, Japanese, Korean.
 _LETTER_BY_LETTER = re.compile(
     r"[\0-\u052f\u1e00-\u200a\u2010-\u2029\u202f-\u205f\u20a0-\u20cf\u2100-\u2319\u2320-\u23e8\u2400-\u25fc"
@@ -25,6 +24,10 @@ _EMOJI = re.compile(
     r"\U0001f201-\U0001f265\U0001f300-\U0001f3fa\U0001f400-\U0001f64f\U0001f680-\U0001f6ff\U0001f7e0-\U0001f7eb"
     r"\U0001f900-\U0001f9ff\U0001fa70-\U0001faff]+\ufe0f*|(?:[^\0-\x7f]\ufe0f)+"
 )
+_JOINING = re.compile(
+    r"[0-9#*]\ufe0f?\u20e3|[\U0001f1e6-\U0001f1ff]{2}|[\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f]|\u200d[^\0-\u2100]"
+)
+"""What makes an emoji one of several characters: keycaps, flags, skin tones, joiners."""
 _SAYING = {"text", "tspan", "textPath", "a"}
 _MOST_SHAPED = 500_000
 """resvg shapes a whole text again for each part of it that may have another font: so many characters take 0.7 s."""
@@ -35,21 +38,40 @@ def name_generic_fonts(root: Element) -> None:
     for element in root.iter():
         if family := element.get("font-family"):
             element.set("font-family", _ending_generic(family))
-        if style := element.get("style"):
-            element.set("style", _declared(style))
-        if local_name(element) == "style" and element.text:
-            element.text = _declared(element.text)
 
 
 def needs_pango(root: Element) -> bool:
-    """Return whether a text has letters or emoji of several characters, goes from right to left, or has many parts."""
-    return any(_needs_pango(text) for text in root.iter(f"{SVG}text"))
+    """Return whether a text has letters or emoji of several characters, goes from right to left, or has many parts.
 
-
-def _needs_pango(text: Element) -> bool:
-    said = "".join(text.itertext())
-    if not _LETTER_BY_LETTER.fullmatch(_EMOJI.sub("", said)):
+    What librsvg can't lay out, such as a text along a path, is for resvg nevertheless, as long as it has few parts.
+    """
+    texts = list(root.iter(f"{SVG}text"))
+    if any(map(_has_many_parts, texts)):
         return True
+    return any(map(_is_shaped, texts)) and not any(map(_is_laid_out, texts))
+
+
+def has_emoji_sequences(root: Element) -> bool:
+    """Return whether a text has emoji of several characters."""
+    return any(_JOINING.search("".join(text.itertext())) for text in root.iter(f"{SVG}text"))
+
+
+def _is_shaped(text: Element) -> bool:
+    return not _LETTER_BY_LETTER.fullmatch(_EMOJI.sub("", "".join(text.itertext())))
+
+
+def _is_laid_out(text: Element) -> bool:
+    return any(
+        local_name(part) == "textPath"
+        or "textLength" in part.attrib
+        or "rotate" in part.attrib
+        or any(len(re.findall(r"[^\s,]+", part.get(name, ""))) > 1 for name in ("x", "y", "dx", "dy"))
+        for part in text.iter()
+    )
+
+
+def _has_many_parts(text: Element) -> bool:
+    said = "".join(text.itertext())
     # What has a place of its own begins a new piece of text.
     joined = sum(1 for part in text.iter() if "x" not in part.attrib and "y" not in part.attrib)
     return (joined + len(_EMOJI.findall(said))) * len(said) > _MOST_SHAPED
@@ -92,14 +114,9 @@ def _say(element: Element, text: str) -> None:
         element.text = (element.text or "") + text
 
 
-def _declared(css: str) -> str:
-    return _DECLARATION.sub(lambda found: found[1] + _ending_generic(found[2]), css)
-
-
 def _ending_generic(families: str) -> str:
-    listed, important, _ = families.partition("!")
-    names = [name.strip(" \t\r\n\"'") for name in listed.split(",")]
-    if "var(" in listed or names[-1].lower() in _GENERIC:
+    names = [name.strip(" \t\r\n\"'") for name in families.split(",")]
+    if names[-1].lower() in _GENERIC:
         return families
-    generic = "monospace" if _MONO.search(listed) else "serif" if _SERIF.search(listed) else "sans-serif"
-    return f"{listed.rstrip()}, {generic}" + (" !important" if important else "")
+    generic = "monospace" if _MONO.search(families) else "serif" if _SERIF.search(families) else "sans-serif"
+    return f"{families.rstrip()}, {generic}"

@@ -1,0 +1,46 @@
+"""What of a drawing is not drawn, in words."""
+
+import re
+from collections.abc import Callable, Iterator
+from xml.etree.ElementTree import Element
+
+from progimage.engine.codecs.svg.document import local_name, outside
+from progimage.engine.codecs.svg.text import has_emoji_sequences, needs_pango
+
+_ANIMATING = frozenset({"animate", "animateColor", "animateMotion", "animateTransform", "set"})
+_SHAPE = r"\s*(?:circle|ellipse|inset|polygon|path|rect|xywh|shape)\("
+_CLIPPED = re.compile(rf"clip-path\s*:{_SHAPE}", re.IGNORECASE)
+_CLIPPING = re.compile(_SHAPE, re.IGNORECASE)
+
+
+def lacking(root: Element) -> Iterator[str]:
+    """Go through what of a drawing is not drawn, a sentence for each.
+
+    Args:
+        root: Of the drawing, as it was read.
+    """
+    elements = list(root.iter())
+    names = set(map(local_name, elements))
+    styles = [text for element in elements if (text := _style(element))]
+
+    def styled(sought: Callable[[str], object]) -> bool:
+        return any(sought(text) for text in styles)
+
+    if "foreignObject" in names:
+        yield "What is no SVG (foreignObject), such as text in HTML, is not drawn."
+    if names & _ANIMATING or styled(lambda text: "@keyframes" in text):
+        yield "The drawing is animated; it is drawn without its animations."
+    if "script" in names:
+        yield "The scripts of the drawing are not run."
+    if styled(lambda text: "@font-face" in text):
+        yield "The drawing brings fonts along (@font-face), which are not used."
+    if styled(_CLIPPED.search) or any(_CLIPPING.match(element.get("clip-path", "")) for element in elements):
+        yield "What is clipped by a basic shape, such as circle(), is drawn whole."
+    if left_out := sum(1 for element in elements if local_name(element) != "a" and any(outside(element))):
+        yield f"References to other files are left out: {left_out}."
+    if has_emoji_sequences(root) and needs_pango(root):
+        yield "Emoji are drawn without colours, because some are of several characters."
+
+
+def _style(element: Element) -> str:
+    return "".join(element.itertext()) if local_name(element) == "style" else element.get("style", "")
