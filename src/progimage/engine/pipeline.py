@@ -54,7 +54,7 @@ STAGE: tuple[Step, ...] = (
 OUTPUT: tuple[Step, ...] = (flatten, colour)
 """The steps that make it what the target format can hold."""
 
-_CODECS = ("pillow", "pyvips-binary", "pillow-heif", "pillow-jxl-plugin", "resvg-py")
+_CODECS = ("pillow", "pyvips-binary", "pillow-heif", "pillow-jxl-plugin", "resvg-py", "tinycss2", "cssselect2")
 ENGINE_VERSION = "-".join(["7", *(version(codec) for codec in _CODECS), *ADDED])
 """Changes whenever the same spec could give other bytes; a part of every rendition's ETag."""
 
