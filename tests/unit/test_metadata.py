@@ -218,3 +218,15 @@ def test_a_tiff_turned_by_its_xmp_stays_turned(rendered) -> None:
     info[700] = XMP.replace(b"exif:GPSLatitude", tag)
     made = rendered(pictures.saved(photograph(), "TIFF", tiffinfo=info), "TIFF")
     assert pictures.open_bytes(made).tag_v2[274] == 6
+
+
+def test_each_picture_of_an_mpo_stays_turned_as_it_was(rendered) -> None:
+    second = photograph().rotate(180)
+    second.encoderinfo = {"exif": exif(6).tobytes()}  # of which Pillow takes what it writes with that picture
+    data = pictures.saved(photograph(), "MPO", save_all=True, append_images=[second], exif=exif(3))
+    found = pictures.open_bytes(rendered(data, "MPO"))
+    told = []
+    for index in range(found.n_frames):
+        found.seek(index)
+        told.append(dict(found.getexif()))
+    assert told == [{0x0112: 3}, {0x0112: 6}]
