@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 PROPERTIES = (
     "orientation read", "orientation written", "colour", "HDR", "alpha", "animation", "pages", "crop", "depth",
-    "damage", "metadata", "size", "edges", "styles", "text",
+    "damage", "metadata", "palette", "size", "edges", "styles", "text",
 )  # fmt: skip
 FORMATS = (
     "JPEG", "PNG", "WebP", "AVIF", "HEIC", "JXL", "TIFF", "GIF", "JP2", "HTJ2K", "JPEG-LS", "JXR", "EXR", "HDR", "BMP",
