@@ -230,3 +230,14 @@ def test_each_picture_of_an_mpo_stays_turned_as_it_was(rendered) -> None:
         found.seek(index)
         told.append(dict(found.getexif()))
     assert told == [{0x0112: 3}, {0x0112: 6}]
+
+
+def test_strips_that_lie_over_each_other_do_not_multiply(rendered) -> None:
+    count, pixels = 200, bytes(96 * 64)
+    start = 8 + 2 + 12 * 8 + 4
+    fields = {256: (1, 96), 257: (1, 64 * count), 258: (1, 8), 259: (1, 1), 262: (1, 1), 278: (1, 64)}
+    fields |= {273: (count, start), 279: (count, start + 4 * count)}
+    directory = b"".join(struct.pack("<HHII", tag, 4, *fields[tag]) for tag in sorted(fields))
+    places = struct.pack(f"<{count}I", *[start + 8 * count] * count) + struct.pack(f"<{count}I", *[len(pixels)] * count)
+    data = b"II*\0" + struct.pack("<IH", 8, len(fields)) + directory + bytes(4) + places + pixels
+    assert len(rendered(data, "TIFF")) < 3 * len(data)

@@ -54,6 +54,8 @@ def stripped_isobmff(data: memoryview, kept: Kept, *, pages: bool) -> list[Buffe
         raise ValueError("It has no items.")
     items = read_items(meta[4:])
     chosen = _chosen(items, pages=pages)
+    if sum(length or len(whole) for one in chosen.items.values() for _, length in one.extents) > len(whole):
+        raise ValueError("Its items lie over each other.")
     contents = {one.number: _content(whole, items, one, kept) for one in chosen.items.values()}
     chosen = _with_metadata(whole, items, chosen, contents, kept)
     head = box(b"ftyp", ftyp)

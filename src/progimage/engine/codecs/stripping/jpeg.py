@@ -105,9 +105,11 @@ def stripped_mpo(data: memoryview, kept: Kept) -> list[Buffer]:
     index = _index(data, segments)
     if index is None:
         raise ValueError("It has no index of its pictures.")
-    others = []
+    others: list[list[Buffer]] = []
     for one in index.pictures[1:]:
         inside, _ = _segments(data[one.offset :])
+        if sum(map(_length, others)) > len(data):
+            raise ValueError("Its pictures lie over each other.")
         others.append(_joined(inside, _metadata(inside, kept.of_another(_first(inside, EXIF)))))
     return _of_several(segments, _metadata(segments, kept), list(index.pictures), others)
 

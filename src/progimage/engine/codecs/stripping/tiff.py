@@ -19,6 +19,8 @@ _OFFSETS = {273: 279, 324: 325}
 _COMPRESSION, _ORIENTATION, _ICC, _XMP = 259, 274, 34675, 700
 _PLAIN = frozenset((1, 2, 3, 4, 5, 8, 32771, 32773, 32946, 50000))
 """Compressions whose data are nothing but samples; others are files of their own, with metadata of their own."""
+_SLACK = 1 << 16
+"""How much larger than twice the old file a new one may be, in bytes."""
 _SHORT, _UNDEFINED = 3, 7
 _NEEDED = frozenset(
     (254, 256, 257, 258, 259, 262, 263, 266, 274, 277, 278, 279, 280, 281, 282, 283, 284, 290, 291, 292, 293, 296, 297,
@@ -114,8 +116,8 @@ def _field(data: memoryview, layout: _Layout, at: int) -> _Field:
 class _Writer:
     """Puts a file together: what fields point at first, then the directories of the pages."""
 
-    def __init__(self, layout: _Layout) -> None:
-        self._layout = layout
+    def __init__(self, layout: _Layout, most: int) -> None:
+        self._layout, self._most = layout, most
         self._parts: list[Buffer] = []
         self._at = 16 if layout.big else 8
         self._directories: list[bytes] = []
@@ -123,6 +125,8 @@ class _Writer:
     def add(self, part: Buffer) -> int:
         """Add what a field points at, and return its place."""
         start = self._at
+        if start + len(part) > self._most:
+            raise ValueError("Its strips or tiles lie over each other.")
         self._parts += [part, bytes(len(part) % 2)]
         self._at += len(part) + len(part) % 2
         return start
@@ -153,7 +157,7 @@ class _Writer:
 
 
 def _written(pages: Iterator[list[_Field]], data: memoryview, layout: _Layout, kept: Kept) -> list[Buffer]:
-    writer = _Writer(layout)
+    writer = _Writer(layout, 2 * len(data) + _SLACK)
     for number, page in enumerate(pages):
         fields = [*_needed(page, data, layout, writer), *_kept(page, kept)]
         if number == 0 and not any(one.tag == _ORIENTATION for one in fields) and kept.orientation != 1:
