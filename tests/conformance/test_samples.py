@@ -245,7 +245,7 @@ def test_light_that_is_kept(server: Server, cell: Callable[[str, str], None], fo
 
 @pytest.mark.parametrize("format", LIGHT)
 def test_light_that_is_mapped(server: Server, cell: Callable[[str, str], None], format: str) -> None:
-    """What is no brighter than a third of paper stays, and what is brighter comes below white in its order."""
+    """Light up to a third of paper white is unchanged; brighter light is mapped below white and keeps its order."""
     cell(format, "HDR")
     steps = numpy.array([0.05, 0.1, 0.3, 1, 2, 4, 8], numpy.float32)
     light = numpy.repeat(numpy.tile(numpy.repeat(steps, 16), (48, 1))[:, :, None], 3, axis=2)

@@ -20,7 +20,7 @@ from tests import pictures
 
 END = b"\xff\xd9"
 EXIF = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\3\0\0\0\1\0\1\0\0\0\0\0\0"
-"""It says that the picture is upright."""
+"""EXIF whose only field is an orientation of 1 (upright)."""
 WHOLE, ACCEPTED = Limits(), Limits(damaged=True)
 
 

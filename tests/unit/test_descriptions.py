@@ -15,8 +15,9 @@ import pytest
 import pyvips
 from PIL import Image, ImageCms
 
-from progimage.engine import FORMATS, ImageInfo, InvalidParameter, Limits, RenditionSpec, inspect, render
+from progimage.engine import FORMATS, InvalidParameter, RenditionSpec
 from tests import pictures
+from tests.files import File
 from tests.unit.test_png_header import ADOBE, CICP_P3, chunk
 
 RED, GREEN, BLUE, CLEAR = (255, 0, 0, 255), (0, 255, 0, 255), (0, 0, 255, 255), (0, 0, 0, 0)
@@ -25,20 +26,8 @@ PQ_WHITE = 148
 """The code of 203 cd/m² in 8 bits of PQ (BT.2408)."""
 
 
-class Made:
-    """A file, and what becomes of it."""
-
-    def __init__(self, folder: Path, data: bytes) -> None:
-        self.path, self._target = folder / "source", folder / "target"
-        self.path.write_bytes(data)
-
-    @property
-    def info(self) -> ImageInfo:
-        return inspect(self.path, Limits())
-
-    def bytes(self, spec: str = "PNG") -> bytes:
-        render(self.path, RenditionSpec.from_canonical(spec), self._target, Limits())
-        return self._target.read_bytes()
+class Made(File):
+    """A file, and the pixels that become of it."""
 
     def picture(self, spec: str = "PNG") -> Image.Image:
         picture = Image.open(io.BytesIO(self.bytes(spec)))

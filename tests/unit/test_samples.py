@@ -17,36 +17,20 @@ from PIL import Image
 
 from progimage.engine import (
     CorruptImage,
-    ImageInfo,
     LimitExceeded,
-    Limits,
     NotAnImage,
-    RenditionSpec,
     UnreadKind,
-    inspect,
-    render,
 )
 from progimage.engine.codecs.unread import name_of_unread
 from tests import pictures
+from tests.files import File
 
 HEIGHT, WIDTH = 24, 40
 Array = np.ndarray[Any, Any]
 
 
-class Made:
-    """A file, and what becomes of it."""
-
-    def __init__(self, folder: Path, data: bytes) -> None:
-        self.path, self._target = folder / "source", folder / "target"
-        self.path.write_bytes(data)
-
-    @property
-    def info(self) -> ImageInfo:
-        return inspect(self.path, Limits())
-
-    def bytes(self, spec: str = "PNG") -> bytes:
-        render(self.path, RenditionSpec.from_canonical(spec), self._target, Limits())
-        return self._target.read_bytes()
+class Made(File):
+    """A file, and the pixels that become of it."""
 
     def array(self, spec: str = "PNG") -> Array:
         return np.asarray(imagecodecs.png_decode(self.bytes(spec))).astype(int)

@@ -222,7 +222,7 @@ def _from_lab(image: Image.Image) -> pyvips.Image:
 def to_pillow(frame: Frame, colours: int | None = None) -> Image.Image:
     """Make a Pillow image of a frame; `1`, `P` and `PA` are dithered to it if need be.
 
-    A palette needs numpy; see `samples.require`.
+    A palette needs numpy; see `engine.libraries`.
 
     Args:
         frame: The frame.

@@ -43,7 +43,7 @@ class Kept:
         Args:
             exif: The EXIF of that picture, if it has one.
         """
-        return replace(self, kinds=self.kinds & {"icc"}, orientation=exif_orientation(exif) if exif else 1)
+        return replace(self, kinds=self.kinds & {"icc"}, orientation=exif_orientation(exif))
 
     @property
     def icc(self) -> bool:
@@ -112,9 +112,8 @@ def true_exif(data: bytes, orientation: int, size: Size) -> bytes | None:
         orientation: How the pixels are to be turned: 1 to 8.
         size: Their width and height.
     """
-    exif = Image.Exif()
     try:
-        exif.load(data)
+        exif = loaded_exif(data)
         for tag in _OTHERS:
             exif.pop(tag, None)
         exif[_ORIENTATION] = orientation
@@ -131,12 +130,19 @@ def true_xmp(data: bytes, orientation: int) -> bytes:
     return _XMP_THUMBNAILS.sub(b"", _XMP_ORIENTATION.sub(b"\\g<1>%d" % orientation, data))
 
 
-def exif_orientation(data: bytes) -> int:
-    """Return the orientation that EXIF tells, 1 to 8; 1 if it tells none."""
+def loaded_exif(data: bytes) -> Image.Exif:
+    """Return EXIF that is stored as a TIFF file, with or without its prefix; raises what Pillow raises if broken."""
     exif = Image.Exif()
+    exif.load(data)
+    return exif
+
+
+def exif_orientation(data: bytes | None) -> int:
+    """Return the orientation that EXIF gives, 1 to 8; 1 if there is no EXIF, or none that can be read."""
+    if data is None:
+        return 1
     try:
-        exif.load(data)
-        found = exif.get(_ORIENTATION, 1)
+        found = loaded_exif(data).get(_ORIENTATION, 1)
     except Exception:  # Pillow trips over broken EXIF in many ways; it counts as none
         return 1
     return found if found in range(1, 9) else 1

@@ -9,7 +9,7 @@ A pixel between two colours of the palette takes one of them by a threshold that
 else (ordered dithering; Bayer, 1973). So a part of an animation that stands still gets the same colours in every frame,
 as it would not by diffusing errors.
 
-This module needs numpy: see `codecs.samples.require`.
+This module needs numpy: see `engine.libraries`.
 """
 
 import heapq
@@ -300,7 +300,7 @@ class _Pairs:
     """For each cell of colours the two of a palette that are mixed in it, and by what plane that is decided."""
 
     def __init__(self, table: Array, *, translucent: bool) -> None:
-        """Begin with no cell: each is worked out when it is first met."""
+        """Start without any cells; each is computed when it is first needed."""
         self._translucent = translucent
         self._first = int(not translucent and not table[0, 3])  # what is opaque is not mixed with nothing
         self._centres = _coordinates(table[self._first :])

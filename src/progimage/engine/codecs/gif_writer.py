@@ -4,7 +4,7 @@ A frame is the smallest rectangle that holds all that changes, and is transparen
 few enough colours is written as it is, frame by frame with a palette of its own if need be. All else shares a
 palette; there, a pixel that has hardly changed keeps the colour that it has.
 
-This module needs numpy: see `codecs.samples.require`.
+This module needs numpy: see `engine.libraries`.
 """
 
 import struct

@@ -77,13 +77,12 @@ class _Jpeg(PillowCodec):
             description = describe_samples(self.format, file, header, limits)
         else:
             description = super().describe(file, limits, dpi)
-        if not limits.damaged and not header.by_samples and goes_on(file):
-            description = replace(description, lost=LEFT_OVER)
-        if found is None:
-            return description
-        if found.unended and not limits.damaged and not header.by_samples:
-            found = checked(found)
-        return found.described(description)
+        if not limits.damaged and not header.by_samples:
+            if goes_on(file):
+                description = replace(description, lost=LEFT_OVER)
+            elif found and found.unended:
+                found = checked(found)
+        return found.described(description) if found else description
 
     def exif(self, file: InputFile) -> Image.Exif | None:
         """Return the EXIF of a file; see `Codec`."""

@@ -9,13 +9,13 @@ from PIL import Image
 from progimage.engine.codecs.codec import Decoder, Decoding, ReadOnly, Source
 from progimage.engine.codecs.format import Format
 from progimage.engine.codecs.jpeg_header import LS, JpegHeader, jpeg_header
-from progimage.engine.codecs.pillow import ORIENTATION_TAG
 from progimage.engine.codecs.samples import imagecodecs, of_size, whole_numbers
 from progimage.engine.description import Description, Page
 from progimage.engine.errors import CorruptImage, UnreadKind
 from progimage.engine.files import InputFile
 from progimage.engine.frame import METADATA, Frame, with_metadata
 from progimage.engine.limits import Limits
+from progimage.engine.metadata import exif_orientation, loaded_exif
 from progimage.engine.modes import mode_of
 
 if TYPE_CHECKING:
@@ -43,11 +43,7 @@ def header_of(file: InputFile) -> JpegHeader:
 def exif_of(file: InputFile) -> Image.Exif | None:
     """Return the EXIF of a JPEG that Pillow does not open."""
     data = header_of(file).exif
-    if data is None:
-        return None
-    exif = Image.Exif()
-    exif.load(data)
-    return exif
+    return None if data is None else loaded_exif(data)
 
 
 def describe_samples(format: Format, file: InputFile, header: JpegHeader, limits: Limits) -> Description:
@@ -64,7 +60,7 @@ def describe_samples(format: Format, file: InputFile, header: JpegHeader, limits
             f"A {format.description} of {header.components} channels of {header.bits} bits is not read here."
         )
     mode = _MODES[header.components]
-    page = Page(header.width, header.height, orientation=_orientation(file), native=header)
+    page = Page(header.width, header.height, orientation=exif_orientation(header.exif), native=header)
     return Description(
         format=format,
         pages=(page,),
@@ -72,15 +68,6 @@ def describe_samples(format: Format, file: InputFile, header: JpegHeader, limits
         depth=header.bits,
         colour=header.icc,
     )
-
-
-def _orientation(file: InputFile) -> int:
-    try:
-        exif = exif_of(file)
-        orientation = exif.get(ORIENTATION_TAG, 1) if exif else 1
-    except Exception:  # a broken EXIF counts as none, since the image may be whole
-        return 1
-    return orientation if orientation in range(1, 9) else 1
 
 
 def frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:

@@ -6,7 +6,7 @@ same codes, with other numbers. That saves up to half of a small file.
 giflib begins a new table as soon as one is full. What repeats itself is encoded here instead, where a full table is
 kept for as long as that takes fewer bits. It takes about 0.15 s a megapixel; drawings get up to a quarter smaller.
 
-This module needs imagecodecs: see `codecs.samples.require`.
+This module needs imagecodecs: see `engine.libraries`.
 """
 
 from collections.abc import Sequence

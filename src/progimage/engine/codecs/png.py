@@ -26,7 +26,7 @@ from progimage.engine.files import InputFile, OutputFile
 from progimage.engine.frame import Frame, from_pillow, with_metadata, with_one_palette
 from progimage.engine.libraries import Library
 from progimage.engine.limits import Limits
-from progimage.engine.metadata import Buffer, Kept
+from progimage.engine.metadata import Buffer, Kept, loaded_exif
 from progimage.engine.modes import OF_8_BITS, OF_16_BITS
 from progimage.engine.xmp import xmp_orientation
 
@@ -93,7 +93,7 @@ class _Png(PillowCodec):
     def exif(self, file: InputFile) -> Image.Exif | None:
         """Return the EXIF of a file, which may be behind the pixels."""
         exif = _read(file.data).exif
-        return _loaded(exif) if exif else None
+        return loaded_exif(exif) if exif else None
 
     def is_deep(self, file: InputFile, image: Image.Image) -> bool:
         """Return whether there are 16 bits a sample, which Pillow's mode does not tell of colours."""
@@ -193,17 +193,11 @@ def _read(data: memoryview) -> _Chunks:
 def _orientation(known: _Chunks) -> int:
     """Return what EXIF says, or XMP where that has none; 1 to 8."""
     try:
-        exif = _loaded(known.exif).get(ORIENTATION_TAG) if known.exif else None
+        exif = loaded_exif(known.exif).get(ORIENTATION_TAG) if known.exif else None
     except Exception:  # Pillow trips over broken EXIF in many ways; it counts as none
         exif = None
     said = exif or (xmp_orientation(known.xmp) if known.xmp else None)
     return int(said) if said in range(1, 9) else 1  # type: ignore[arg-type]
-
-
-def _loaded(data: bytes) -> Image.Exif:
-    exif = Image.Exif()
-    exif.load(data)
-    return exif
 
 
 def _vips_frames(source: Source, first: int, last: int, how: Decoding, fail_on: str) -> Iterator[Frame]:

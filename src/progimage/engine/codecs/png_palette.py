@@ -5,7 +5,7 @@ with another order, filter or depth. The rows in the middle tell which, and libd
 
 Source: PNG, third edition (W3C, 2025), 7.2 (how bits are packed), 9 (filters), 11.2 and 11.3 (chunks).
 
-This module needs numpy and imagecodecs: see `codecs.samples.require`.
+This module needs numpy and imagecodecs: see `engine.libraries`.
 """
 
 import struct

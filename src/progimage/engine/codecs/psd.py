@@ -12,7 +12,7 @@ from PIL import Image
 
 from progimage.engine.codecs.codec import Decoder, Decoding, Source
 from progimage.engine.codecs.format import Format
-from progimage.engine.codecs.pillow import ORIENTATION_TAG, PillowCodec, metadata_in
+from progimage.engine.codecs.pillow import PillowCodec, metadata_in
 from progimage.engine.codecs.psd_header import (
     BITMAP,
     CMYK,
@@ -32,6 +32,7 @@ from progimage.engine.errors import CorruptImage, UnreadKind
 from progimage.engine.files import InputFile
 from progimage.engine.frame import PROFILE, Frame, from_pillow, srgb_of_lab, with_metadata
 from progimage.engine.limits import Limits
+from progimage.engine.metadata import exif_orientation, loaded_exif
 from progimage.engine.modes import mode_of
 
 _RAW, _RLE, _ZIP, _ZIP_OF_DIFFERENCES = range(4)
@@ -63,7 +64,7 @@ class _Psd(PillowCodec):
             )
         return Description(
             format=self.format,
-            pages=(Page(header.width, header.height, orientation=_orientation(header), native=header),),
+            pages=(Page(header.width, header.height, orientation=exif_orientation(header.exif), native=header),),
             mode=_mode(header),
             depth=header.depth,
             floating=header.depth == 32,
@@ -73,28 +74,12 @@ class _Psd(PillowCodec):
 
     def exif(self, file: InputFile) -> Image.Exif | None:
         """Return the EXIF of a file; see `Codec`."""
-        return _exif(psd_header(file.data))
+        data = psd_header(file.data).exif
+        return None if data is None else loaded_exif(data)
 
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
         """Return our own."""
         return (Decoder(_frames),)
-
-
-def _exif(header: PsdHeader) -> Image.Exif | None:
-    if header.exif is None:
-        return None
-    exif = Image.Exif()
-    exif.load(header.exif)
-    return exif
-
-
-def _orientation(header: PsdHeader) -> int:
-    try:
-        exif = _exif(header)
-    except Exception:  # a broken EXIF counts as none, since the picture may be whole
-        return 1
-    said = exif.get(ORIENTATION_TAG) if exif else None
-    return said if isinstance(said, int) and said in range(1, 9) else 1
 
 
 def _mode(header: PsdHeader) -> str:

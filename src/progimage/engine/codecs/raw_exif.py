@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from PIL import ExifTags, Image
 
 from progimage.engine.codecs.raw_header import canon_directories, tiff_of
+from progimage.engine.metadata import loaded_exif
 
 _BASE = ExifTags.Base
 _TOLD = (
@@ -27,23 +28,17 @@ def raw_exif(data: memoryview, preview: bytes | None) -> Image.Exif | None:
         preview: Its preview, a JPEG, if it has one, which is asked where the file itself has none.
     """
     if tiff := tiff_of(data):
-        top = _loaded(tiff)
+        top = loaded_exif(tiff)
         return _plain(top, dict(top.get_ifd(ExifTags.IFD.Exif)), dict(top.get_ifd(ExifTags.IFD.GPSInfo)))
     parts = canon_directories(data)
     if parts:
-        first, inner, place = (_loaded(parts[name]) if name in parts else Image.Exif() for name in _CANON)
+        first, inner, place = (loaded_exif(parts[name]) if name in parts else Image.Exif() for name in _CANON)
         return _plain(first, dict(inner), dict(place))
     if preview is None:
         return None
     with Image.open(io.BytesIO(preview), formats=["JPEG"]) as image:
         top = image.getexif()
         return _plain(top, dict(top.get_ifd(ExifTags.IFD.Exif)), dict(top.get_ifd(ExifTags.IFD.GPSInfo)))
-
-
-def _loaded(tiff: bytes) -> Image.Exif:
-    exif = Image.Exif()
-    exif.load(tiff)
-    return exif
 
 
 def _plain(top: Image.Exif, inner: dict[int, object], place: dict[int, object]) -> Image.Exif:

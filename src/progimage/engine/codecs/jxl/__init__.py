@@ -25,7 +25,7 @@ from progimage.engine.errors import CorruptImage
 from progimage.engine.files import InputFile
 from progimage.engine.frame import METADATA, Frame, with_metadata
 from progimage.engine.limits import Limits
-from progimage.engine.metadata import Buffer, Kept
+from progimage.engine.metadata import Buffer, Kept, loaded_exif
 from progimage.engine.modes import mode_of
 
 if TYPE_CHECKING:
@@ -81,11 +81,7 @@ class _Jxl(PillowCodec):
     def exif(self, file: InputFile) -> Image.Exif | None:
         """Return the EXIF of a file, also of a compressed box."""
         data = jxl_metadata(file.data).get("exif")
-        if data is None:
-            return None
-        exif = Image.Exif()
-        exif.load(data)
-        return exif
+        return None if data is None else loaded_exif(data)
 
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
         """Return libjxl."""

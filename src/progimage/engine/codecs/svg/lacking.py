@@ -27,7 +27,7 @@ def lacking(root: Element) -> Iterator[str]:
         return any(sought(text) for text in styles)
 
     if "foreignObject" in names:
-        yield "What is no SVG (foreignObject), such as text in HTML, is not drawn."
+        yield "HTML and other content in foreignObject is not drawn."
     if names & _ANIMATING or styled(lambda text: "@keyframes" in text):
         yield "The drawing is animated; it is drawn without its animations."
     if "script" in names:
