@@ -9,7 +9,7 @@ FUZZ_SECONDS ?= 120
 CLUSTER_SECONDS ?= 300
 VERSITYGW := v1.8.0
 
-.PHONY: install install-dev install-bench install-faces serve test coverage conformance check fuzz audit bench curves codecs tiles owners costs cluster docs screenshots lock clean
+.PHONY: install install-dev install-bench install-faces serve test endurance coverage conformance check fuzz audit bench curves codecs tiles owners costs cluster docs screenshots lock clean
 
 install: $(VENV)/.installed
 
@@ -70,13 +70,18 @@ check: install-dev
 
 # Many wait for servers, so three at once suit two cores. Those that look at the clock come last, one after the other.
 test: check $(VENV)/.installed-servers
-	$(BIN)/python -m pytest -m "not alone" --numprocesses 3 --dist loadfile --no-loadscope-reorder
-	$(BIN)/python -m pytest -m alone
+	$(BIN)/python -m pytest -m "not alone and not endurance" --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "alone and not endurance"
+
+# Clocks, full disks, rotten bits, kills and a million rows, where that takes minutes: about 20 of them. Then the cluster.
+endurance: $(VENV)/.installed-servers
+	$(BIN)/python -m pytest -m endurance --timeout 1800
+	$(BIN)/python -m tests.cluster --seconds $(CLUSTER_SECONDS)
 
 # The same tests, a quarter slower, and which lines none of them reaches.
 coverage: $(VENV)/.installed-servers
 	rm -f .coverage .coverage.*
-	$(BIN)/python -m coverage run -m pytest
+	$(BIN)/python -m coverage run -m pytest -m "not endurance"
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 
