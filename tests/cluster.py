@@ -2,13 +2,15 @@
 
     python -m tests.cluster --seconds 300
 
-Nodes over one PostgreSQL and one S3 server are sent uploads, reads, renditions and deletions without a pause. At the
-end every acknowledged image is asked of every node. Everything is real: servers, signals, files.
+Nodes over one PostgreSQL and one S3 server are sent uploads, reads, renditions and deletions without a pause. A node's
+clock goes a month ahead, and the store gets full. At the end every acknowledged image is asked of every node, and those
+that were deleted are brought back. Everything is real, but for the clock: servers, signals, files, file systems.
 """
 
 import argparse
 import contextlib
 import hashlib
+import os
 import random
 import signal
 import statistics
@@ -30,6 +32,12 @@ from tests.servers import S3Server, postgres, running
 
 STALE_SECONDS = 5.0
 """For so long another node may answer an image that was deleted; docs/cluster.md promises it."""
+_AHEAD = 30 * 24 * 3600
+"""A clock that is wrong is so many seconds ahead: more than deleted images are kept, and than images last here."""
+_SWEEP_SECONDS = 5
+_STORE_SECONDS = 4
+_CLOCK = Path(__file__).parent / "integration" / "clock"
+_STORE_BYTES = 1 << 30
 _WIDTHS = (16, 24, 32, 48)
 
 
@@ -105,13 +113,13 @@ class Cluster:
     def __init__(self, folder: Path, nodes: int, seed: int = 1, pause: float = 6.0) -> None:
         self._pause = pause
         self._stack = contextlib.ExitStack()
-        self.store = S3Server(folder / "s3")
+        self.store = S3Server(folder / "s3", _STORE_BYTES)
         self._stack.enter_context(running(self.store))
         self.database = self._stack.enter_context(postgres(folder / "postgres"))
         self._folder = folder
         self._settings = self.store.settings("cluster") | {
-            "database_url": self.database.new_database(), "workers": 1, "store_seconds": 4, "log_level": "warning",
-            "presets": '{"small": "width=16"}', "prerender": '["small.webp"]', "sweep_seconds": 5,
+            "database_url": self.database.new_database(), "workers": 1, "store_seconds": _STORE_SECONDS, "log_level": "warning",
+            "presets": '{"small": "width=16"}', "prerender": '["small.webp"]', "sweep_seconds": _SWEEP_SECONDS,
         }  # fmt: skip
         self.nodes: list[Server | None] = [None] * nodes
         for number in range(nodes):
@@ -123,7 +131,11 @@ class Cluster:
         self.report = Report()
 
     def start_node(self, number: int) -> None:
-        self.nodes[number] = Server(self._folder / f"node{number}", **self._settings)
+        os.environ["TEST_CLOCK"] = str(self._clock(number))
+        self.nodes[number] = Server(self._folder / f"node{number}", python_path=_CLOCK, **self._settings)
+
+    def _clock(self, number: int) -> Path:
+        return self._folder / f"clock{number}"
 
     def close(self) -> None:
         for node in self.nodes:
@@ -137,20 +149,24 @@ class Cluster:
         threads = [threading.Thread(target=self._load, args=(seed,)) for seed in range(clients)]
         for thread in threads:
             thread.start()
-        faults = [self._kill_node, self._restart_database, self._pause_store, self._crash_database]
-        time.sleep(2)
-        turn = 0
-        while time.monotonic() - began < seconds - 6 or turn < least_faults:
-            fault = Fault("", time.monotonic())
-            self.report.faults.append(fault)
-            fault.name = faults[turn % len(faults)]()
-            fault.ended = time.monotonic()
-            turn += 1
-            time.sleep(self._random.uniform(3, 6))
-            self._wait_for_an_answer(fault.ended)
-        self._over.set()
-        for thread in threads:
-            thread.join()
+        faults = [self._kill_node, self._restart_database, self._pause_store, self._crash_database, self._wrong_clock]
+        if self.store.has_bound:
+            faults.append(self._fill_store)
+        try:
+            time.sleep(2)
+            turn = 0
+            while time.monotonic() - began < seconds - 6 or turn < least_faults:
+                fault = Fault("", time.monotonic())
+                self.report.faults.append(fault)
+                fault.name = faults[turn % len(faults)]()
+                fault.ended = time.monotonic()
+                turn += 1
+                time.sleep(self._random.uniform(3, 6))
+                self._wait_for_an_answer(fault.ended)
+        finally:
+            self._over.set()
+            for thread in threads:
+                thread.join()
         self.report.seconds = time.monotonic() - began
         self._check()
         return self.report
@@ -190,6 +206,24 @@ class Cluster:
         self.store.go_on()
         return "pause the store"
 
+    def _wrong_clock(self) -> str:
+        """Several sweeps of the node pass meanwhile, and it is restarted once, so that it also begins like that."""
+        number = self._random.randrange(len(self.nodes))
+        self._clock(number).write_text(str(_AHEAD))
+        time.sleep(_SWEEP_SECONDS * 1.5)
+        node = self.nodes[number]
+        assert node is not None
+        node.kill()
+        self.start_node(number)
+        time.sleep(_SWEEP_SECONDS * 1.5)
+        self._clock(number).unlink()
+        return "a node's clock ahead"
+
+    def _fill_store(self) -> str:
+        with self.store.full():
+            time.sleep(_STORE_SECONDS + self._random.uniform(1, 3))  # else trying again helps
+        return "fill the store"
+
     def _load(self, seed: int) -> None:
         chance = random.Random(f"load {seed}")
         clients: dict[str, httpx.Client] = {}
@@ -216,7 +250,8 @@ class Cluster:
             width, height = chance.randrange(60, 160), chance.randrange(60, 160)
             picture = Image.frombytes("RGB", (width, height), chance.randbytes(width * height * 3))
             data = pictures.saved(picture, "PNG")
-            answer = client.put("/storage/", content=data)
+            # Every other one is to go in a week.
+            answer = client.put("/storage/", content=data, params=chance.choice(({}, {"expires": "7d"})))
             if self._noted(kind, answer):
                 with self._lock:
                     self._kept[answer.text] = Kept(hashlib.sha256(data).hexdigest(), (width, height))
@@ -251,7 +286,7 @@ class Cluster:
             return True
         what = answer.json()["type"].rpartition(":")[2] if "problem" in answer.headers.get("content-type", "") else ""
         self._failed(kind, f"{answer.status_code} {what}")
-        if answer.status_code != 503:
+        if answer.status_code not in (503, 507):
             self.report.wrong.append(f"{kind}: {answer.status_code} {answer.text[:200]}")
         return False
 
@@ -289,9 +324,22 @@ class Cluster:
                 renditions.add(rendition.content if rendition.status_code == 200 else b"")
             if not right:
                 wrongs.append(f"node {number}: {reference} is {answer.status_code}, deleted: {kept.deleted_at}")
+        if kept.deleted_at not in (None, float("inf")):
+            self._check_return(reference, kept, wrongs)
         if kept.deleted_at is None and (len(renditions) != 1 or b"" in renditions):
             wrongs.append(f"{reference}: the nodes answer {len(renditions)} renditions")
         return wrongs
+
+    def _check_return(self, reference: str, kept: Kept, wrongs: list[str]) -> None:
+        """Bring an image back that was deleted, minutes ago at most."""
+        node = self.nodes[0]
+        assert node is not None
+        answer = node.client.post(f"/storage/{reference}/undelete")
+        original = node.get(reference)
+        if hashlib.sha256(original.content).hexdigest() != kept.sha256:
+            wrongs.append(
+                f"{reference} was deleted, and can't be brought back: {answer.status_code} {answer.text[:200]}"
+            )
 
 
 def main() -> None:

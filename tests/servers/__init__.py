@@ -34,14 +34,14 @@ def free_port() -> int:
             return port
 
 
-def wait_for_port(port: int, seconds: float = 30) -> None:
+def wait_for_port(port: int, seconds: float = 30, is_alive: Callable[[], bool] = lambda: True) -> None:
     end = time.monotonic() + seconds
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
             return
         except OSError:
-            assert time.monotonic() < end, f"nobody listens on port {port}"
+            assert is_alive() and time.monotonic() < end, f"nobody listens on port {port}"
             time.sleep(0.05)
 
 
@@ -84,7 +84,7 @@ class Process:
                 self._command, stdout=log, stderr=log, env=self._environment, user=self._user, start_new_session=True
             )
         try:
-            wait_for_port(self.port)
+            wait_for_port(self.port, is_alive=lambda: self.process.poll() is None)
         except AssertionError as error:
             raise AssertionError(f"{error}; its log:\n{self._log.read_text()[-2000:]}") from None
 
@@ -100,6 +100,20 @@ class Process:
 
     def go_on(self) -> None:
         os.killpg(self.process.pid, signal.SIGCONT)
+
+
+_MOUNT = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+
+
+@functools.cache
+def can_mount() -> bool:
+    """Whether this user may mount a file system that only a process of its own sees."""
+    return subprocess.run([*_MOUNT, "mount -t tmpfs tmpfs /mnt"], capture_output=True, check=False).returncode == 0
+
+
+def in_small_file_system(folder: Path, size: int, command: list[str | Path]) -> list[str | Path]:
+    """A command that runs another one for which a folder is a file system of so many bytes, which goes with it."""
+    return [*_MOUNT, f'mount -t tmpfs -o size={size} tmpfs "$0" && exec "$@"', folder, *command]
 
 
 @contextlib.contextmanager
@@ -136,7 +150,11 @@ class Postgres(Process):
         self._databases = 0
 
     def start(self) -> None:
-        super().start()
+        # After a SIGKILL it refuses to start as long as one of its other processes has not noticed yet.
+        for _ in range(20):
+            with contextlib.suppress(AssertionError):
+                super().start()
+                break
         end = time.monotonic() + 30
         while self.sql("SELECT 1", check=False) is None:  # it recovers from a crash first
             assert time.monotonic() < end
@@ -176,19 +194,51 @@ class ObjectServer(Process):
 
 
 class S3Server(ObjectServer):
-    """versitygw, over a folder."""
+    """versitygw, over a folder.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: For its files.
+        most: The folder has a file system of its own, of so many bytes, where this user may mount one.
+
+    Attributes:
+        has_bound: It has.
+    """
+
+    def __init__(self, folder: Path, most: int | None = None) -> None:
         self._root, sidecar = folder / "buckets", folder / "sidecar"
         for path in (self._root, sidecar):
             path.mkdir(parents=True)
+        self.has_bound = most is not None and can_mount()
         port = free_port()
         command = [BIN / "versitygw", "--port", f"127.0.0.1:{port}", "--access", "tester", "--secret", "tester-secret"]
         command += ["--quiet", "--keep-alive", "posix", "--sidecar", str(sidecar), str(self._root)]
+        if self.has_bound:
+            command = in_small_file_system(self._root, most, command)
         super().__init__(command, port, folder / "log")
 
+    @contextlib.contextmanager
+    def full(self) -> Iterator[None]:
+        """Its file system has no room, for a while."""
+        filler = self._seen_root / ".filler"
+        with filler.open("wb", buffering=0) as file:
+            free = os.statvfs(filler)
+            with contextlib.suppress(OSError):  # what others write meanwhile leaves less
+                os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_frsize)
+            with contextlib.suppress(OSError):
+                while file.write(bytes(4096)):
+                    pass
+        try:
+            yield
+        finally:
+            filler.unlink()
+
+    @property
+    def _seen_root(self) -> Path:
+        """The folder of the buckets as the server sees it."""
+        return Path(f"/proc/{self.process.pid}/root{self._root}") if self.has_bound else self._root
+
     def settings(self, bucket: str, port: int | None = None) -> dict[str, str]:
-        (self._root / bucket).mkdir(exist_ok=True)
+        (self._seen_root / bucket).mkdir(exist_ok=True)
         options = {
             "endpoint": f"http://127.0.0.1:{port or self.port}",
             "region": "us-east-1",
@@ -198,7 +248,7 @@ class S3Server(ObjectServer):
         return {"blobs_url": f"s3://{bucket}", "blobs_options": json.dumps(options)}
 
     def files(self, bucket: str) -> dict[str, Path]:
-        return {path.name: path for path in (self._root / bucket).rglob("*") if path.is_file()}
+        return {path.name: path for path in (self._seen_root / bucket).rglob("*") if path.is_file()}
 
 
 class AzureServer(ObjectServer):
