@@ -118,7 +118,8 @@ class Cluster:
         self.database = self._stack.enter_context(postgres(folder / "postgres"))
         self._folder = folder
         self._settings = self.store.settings("cluster") | {
-            "database_url": self.database.new_database(), "workers": 1, "store_seconds": _STORE_SECONDS, "log_level": "warning",
+            "database_url": self.database.new_database(), "workers": 1, "log_level": "warning",
+            "store_seconds": _STORE_SECONDS,
             "presets": '{"small": "width=16"}', "prerender": '["small.webp"]', "sweep_seconds": _SWEEP_SECONDS,
         }  # fmt: skip
         self.nodes: list[Server | None] = [None] * nodes

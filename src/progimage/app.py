@@ -24,7 +24,7 @@ from litestar.types import ASGIApp
 
 from progimage import __version__
 from progimage.access import Fetcher, RateLimits, Signer
-from progimage.background import SCRUB_SLOT, Background
+from progimage.background import CLOCK_SECONDS, SCRUB_SLOT, Background
 from progimage.deployment import open_blobs, open_catalogue, open_jobs, open_pool, open_renditions, open_scrubber
 from progimage.engine import Limits
 from progimage.housekeeping import repeat
@@ -185,6 +185,7 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
         LibraryWatcher(),
         ladder=settings.ladder,
         undelete_seconds=settings.undelete_seconds,
+        sweep_seconds=settings.sweep_seconds,
         drawing_seconds=settings.drawing_seconds,
     )
     app.state.library = app.state.ready.library = library
@@ -199,7 +200,11 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
     caches = [renditions.files] + ([blobs.copies] if blobs.copies else [])
     background = Background(settings, library, app.state.ingest, renditions, caches, scrubber, jobs)
     runner = JobRunner(settings.database, library.catalogue.database, background.works, settings.jobs)
-    repeated = [asyncio.create_task(repeat("reminding", min(settings.sweep_seconds, SCRUB_SLOT), background.remind))]
+    await library.catalogue.clock.look()
+    repeated = [
+        asyncio.create_task(repeat("looking at the clock", CLOCK_SECONDS, background.look_at_clock)),
+        asyncio.create_task(repeat("reminding", min(settings.sweep_seconds, SCRUB_SLOT), background.remind)),
+    ]
     if settings.records_are_shared:
         repeated.append(asyncio.create_task(repeat("tidying", settings.sweep_seconds, background.tidy)))
     try:

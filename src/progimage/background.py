@@ -9,17 +9,19 @@ from typing import Any
 import httpcore
 import structlog
 
+from progimage import clock
 from progimage.access import Client, Principal, Scope, Visibility
 from progimage.access.principal import OPERATOR
 from progimage.housekeeping import Finding, Scrubber
 from progimage.http.ingest import Ingest
+from progimage.http.observability import PURGES_WAITING, SWEEPS_STOPPED
 from progimage.http.problems import CLIENT_GONE, to_problem
 from progimage.http.requested import preset, spec_of
 from progimage.jobs import JobQueue, Later
 from progimage.jobs.runner import JobFailed, Work
 from progimage.library import ImageLibrary, Options
 from progimage.settings import Settings
-from progimage.storage import DiskCache, Renditions, UnknownReference
+from progimage.storage import ClockState, DiskCache, Renditions, UnknownReference
 from progimage.storage.blobs import ORIGINALS
 from progimage.storage.renditions import owner_tag
 
@@ -31,6 +33,8 @@ REDESCRIBE_SLOT = 60
 """Every so many seconds a job begins that describes images anew, as long as some were described by older rules."""
 SCRUB_SLOT = 60
 """Every so many seconds a job begins that scrubs for so long."""
+CLOCK_SECONDS = 60
+"""Every so often each process looks at the database's clock."""
 _DAY = 24 * 3600
 _TOLD_AT_ONCE = 500
 _PURGE_SECONDS = 10
@@ -86,7 +90,14 @@ class Background:
         if self._renditions.is_shared:
             slots.append(("trim", _DAY))
         for kind, seconds in slots:
-            await self._jobs.put(kind, f"{kind}-{seconds}-{int(time.time() // seconds)}", "", {})
+            await self._jobs.put(kind, f"{kind}-{seconds}-{int(clock.now() // seconds)}", "", {})
+
+    async def look_at_clock(self) -> ClockState:
+        """Look at the database's clock, and say in the metrics whether expiry and purging wait for it."""
+        state = await self._library.catalogue.clock.look()
+        SWEEPS_STOPPED.labels("jump").set(bool(state.jump_seconds))
+        SWEEPS_STOPPED.labels("start").set(bool(state.wait_seconds))
+        return state
 
     async def tidy(self) -> None:
         """Remove from this node's disk what is cached of images that are deleted; other nodes may have deleted them."""
@@ -171,15 +182,29 @@ class Background:
         return {"reference": record.reference, "bytes": record.blob.bytes, "format": record.blob.info.format}
 
     async def _sweep(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """End what is over."""
+        """End what is over, if the time can be relied on."""
         library, settings = self._library, self._settings
+        state = await self.look_at_clock()
+        if not state.is_trusted:
+            return {"waiting": state.reason()}
         expired = await _until_few(lambda: library.expire(_SWEPT_AT_ONCE))
+        marked = await _until_few(lambda: library.records.mark_for_purge(_SWEPT_AT_ONCE))
         purged = await _until_few(lambda: library.purge_deleted(Client(OPERATOR), _SWEPT_AT_ONCE))
+        waiting = await library.records.waiting_for_purge(
+            max(settings.undelete_seconds, settings.sweep_seconds) + 3 * settings.sweep_seconds
+        )
+        PURGES_WAITING.set(waiting)
+        if waiting:
+            log.error(
+                "more images wait to be purged than an hour may purge",
+                waiting=waiting,
+                setting="PROGIMAGE_PURGE_SHARE",
+            )
         reclaimed = await library.sweep(settings.orphan_grace_seconds)
         await library.records.forget_tickets()
-        await library.catalogue.audit.trim(time.time() - settings.audit_seconds)
-        await self._jobs.forget(time.time() - settings.jobs_kept_seconds)
-        return {"expired": expired, "purged": purged, "reclaimed": reclaimed}
+        await library.catalogue.audit.trim(clock.now() - settings.audit_seconds)
+        await self._jobs.forget(clock.now() - settings.jobs_kept_seconds)
+        return {"expired": expired, "marked": marked, "purged": purged, "reclaimed": reclaimed}
 
     async def _trim(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Remove old renditions from the store that nodes share."""
@@ -190,7 +215,7 @@ class Background:
         if self._scrubber is None:
             return {"checked": 0}
         end, checked, states = time.monotonic() + SCRUB_SLOT, 0, dict[str, int]()
-        since = time.time() - self._settings.scrub_days * _DAY
+        since = clock.now() - self._settings.scrub_days * _DAY
         findings: AsyncIterator[Finding] = self._scrubber.scrub(since)
         async with aclosing(findings):  # type: ignore[type-var]
             async for finding in findings:

@@ -62,7 +62,11 @@ def open_jobs(settings: Settings) -> JobQueue:
 def open_catalogue(settings: Settings, jobs: JobQueue | None = None) -> Catalogue:
     """Open the database."""
     quota = Quota(settings.max_images_per_owner, settings.max_bytes_per_owner)
-    return Catalogue(settings.database, settings.database_connections, quota, jobs or NoOutbox())
+    return Catalogue(
+        settings.database, settings.database_connections, quota, jobs or NoOutbox(),
+        purge_share=settings.purge_share, jump_seconds=settings.clock_jump_seconds,
+        wait_seconds=settings.undelete_seconds,
+    )  # fmt: skip
 
 
 def open_scrubber(settings: Settings, catalogue: Catalogue, blobs: BlobStore, spool: Spool, rate: int) -> Scrubber:

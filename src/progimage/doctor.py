@@ -18,6 +18,7 @@ from progimage.open_files import TooFewFiles, allow_files, needed_files
 from progimage.settings import GiB, Settings
 from progimage.storage import BlobStore, Catalogue, Spool
 from progimage.storage.durable import PRIVATE
+from progimage.storage.records import PURGES_AN_HOUR
 from progimage.workers import NOBODY, available_defences
 from progimage.workers.tasks import RenderTask
 
@@ -53,6 +54,7 @@ async def examine(settings: Settings, catalogue: Catalogue) -> list[Finding]:
         ("access", lambda: _access(settings, catalogue)),
         ("rate limits", lambda: _rate_limits(settings)),
         ("nodes", lambda: _nodes(settings, catalogue)),
+        ("sweeps", lambda: _sweeps(settings, catalogue)),
         ("integrity", lambda: _integrity(settings, catalogue)),
     ]
     if settings.second_blobs_url:
@@ -196,6 +198,18 @@ async def _nodes(settings: Settings, catalogue: Catalogue) -> Finding:
     if settings.records_are_shared and settings.rate_limits_url == "memory://" and settings.requests_per_address:
         return Finding("nodes", "thought", "each node counts requests for itself; Redis would count for all")
     return Finding("nodes", "well", "several can share this" if settings.records_are_shared else "this is the only one")
+
+
+async def _sweeps(settings: Settings, catalogue: Catalogue) -> Finding:
+    """See whether what is due expires and is purged."""
+    state = await catalogue.clock.look()
+    waiting = await catalogue.records.waiting_for_purge(settings.undelete_seconds)
+    detail = f"{waiting} deleted images are to be purged"
+    if not state.is_trusted:
+        return Finding("sweeps", "wrong" if state.jump_seconds else "thought", f"{detail}; {state.reason()}")
+    if waiting > PURGES_AN_HOUR:
+        return Finding("sweeps", "thought", f"{detail}, which takes hours: PROGIMAGE_PURGE_SHARE bounds it")
+    return Finding("sweeps", "well", detail)
 
 
 async def _integrity(settings: Settings, catalogue: Catalogue) -> Finding:

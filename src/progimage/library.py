@@ -1,18 +1,17 @@
 """The image library: what the service *is*. HTTP asks it, workers and stores serve it."""
 
 import asyncio
-import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import structlog
 from cachetools import TTLCache
 
+from progimage import clock
 from progimage.access import Client, Principal, Ticket, Visibility
 from progimage.engine import INSPECTION, EngineError, Limits, Survey
 from progimage.rendering import Renderer, Watcher
@@ -97,6 +96,7 @@ class ImageLibrary:
         watcher: Is told of every rendition.
         ladder: Make smaller copies of what is uploaded.
         undelete_seconds: For how long a deleted image can be brought back.
+        sweep_seconds: How often sweeps come.
         drawing_seconds: How much CPU time a task may take that has a drawing in it.
     """
 
@@ -113,6 +113,7 @@ class ImageLibrary:
         *,
         ladder: bool = True,
         undelete_seconds: int = 0,
+        sweep_seconds: int = 0,
         drawing_seconds: float = 5,
     ) -> None:
         """Bring the parts together."""
@@ -124,7 +125,7 @@ class ImageLibrary:
         self._blobs = blobs
         self._renditions = renditions
         self._ladder = ladder
-        self._undelete_seconds = undelete_seconds
+        self._undelete_seconds, self._sweep_seconds = undelete_seconds, sweep_seconds
         self._later: TTLCache[str, bool] = TTLCache(_KNOWN_RECORDS, _LATER_SECONDS)
         self._surveying: dict[str, asyncio.Future[Blob]] = {}
         self._known: TTLCache[str, _Known] = TTLCache(_KNOWN_RECORDS, KNOWN_SECONDS / 2)
@@ -170,7 +171,7 @@ class ImageLibrary:
                     if len(uploads) > 1:
                         error.add_note(f"image {number} of {len(uploads)}")
                     raise
-            now = datetime.now(UTC)
+            now = clock.utc_now()
             expires_at = owner.end_of(now.timestamp()) if options.expires_at is None else options.expires_at
             records = []
             given = references or [str(uuid.uuid4()) for _ in uploads]
@@ -356,13 +357,15 @@ class ImageLibrary:
         return len(records)
 
     async def purge_deleted(self, client: Client, most: int) -> int:
-        """Remove images that can't be brought back any more, at most so many, and return how many there were."""
-        references = await self.records.deleted_before(time.time() - self._undelete_seconds, most)
+        """Remove images that can't be brought back any more, at most so many, and return how many there were.
+
+        It takes two sweeps: one marks an image, and one that comes long enough after it removes it.
+        """
+        references = await self.records.due_for_purge(self._undelete_seconds, self._sweep_seconds, most)
         for reference in references:
-            try:
-                await self.purge(client, reference)
-            except UnknownReference:
-                continue  # another process was faster
+            record = await self.records.purge(client, reference, deleted_for=self._undelete_seconds)
+            if record:  # else another process was faster, or it was brought back
+                await self._drop_renditions(record)
         return len(references)
 
     async def sweep(self, unused_for: float) -> int:

@@ -407,6 +407,23 @@ class Settings(BaseSettings):
             " for, in seconds.",
         ),
     ] = 600
+    purge_share: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="Which share of all images sweeps may purge in an hour; 1,000 they always may. What is more"
+            " waits, and an alarm says so.",
+        ),
+    ] = 0.05
+    clock_jump_seconds: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="With SQLite: if this machine's clock goes ahead by more than so many seconds by itself,"
+            " nothing expires and nothing is purged until `progimage sweeps resume`.",
+        ),
+    ] = 600
     scrub_rate: Annotated[
         int,
         Field(

@@ -8,9 +8,9 @@ import base64
 import hashlib
 import hmac
 import secrets
-import time
 from dataclasses import dataclass
 
+from progimage import clock
 from progimage.access.principal import Principal, Scope
 
 _PREFIX = "pgi"
@@ -48,7 +48,7 @@ class ApiKey:
     @property
     def is_active(self) -> bool:
         """Whether it is valid now."""
-        return self.revoked_at is None and (self.expires_at is None or self.expires_at > time.time())
+        return self.revoked_at is None and (self.expires_at is None or self.expires_at > clock.now())
 
     @property
     def principal(self) -> Principal:
@@ -84,7 +84,7 @@ def new_key(owner: str, name: str, scopes: frozenset[Scope], expires_at: float |
     """
     id = base64.b32encode(secrets.token_bytes(_ID_BYTES)).decode().lower()
     secret = secrets.token_urlsafe(_SECRET_BYTES)
-    key = ApiKey(id, owner, name, hashed(secret), scopes, time.time(), expires_at)
+    key = ApiKey(id, owner, name, hashed(secret), scopes, clock.now(), expires_at)
     return NewKey(key, f"{_PREFIX}_{id}_{secret}")
 
 

@@ -4,13 +4,13 @@ import base64
 import binascii
 import hashlib
 import hmac
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
 import msgspec
 
+from progimage import clock
 from progimage.access.principal import Visibility
 
 SIGNATURE, EXPIRES, KEY_ID = "signature", "expires", "key_id"
@@ -151,7 +151,7 @@ class Signer:
         if key is None:
             raise BadSignature("The signature is not that of this request.")
         for expires in values[EXPIRES]:
-            if not _is_time(expires) or int(expires) < time.time():
+            if not _is_time(expires) or int(expires) < clock.now():
                 raise BadSignature("The signature has expired.")
         own = [pair for pair in signed if pair[0] not in (EXPIRES, KEY_ID)]
         for key_id in values[KEY_ID]:
@@ -179,7 +179,7 @@ class Signer:
             ticket = msgspec.json.decode(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)), type=Ticket)
         except (binascii.Error, msgspec.DecodeError) as error:
             raise BadSignature("This is no ticket of this version.") from error
-        if ticket.until < time.time():
+        if ticket.until < clock.now():
             raise BadSignature("The ticket has expired.")
         return ticket
 

@@ -70,6 +70,36 @@ def doctor(json_: bool) -> None:
 
 
 @click.group()
+def sweeps() -> None:
+    """See whether images that are due expire and are purged, and let them."""
+
+
+@sweeps.command("show")
+@as_json
+def show_sweeps(json_: bool) -> None:
+    """Say whether sweeps wait, and for what; ends with 1 if they do."""
+    settings = load_settings()
+    with opened(settings) as (catalogue, _):
+        state = run(catalogue.clock.look())
+    if json_:
+        show([state], (), json=True)
+    else:
+        click.echo("sweeps go on" if state.is_trusted else state.reason())
+    sys.exit(0 if state.is_trusted else 1)
+
+
+@sweeps.command("resume")
+def resume_sweeps() -> None:
+    """Say that the time is right: images that are due expire and are purged again, from the next sweep on."""
+    from progimage import clock
+
+    settings = load_settings()
+    with opened(settings) as (catalogue, _):
+        run(catalogue.clock.resume())
+    click.echo(f"it is {clock.utc_now():%Y-%m-%d %H:%M:%S} UTC; sweeps go on", err=True)
+
+
+@click.group()
 def jobs() -> None:
     """See how far work in the background is: pre-rendering, imports, purges, sweeps, scrubbing."""
 

@@ -1,6 +1,5 @@
 """The paths of access itself: keys, owners, signed requests, the audit log."""
 
-import time
 from dataclasses import replace
 from typing import Annotated, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -9,6 +8,7 @@ from litestar import Response, delete, get, post, put
 from litestar.datastructures import State
 from litestar.params import Parameter
 
+from progimage import clock
 from progimage.access import EXPIRES, KEY_ID, SIGNATURE, Scope, is_owner
 from progimage.engine import RenditionSpec
 from progimage.http.documents import (
@@ -201,7 +201,7 @@ async def sign(request: AnyRequest, state: State, data: SignatureWanted) -> Resp
         )  # fmt: skip
     signer = signer_of(state)
     path, query = await _own_url(request, state, data.url)
-    until = int(time.time()) + data.expires_in if data.expires_in is not None else None
+    until = int(clock.now()) + data.expires_in if data.expires_in is not None else None
     url = signer.sign(path, query, until, method, client_of(request).principal.key_id)
     return Response(SignedDocument(url, date_text(until)), headers=_NOT_KEPT, status_code=200)
 

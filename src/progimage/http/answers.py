@@ -1,7 +1,6 @@
 """Answering stored images: which headers an original or a rendition has, where its bytes come from, who may keep it."""
 
 import math
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,6 +10,7 @@ from litestar.datastructures import State
 from litestar.enums import MediaType
 from litestar.types import ASGIApp
 
+from progimage import clock
 from progimage.access import EXPIRES, SIGNATURE, Visibility
 from progimage.engine import FORMATS, RenditionSpec
 from progimage.http.delivery import (
@@ -207,7 +207,7 @@ def identity_of(
     # Whom a preset shows its mark to is for the operator to say, who did.
     visibilities = {visibility_of(state, one) for one in (record, *(o.record for o in others if not o.of_preset))}
     private = Visibility.KEY in visibilities or (Visibility.SIGNED in visibilities and not signed)
-    seconds = None if ends is None else max(0, int(ends - time.time()))
+    seconds = None if ends is None else max(0, int(ends - clock.now()))
     control = cache_control(state.settings.cache_control, private=private, seconds=seconds)
     header = state.settings.surrogate_header.lower()
     references = dict.fromkeys([record.reference, *(other.record.reference for other in others)])

@@ -45,6 +45,17 @@ IMAGES = Gauge("progimage_images", "References that there are.", multiprocess_mo
 JOBS = Gauge(
     "progimage_jobs", "Jobs that are waiting, running or failed.", ["kind", "state"], multiprocess_mode="mostrecent"
 )
+PURGES_WAITING = Gauge(
+    "progimage_purges_waiting",
+    "Deleted images whose time is over, which the bound of an hour has left.",
+    multiprocess_mode="mostrecent",
+)
+SWEEPS_STOPPED = Gauge(
+    "progimage_sweeps_stopped",
+    "1 if expiry and purging wait, since the clock has jumped, or can't be compared after a start.",
+    ["reason"],
+    multiprocess_mode="mostrecent",
+)
 BYTES_STORED = Gauge("progimage_bytes_stored", "Bytes of originals.", multiprocess_mode="mostrecent")
 BLOBS_DAMAGED = Gauge(
     "progimage_blobs_damaged", "Originals that were found damaged and not restored.", multiprocess_mode="mostrecent"

@@ -3,7 +3,6 @@
 import base64
 import binascii
 import re
-import time
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from progimage import clock
 from progimage.access import Visibility
 from progimage.engine import FORMATS
 from progimage.http.problems import Problem
@@ -105,7 +105,7 @@ def expiry(text: str, name: str = "expires") -> float:
     Raises:
         Problem: 400; also if that is over.
     """
-    now = time.time()
+    now = clock.now()
     lifetime = _seconds(text)
     at = now + lifetime if lifetime is not None else date(name, text, _EXPIRES)
     if not now < at <= now + _LONGEST_LIFE:

@@ -4,7 +4,6 @@ Originals and renditions never change, so all that can make an answer untrue is 
 image is made private; see `storage.Changes`. Only what anybody may have is kept: see `answers.keep_ready`.
 """
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from cachetools import LRUCache, TTLCache
 from litestar.types import Send
 
+from progimage import clock
 from progimage.http.browsers import Browsers, is_public
 from progimage.http.delivery import CHUNK, SAFE_HEADERS, Delivery, NotModified, file_chunks
 from progimage.library import KNOWN_SECONDS, ImageLibrary
@@ -118,7 +118,7 @@ class ReadyAnswers:
             if state(reference) != seen:
                 self._answers.pop(key, None)
                 return None
-        if answer.allowed_until < time.time():
+        if answer.allowed_until < clock.now():
             self._answers.pop(key, None)
             return None
         return answer

@@ -1,10 +1,10 @@
 """From a request to a spec: its signature, its preset, what it may ask for, and the format that suits the client."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from litestar.datastructures import State
 
+from progimage import clock
 from progimage.access import EXPIRES, KEY_ID, SIGNATURE, BadSignature, Scope, Signed, Signer
 from progimage.engine import FORMATS, Format, ImageInfo, RenditionSpec, by_extension
 from progimage.engine.spec import canonical_name
@@ -71,7 +71,7 @@ async def _check_key(signed: Signed, request: AnyRequest, state: State) -> None:
         BadSignature: The key is not valid any more, or does not allow this; or the signature names none.
     """
     settings: Settings = state.settings
-    if not signed.is_named and datetime.now(UTC).date() > settings.unnamed_signatures_until:
+    if not signed.is_named and clock.utc_now().date() > settings.unnamed_signatures_until:
         raise BadSignature(
             f"The signature names no key; such signatures worked until {settings.unnamed_signatures_until}.", KEY_ID
         )

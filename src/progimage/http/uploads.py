@@ -1,6 +1,5 @@
 """The paths that store images: uploads, by their bytes or by their URLs, and the tickets that allow one."""
 
-import time
 import uuid
 from contextlib import ExitStack
 from functools import partial
@@ -14,6 +13,7 @@ from litestar.enums import MediaType
 from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp
 
+from progimage import clock
 from progimage.access import BadSignature, Client, Principal, Scope, Signer, Ticket
 from progimage.http.batches import NDJSON, Result, Streamed, as_ndjson, results
 from progimage.http.browsers import TICKET
@@ -155,7 +155,7 @@ async def make_ticket(request: AnyRequest, state: State, data: TicketWanted) -> 
     settings: Settings = state.settings
     check_range("max_bytes", data.max_bytes, 1, settings.max_upload_bytes * settings.max_upload_parts)
     check_range("expires_in", data.expires_in, 1, _LONGEST_TICKET)
-    now = time.time()
+    now = clock.now()
     ticket = Ticket(
         str(uuid.uuid4()),
         client.principal.owner,
@@ -299,7 +299,7 @@ async def _was_stored(library: ImageLibrary, key: uuid.UUID | None, owner: str) 
 
 
 def _options_of(ticket: Ticket) -> Options:
-    expires_at = time.time() + ticket.lifetime if ticket.lifetime is not None else None
+    expires_at = clock.now() + ticket.lifetime if ticket.lifetime is not None else None
     return Options(ticket.visibility, expires_at, ticket.labels, ticket.metadata or {}, ticket.damaged)
 
 

@@ -4,6 +4,7 @@ from progimage.storage.audit import AuditLog, Event, EventFilter
 from progimage.storage.blobs import BlobDamaged, BlobMissing, BlobStore, open_blob_store, open_object_store
 from progimage.storage.catalogue import Catalogue
 from progimage.storage.changes import Changes
+from progimage.storage.clock import ClockState, DatabaseClock
 from progimage.storage.database import Database, DatabaseUnavailable
 from progimage.storage.disk_cache import DiskCache
 from progimage.storage.inventory import Blob, Inventory, Totals
@@ -24,7 +25,9 @@ __all__ = [
     "BlobStore",
     "Catalogue",
     "Changes",
+    "ClockState",
     "Database",
+    "DatabaseClock",
     "DatabaseUnavailable",
     "DiskCache",
     "Event",

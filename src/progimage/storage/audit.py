@@ -1,7 +1,6 @@
 """The audit log: who uploaded, deleted, changed keys, was refused. Rows are only added; the old ones go in time."""
 
 import asyncio
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from progimage import clock
 from progimage.access import Client
 from progimage.storage.database import Database
 from progimage.storage.schema import audit
@@ -141,7 +141,7 @@ def write_events(connection: sa.Connection, events: Iterable[Event]) -> None:
     """Write events within a transaction."""
     rows = [
         {
-            "at": event.at or time.time(),
+            "at": event.at or clock.now(),
             "action": event.action,
             "owner": event.owner,
             "key_id": event.key_id,

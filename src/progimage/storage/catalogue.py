@@ -1,6 +1,7 @@
 """The catalogue: all that the database knows."""
 
 from progimage.storage.audit import AuditLog
+from progimage.storage.clock import DatabaseClock
 from progimage.storage.database import Database
 from progimage.storage.inventory import Inventory
 from progimage.storage.keys import Keys
@@ -17,6 +18,9 @@ class Catalogue:
         connections: The most connections to PostgreSQL.
         usual: What owners may have whose own quota says nothing.
         outbox: Is told what is added and hidden.
+        purge_share: Which share of all images sweeps may purge in an hour.
+        jump_seconds: How far the clock may go ahead by itself.
+        wait_seconds: For how long sweeps wait after a start with a clock that can't be compared.
 
     Attributes:
         database: The connections.
@@ -25,6 +29,7 @@ class Catalogue:
         owners: Whose they are.
         keys: The API keys.
         audit: What happened.
+        clock: By which images expire and are purged.
     """
 
     def __init__(
@@ -33,11 +38,16 @@ class Catalogue:
         connections: int = 10,
         usual: Quota = Quota(),  # noqa: B008  (they are frozen)
         outbox: Outbox = NoOutbox(),  # noqa: B008
+        *,
+        purge_share: float = 0.05,
+        jump_seconds: float = 600,
+        wait_seconds: float = 86400,
     ) -> None:
         """Prepare the connections; the first one is made when it is needed."""
         self.database = Database(url, connections)
         self.owners = Owners(self.database, usual)
-        self.records = Records(self.database, self.owners, outbox)
+        self.records = Records(self.database, self.owners, outbox, purge_share)
+        self.clock = DatabaseClock(self.database, jump_seconds, wait_seconds)
         self.inventory = Inventory(self.database)
         self.keys = Keys(self.database)
         self.audit = AuditLog(self.database)

@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from progimage import clock
 from progimage.tracing import span
 
 _CONNECT_SECONDS = 5
@@ -25,11 +26,15 @@ class Database:
     Args:
         url: SQLAlchemy's URL of it.
         connections: The most connections to PostgreSQL.
+
+    Attributes:
+        is_sqlite: Whether it is a file on this machine, whose clock is the machine's.
     """
 
     def __init__(self, url: str, connections: int = 10) -> None:
         """Prepare the engine; the first connection is made when it is needed."""
         self._engine = make_engine(url, connections)
+        self.is_sqlite = self._engine.dialect.name == "sqlite"
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
@@ -86,7 +91,14 @@ def now_of(connection: sa.Connection) -> sa.ColumnElement[float]:
     """Return the time of now in seconds since 1970, by the one clock that all nodes share, the database's."""
     if connection.dialect.name == "postgresql":
         return sa.cast(sa.extract("epoch", sa.func.clock_timestamp()), sa.Float)
-    return sa.literal(time.time(), sa.Float)
+    return sa.literal(clock.now(), sa.Float)
+
+
+def time_of(connection: sa.Connection) -> float:
+    """Return the time of now as `now_of` has it, as a number."""
+    if connection.dialect.name == "postgresql":
+        return float(connection.execute(sa.select(now_of(connection))).scalar_one())
+    return clock.now()
 
 
 def make_engine(url: str, connections: int = 10) -> sa.Engine:

@@ -1,7 +1,6 @@
 """The inventory: which blobs the store has, and what is known of each."""
 
 import asyncio
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from progimage import clock
 from progimage.engine import INSPECTION, ImageInfo, Ladder, Step
 from progimage.storage.database import Database, insert_new, now_of
 from progimage.storage.schema import blobs, images
@@ -109,7 +109,7 @@ class Inventory:
 
     async def checked(self, sha256: str, *, damaged: bool) -> None:
         """Note that a blob's bytes were checked just now, and what was found."""
-        await asyncio.to_thread(self._update, sha256, checked_at=time.time(), damaged=damaged)
+        await asyncio.to_thread(self._update, sha256, checked_at=clock.now(), damaged=damaged)
 
     async def outdated(self, most: int, after: str = "") -> list[Blob]:
         """Return blobs that were described by older rules than today's, in the order of their names, after one."""
@@ -143,7 +143,7 @@ class Inventory:
             "bytes": blob.bytes,
             **_described(blob),
             "stored": False,
-            "checked_at": time.time(),
+            "checked_at": clock.now(),
         }
         with self._database.writing() as connection:
             now = now_of(connection)

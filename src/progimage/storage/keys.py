@@ -2,11 +2,11 @@
 
 import asyncio
 import hmac
-import time
 from typing import Any
 
 import sqlalchemy as sa
 
+from progimage import clock
 from progimage.access import ApiKey, BadKey, Client, NewKey, Scope, new_key, parse_key
 from progimage.access.keys import hashed
 from progimage.storage.audit import Event, write_events
@@ -92,14 +92,14 @@ class Keys:
             old = _active(connection, id)
             made = new_key(old.owner, old.name, old.scopes, old.expires_at)
             _insert(connection, client, made.key, "key-rotate", replaces=id)
-            ends = min(time.time() + grace_seconds, old.expires_at or float("inf"))
+            ends = min(clock.now() + grace_seconds, old.expires_at or float("inf"))
             connection.execute(sa.update(api_keys).where(api_keys.c.id == id).values(expires_at=ends))
         return made
 
     def _revoke(self, client: Client, id: str) -> ApiKey:
         with self._database.writing() as connection:
             key = _active(connection, id)
-            connection.execute(sa.update(api_keys).where(api_keys.c.id == id).values(revoked_at=time.time()))
+            connection.execute(sa.update(api_keys).where(api_keys.c.id == id).values(revoked_at=clock.now()))
             write_events(connection, [Event.by(client, "key-revoke", key.owner, detail={"key": id, "name": key.name})])
         return key
 

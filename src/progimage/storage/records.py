@@ -1,7 +1,6 @@
 """The records: which references there are, whose they are, and what is known of each."""
 
 import asyncio
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -10,17 +9,23 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from progimage import clock
 from progimage.access import DEFAULT_OWNER, Client, Visibility
 from progimage.access.principal import OPERATOR
 from progimage.storage.audit import Event, write_events
-from progimage.storage.database import Database, insert_new, now_of
+from progimage.storage.database import Database, insert_new, now_of, time_of
 from progimage.storage.inventory import Blob, blob_of
 from progimage.storage.outbox import Outbox
 from progimage.storage.owners import Owners
-from progimage.storage.schema import blobs, images, labels, used_tickets
+from progimage.storage.schema import blobs, images, labels, purges, used_tickets
+from progimage.storage.schema import owners as owner_rows
 
 _RECORDS = sa.select(images, blobs.c.bytes, blobs.c.info, blobs.c.ladder).join(blobs)
 _SERVICE = Client(OPERATOR)
+_UNMARKED = images.c.deleted_at.is_not(None) & images.c.purge_marked_at.is_(None)
+_HOUR = 3600
+PURGES_AN_HOUR = 1000
+"""So many images may sweeps purge in an hour, however few there are."""
 
 
 class UnknownReference(Exception):
@@ -72,7 +77,7 @@ class Record:
     @property
     def is_live(self) -> bool:
         """Whether it is there: neither deleted nor expired."""
-        return self.deleted_at is None and (self.held or self.expires_at is None or self.expires_at > time.time())
+        return self.deleted_at is None and (self.held or self.expires_at is None or self.expires_at > clock.now())
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +116,12 @@ class Records:
         database: Where they are.
         owners: Count what each has.
         outbox: Is told what is added and hidden.
+        purge_share: Which share of all images sweeps may purge in an hour; `PURGES_AN_HOUR` they always may.
     """
 
-    def __init__(self, database: Database, owners: Owners, outbox: Outbox) -> None:
+    def __init__(self, database: Database, owners: Owners, outbox: Outbox, purge_share: float = 0.05) -> None:
         """Store the parts."""
+        self._purge_share = purge_share
         self._outbox = outbox
         self._database = database
         self._owners = owners
@@ -186,21 +193,40 @@ class Records:
         """
         return await asyncio.to_thread(self._undelete, client, reference)
 
-    async def purge(self, client: Client, reference: str) -> Record | None:
+    async def purge(self, client: Client, reference: str, deleted_for: float = 0) -> Record | None:
         """Remove the record of an image that was deleted, for good.
+
+        Args:
+            client: Who does.
+            reference: Of the image.
+            deleted_for: For how many seconds it has to have been deleted.
 
         Returns:
             What it was, or None: there is none.
         """
-        return await asyncio.to_thread(self._purge, client, reference)
+        return await asyncio.to_thread(self._purge, client, reference, deleted_for)
 
     async def expire(self, most: int) -> list[Record]:
         """Delete images whose time is over, at most so many, and return them."""
         return await asyncio.to_thread(self._expire, most)
 
-    async def deleted_before(self, before: float, most: int) -> list[str]:
-        """Return references of images that were deleted before a time, in seconds since 1970."""
-        return await asyncio.to_thread(self._deleted_before, before, most)
+    async def mark_for_purge(self, most: int) -> int:
+        """Mark images that were deleted, which a later sweep purges; return how many there were, at most so many."""
+        return await asyncio.to_thread(self._mark_for_purge, most)
+
+    async def due_for_purge(self, deleted_for: float, between: float, most: int) -> list[str]:
+        """Return images that were marked and are to be purged now; they count into the hour's bound.
+
+        Args:
+            deleted_for: For how many seconds they have to have been deleted.
+            between: So many seconds are between the mark and the purge, or `deleted_for`, if that is longer.
+            most: How many to return; fewer, if the bound of the hour leaves less.
+        """
+        return await asyncio.to_thread(self._due_for_purge, deleted_for, between, most)
+
+    async def waiting_for_purge(self, deleted_for: float) -> int:
+        """Return how many images were deleted longer ago than so many seconds, and are not purged yet."""
+        return await asyncio.to_thread(self._waiting_for_purge, deleted_for)
 
     async def has_live(self, owner: str, sha256: str) -> bool:
         """Return whether an owner has an image with these bytes that is not deleted."""
@@ -285,7 +311,7 @@ class Records:
                 return None
             if record.held:
                 raise Held
-            _mark_deleted(connection, reference, time.time())
+            _mark_deleted(connection, reference, time_of(connection))
             self._outbox.hidden(connection, record.owner, [reference])
             write_events(connection, [Event.by(client, "delete", record.owner, reference)])
         return record
@@ -295,17 +321,19 @@ class Records:
             record = _find(connection, reference, lock=True)
             if record is None or record.deleted_at is None:
                 return None
-            values: dict[str, Any] = {"deleted_at": None}
-            if record.expires_at is not None and record.expires_at <= time.time():
+            values: dict[str, Any] = {"deleted_at": None, "purge_marked_at": None}
+            if record.expires_at is not None and record.expires_at <= time_of(connection):
                 values["expires_at"] = None  # it would be gone again at once
             connection.execute(sa.update(images).where(images.c.reference == reference).values(**values))
             write_events(connection, [Event.by(client, "undelete", record.owner, reference)])
             return _find(connection, reference)
 
-    def _purge(self, client: Client, reference: str) -> Record | None:
+    def _purge(self, client: Client, reference: str, deleted_for: float) -> Record | None:
         with self._database.writing() as connection:
             record = _find(connection, reference, lock=True)
             if record is None or record.deleted_at is None:
+                return None
+            if deleted_for and record.deleted_at > time_of(connection) - deleted_for:
                 return None
             connection.execute(sa.delete(images).where(images.c.reference == reference))
             self._owners.give_back(connection, record.owner, 1, record.blob.bytes)
@@ -315,23 +343,65 @@ class Records:
         return record
 
     def _expire(self, most: int) -> list[Record]:
-        due = (images.c.expires_at <= time.time()) & images.c.deleted_at.is_(None) & ~images.c.held
+        live = images.c.deleted_at.is_(None) & ~images.c.held
         with self._database.reading() as connection:
+            due = (images.c.expires_at <= time_of(connection)) & live
             if connection.execute(sa.select(images.c.reference).where(due).limit(1)).first() is None:
                 return []  # mostly so; then nobody has to wait for the lock
         with self._database.writing() as connection:
+            now = time_of(connection)
+            due = (images.c.expires_at <= now) & live
             rows = connection.execute(_RECORDS.where(due).limit(most).with_for_update(of=images)).all()
             records = _records(connection, rows)
             for record in records:
-                _mark_deleted(connection, record.reference, record.expires_at or time.time())
+                # From now on, not from its end: there may have been no sweep for long.
+                _mark_deleted(connection, record.reference, now)
                 self._outbox.hidden(connection, record.owner, [record.reference])
             write_events(connection, (Event.by(_SERVICE, "expire", r.owner, r.reference) for r in records))
         return records
 
-    def _deleted_before(self, before: float, most: int) -> list[str]:
-        query = sa.select(images.c.reference).where(images.c.deleted_at <= before).limit(most)
+    def _mark_for_purge(self, most: int) -> int:
+        unmarked = sa.select(images.c.reference).where(_UNMARKED).limit(most)
         with self._database.reading() as connection:
-            return list(connection.execute(query).scalars())
+            if connection.execute(unmarked.limit(1)).first() is None:
+                return 0
+        with self._database.writing() as connection:
+            marking = sa.update(images).where(images.c.reference.in_(unmarked))
+            return connection.execute(marking.values(purge_marked_at=time_of(connection))).rowcount
+
+    def _due_for_purge(self, deleted_for: float, between: float, most: int) -> list[str]:
+        with self._database.writing() as connection:
+            now = time_of(connection)
+            due = (images.c.purge_marked_at <= now - max(deleted_for, between)) & images.c.deleted_at.is_not(None)
+            query = sa.select(images.c.reference, images.c.deleted_at, images.c.purge_marked_at).where(due)
+            rows = connection.execute(query.order_by(images.c.purge_marked_at).limit(most)).all()
+            # A node of the version before brings an image back, and deletes it again, without a word of the mark.
+            stale = [row.reference for row in rows if row.purge_marked_at < row.deleted_at]
+            if stale:
+                connection.execute(sa.update(images).where(images.c.reference.in_(stale)).values(purge_marked_at=None))
+            found = [row.reference for row in rows if row.reference not in set(stale)]
+            return found[: self._take_purges(connection, now, len(found))]
+
+    def _take_purges(self, connection: sa.Connection, now: float, wanted: int) -> int:
+        """Count purges into this hour, as many as are wanted, or as its bound leaves, and return how many."""
+        hour = int(now // _HOUR)
+        insert_new(connection, purges, hour=hour, images=0)
+        counted = sa.select(purges.c.images).where(purges.c.hour == hour).with_for_update()
+        left = self._purge_bound(connection) - int(connection.execute(counted).scalar_one())
+        taken = max(0, min(wanted, left))
+        connection.execute(sa.update(purges).where(purges.c.hour == hour).values(images=purges.c.images + taken))
+        connection.execute(sa.delete(purges).where(purges.c.hour < hour - 24))
+        return taken
+
+    def _purge_bound(self, connection: sa.Connection) -> int:
+        """Return how many images may be purged in an hour."""
+        kept = int(connection.execute(sa.select(sa.func.sum(owner_rows.c.images))).scalar() or 0)
+        return max(PURGES_AN_HOUR, int(kept * self._purge_share))
+
+    def _waiting_for_purge(self, deleted_for: float) -> int:
+        with self._database.reading() as connection:
+            due = images.c.deleted_at <= time_of(connection) - deleted_for
+            return int(connection.execute(sa.select(sa.func.count()).select_from(images).where(due)).scalar_one())
 
     def _has_live(self, owner: str, sha256: str) -> bool:
         query = sa.exists().where(images.c.owner == owner, images.c.sha256 == sha256, images.c.deleted_at.is_(None))
@@ -340,7 +410,7 @@ class Records:
 
     def _forget_tickets(self) -> None:
         with self._database.writing() as connection:
-            connection.execute(sa.delete(used_tickets).where(used_tickets.c.expires_at < time.time()))
+            connection.execute(sa.delete(used_tickets).where(used_tickets.c.expires_at < time_of(connection)))
 
     def _check(self) -> None:
         with self._database.reading() as connection:
@@ -348,7 +418,7 @@ class Records:
 
 
 def _conditions(wanted: ImageFilter) -> Iterable[sa.ColumnElement[bool]]:
-    column, now = images.c, time.time()
+    column, now = images.c, clock.now()
     if wanted.deleted:
         yield column.deleted_at.is_not(None)
     else:
@@ -418,7 +488,9 @@ def _set_labels(connection: sa.Connection, reference: str, names: Iterable[str])
 
 
 def _mark_deleted(connection: sa.Connection, reference: str, at: float) -> None:
-    connection.execute(sa.update(images).where(images.c.reference == reference).values(deleted_at=at))
+    connection.execute(
+        sa.update(images).where(images.c.reference == reference).values(deleted_at=at, purge_marked_at=None)
+    )
 
 
 def _upload_event(client: Client, record: Record, ticket: tuple[str, float] | None) -> Event:

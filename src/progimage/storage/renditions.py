@@ -7,7 +7,7 @@ still: what can't be read or written there within a moment is rendered, and the 
 import asyncio
 import hashlib
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import obstore
 import structlog
 from obstore.exceptions import BaseError as StoreError
 
+from progimage import clock
 from progimage.storage.disk_cache import DiskCache
 from progimage.storage.spool import Spool
 
@@ -103,7 +104,7 @@ class Renditions:
         """Remove from the shared store what was put there so many days ago, and return how many there were."""
         if self._shared is None:
             return 0
-        before, removed = datetime.now(UTC) - timedelta(days=days), 0
+        before, removed = clock.utc_now() - timedelta(days=days), 0
         async for listed in obstore.list(self._shared, prefix=f"{_PREFIX}/"):
             paths = [meta["path"] for meta in listed if meta["last_modified"] < before]
             if paths:

@@ -3,6 +3,7 @@
 import sqlalchemy as sa
 
 metadata = sa.MetaData()
+_unmarked = sa.text("deleted_at IS NOT NULL AND purge_marked_at IS NULL")
 
 blobs = sa.Table(
     "blobs",
@@ -30,9 +31,11 @@ images = sa.Table(
     sa.Column("visibility", sa.String(10)),
     sa.Column("expires_at", sa.Float, index=True),
     sa.Column("deleted_at", sa.Float, index=True),
+    sa.Column("purge_marked_at", sa.Float, index=True),
     sa.Column("held", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("metadata", sa.Text),
     sa.Index("ix_images_owner", "owner", "uploaded_at", "reference"),
+    sa.Index("ix_images_unmarked", "deleted_at", sqlite_where=_unmarked, postgresql_where=_unmarked),
 )
 labels = sa.Table(
     "labels",
@@ -80,6 +83,22 @@ audit = sa.Table(
     sa.Column("reference", sa.String(36), index=True),
     sa.Column("detail", sa.Text, nullable=False, server_default="{}"),
     sa.Index("ix_audit_owner", "owner", "id"),
+)
+clock = sa.Table(
+    "clock",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("seen_at", sa.Float, nullable=False),
+    sa.Column("boot_id", sa.String(64), nullable=False),
+    sa.Column("since_boot", sa.Float, nullable=False),
+    sa.Column("wait_seconds", sa.Float, nullable=False, server_default="0"),
+    sa.Column("jump_seconds", sa.Float, nullable=False, server_default="0"),
+)
+purges = sa.Table(
+    "purges",
+    metadata,
+    sa.Column("hour", sa.BigInteger, primary_key=True),
+    sa.Column("images", sa.BigInteger, nullable=False),
 )
 executors = sa.Table(
     "executors",
