@@ -12,7 +12,7 @@ import structlog
 
 from progimage.jobs.job import KINDS, State, parent_of
 from progimage.storage import Database
-from progimage.storage.database import insert_rows, now_of
+from progimage.storage.database import insert_rows, time_of
 from progimage.storage.schema import executors, jobs
 
 log = structlog.get_logger(__name__)
@@ -58,7 +58,7 @@ def _adopt_some(connection: sa.Connection) -> int:
     inputs = _table(connection, "workflow_input", "workflow_uuid", "inputs")
     outputs = _table(connection, "workflow_output", "workflow_uuid", "output", "error")
     steps = _table(connection, "operation_outputs", "workflow_uuid")
-    now = connection.execute(sa.select(now_of(connection))).scalar_one()
+    now = time_of(connection)
     alive = sa.select(executors.c.id).where(executors.c.seen_at >= now - _SILENT_SECONDS)
     found = connection.execute(
         sa.select(status, inputs.c.inputs, outputs.c.output, outputs.c.error)

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from progimage.jobs.job import ENDLESS, State
 from progimage.storage import Database
-from progimage.storage.database import now_of
+from progimage.storage.database import now_of, time_of
 from progimage.storage.schema import jobs
 
 LEASE_SECONDS = 15.0
@@ -73,11 +73,12 @@ class Leases:
 
     Args:
         database: The connections.
+        seconds: How long a lease lasts.
     """
 
-    def __init__(self, database: Database) -> None:
-        """Store it."""
-        self._database = database
+    def __init__(self, database: Database, seconds: float) -> None:
+        """Store them."""
+        self._database, self._seconds = database, seconds
 
     def due_in(self, kinds: Iterable[str]) -> dict[str, float]:
         """Return in how many seconds the next job of each kind may be claimed; kinds without one are left out."""
@@ -107,7 +108,8 @@ class Leases:
         """
         with self._database.writing() as connection:
             late = [outcome for outcome in outcomes if not _write(connection, outcome)]
-            claimed = [job for kind, most in room.items() if most for job in _claim(connection, kind, most)]
+            now = time_of(connection)
+            claimed = [job for kind, most in room.items() for job in self._claim(connection, kind, most, now)]
         return claimed, late
 
     def renew(self, held: Iterable[Claimed]) -> list[Claimed]:
@@ -120,8 +122,34 @@ class Leases:
             return [
                 job
                 for job in held
-                if not connection.execute(_of(job).values(due_at=now_of(connection) + LEASE_SECONDS)).rowcount
+                if not connection.execute(_of(job).values(due_at=now_of(connection) + self._seconds)).rowcount
             ]
+
+    def _claim(self, connection: sa.Connection, kind: str, most: int, now: float) -> list[Claimed]:
+        if kind in ENDLESS and not _may_begin(connection, kind, now):
+            return []
+        due = sa.select(jobs).where(jobs.c.kind == kind, jobs.c.due_at <= now)
+        # Others that claim at the same time pass over what is locked here. SQLite has one writer anyway.
+        rows = connection.execute(
+            due.order_by(jobs.c.due_at, jobs.c.id).limit(most).with_for_update(skip_locked=True)
+        ).all()
+        if not rows:
+            return []
+        lease = uuid.uuid4().hex
+        taken = sa.update(jobs).where(jobs.c.id.in_([row.id for row in rows]))
+        end = now + self._seconds
+        values = {
+            "state": State.RUNNING,
+            "lease": lease,
+            "attempts": jobs.c.attempts + 1,
+            "due_at": end,
+            "updated_at": now,
+        }
+        connection.execute(taken.values(values))
+        return [
+            Claimed(row.id, row.kind, json.loads(row.arguments), json.loads(row.trace), row.attempts + 1, lease)
+            for row in rows
+        ]
 
 
 def _of(job: Claimed) -> sa.Update:
@@ -150,35 +178,11 @@ def _write(connection: sa.Connection, outcome: Outcome) -> bool:
     return connection.execute(_of(outcome.job).values(values)).rowcount > 0
 
 
-def _claim(connection: sa.Connection, kind: str, most: int) -> list[Claimed]:
-    if kind in ENDLESS and not _may_begin(connection, kind):
-        return []
-    due = sa.select(jobs).where(jobs.c.kind == kind, jobs.c.due_at <= now_of(connection))
-    # Others that claim at the same time pass over what is locked here. SQLite has one writer anyway.
-    rows = connection.execute(
-        due.order_by(jobs.c.due_at, jobs.c.id).limit(most).with_for_update(skip_locked=True)
-    ).all()
-    if not rows:
-        return []
-    lease, now = uuid.uuid4().hex, now_of(connection)
-    taken = sa.update(jobs).where(jobs.c.id.in_([row.id for row in rows]))
-    connection.execute(
-        taken.values(
-            state=State.RUNNING, lease=lease, attempts=jobs.c.attempts + 1, due_at=now + LEASE_SECONDS, updated_at=now
-        )
-    )
-    return [
-        Claimed(row.id, row.kind, json.loads(row.arguments), json.loads(row.trace), row.attempts + 1, lease)
-        for row in rows
-    ]
-
-
-def _may_begin(connection: sa.Connection, kind: str) -> bool:
+def _may_begin(connection: sa.Connection, kind: str, now: float) -> bool:
     """Return whether none of this kind is running; until the transaction ends, nobody else can begin one."""
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(f"progimage {kind}"))))
     running: float | None = connection.execute(sa.select(_lease_end(kind))).scalar()
-    now: float = connection.execute(sa.select(now_of(connection))).scalar_one()
     return running is None or running <= now
 
 

@@ -18,7 +18,7 @@ from progimage.jobs.adoption import adopt, has_jobs_of_dbos
 from progimage.jobs.job import KINDS, Job, State, UnknownJob, parent_of, part_id
 from progimage.jobs.wakes import CHANNEL, Wakes
 from progimage.storage import Database
-from progimage.storage.database import after_commit, insert_rows, now_of
+from progimage.storage.database import after_commit, insert_rows, now_of, time_of
 from progimage.storage.schema import jobs
 from progimage.tracing import carried
 
@@ -132,7 +132,7 @@ class JobQueue:
     def _insert(self, connection: sa.Connection, kind: str, owner: str, new: Mapping[str, dict[str, Any]]) -> None:
         if not new:
             return
-        now = connection.execute(sa.select(now_of(connection))).scalar_one()
+        now = time_of(connection)
         trace = json.dumps(carried())
         rows = [
             {
@@ -198,11 +198,13 @@ class JobQueue:
         forgotten = 0
         while True:
             with self.database.writing() as connection:
-                ended = (jobs.c.due_at.is_(None), jobs.c.updated_at < now_of(connection) - kept_seconds)
-                some = sa.select(jobs.c.id).where(*ended).order_by(jobs.c.updated_at).limit(_FORGOTTEN_AT_ONCE)
-                count = connection.execute(sa.delete(jobs).where(jobs.c.id.in_(some), *ended)).rowcount
-            forgotten += count
-            if count < _FORGOTTEN_AT_ONCE:
+                before = time_of(connection) - kept_seconds
+                ended = sa.select(jobs.c.id).where(jobs.c.due_at.is_(None), jobs.c.updated_at < before)
+                some = ended.order_by(jobs.c.updated_at).limit(_FORGOTTEN_AT_ONCE).with_for_update(skip_locked=True)
+                ids = connection.execute(some).scalars().all()
+                connection.execute(sa.delete(jobs).where(jobs.c.id.in_(ids)))
+            forgotten += len(ids)
+            if len(ids) < _FORGOTTEN_AT_ONCE:
                 return forgotten
 
     def _adopt(self) -> int:

@@ -26,8 +26,9 @@ log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 30.0
 """So often the queue is looked at even if nothing has woken this process."""
-_RENEW_SECONDS = LEASE_SECONDS / 5
 _AGAIN_SECONDS = 1.0
+_RENEWALS = 5
+"""So often a lease is renewed in the time that it lasts."""
 _GATHER_SECONDS = 0.02
 """For so long outcomes are gathered, to be written down together."""
 _AHEAD_SECONDS = 0.25
@@ -73,12 +74,15 @@ class JobRunner:
         queue: The queue.
         works: What each kind of job does. It returns a document; it raises `Later` to be tried again.
         at_once: How many jobs of each kind are done at once; those of the `ENDLESS` one at a time, by all processes.
+        lease_seconds: How long a lease lasts.
     """
 
-    def __init__(self, queue: JobQueue, works: Mapping[str, Work], at_once: int) -> None:
+    def __init__(
+        self, queue: JobQueue, works: Mapping[str, Work], at_once: int, lease_seconds: float = LEASE_SECONDS
+    ) -> None:
         """Prepare; nothing is done yet."""
         self._queue, self._works = queue, works
-        self._leases = Leases(queue.database)
+        self._leases, self._lease_seconds = Leases(queue.database, lease_seconds), lease_seconds
         self._lanes = {kind: _Lane(kind, 1 if kind in ENDLESS else at_once) for kind in KINDS}
         self._held: dict[str, _Held] = {}
         self._outcomes: list[Outcome] = []
@@ -148,7 +152,7 @@ class JobRunner:
             for outcome in outcomes:
                 self._held.pop(outcome.job.key, None)
             for job in claimed:
-                self._held[job.key] = _Held(job, began + LEASE_SECONDS)
+                self._held[job.key] = _Held(job, began + self._lease_seconds)
                 self._lanes[job.kind].ahead.append(job)
         for outcome in late:
             log.warning("a job took longer than its lease, so another process does it", job=outcome.job.id)
@@ -205,7 +209,7 @@ class JobRunner:
 
     async def _renew_for_ever(self) -> None:
         while True:
-            await asyncio.sleep(_RENEW_SECONDS)
+            await asyncio.sleep(self._lease_seconds / _RENEWALS)
             try:
                 async with self._writing:
                     await self._renew()
@@ -214,13 +218,14 @@ class JobRunner:
 
     async def _renew(self) -> None:
         now = time.monotonic()
-        old = [held for held in self._held.values() if held.surely_until < now + LEASE_SECONDS - _RENEW_SECONDS]
+        young = now + self._lease_seconds * (1 - 1 / _RENEWALS)
+        old = [held for held in self._held.values() if held.surely_until < young]
         if not old:
             return
         lost = {job.key for job in await asyncio.to_thread(self._leases.renew, [held.job for held in old])}
         for held in old:
             if held.job.key not in lost:
-                held.surely_until = now + LEASE_SECONDS
+                held.surely_until = now + self._lease_seconds
                 continue
             log.warning("the lease of a job was lost, so another process does it", job=held.job.id)
             del self._held[held.job.key]

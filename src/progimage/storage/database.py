@@ -112,6 +112,14 @@ def now_of(connection: sa.Connection) -> sa.ColumnElement[float]:
     return sa.literal(time.time(), sa.Float)
 
 
+def time_of(connection: sa.Connection) -> float:
+    """Return the time of now by the database's clock, to be compared with a column.
+
+    PostgreSQL uses no index for a comparison with `now_of`, since that changes while the statement runs.
+    """
+    return float(connection.execute(sa.select(now_of(connection))).scalar_one())
+
+
 def make_engine(url: str, connections: int = 10) -> sa.Engine:
     """Make the SQLAlchemy engine of a database; SQLite is set to be durable and to be shared."""
     if not url.startswith("sqlite"):
