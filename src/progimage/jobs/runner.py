@@ -9,7 +9,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,10 +90,12 @@ class JobRunner:
         self._writing = asyncio.Lock()
         self._turns: asyncio.Task[None] | None = None
         self._others: list[asyncio.Task[None]] = []
+        self._listening = ExitStack()
         self._stopping = False
 
     async def start(self) -> None:
         """Begin to take jobs."""
+        self._listening.enter_context(self._queue.wakes.listening(self._woken.set))
         self._turns = asyncio.create_task(self._take_turns())
         self._others = [asyncio.create_task(self._renew_for_ever())]
         url = self._queue.database.url
@@ -103,6 +105,7 @@ class JobRunner:
     async def stop(self) -> None:
         """Take no more; what is under way has a few seconds to end, and what does not is done again by others."""
         self._stopping = True
+        self._listening.close()
         self._woken.set()
         running = [task for lane in self._lanes.values() for task in lane.running]
         ending = [task for lane in self._lanes.values() if lane.kind not in ENDLESS for task in lane.running]
@@ -123,17 +126,16 @@ class JobRunner:
             log.warning("jobs can't be given back; others do them when their leases have ended", error=repr(error))
 
     async def _take_turns(self) -> None:
-        with self._queue.wakes.listening(self._woken.set):
-            while not self._stopping:
-                self._woken.clear()
-                try:
-                    wait = await self._take_turn()
-                except DatabaseUnavailable as error:
-                    log.warning("the queue of jobs can't be used", error=str(error))
-                    wait = _AGAIN_SECONDS
-                if wait > 0:
-                    with suppress(TimeoutError):
-                        await asyncio.wait_for(self._woken.wait(), wait)
+        while not self._stopping:
+            self._woken.clear()
+            try:
+                wait = await self._take_turn()
+            except DatabaseUnavailable as error:
+                log.warning("the queue of jobs can't be used", error=str(error))
+                wait = _AGAIN_SECONDS
+            if wait > 0:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._woken.wait(), wait)
 
     async def _take_turn(self) -> float:
         """Write down what came of jobs, claim new ones, and return in how many seconds to look again."""
