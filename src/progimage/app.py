@@ -2,10 +2,6 @@
 
 import asyncio
 import contextlib
-import multiprocessing
-import os
-import threading
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -45,19 +41,16 @@ from progimage.http.operation import PAGE
 from progimage.http.problems import answer
 from progimage.http.ready import ReadyAnswers
 from progimage.http.routes import ROUTES
-from progimage.jobs import JobRunner, prepare
+from progimage.jobs import JobRunner
 from progimage.library import ImageLibrary
 from progimage.logs import set_up_logging
 from progimage.settings import Settings
 from progimage.storage import Changes, Room, Spool
-from progimage.storage.migrations import locked
 from progimage.tracing import start_tracing, stop_tracing
 
 _ASSETS = "/docs/assets"
 _SURELY_TOO_LONG = 3
 """What is reckoned to take so many times as long as a task may is refused before it is begun."""
-_LEAVE_SECONDS = 3
-"""For so long threads that still run may end by themselves."""
 
 
 def create_app(settings: Settings | None = None) -> ASGIApp:
@@ -173,7 +166,7 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
     blobs = open_blobs(settings, spool)
     renditions = open_renditions(settings, spool)
     jobs = open_jobs(settings)
-    await asyncio.to_thread(locked, settings.database, data / "migration.lock", lambda: prepare(settings.database))
+    await jobs.adopt()
     library = ImageLibrary(
         open_catalogue(settings, jobs),
         blobs,
@@ -199,7 +192,7 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
         scrubber = open_scrubber(settings, library.catalogue, blobs, spool, settings.scrub_rate)
     caches = [renditions.files] + ([blobs.copies] if blobs.copies else [])
     background = Background(settings, library, app.state.ingest, renditions, caches, scrubber, jobs)
-    runner = JobRunner(settings.database, library.catalogue.database, background.works, settings.jobs)
+    runner = JobRunner(jobs, background.works, settings.jobs)
     await library.catalogue.clock.look()
     repeated = [
         asyncio.create_task(repeat("looking at the clock", CLOCK_SECONDS, background.look_at_clock)),
@@ -226,21 +219,6 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
         spool.close()
         forget_process()
         await asyncio.to_thread(stop_tracing)
-        _leave()
-
-
-def _leave() -> None:
-    """See to it that this process of the server ends, now that all is closed.
-
-    It would wait for DBOS's threads, and they wait for a database that is gone for as long as that takes.
-    """
-
-    def leave() -> None:
-        time.sleep(_LEAVE_SECONDS)
-        os._exit(0)
-
-    if multiprocessing.parent_process() is not None:  # else it is the process of somebody who embeds the application
-        threading.Thread(target=leave, daemon=True).start()
 
 
 def _fetcher(settings: Settings) -> Fetcher | None:

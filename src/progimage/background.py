@@ -82,6 +82,7 @@ class Background:
 
     async def remind(self) -> None:
         """Put in the jobs whose time has come; of all processes that do so, the first one is heard."""
+        await self._jobs.adopt()
         slots = [("sweep", self._settings.sweep_seconds)]
         if self._scrubber:
             slots.append(("scrub", SCRUB_SLOT))
@@ -203,7 +204,7 @@ class Background:
         reclaimed = await library.sweep(settings.orphan_grace_seconds)
         await library.records.forget_tickets()
         await library.catalogue.audit.trim(clock.now() - settings.audit_seconds)
-        await self._jobs.forget(clock.now() - settings.jobs_kept_seconds)
+        await self._jobs.forget(settings.jobs_kept_seconds)
         return {"expired": expired, "marked": marked, "purged": purged, "reclaimed": reclaimed}
 
     async def _trim(self, arguments: dict[str, Any]) -> dict[str, Any]:

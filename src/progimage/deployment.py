@@ -8,11 +8,12 @@ from pydantic import SecretStr
 
 from progimage.engine import Limits, use_folder
 from progimage.housekeeping import Scrubber
-from progimage.jobs import JobQueue
+from progimage.jobs import JobQueue, Wakes
 from progimage.settings import Settings
 from progimage.storage import (
     BlobStore,
     Catalogue,
+    Database,
     DiskCache,
     NoOutbox,
     Quota,
@@ -23,6 +24,8 @@ from progimage.storage import (
 )
 from progimage.workers import Sandbox, WorkerPool
 
+_JOB_CONNECTIONS = 3
+"""So many to PostgreSQL are for jobs alone, so that neither these nor requests have to wait for the other."""
 _LIFE_TASKS = 20
 """A worker may use the CPU time of so many of the longest tasks in its life."""
 
@@ -56,7 +59,9 @@ def open_renditions(settings: Settings, spool: Spool) -> Renditions:
 
 def open_jobs(settings: Settings) -> JobQueue:
     """Open the queue of jobs."""
-    return JobQueue(settings.database, settings.prerender, purges=settings.purge_url is not None)
+    database = Database(settings.database, _JOB_CONNECTIONS)
+    wakes = Wakes(settings.data_dir.absolute() / "wakes")
+    return JobQueue(database, wakes, settings.prerender, purges=settings.purge_url is not None)
 
 
 def open_catalogue(settings: Settings, jobs: JobQueue | None = None) -> Catalogue:

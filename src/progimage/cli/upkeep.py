@@ -150,15 +150,14 @@ _JOB_COLUMNS = ("id", "kind", "owner", "state", "arguments", "result", "problem"
 @contextmanager
 def _queue() -> "Iterator[JobQueue]":
     from progimage.deployment import open_jobs
-    from progimage.jobs import UnknownJob, prepare
+    from progimage.jobs import UnknownJob
     from progimage.storage import DatabaseUnavailable
-    from progimage.storage.migrations import locked
 
     settings = load_settings()
     queue = open_jobs(settings)
     try:
         with opened(settings):
-            locked(settings.database, settings.data_dir / "migration.lock", lambda: prepare(settings.database))
+            run(queue.adopt())
         yield queue
     except UnknownJob as error:
         raise click.ClickException(f"There is no job {error}.") from None

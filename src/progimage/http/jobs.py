@@ -14,9 +14,8 @@ from progimage.http.options import MOST_LISTED, USUALLY_LISTED, check_range
 from progimage.http.permission import AnyRequest, require
 from progimage.http.problems import Problem
 from progimage.http.requested import query_of, refuse_query
-from progimage.jobs import Job, JobQueue, UnknownJob
+from progimage.jobs import KINDS, Job, JobQueue, UnknownJob
 from progimage.jobs import State as JobState
-from progimage.jobs.queue import KINDS
 
 
 class JobDocument(msgspec.Struct):

@@ -1,4 +1,4 @@
-"""The queue of jobs, which DBOS keeps in the service's own database.
+"""The queue of jobs: a table in the service's own database.
 
 A job that comes of a change of the database is put into the queue in the same transaction: either both are there, or
 neither is. A job is known by its id, and there is never a second one of the same id: so whatever must be done once, by
@@ -6,114 +6,65 @@ whichever node, has its id made of what it is.
 """
 
 import asyncio
-import logging
+import json
 import uuid
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
+from typing import Any
 
 import sqlalchemy as sa
 
-from progimage.storage.database import translated_errors
+from progimage.jobs.adoption import adopt, has_jobs_of_dbos
+from progimage.jobs.job import KINDS, Job, State, UnknownJob, parent_of, part_id
+from progimage.jobs.wakes import CHANNEL, Wakes
+from progimage.storage import Database
+from progimage.storage.database import after_commit, insert_rows, now_of, time_of
+from progimage.storage.schema import jobs
 from progimage.tracing import carried
 
-if TYPE_CHECKING:  # it takes long to import, and the command line seldom needs it
-    from dbos import DBOSClient
-
-_T = TypeVar("_T")
-
-VERSION = "1"
-"""Of the form of the jobs. Nodes of several versions of the service share them as long as this is the same."""
-APPLICATION = "progimage"
-KINDS = ("prerender", "purge", "import", "sweep", "trim", "scrub", "redescribe")
-"""What jobs do; each kind has a queue of its own, so that none waits for another's."""
-_SEPARATOR = "~"
-"""Between the id of a job of many parts and the number of a part."""
-_DELETED_AT_ONCE = 1000
-
-
-class UnknownJob(Exception):
-    """There is no such job."""
-
-
-class State(StrEnum):
-    """How far a job is."""
-
-    WAITING = "waiting"
-    RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
-
-
-_STATES = {
-    "ENQUEUED": State.WAITING,
-    "DELAYED": State.WAITING,
-    "PENDING": State.RUNNING,
-    "SUCCESS": State.DONE,
-    "ERROR": State.FAILED,
-    "CANCELLED": State.FAILED,
-    "MAX_RECOVERY_ATTEMPTS_EXCEEDED": State.FAILED,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A job.
-
-    Attributes:
-        id: Its id; of a part of a larger one, that and a number.
-        kind: What it does.
-        owner: For whom; empty for the service itself.
-        state: How far it is.
-        created_at: Since when it is there, in seconds since 1970.
-        updated_at: When it last went on.
-        arguments: What it is to do.
-        result: What came of it, if it is done.
-        problem: Why it failed, if it did.
-    """
-
-    id: str
-    kind: str
-    owner: str
-    state: State
-    created_at: float
-    updated_at: float
-    arguments: dict[str, Any]
-    result: dict[str, Any] | None = None
-    problem: dict[str, Any] | None = None
+_FORGOTTEN_AT_ONCE = 1000
+_MOST_COUNTED = 100_000
+"""More of a kind in a state are not counted, so that the metrics stay quick."""
+_OPEN = (State.WAITING, State.RUNNING)
 
 
 class JobQueue:
-    """Puts jobs into the queue, and tells how far they are. What has no `async` blocks.
+    """Puts jobs into the queue, and returns how far they are. What has no `async` blocks.
 
     Args:
-        url: SQLAlchemy's URL of the database.
+        database: The connections that jobs have for themselves.
+        wakes: Wakes the processes of this node that do jobs.
         prerender: The renditions to make of each image that is uploaded, such as "avatar.webp".
         purges: A CDN is to be told of images that are not to be seen any more.
+
+    Attributes:
+        database, wakes: The same.
     """
 
-    def __init__(self, url: str, prerender: Sequence[str] = (), *, purges: bool = False) -> None:
+    def __init__(
+        self, database: Database, wakes: Wakes, prerender: Sequence[str] = (), *, purges: bool = False
+    ) -> None:
         """Store the parts; the database is asked when that is needed."""
-        self._url, self._prerender, self._purges = url, list(prerender), purges
-        self._opened: DBOSClient | None = None
+        self.database, self.wakes = database, wakes
+        self._prerender, self._purges = list(prerender), purges
+        self._may_have_old = True
 
     def added(self, connection: sa.Connection, owner: str, references: Iterable[str]) -> None:
         """Put in what is to be done with images, in the transaction that adds them."""
         if not self._prerender:
             return
-        for reference in references:
-            arguments = {"reference": reference, "renditions": self._prerender}
-            options = _options("prerender", f"prerender-{reference}", owner)
-            self._client.enqueue_in_transaction(connection, options, arguments, carried())
+        new = {
+            f"prerender-{reference}": {"reference": reference, "renditions": self._prerender}
+            for reference in references
+        }
+        self._insert(connection, "prerender", owner, new)
 
     def hidden(self, connection: sa.Connection, owner: str, references: Iterable[str]) -> None:
         """Put in what is to be done when images must not be seen any more, in the transaction that says so."""
         if not self._purges:
             return
-        for reference in references:
-            options = _options("purge", f"purge-{reference}-{uuid.uuid4().hex[:8]}", owner)
-            self._client.enqueue_in_transaction(connection, options, {"reference": reference}, carried())
+        new = {f"purge-{reference}-{uuid.uuid4().hex[:8]}": {"reference": reference} for reference in references}
+        self._insert(connection, "purge", owner, new)
 
     async def put(self, kind: str, id: str, owner: str, arguments: dict[str, Any]) -> None:
         """Put a job in, unless there is or was one of the same id. It is durable when this returns.
@@ -121,7 +72,7 @@ class JobQueue:
         Raises:
             DatabaseUnavailable: The database fails.
         """
-        await _asked(self._client.enqueue, _options(kind, id, owner), arguments, carried())
+        await asyncio.to_thread(self._put, kind, owner, {id: arguments})
 
     async def put_parts(self, kind: str, id: str, owner: str, parts: Sequence[dict[str, Any]]) -> None:
         """Put a job of many parts in, all or none; each part is done by itself.
@@ -129,14 +80,8 @@ class JobQueue:
         Raises:
             DatabaseUnavailable: The database fails.
         """
-
-        def put() -> None:
-            with self._client._sys_db.engine.begin() as connection:
-                for number, arguments in enumerate(parts):
-                    options = _options(kind, f"{id}{_SEPARATOR}{number:06}", owner)
-                    self._client.enqueue_in_transaction(connection, options, arguments, carried())
-
-        await _asked(put)
+        new = {part_id(id, number): arguments for number, arguments in enumerate(parts)}
+        await asyncio.to_thread(self._put, kind, owner, new)
 
     async def find(
         self,
@@ -148,12 +93,7 @@ class JobQueue:
         offset: int = 0,
     ) -> list[Job]:
         """Return jobs, the newest first; None is any."""
-        statuses = [name for name, one in _STATES.items() if one is state] if state else None
-        found = await _asked(
-            self._client.list_workflows,
-            user=owner, queue_name=kind, status=statuses, limit=most, offset=offset, sort_desc=True,
-        )  # fmt: skip
-        return [_job(status) for status in found]
+        return await asyncio.to_thread(self._find, owner, kind, state, most, offset)
 
     async def get(self, id: str) -> list[Job]:
         """Return a job, or all parts of one.
@@ -161,140 +101,131 @@ class JobQueue:
         Raises:
             UnknownJob: There is none.
         """
-        found = await _asked(self._client.list_workflows, workflow_ids=[id])
-        if not found:
-            prefix = f"{id}{_SEPARATOR}"
-            found = await _asked(self._client.list_workflows, workflow_id_prefix=prefix)
-        if not found:
-            raise UnknownJob(id)
-        return sorted((_job(status) for status in found), key=lambda job: job.id)
+        return await asyncio.to_thread(self._get, id)
 
     async def retry(self, parts: Iterable[Job]) -> list[Job]:
         """Put those in again that failed, and return which they were."""
         failed = [job for job in parts if job.state is State.FAILED]
-        for job in failed:
-            await _asked(self._client.delete_workflow, job.id)
-            await self.put(job.kind, job.id, job.owner, job.arguments)
+        await asyncio.to_thread(self._retry, [job.id for job in failed])
         return failed
 
     async def counts(self) -> dict[tuple[str, State], int]:
-        """Return how many jobs of each kind are waiting, running and failed."""
-        return await _asked(self._counts)
+        """Return how many jobs of each kind are waiting, running and failed; a very large number is cut off."""
+        return await asyncio.to_thread(self._counts)
 
-    async def forget(self, before: float) -> int:
-        """Forget the jobs that ended before a time, in seconds since 1970, and return how many there were."""
-        return await _asked(self._forget, before)
+    async def forget(self, kept_seconds: float) -> int:
+        """Forget the jobs that ended so long ago by the database's clock, and return how many there were."""
+        return await asyncio.to_thread(self._forget, kept_seconds)
+
+    async def adopt(self) -> int:
+        """Take over what nodes of version 0.1 have put into their queue, and return how many jobs those were."""
+        return await asyncio.to_thread(self._adopt)
 
     def close(self) -> None:
         """Close the connections."""
-        if self._opened:
-            self._opened.destroy()
+        self.database.close()
 
-    @property
-    def _client(self) -> "DBOSClient":
-        if self._opened is None:
-            from dbos import DBOSClient
-            from dbos._serialization import DBOSPortableJSON
+    def _put(self, kind: str, owner: str, new: Mapping[str, dict[str, Any]]) -> None:
+        with self.database.writing() as connection:
+            self._insert(connection, kind, owner, new)
 
-            logging.getLogger("dbos").setLevel(logging.ERROR)
-            self._opened = DBOSClient(
-                system_database_url=self._url, application_name=APPLICATION, serializer=DBOSPortableJSON, lazy=True,
-                retry_connection_errors=False, system_database_pool_size=2,
-            )  # fmt: skip
-        return self._opened
+    def _insert(self, connection: sa.Connection, kind: str, owner: str, new: Mapping[str, dict[str, Any]]) -> None:
+        if not new:
+            return
+        now = time_of(connection)
+        trace = json.dumps(carried())
+        rows = [
+            {
+                "id": id, "parent": parent_of(id), "kind": kind, "owner": owner, "state": State.WAITING,
+                "arguments": json.dumps(arguments), "trace": trace,
+                "due_at": now, "created_at": now, "updated_at": now,
+            }
+            for id, arguments in new.items()
+        ]  # fmt: skip
+        insert_rows(connection, jobs, rows)
+        self._wake(connection)
+
+    def _wake(self, connection: sa.Connection) -> None:
+        """Wake who does jobs, when this transaction is committed."""
+        if connection.dialect.name == "postgresql":
+            connection.execute(sa.select(sa.func.pg_notify(CHANNEL, "")))
+        after_commit(connection, self.wakes.wake)
+
+    def _find(self, owner: str | None, kind: str | None, state: State | None, most: int, offset: int) -> list[Job]:
+        # Each kind in each state has its own range of an index, in order already; these are merged.
+        branches = []
+        for one_kind, one_state in product([kind] if kind else KINDS, [state] if state else State):
+            branch = sa.select(jobs.c.id, jobs.c.created_at).where(jobs.c.kind == one_kind, jobs.c.state == one_state)
+            if owner is not None:
+                branch = branch.where(jobs.c.owner == owner)
+            newest = branch.order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(most + offset).subquery()
+            branches.append(sa.select(newest))
+        merged = sa.union_all(*branches).subquery()
+        page = sa.select(merged.c.id).order_by(merged.c.created_at.desc(), merged.c.id.desc())
+        with self.database.reading() as connection:
+            ids = connection.execute(page.limit(most).offset(offset)).scalars().all()
+            found = {row.id: _job(row) for row in connection.execute(sa.select(jobs).where(jobs.c.id.in_(ids)))}
+        return [found[id] for id in ids if id in found]
+
+    def _get(self, id: str) -> list[Job]:
+        with self.database.reading() as connection:
+            rows = connection.execute(sa.select(jobs).where(jobs.c.id == id)).all()
+            rows = rows or connection.execute(sa.select(jobs).where(jobs.c.parent == id).order_by(jobs.c.id)).all()
+        if not rows:
+            raise UnknownJob(id)
+        return [_job(row) for row in rows]
+
+    def _retry(self, ids: list[str]) -> None:
+        if not ids:
+            return
+        with self.database.writing() as connection:
+            now = now_of(connection)
+            statement = sa.update(jobs).where(jobs.c.id == sa.bindparam("one"), jobs.c.state == State.FAILED)
+            values = {"state": State.WAITING, "attempts": 0, "problem": None, "due_at": now, "updated_at": now}
+            connection.execute(statement.values(values), [{"one": id} for id in ids])
+            self._wake(connection)
 
     def _counts(self) -> dict[tuple[str, State], int]:
-        table = _status_table(self._url)
-        query = (
-            sa.select(table.c.queue_name, table.c.status, sa.func.count())
-            .where(table.c.queue_name.in_(KINDS), table.c.status != "SUCCESS")
-            .group_by(table.c.queue_name, table.c.status)
-        )
-        open_states = (State.WAITING, State.RUNNING, State.FAILED)
-        counted: dict[tuple[str, State], int] = {(kind, state): 0 for kind in KINDS for state in open_states}
-        with self._client._sys_db.engine.connect() as connection:
-            for kind, status, count in connection.execute(query):
-                counted[kind, _STATES[status]] += int(count)
-        return counted
+        counted = list(product(KINDS, (*_OPEN, State.FAILED)))
+        columns = []
+        for kind, state in counted:
+            some = sa.select(jobs.c.kind).where(jobs.c.kind == kind, jobs.c.state == state).limit(_MOST_COUNTED)
+            columns.append(sa.select(sa.func.count()).select_from(some.subquery()).scalar_subquery())
+        with self.database.reading() as connection:
+            return dict(zip(counted, connection.execute(sa.select(*columns)).one(), strict=True))
 
-    def _forget(self, before: float) -> int:
+    def _forget(self, kept_seconds: float) -> int:
         forgotten = 0
-        table = _status_table(self._url)
-        ended = table.c.status.in_([name for name, state in _STATES.items() if state in (State.DONE, State.FAILED)])
-        query = sa.select(table.c.workflow_uuid).where(
-            ended, table.c.queue_name.in_(KINDS), table.c.updated_at < before * 1000
-        )
         while True:
-            with self._client._sys_db.engine.connect() as connection:
-                ids = list(connection.execute(query.limit(_DELETED_AT_ONCE)).scalars())
-            if ids:
-                self._client.delete_workflows(ids)
-                forgotten += len(ids)
-            if len(ids) < _DELETED_AT_ONCE:
+            with self.database.writing() as connection:
+                before = time_of(connection) - kept_seconds
+                ended = sa.select(jobs.c.id).where(jobs.c.due_at.is_(None), jobs.c.updated_at < before)
+                some = ended.order_by(jobs.c.updated_at).limit(_FORGOTTEN_AT_ONCE).with_for_update(skip_locked=True)
+                ids = connection.execute(some).scalars().all()
+                connection.execute(sa.delete(jobs).where(jobs.c.id.in_(ids)))
+            forgotten += len(ids)
+            if len(ids) < _FORGOTTEN_AT_ONCE:
                 return forgotten
 
-
-def prepare(url: str) -> None:
-    """Make the tables of the queue, or bring them to the newest form. It blocks.
-
-    Args:
-        url: SQLAlchemy's URL of the database.
-    """
-    from dbos import DBOS
-
-    logging.getLogger("dbos").setLevel(logging.ERROR)  # it has a line for each step
-    DBOS.migrate(url)
+    def _adopt(self) -> int:
+        self._may_have_old = self._may_have_old and has_jobs_of_dbos(self.database)
+        if not self._may_have_old:
+            return 0
+        adopted = adopt(self.database)
+        if adopted:
+            self.wakes.wake()
+        return adopted
 
 
-def new_job_id(kind: str) -> str:
-    """Return an id that no job has."""
-    return f"{kind}-{uuid.uuid4()}"
-
-
-async def _asked(function: Callable[..., _T], *arguments: Any, **options: Any) -> _T:
-    """Call what blocks, in a thread.
-
-    Raises:
-        DatabaseUnavailable: The database fails.
-    """
-
-    def ask() -> _T:
-        with translated_errors():
-            return function(*arguments, **options)
-
-    return await asyncio.to_thread(ask)
-
-
-def _options(kind: str, id: str, owner: str) -> Any:
-    return {
-        "workflow_name": "job",
-        "queue_name": kind,
-        "workflow_id": id,
-        "app_version": VERSION,
-        "authenticated_user": owner,
-        "serialization_type": "portable",
-    }
-
-
-def _status_table(url: str) -> sa.TableClause:
-    schema = None if url.startswith("sqlite") else "dbos"
-    names = ("workflow_uuid", "status", "queue_name", "updated_at")
-    return sa.table("workflow_status", *map(sa.column, names), schema=schema)
-
-
-def _job(status: Any) -> Job:
-    state = _STATES[status.status]
-    error: Any = status.error
-    problem = getattr(error, "data", None) or {"detail": str(error or status.status.lower())}
-    arguments = (status.input or {"args": ({},)})["args"]
+def _job(row: Any) -> Job:
     return Job(
-        id=status.workflow_id,
-        kind=status.queue_name or "",
-        owner=status.authenticated_user or "",
-        state=state,
-        created_at=(status.created_at or 0) / 1000,
-        updated_at=(status.updated_at or 0) / 1000,
-        arguments=arguments[0] if arguments else {},
-        result=status.output if state is State.DONE else None,
-        problem=problem if state is State.FAILED else None,
+        row.id,
+        row.kind,
+        row.owner,
+        State(row.state),
+        row.created_at,
+        row.updated_at,
+        json.loads(row.arguments),
+        json.loads(row.result) if row.result else None,
+        json.loads(row.problem) if row.problem else None,
     )

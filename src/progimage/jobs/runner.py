@@ -1,42 +1,42 @@
-"""Doing the jobs, as DBOS's workflows.
+"""Doing the jobs, on the event loop of the process that has claimed them.
 
-Each attempt at a job is a step, whose outcome is written down before the next thing is done. A process that does jobs
-says every few seconds that it lives; when one has been silent for long enough, another puts its jobs back into the
-queue. So a job that was under way is done again from its last attempt on, and what it does has to come to the same if
-it is done twice.
+What came of several jobs is written down, and the next ones are claimed, in one transaction. A job that was under way
+when its process died is done again by another, so what it does has to come to the same if it is done twice.
 """
 
 import asyncio
-import concurrent.futures
-import logging
-import os
 import random
-import threading
-import uuid
+import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
 from typing import Any
 
-import sqlalchemy as sa
 import structlog
 
-from progimage.jobs.queue import APPLICATION, KINDS, VERSION
-from progimage.storage import Database, DatabaseUnavailable
-from progimage.storage.database import now_of, translated_errors
-from progimage.storage.schema import executors
+from progimage.jobs.job import ENDLESS, KINDS, State
+from progimage.jobs.leases import LEASE_SECONDS, Claimed, Leases, Outcome
+from progimage.jobs.queue import JobQueue
+from progimage.jobs.wakes import listen_to_postgres
+from progimage.storage import DatabaseUnavailable
 from progimage.tracing import job_span
 
 log = structlog.get_logger(__name__)
 
-BEAT_SECONDS = 3.0
-SILENT_SECONDS = 15.0
-"""After so long without a sign of life a process is taken for dead, and others do its jobs."""
+LOOK_SECONDS = 30.0
+"""So often the queue is looked at even if nothing has woken this process."""
+_AGAIN_SECONDS = 1.0
+_RENEWALS = 5
+"""So often a lease is renewed in the time that it lasts."""
+_GATHER_SECONDS = 0.02
+"""For so long outcomes are gathered, to be written down together."""
+_AHEAD_SECONDS = 0.25
+"""A process claims as many jobs ahead as it does in this time, so that quick ones are claimed by the dozen."""
+_MOST_AHEAD = 32
 _ATTEMPTS = 10
-_LONGEST_WAIT = 300.0
-_POLL_SECONDS = 1.0
-_END_SECONDS = 5
-_ENDLESS = ("scrub", "redescribe")
-"""These kinds take as long as they are let, and lose nothing if they are stopped."""
+_LONGEST_PAUSE = 300.0
+_END_SECONDS = 5.0
 
 Work = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
@@ -57,177 +57,219 @@ class Later(Exception):
 class JobFailed(Exception):
     """A job can't be done.
 
-    Attributes:
-        name, code, data: What DBOS keeps of it, in JSON.
+    Args:
+        problem: Why, as a problem document.
     """
 
     def __init__(self, problem: dict[str, Any]) -> None:
         """Keep the document."""
         super().__init__(problem.get("detail", ""))
-        self.name, self.code, self.data = "JobFailed", problem.get("status"), problem
-
-
-class _Stopping(BaseException):
-    """This process ends. The job stays as it is, since DBOS takes no note of this, and another process goes on."""
+        self.problem = problem
 
 
 class JobRunner:
-    """Takes jobs from the queue, and does them on the event loop of this process.
+    """Claims jobs, and does them on the event loop of this process.
 
     Args:
-        url: SQLAlchemy's URL of the database.
-        database: The same, opened.
+        queue: The queue.
         works: What each kind of job does. It returns a document; it raises `Later` to be tried again.
-        at_once: How many jobs of each kind are done at once; those of the `_ENDLESS` by one process of all.
+        at_once: How many jobs of each kind are done at once; those of the `ENDLESS` one at a time, by all processes.
+        lease_seconds: How long a lease lasts.
     """
 
-    def __init__(self, url: str, database: Database, works: Mapping[str, Work], at_once: int) -> None:
+    def __init__(
+        self, queue: JobQueue, works: Mapping[str, Work], at_once: int, lease_seconds: float = LEASE_SECONDS
+    ) -> None:
         """Prepare; nothing is done yet."""
-        self._url, self._database, self._works, self._at_once = url, database, works, at_once
-        self._loop = asyncio.get_running_loop()
-        self._executor = f"{os.getpid()}-{uuid.uuid4().hex}"  # no other process ever has the name
-        self._beating: asyncio.Task[None] | None = None
-        self._stopping = threading.Event()
-        self._doing: dict[asyncio.Task[Any], str] = {}
+        self._queue, self._works = queue, works
+        self._leases, self._lease_seconds = Leases(queue.database, lease_seconds), lease_seconds
+        self._lanes = {kind: _Lane(kind, 1 if kind in ENDLESS else at_once) for kind in KINDS}
+        self._held: dict[str, _Held] = {}
+        self._outcomes: list[Outcome] = []
+        self._woken = asyncio.Event()
+        self._writing = asyncio.Lock()
+        self._turns: asyncio.Task[None] | None = None
+        self._others: list[asyncio.Task[None]] = []
+        self._listening = ExitStack()
+        self._stopping = False
 
     async def start(self) -> None:
         """Begin to take jobs."""
-        await asyncio.to_thread(self._launch)
-        self._beating = asyncio.create_task(self._beat_for_ever())
+        self._listening.enter_context(self._queue.wakes.listening(self._woken.set))
+        self._turns = asyncio.create_task(self._take_turns())
+        self._others = [asyncio.create_task(self._renew_for_ever())]
+        url = self._queue.database.url
+        if url.startswith("postgresql"):
+            self._others.append(asyncio.create_task(listen_to_postgres(url, self._woken.set)))
 
     async def stop(self) -> None:
-        """Take no more; what is under way has a few seconds to end, and else others do it again."""
-        from dbos import DBOS
-
-        self._stopping.set()
-        if self._beating:
-            self._beating.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._beating
-        ending = {task for task, kind in self._doing.items() if kind not in _ENDLESS}
+        """Take no more; what is under way has a few seconds to end, and what does not is done again by others."""
+        self._stopping = True
+        self._listening.close()
+        self._woken.set()
+        running = [task for lane in self._lanes.values() for task in lane.running]
+        ending = [task for lane in self._lanes.values() if lane.kind not in ENDLESS for task in lane.running]
         if ending:
             await asyncio.wait(ending, timeout=_END_SECONDS)
-        for task in list(self._doing):
+        for task in [*running, *self._others]:
             task.cancel()
-        # It waits a second for threads that are asleep, and end with the process anyway.
-        threading.Thread(target=DBOS.destroy, daemon=True).start()
+        await asyncio.gather(*running, *self._others, return_exceptions=True)
+        try:
+            if self._turns:
+                await asyncio.wait_for(self._turns, _END_SECONDS)
+            for lane in self._lanes.values():
+                self._outcomes += [_given_back(job) for job in lane.ahead]
+            if self._outcomes:
+                await asyncio.wait_for(asyncio.to_thread(self._leases.settle, self._outcomes, {}), _END_SECONDS)
+                self._queue.wakes.wake()
+        except (DatabaseUnavailable, TimeoutError) as error:
+            log.warning("jobs can't be given back; others do them when their leases have ended", error=repr(error))
 
-    def _launch(self) -> None:
-        from dbos import DBOS
-        from dbos._serialization import DBOSPortableJSON
-
-        logger = logging.getLogger("dbos")
-        DBOS(
-            config={
-                "name": APPLICATION,
-                "system_database_url": self._url,
-                "sys_db_pool_size": 4,
-                "application_version": VERSION,
-                "executor_id": self._executor,
-                "log_level": "ERROR",
-                "serializer": DBOSPortableJSON,
-                "use_listen_notify": False,
-                "run_migrations": False,  # `prepare` does it once
-            }
-        )
-        for handler in logger.handlers:  # its lines have the form of all others
-            logger.removeHandler(handler)
-        logger.propagate = True
-        logger.addFilter(self._is_news)
-
-        here: set[str] = set()  # jobs whose last attempt was made by this process, rather than remembered
-
-        @DBOS.step(name="attempt")
-        def attempt(kind: str, arguments: dict[str, Any], carrier: dict[str, str]) -> dict[str, Any]:
-            # This is a thread; what is done is done in the event loop.
-            self._refuse_if_stopping()
-            here.add(str(DBOS.workflow_id))
+    async def _take_turns(self) -> None:
+        while not self._stopping:
+            self._woken.clear()
             try:
-                return asyncio.run_coroutine_threadsafe(self._do(kind, arguments, carrier), self._loop).result()
-            except concurrent.futures.CancelledError:
-                raise _Stopping from None
+                wait = await self._take_turn()
+            except DatabaseUnavailable as error:
+                log.warning("the queue of jobs can't be used", error=str(error))
+                wait = _AGAIN_SECONDS
+            if wait > 0:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._woken.wait(), wait)
 
-        @DBOS.workflow(name="job", max_recovery_attempts=1000)
-        def job(arguments: dict[str, Any], carrier: dict[str, str]) -> dict[str, Any]:
-            id, number = str(DBOS.workflow_id), 0
-            kind = id.partition("-")[0]
-            while True:
-                outcome: dict[str, Any] = attempt(kind, arguments, carrier)
-                was_here = id in here
-                here.discard(id)
-                if "result" in outcome:
-                    return dict(outcome["result"])
-                number += 1
-                if not outcome["again"] or number == _ATTEMPTS:
-                    raise JobFailed(outcome["problem"])
-                if was_here:
-                    self._stopping.wait(min(2**number, _LONGEST_WAIT) * random.uniform(0.5, 1))  # noqa: S311
-                self._refuse_if_stopping()
+    async def _take_turn(self) -> float:
+        """Write down what came of jobs, claim new ones, and return in how many seconds to look again."""
+        room = {kind: lane.room for kind, lane in self._lanes.items() if lane.room > 0}
+        if not self._outcomes:
+            # Looking does not need the one lock that SQLite has for writing.
+            due = await asyncio.to_thread(self._leases.due_in, room)
+            room = {kind: room[kind] for kind, seconds in due.items() if seconds <= 0}
+            if not room or self._stopping:
+                return min([LOOK_SECONDS, *due.values()])
+        began = time.monotonic()
+        async with self._writing:
+            outcomes = list(self._outcomes)
+            claimed, late = await asyncio.to_thread(self._leases.settle, outcomes, room)
+            del self._outcomes[: len(outcomes)]
+            for outcome in outcomes:
+                self._held.pop(outcome.job.key, None)
+            for job in claimed:
+                self._held[job.key] = _Held(job, began + self._lease_seconds)
+                self._lanes[job.kind].ahead.append(job)
+        for outcome in late:
+            log.warning("a job took longer than its lease, so another process does it", job=outcome.job.id)
+        self._begin()
+        # What comes meanwhile is written together; and others need the database, too.
+        await asyncio.sleep(max(_GATHER_SECONDS, 2 * (time.monotonic() - began)))
+        return 0.0
 
-        DBOS.launch()
-        for kind in KINDS:
-            only = {"global_concurrency": 1, "worker_concurrency": 1} if kind in _ENDLESS else {}
-            limits: Any = only or {"worker_concurrency": self._at_once}
-            DBOS.register_queue(kind, polling_interval_sec=_POLL_SECONDS, on_conflict="always_update", **limits)
+    def _begin(self) -> None:
+        """Begin what was claimed ahead, as far as may run at once."""
+        for lane in self._lanes.values():
+            while lane.ahead and len(lane.running) < lane.at_once and not self._stopping:
+                job = lane.ahead.popleft()
+                held = self._held.get(job.key)
+                if held is None or held.surely_until < time.monotonic():
+                    self._held.pop(job.key, None)  # this process was frozen, and the lease has ended
+                    continue
+                if job.attempts > _ATTEMPTS:
+                    problem = {"detail": f"It was begun {_ATTEMPTS} times, and its process died each time."}
+                    self._outcomes.append(Outcome(job, State.FAILED, problem=problem))
+                    self._woken.set()
+                    continue
+                held.task = asyncio.create_task(self._do(job, lane))
+                lane.running.add(held.task)
 
-    def _is_news(self, record: logging.LogRecord) -> bool:
-        """Return whether a line of DBOS's log is to be written: one of a job that failed is not, which has its own."""
-        if record.exc_info and isinstance(record.exc_info[1], JobFailed):
-            return False
-        if record.exc_info and self._stopping.is_set():
-            # Its outcome could not be written down any more, so whoever goes on with it does the last attempt again.
-            log.info("a job was cut off, since this process ends; it is done again", error=repr(record.exc_info[1]))
-            return False
-        return True
-
-    def _refuse_if_stopping(self) -> None:
-        if self._stopping.is_set():
-            raise _Stopping
-
-    async def _do(self, kind: str, arguments: dict[str, Any], carrier: dict[str, str]) -> dict[str, Any]:
+    async def _do(self, job: Claimed, lane: "_Lane") -> None:
+        began = time.monotonic()
         task = asyncio.current_task()
         assert task is not None
-        self._doing[task] = kind
-        task.add_done_callback(self._doing.pop)
-        with job_span(f"job {kind}", carrier):
-            try:
-                return {"result": await self._works[kind](arguments)}
-            except Later as error:
-                return {"problem": error.problem, "again": True}
-            except JobFailed as error:
-                log.warning("a job failed", kind=kind, error=str(error))
-                return {"problem": error.data, "again": False}
-            except Exception as error:
-                log.warning("a job failed; it is tried again", kind=kind, error=repr(error))
-                return {"problem": {"detail": repr(error)}, "again": True}
+        try:
+            self._outcomes.append(await self._attempt(job))
+        except asyncio.CancelledError:
+            if not self._stopping:
+                raise  # its lease is lost
+            self._outcomes.append(_given_back(job))
+        finally:
+            lane.running.discard(task)
+            lane.mean_seconds += (time.monotonic() - began - lane.mean_seconds) / 4
+            self._begin()
+            self._woken.set()
 
-    async def _beat_for_ever(self) -> None:
+    async def _attempt(self, job: Claimed) -> Outcome:
+        try:
+            with job_span(f"job {job.kind}", job.trace):
+                return Outcome(job, State.DONE, result=await self._works[job.kind](job.arguments))
+        except JobFailed as error:
+            log.warning("a job failed", kind=job.kind, job=job.id, error=str(error))
+            return Outcome(job, State.FAILED, problem=error.problem)
+        except Later as error:
+            return _again(job, error.problem)
+        except Exception as error:
+            log.warning("a job failed; it is tried again", kind=job.kind, job=job.id, error=repr(error))
+            return _again(job, {"detail": repr(error)})
+
+    async def _renew_for_ever(self) -> None:
         while True:
+            await asyncio.sleep(self._lease_seconds / _RENEWALS)
             try:
-                dead = await asyncio.to_thread(self._beat)
-                if dead:
-                    await asyncio.to_thread(self._recover, dead)
+                async with self._writing:
+                    await self._renew()
             except DatabaseUnavailable as error:
-                log.warning("no sign of life can be given", error=str(error))
-            await asyncio.sleep(BEAT_SECONDS)
+                log.warning("the leases of jobs can't be renewed", error=str(error))
 
-    def _beat(self) -> list[str]:
-        """Say that this process lives, and return which others do not."""
-        with self._database.writing() as connection:
-            now = now_of(connection)
-            own = executors.c.id == self._executor
-            if not connection.execute(sa.update(executors).where(own).values(seen_at=now)).rowcount:
-                connection.execute(sa.insert(executors).values(id=self._executor, seen_at=now))
-            silent = sa.select(executors.c.id).where(executors.c.seen_at < now - SILENT_SECONDS)
-            return list(connection.execute(silent).scalars())
+    async def _renew(self) -> None:
+        now = time.monotonic()
+        young = now + self._lease_seconds * (1 - 1 / _RENEWALS)
+        old = [held for held in self._held.values() if held.surely_until < young]
+        if not old:
+            return
+        lost = {job.key for job in await asyncio.to_thread(self._leases.renew, [held.job for held in old])}
+        for held in old:
+            if held.job.key not in lost:
+                held.surely_until = now + self._lease_seconds
+                continue
+            log.warning("the lease of a job was lost, so another process does it", job=held.job.id)
+            del self._held[held.job.key]
+            if held.task:
+                held.task.cancel()
 
-    def _recover(self, dead: list[str]) -> None:
-        """Put the jobs of dead processes back into the queue; it does no harm if several do so."""
-        from dbos import DBOS
 
-        with translated_errors():
-            found = DBOS._recover_pending_workflows(dead)
-        if found:
-            log.warning("jobs of processes that are no more are done again", jobs=len(found))
-        with self._database.writing() as connection:
-            connection.execute(sa.delete(executors).where(executors.c.id.in_(dead)))
+@dataclass(slots=True)
+class _Held:
+    """A job of this process, with the task that does it, and until when by the monotonic clock its lease is sure."""
+
+    job: Claimed
+    surely_until: float
+    task: asyncio.Task[None] | None = None
+
+
+@dataclass(slots=True)
+class _Lane:
+    """The jobs of one kind: how many are done at once, which are, and which are claimed to be done next."""
+
+    kind: str
+    at_once: int
+    running: set[asyncio.Task[None]] = field(default_factory=set)
+    ahead: deque[Claimed] = field(default_factory=deque)
+    mean_seconds: float = 1.0
+
+    @property
+    def room(self) -> int:
+        """For how many more jobs there is room."""
+        ahead = 0
+        if self.kind not in ENDLESS:
+            ahead = min(_MOST_AHEAD, int(self.at_once * _AHEAD_SECONDS / max(self.mean_seconds, 0.001)))
+        return self.at_once + ahead - len(self.running) - len(self.ahead)
+
+
+def _again(job: Claimed, problem: dict[str, Any]) -> Outcome:
+    if job.attempts >= _ATTEMPTS:
+        return Outcome(job, State.FAILED, problem=problem)
+    pause = min(2.0**job.attempts, _LONGEST_PAUSE) * random.uniform(0.5, 1)  # noqa: S311
+    return Outcome(job, State.WAITING, problem=problem, pause=pause)
+
+
+def _given_back(job: Claimed) -> Outcome:
+    """Return the outcome of a job that this process has not done, since it ends."""
+    return Outcome(job, State.WAITING, counts=False)

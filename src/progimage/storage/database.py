@@ -3,7 +3,7 @@
 import logging
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,10 +29,12 @@ class Database:
 
     Attributes:
         is_sqlite: Whether it is a file on this machine, whose clock is the machine's.
+        url: The same.
     """
 
     def __init__(self, url: str, connections: int = 10) -> None:
         """Prepare the engine; the first connection is made when it is needed."""
+        self.url = url
         self._engine = make_engine(url, connections)
         self.is_sqlite = self._engine.dialect.name == "sqlite"
 
@@ -53,13 +55,16 @@ class Database:
         Raises:
             DatabaseUnavailable: It fails.
         """
+        committed: list[Callable[[], None]] = []
         with (
             span("database.write"),
             translated_errors(),
-            self._engine.connect().execution_options(writes=True) as connection,
+            self._engine.connect().execution_options(writes=True, committed=committed) as connection,
             connection.begin(),
         ):
             yield connection
+        for call in committed:
+            call()
 
     def clock_skew(self) -> float:
         """Return by how many seconds this machine's clock is ahead of the database's.
@@ -75,16 +80,32 @@ class Database:
         self._engine.dispose()
 
 
+def after_commit(connection: sa.Connection, call: Callable[[], None]) -> None:
+    """Have something called, once, when the transaction of `Database.writing` is committed."""
+    calls: list[Callable[[], None]] = connection.get_execution_options()["committed"]
+    if call not in calls:
+        calls.append(call)
+
+
 def insert_new(connection: sa.Connection, table: sa.Table, **values: Any) -> bool:
     """Insert a row unless there is one with its primary key, and tell whether that was done."""
+    # What is returned tells; of an INSERT, not every driver counts the rows.
+    statement = _insert_unless_there(connection, table).values(**values).returning(*table.primary_key)
+    return connection.execute(statement).first() is not None
+
+
+def insert_rows(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert rows, but for those whose primary key is there."""
+    connection.execute(_insert_unless_there(connection, table), rows)
+
+
+def _insert_unless_there(connection: sa.Connection, table: sa.Table) -> Any:
     # What belongs to one database alone is loaded where that one is used.
     if connection.dialect.name == "postgresql":
         from sqlalchemy.dialects.postgresql import insert
     else:
         from sqlalchemy.dialects.sqlite import insert  # type: ignore[assignment]
-    # What is returned tells; of an INSERT, not every driver counts the rows.
-    statement = insert(table).values(**values).on_conflict_do_nothing().returning(*table.primary_key)
-    return connection.execute(statement).first() is not None
+    return insert(table).on_conflict_do_nothing()
 
 
 def now_of(connection: sa.Connection) -> sa.ColumnElement[float]:
@@ -95,7 +116,10 @@ def now_of(connection: sa.Connection) -> sa.ColumnElement[float]:
 
 
 def time_of(connection: sa.Connection) -> float:
-    """Return the time of now as `now_of` has it, as a number."""
+    """Return the time of now by the database's clock, to be compared with a column.
+
+    PostgreSQL uses no index for a comparison with `now_of`, since that changes while the statement runs.
+    """
     if connection.dialect.name == "postgresql":
         return float(connection.execute(sa.select(now_of(connection))).scalar_one())
     return clock.now()

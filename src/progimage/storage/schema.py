@@ -106,3 +106,30 @@ executors = sa.Table(
     sa.Column("id", sa.String(64), primary_key=True),
     sa.Column("seen_at", sa.Float, nullable=False),
 )
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    sa.Column("id", sa.String(120), primary_key=True),
+    sa.Column("parent", sa.String(120)),  # of a part of a larger job, the id of that
+    sa.Column("kind", sa.String(20), nullable=False),
+    sa.Column("owner", sa.String(64), nullable=False),
+    sa.Column("state", sa.String(10), nullable=False),
+    sa.Column("arguments", sa.Text, nullable=False),
+    sa.Column("trace", sa.Text, nullable=False, server_default="{}"),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("lease", sa.String(32)),
+    # When it may be claimed: of a waiting job its next attempt, of a running one the end of its lease; else empty.
+    sa.Column("due_at", sa.Float),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("updated_at", sa.Float, nullable=False),
+    sa.Column("result", sa.Text),
+    sa.Column("problem", sa.Text),
+)
+for _name, _columns, _where in (
+    ("due", (jobs.c.kind, jobs.c.due_at, jobs.c.id), jobs.c.due_at.is_not(None)),
+    ("ended", (jobs.c.updated_at,), jobs.c.due_at.is_(None)),
+    ("kind", (jobs.c.kind, jobs.c.state, jobs.c.created_at, jobs.c.id), None),
+    ("owner", (jobs.c.owner, jobs.c.kind, jobs.c.state, jobs.c.created_at, jobs.c.id), None),
+    ("parent", (jobs.c.parent, jobs.c.id), jobs.c.parent.is_not(None)),
+):
+    sa.Index(f"ix_jobs_{_name}", *_columns, sqlite_where=_where, postgresql_where=_where)
