@@ -36,10 +36,10 @@ from progimage.http.ingest import Ingest
 from progimage.http.observability import (
     POOL_TASKS,
     POOL_WORKERS,
+    Gauges,
     LibraryWatcher,
     Observed,
     count_death,
-    forget_process,
 )
 from progimage.http.operation import PAGE
 from progimage.http.problems import answer
@@ -52,6 +52,7 @@ from progimage.settings import Settings
 from progimage.storage import Changes, Room, Spool
 from progimage.storage.migrations import locked
 from progimage.tracing import start_tracing, stop_tracing
+from progimage.workers import die_with_parent
 
 _ASSETS = "/docs/assets"
 _SURELY_TOO_LONG = 3
@@ -60,12 +61,18 @@ _LEAVE_SECONDS = 3
 """For so long threads that still run may end by themselves."""
 
 
+_CLEAR_SECONDS = 10
+"""Every so many seconds it is looked for what killed processes have left."""
+
+
 def create_app(settings: Settings | None = None) -> ASGIApp:
     """Make the ASGI application of one HTTP process.
 
     Args:
         settings: The options, or None: they are read from the environment.
     """
+    if server := multiprocessing.parent_process():
+        die_with_parent(int(server.pid or 0))
     settings = settings or Settings()
     start_tracing(settings.traces_url, settings.traces_share)
     access_log = set_up_logging(settings.log_format, settings.log_level)
@@ -148,6 +155,7 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     data = settings.data_dir.absolute()
     spool = Spool(data / "spool")
+    gauges = Gauges()
     limits = Limits(
         settings.max_pixels,
         settings.max_frames,
@@ -200,6 +208,12 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
     background = Background(settings, library, app.state.ingest, renditions, caches, scrubber, jobs)
     runner = JobRunner(settings.database, library.catalogue.database, background.works, settings.jobs)
     repeated = [asyncio.create_task(repeat("reminding", min(settings.sweep_seconds, SCRUB_SLOT), background.remind))]
+
+    async def clear_away() -> None:
+        gauges.forget_dead()
+        await asyncio.to_thread(spool.sweep)
+
+    repeated.append(asyncio.create_task(repeat("clearing away after killed processes", _CLEAR_SECONDS, clear_away)))
     if settings.records_are_shared:
         repeated.append(asyncio.create_task(repeat("tidying", settings.sweep_seconds, background.tidy)))
     try:
@@ -219,7 +233,7 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
         library.catalogue.close()
         library.changes.close()
         spool.close()
-        forget_process()
+        gauges.close()
         await asyncio.to_thread(stop_tracing)
         _leave()
 

@@ -1,15 +1,18 @@
 """`progimage serve`."""
 
 import os
-import shutil
 import socket
 import tempfile
+import uuid
 from pathlib import Path
 from typing import Any
 
 import click
 
 from progimage.cli.environment import load_settings
+
+_METRICS = "progimage-metrics-"
+"""How the folder in the temporary one begins in which the processes share their metrics."""
 
 
 @click.command()
@@ -53,7 +56,7 @@ def _serve(settings: Any) -> None:
 
     from progimage.deployment import open_blobs
     from progimage.open_files import TooFewFiles, allow_files
-    from progimage.storage import DatabaseUnavailable, sweep_spools
+    from progimage.storage import DatabaseUnavailable, LockedFolder, sweep_folders
     from progimage.storage.durable import PRIVATE, make_folder
     from progimage.storage.migrations import migrate
     from progimage.workers import available_defences
@@ -66,7 +69,8 @@ def _serve(settings: Any) -> None:
     port = _free_port(settings.host, settings.port)
     try:
         make_folder(data, PRIVATE)
-        swept = sweep_spools(data / "spool")
+        swept = sweep_folders(data / "spool")
+        sweep_folders(Path(tempfile.gettempdir()), f"{_METRICS}*")
         open_blobs(settings)  # only to see whether that can be done
         migrate(settings.database, data / "migration.lock")
     except OSError as error:
@@ -77,8 +81,9 @@ def _serve(settings: Any) -> None:
         raise click.ClickException(f"PROGIMAGE_BLOBS_URL or PROGIMAGE_BLOBS_OPTIONS can't be used: {error}") from None
     for line in _banner(settings, port, available_defences(), swept):
         click.echo(line, err=True)
-    metrics = tempfile.mkdtemp(prefix="progimage-metrics-")
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics
+    # Not in the data folder: the files are mapped to memory, and a full disk under them would end the processes.
+    metrics = LockedFolder(Path(tempfile.gettempdir()) / f"{_METRICS}{uuid.uuid4().hex}")
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics.path)
     os.environ["PROGIMAGE_DATA_DIR"] = str(data)
     os.environ["PROGIMAGE_PORT"] = str(port)
     try:
@@ -97,7 +102,7 @@ def _serve(settings: Any) -> None:
             log_level=LogLevels.warning,
         ).serve()
     finally:
-        shutil.rmtree(metrics, ignore_errors=True)
+        metrics.close()
 
 
 def _free_port(host: str, port: int) -> int:

@@ -13,7 +13,7 @@ from progimage.storage.owners import Owner, Owners, Quota, QuotaExceeded
 from progimage.storage.records import AlreadyStored, Held, ImageFilter, Record, Records, TicketUsed, UnknownReference
 from progimage.storage.renditions import Renditions
 from progimage.storage.room import Room, Share, SpoolFull
-from progimage.storage.spool import Spool, sweep_spools
+from progimage.storage.spool import LockedFolder, Spool, sweep_folders
 
 __all__ = [
     "AlreadyStored",
@@ -33,6 +33,7 @@ __all__ = [
     "ImageFilter",
     "Inventory",
     "Keys",
+    "LockedFolder",
     "NoOutbox",
     "Outbox",
     "Owner",
@@ -52,5 +53,5 @@ __all__ = [
     "UnknownReference",
     "open_blob_store",
     "open_object_store",
-    "sweep_spools",
+    "sweep_folders",
 ]
