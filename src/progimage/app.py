@@ -25,7 +25,15 @@ from litestar.types import ASGIApp
 from progimage import __version__
 from progimage.access import Fetcher, RateLimits, Signer
 from progimage.background import SCRUB_SLOT, Background
-from progimage.deployment import open_blobs, open_catalogue, open_jobs, open_pool, open_renditions, open_scrubber
+from progimage.deployment import (
+    StoreWatch,
+    open_blobs,
+    open_catalogue,
+    open_jobs,
+    open_pool,
+    open_renditions,
+    open_scrubber,
+)
 from progimage.engine import Limits
 from progimage.housekeeping import repeat
 from progimage.http.browsers import Browsers
@@ -61,6 +69,8 @@ _LEAVE_SECONDS = 3
 """For so long threads that still run may end by themselves."""
 
 
+_WATCH_SECONDS = 30
+"""Every so many seconds it is looked whether the stores are those of the deployment."""
 _CLEAR_SECONDS = 10
 """Every so many seconds it is looked for what killed processes have left."""
 
@@ -195,6 +205,8 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
         undelete_seconds=settings.undelete_seconds,
         drawing_seconds=settings.drawing_seconds,
     )
+    watch = StoreWatch(library.catalogue, blobs)
+    await asyncio.to_thread(watch.begin)
     app.state.library = app.state.ready.library = library
     app.state.jobs = jobs
     room = Room(settings.spool_room, library.catalogue.owners)
@@ -208,6 +220,9 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
     background = Background(settings, library, app.state.ingest, renditions, caches, scrubber, jobs)
     runner = JobRunner(settings.database, library.catalogue.database, background.works, settings.jobs)
     repeated = [asyncio.create_task(repeat("reminding", min(settings.sweep_seconds, SCRUB_SLOT), background.remind))]
+    repeated.append(
+        asyncio.create_task(repeat("looking whether the stores are the right ones", _WATCH_SECONDS, watch.look))
+    )
 
     async def clear_away() -> None:
         gauges.forget_dead()

@@ -6,7 +6,7 @@ from progimage.cli.access import audit, keys, owners, sign, ticket
 from progimage.cli.images import get, info, list_, put, rm
 from progimage.cli.local import bench, completion, formats, transform
 from progimage.cli.serving import serve
-from progimage.cli.upkeep import doctor, jobs, scrub
+from progimage.cli.upkeep import adopt, doctor, jobs, scrub
 
 _SECTIONS: dict[str, tuple[click.Command, ...]] = {
     "Images of a service (--url, --key)": (put, get, info, list_, rm),

@@ -53,10 +53,11 @@ def _serve(settings: Any) -> None:
     from granian.http import HTTP1Settings
     from granian.log import LogLevels
     from granian.server import Server
+    from obstore.exceptions import BaseError as StoreError
 
-    from progimage.deployment import open_blobs
+    from progimage.deployment import identify_stores, open_blobs
     from progimage.open_files import TooFewFiles, allow_files
-    from progimage.storage import DatabaseUnavailable, LockedFolder, sweep_folders
+    from progimage.storage import DatabaseUnavailable, LockedFolder, WrongStore, sweep_folders
     from progimage.storage.durable import PRIVATE, make_folder
     from progimage.storage.migrations import migrate
     from progimage.workers import available_defences
@@ -73,13 +74,16 @@ def _serve(settings: Any) -> None:
         sweep_folders(Path(tempfile.gettempdir()), f"{_METRICS}*")
         open_blobs(settings)  # only to see whether that can be done
         migrate(settings.database, data / "migration.lock")
+        deployment = identify_stores(settings)
     except OSError as error:
         raise click.ClickException(f"The data folder can't be used: {error}") from None
-    except DatabaseUnavailable as error:
+    except StoreError as error:
+        raise click.ClickException(f"The store of originals can't be used: {error}") from None
+    except (DatabaseUnavailable, WrongStore) as error:
         raise click.ClickException(str(error)) from None
     except ValueError as error:
         raise click.ClickException(f"PROGIMAGE_BLOBS_URL or PROGIMAGE_BLOBS_OPTIONS can't be used: {error}") from None
-    for line in _banner(settings, port, available_defences(), swept):
+    for line in _banner(settings, port, available_defences(), swept, deployment):
         click.echo(line, err=True)
     # Not in the data folder: the files are mapped to memory, and a full disk under them would end the processes.
     metrics = LockedFolder(Path(tempfile.gettempdir()) / f"{_METRICS}{uuid.uuid4().hex}")
@@ -118,7 +122,7 @@ def _free_port(host: str, port: int) -> int:
         raise click.ClickException(f"Can't listen on {host}, port {port}: {error.strerror or error}") from None
 
 
-def _banner(settings: Any, port: int, defences: dict[str, bool], swept: int) -> list[str]:
+def _banner(settings: Any, port: int, defences: dict[str, bool], swept: int, deployment: str | None) -> list[str]:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     on = [name for name, there in defences.items() if there]
     off = [name for name, there in defences.items() if not there]
@@ -126,6 +130,7 @@ def _banner(settings: Any, port: int, defences: dict[str, bool], swept: int) -> 
     lines = [
         f"ProgImage serves on http://{host}:{port}/",
         f"  data      {settings.data_dir.absolute()} (originals {settings.blobs}, records {settings.database_shown})",
+        f"  id        {deployment or 'none: originals are in memory'}",
         f"  limits    {settings.max_upload_bytes // mebi} MiB, {settings.max_pixels / 1e6:g} megapixels,"
         f" {settings.max_frames} frames; {settings.task_seconds} s and {settings.worker_memory // mebi} MiB a task",
         f"  processes {settings.http_processes} HTTP, {settings.workers_per_process * settings.http_processes} workers",

@@ -6,6 +6,7 @@ from progimage.storage.catalogue import Catalogue
 from progimage.storage.changes import Changes
 from progimage.storage.database import Database, DatabaseUnavailable
 from progimage.storage.disk_cache import DiskCache
+from progimage.storage.identity import deployment_id, identify
 from progimage.storage.inventory import Blob, Inventory, Totals
 from progimage.storage.keys import Keys, UnknownKey
 from progimage.storage.outbox import NoOutbox, Outbox
@@ -14,6 +15,7 @@ from progimage.storage.records import AlreadyStored, Held, ImageFilter, Record, 
 from progimage.storage.renditions import Renditions
 from progimage.storage.room import Room, Share, SpoolFull
 from progimage.storage.spool import LockedFolder, Spool, sweep_folders
+from progimage.storage.wrong_store import WrongStore
 
 __all__ = [
     "AlreadyStored",
@@ -51,6 +53,9 @@ __all__ = [
     "Totals",
     "UnknownKey",
     "UnknownReference",
+    "WrongStore",
+    "deployment_id",
+    "identify",
     "open_blob_store",
     "open_object_store",
     "sweep_folders",

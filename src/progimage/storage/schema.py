@@ -81,6 +81,13 @@ audit = sa.Table(
     sa.Column("detail", sa.Text, nullable=False, server_default="{}"),
     sa.Index("ix_audit_owner", "owner", "id"),
 )
+deployment = sa.Table(
+    "deployment",
+    metadata,
+    sa.Column("one", sa.Integer, primary_key=True),
+    sa.Column("id", sa.String(36), nullable=False),
+    sa.Column("second_store", sa.Boolean, nullable=False, server_default=sa.false()),
+)
 executors = sa.Table(
     "executors",
     metadata,

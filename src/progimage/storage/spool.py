@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from progimage.storage.durable import PRIVATE
+from progimage.storage.wrong_store import WrongStore
 
 
 class LockedFolder:
@@ -76,9 +77,15 @@ class Spool:
 
         It is in a folder of its own, with whatever is made beside it. Cancelling a request doesn't stop the thread that
         copies or writes for it; once the folder is gone, that thread can't bring a file back.
+
+        Raises:
+            WrongStore: The spool is not there: what was mounted there is not, any more.
         """
         own = folder / uuid.uuid4().hex
-        own.mkdir()
+        try:
+            own.mkdir()
+        except FileNotFoundError:
+            raise WrongStore("The data folder is not the one of this deployment; is its volume mounted?") from None
         try:
             yield own / "file"
         finally:
