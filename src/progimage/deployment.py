@@ -87,7 +87,8 @@ def identify_stores(settings: Settings, *, adopt: bool = False) -> str | None:
         wanted = settings.deployment
         if wanted and not adopt and (there := deployment_id(catalogue.database)) != wanted:
             raise WrongStore(
-                f"The database belongs to {there or 'no deployment'}, and not to {wanted}, which PROGIMAGE_DEPLOYMENT names."
+                f"PROGIMAGE_DEPLOYMENT is {wanted}, but the database belongs to {there or 'none'}. Is its volume"
+                " mounted, and is PROGIMAGE_DATABASE_URL right?"
             )
         locked(
             settings.database,

@@ -46,8 +46,8 @@ class Settings(BaseSettings):
     deployment: Annotated[
         str | None,
         Field(
-            description="The id of the deployment that database and stores have to have, as `progimage adopt` or the log"
-            " at the start says. With it, an empty data folder, whose volume is not mounted, is not taken for a new"
+            description="The id of the deployment that database and stores have to have, as `progimage adopt` or the"
+            " log at the start says. With it, an empty data folder, whose volume is not mounted, is not taken for a new"
             " deployment."
         ),
     ] = None

@@ -14,6 +14,10 @@ from tests.integration.server import PROGIMAGE, Server, eventually, serving
 from tests.servers import free_port
 
 
+def png(size: tuple[int, int] = (30, 20)) -> bytes:
+    return pictures.saved(pictures.colour(size), "PNG")
+
+
 def refusal(data_dir: Path, *command: str, **settings: str) -> str:
     """What is said by a service that does not start."""
     done = subprocess.run(
@@ -29,7 +33,7 @@ def refusal(data_dir: Path, *command: str, **settings: str) -> str:
 
 def filled(data_dir: Path) -> str:
     with serving(data_dir) as server:
-        return server.put(pictures.png())
+        return server.put(png())
 
 
 def without_markers(data_dir: Path) -> None:
@@ -65,7 +69,7 @@ def test_an_empty_database_beside_blobs_is_refused_until_it_is_adopted(data_dir:
         [PROGIMAGE, "adopt"], env=dict(os.environ) | {"PROGIMAGE_DATA_DIR": str(data_dir)}, check=True, timeout=30
     )
     with serving(data_dir) as server:
-        assert server.put(pictures.png())
+        assert server.put(png())
 
 
 def test_halves_of_two_deployments_are_refused(data_dir: Path, tmp_path: Path) -> None:
@@ -95,7 +99,7 @@ def test_a_new_data_folder_is_refused_if_the_deployment_is_named(data_dir: Path)
 
 def test_a_store_that_goes_while_running_is_refused_until_it_is_back(data_dir: Path) -> None:
     with serving(data_dir) as server:
-        reference = server.put(pictures.png())
+        reference = server.put(png())
         blobs, away = data_dir / "blobs", data_dir / "away"
         blobs.rename(away)
         for number in range(256):
@@ -103,14 +107,14 @@ def test_a_store_that_goes_while_running_is_refused_until_it_is_back(data_dir: P
         assert is_refused(server, "/readyz")
         assert is_refused(server, f"/storage/{reference}")
         assert is_refused(server, f"/storage/{reference}.webp?width=3")
-        answer = server.client.put("/storage/", files={"data": ("a", pictures.png((3, 5)))})
+        answer = server.client.put("/storage/", files={"data": ("a", png((13, 15)))})
         assert answer.status_code == 503 and answer.json()["type"].endswith("wrong-store")
         assert not [path for path in blobs.rglob("*") if path.is_file()]
         shutil.rmtree(blobs)
         away.rename(blobs)
         assert server.client.get("/readyz").status_code == 200
         assert server.get(reference).status_code == 200
-        assert server.put(pictures.png((3, 5)))
+        assert server.put(png((13, 15)))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
@@ -121,11 +125,11 @@ def test_a_volume_that_is_unmounted_is_refused_until_it_is_mounted_again(data_di
     subprocess.run(["mount", "--bind", disk, data_dir], check=True)
     try:
         with serving(data_dir) as server:
-            reference = server.put(pictures.png())
+            reference = server.put(png())
             subprocess.run(["umount", "-l", data_dir], check=True)
             assert is_refused(server, "/readyz")
             assert is_refused(server, f"/storage/{reference}.webp?width=3")
-            assert server.client.put("/storage/", content=pictures.png((3, 5))).status_code == 503
+            assert server.client.put("/storage/", content=png((13, 15))).status_code == 503
             subprocess.run(["mount", "--bind", disk, data_dir], check=True)
             eventually(lambda: server.client.get("/readyz").status_code == 200)
             assert server.get(f"{reference}.webp?width=3").status_code == 200
@@ -135,7 +139,7 @@ def test_a_volume_that_is_unmounted_is_refused_until_it_is_mounted_again(data_di
 
 def test_a_database_file_that_is_removed_while_running_is_refused_until_it_is_back(data_dir: Path) -> None:
     with serving(data_dir) as server:
-        reference = server.put(pictures.png())
+        reference = server.put(png())
         file = data_dir / "progimage.sqlite"
         file.rename(data_dir / "away")
         assert is_refused(server, "/readyz")

@@ -11,7 +11,7 @@ from progimage.cli.upkeep import adopt, doctor, jobs, scrub
 _SECTIONS: dict[str, tuple[click.Command, ...]] = {
     "Images of a service (--url, --key)": (put, get, info, list_, rm),
     "Image files": (transform, bench, formats),
-    "A deployment": (serve, keys, owners, sign, ticket, audit, jobs, scrub, doctor),
+    "A deployment": (serve, keys, owners, sign, ticket, audit, jobs, scrub, doctor, adopt),
     "The shell": (completion,),
 }
 

@@ -4,6 +4,8 @@ import os
 import socket
 import tempfile
 import uuid
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +55,10 @@ def _serve(settings: Any) -> None:
     from granian.http import HTTP1Settings
     from granian.log import LogLevels
     from granian.server import Server
-    from obstore.exceptions import BaseError as StoreError
 
-    from progimage.deployment import identify_stores, open_blobs
+    from progimage.deployment import open_blobs
     from progimage.open_files import TooFewFiles, allow_files
-    from progimage.storage import DatabaseUnavailable, LockedFolder, WrongStore, sweep_folders
+    from progimage.storage import DatabaseUnavailable, LockedFolder, sweep_folders
     from progimage.storage.durable import PRIVATE, make_folder
     from progimage.storage.migrations import migrate
     from progimage.workers import available_defences
@@ -74,12 +75,12 @@ def _serve(settings: Any) -> None:
         sweep_folders(Path(tempfile.gettempdir()), f"{_METRICS}*")
         open_blobs(settings)  # only to see whether that can be done
         migrate(settings.database, data / "migration.lock")
-        deployment = identify_stores(settings)
+        # In a process of its own: obstore's threads would not live on in the processes that this one forks.
+        with ProcessPoolExecutor(1, get_context("fork")) as child:
+            deployment = child.submit(_identify, settings).result()
     except OSError as error:
         raise click.ClickException(f"The data folder can't be used: {error}") from None
-    except StoreError as error:
-        raise click.ClickException(f"The store of originals can't be used: {error}") from None
-    except (DatabaseUnavailable, WrongStore) as error:
+    except DatabaseUnavailable as error:
         raise click.ClickException(str(error)) from None
     except ValueError as error:
         raise click.ClickException(f"PROGIMAGE_BLOBS_URL or PROGIMAGE_BLOBS_OPTIONS can't be used: {error}") from None
@@ -107,6 +108,21 @@ def _serve(settings: Any) -> None:
         ).serve()
     finally:
         metrics.close()
+
+
+def _identify(settings: Any) -> str | None:
+    """Check that database and stores belong together, and return the id of the deployment."""
+    from obstore.exceptions import BaseError as StoreError
+
+    from progimage.deployment import identify_stores
+    from progimage.storage import DatabaseUnavailable, WrongStore
+
+    try:
+        return identify_stores(settings)
+    except StoreError as error:
+        raise click.ClickException(f"A store can't be used: {error}") from None
+    except (DatabaseUnavailable, WrongStore) as error:
+        raise click.ClickException(str(error)) from None
 
 
 def _free_port(host: str, port: int) -> int:

@@ -83,7 +83,7 @@ def metrics_text() -> bytes:
 class Gauges:
     """This process's share of the gauges, which are sums over the processes that are alive.
 
-    A process that is killed can't take its share out of the sums; so each holds a lock, and where it is free, the others do.
+    A process that is killed can't take its share out of the sums. So each holds a lock; where it is free, others do it.
     """
 
     def __init__(self) -> None:

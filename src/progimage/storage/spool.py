@@ -1,8 +1,8 @@
 """The spool: scratch files of one running process, for uploads under way and for the workers.
 
-Each process has its own folder, locked as long as it lives; so the folder of a process that was killed is known by its lock
-being free, and is removed while others run. The lock is the kernel's, not a process id, which could be another's by now,
-or mean nothing to a container that shares the volume.
+Each process has its own folder, locked as long as it lives. So the folder of a process that was killed is known by its
+free lock, and is removed while others run. A process id would not do: it could be another's by now, or mean nothing to
+a container that shares the volume.
 """
 
 import fcntl
@@ -135,7 +135,7 @@ def _remove(folder: Path) -> None:
         with os.scandir(folder) as entries:
             for entry in entries:
                 with suppress(FileNotFoundError):
-                    os.unlink(entry.path)
+                    Path(entry.path).unlink()
         try:
             folder.rmdir()
         except OSError:
