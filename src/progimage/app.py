@@ -21,7 +21,15 @@ from litestar.types import ASGIApp
 from progimage import __version__
 from progimage.access import Fetcher, RateLimits, Signer
 from progimage.background import CLOCK_SECONDS, SCRUB_SLOT, Background
-from progimage.deployment import open_blobs, open_catalogue, open_jobs, open_pool, open_renditions, open_scrubber
+from progimage.deployment import (
+    StoreWatch,
+    open_blobs,
+    open_catalogue,
+    open_jobs,
+    open_pool,
+    open_renditions,
+    open_scrubber,
+)
 from progimage.engine import Limits
 from progimage.housekeeping import repeat
 from progimage.http.browsers import Browsers
@@ -32,10 +40,10 @@ from progimage.http.ingest import Ingest
 from progimage.http.observability import (
     POOL_TASKS,
     POOL_WORKERS,
+    Gauges,
     LibraryWatcher,
     Observed,
     count_death,
-    forget_process,
 )
 from progimage.http.operation import PAGE
 from progimage.http.problems import answer
@@ -47,10 +55,17 @@ from progimage.logs import set_up_logging
 from progimage.settings import Settings
 from progimage.storage import Changes, Room, Spool
 from progimage.tracing import start_tracing, stop_tracing
+from progimage.workers import die_with_parent
 
 _ASSETS = "/docs/assets"
 _SURELY_TOO_LONG = 3
 """What is reckoned to take so many times as long as a task may is refused before it is begun."""
+
+
+_WATCH_SECONDS = 30
+"""Every so many seconds it is looked whether the stores are those of the deployment."""
+_CLEAR_SECONDS = 10
+"""Every so many seconds it is looked for what killed processes have left."""
 
 
 def create_app(settings: Settings | None = None) -> ASGIApp:
@@ -59,6 +74,8 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     Args:
         settings: The options, or None: they are read from the environment.
     """
+    if server := multiprocessing.parent_process():
+        die_with_parent(int(server.pid or 0))
     settings = settings or Settings()
     start_tracing(settings.traces_url, settings.traces_share)
     access_log = set_up_logging(settings.log_format, settings.log_level)
@@ -141,6 +158,7 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     data = settings.data_dir.absolute()
     spool = Spool(data / "spool")
+    gauges = Gauges()
     limits = Limits(
         settings.max_pixels,
         settings.max_frames,
@@ -181,6 +199,8 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
         sweep_seconds=settings.sweep_seconds,
         drawing_seconds=settings.drawing_seconds,
     )
+    watch = StoreWatch(library.catalogue, blobs)
+    await asyncio.to_thread(watch.begin)
     app.state.library = app.state.ready.library = library
     app.state.jobs = jobs
     room = Room(settings.spool_room, library.catalogue.owners)
@@ -194,9 +214,16 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
     background = Background(settings, library, app.state.ingest, renditions, caches, scrubber, jobs)
     runner = JobRunner(jobs, background.works, settings.jobs)
     await library.catalogue.clock.look()
+
+    async def clear_away() -> None:
+        gauges.forget_dead()
+        await asyncio.to_thread(spool.sweep)
+
     repeated = [
         asyncio.create_task(repeat("looking at the clock", CLOCK_SECONDS, background.look_at_clock)),
         asyncio.create_task(repeat("reminding", min(settings.sweep_seconds, SCRUB_SLOT), background.remind)),
+        asyncio.create_task(repeat("looking whether the stores are the right ones", _WATCH_SECONDS, watch.look)),
+        asyncio.create_task(repeat("clearing away after killed processes", _CLEAR_SECONDS, clear_away)),
     ]
     if settings.records_are_shared:
         repeated.append(asyncio.create_task(repeat("tidying", settings.sweep_seconds, background.tidy)))
@@ -217,7 +244,7 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
         library.catalogue.close()
         library.changes.close()
         spool.close()
-        forget_process()
+        gauges.close()
         await asyncio.to_thread(stop_tracing)
 
 

@@ -1,5 +1,6 @@
 """Opening the parts of a deployment that its settings name; the server, the commands and the doctor all begin here."""
 
+import asyncio
 import os
 import sys
 from collections.abc import Callable
@@ -19,9 +20,13 @@ from progimage.storage import (
     Quota,
     Renditions,
     Spool,
+    WrongStore,
+    deployment_id,
+    identify,
     open_blob_store,
     open_object_store,
 )
+from progimage.storage.migrations import locked
 from progimage.workers import Sandbox, WorkerPool
 
 _JOB_CONNECTIONS = 3
@@ -72,6 +77,76 @@ def open_catalogue(settings: Settings, jobs: JobQueue | None = None) -> Catalogu
         purge_share=settings.purge_share, jump_seconds=settings.clock_jump_seconds,
         wait_seconds=settings.undelete_seconds,
     )  # fmt: skip
+
+
+def identify_stores(settings: Settings, *, adopt: bool = False) -> str | None:
+    """Check that database and stores belong together, see `identify`, and return the id of the deployment.
+
+    A store in memory belongs to nothing: then the answer is None.
+
+    Raises:
+        WrongStore: They don't belong together.
+        DatabaseUnavailable, StoreError: They can't be read now.
+    """
+    if settings.blobs.startswith("memory:"):
+        return None
+    catalogue = open_catalogue(settings)
+    found: list[str] = []
+    try:
+        wanted = settings.deployment
+        if wanted and not adopt and (there := deployment_id(catalogue.database)) != wanted:
+            raise WrongStore(
+                f"PROGIMAGE_DEPLOYMENT is {wanted}, but the database belongs to {there or 'none'}. Is its volume"
+                " mounted, and is PROGIMAGE_DATABASE_URL right?"
+            )
+        locked(
+            settings.database,
+            settings.data_dir.absolute() / "migration.lock",
+            lambda: found.append(
+                identify(catalogue.database, open_blobs(settings), open_second_blobs(settings), adopt=adopt)
+            ),
+        )
+    finally:
+        catalogue.close()
+    return found[0]
+
+
+class StoreWatch:
+    """Looks now and then whether database and stores are still those of the deployment.
+
+    Args:
+        catalogue: The database.
+        blobs: The store of originals.
+    """
+
+    def __init__(self, catalogue: Catalogue, blobs: BlobStore) -> None:
+        """Store the parts."""
+        self._database, self._blobs = catalogue.database, blobs
+        self._deployment: str | None = None
+
+    def begin(self) -> None:
+        """Note which deployment this is; from now on, stores of another one are refused. It blocks."""
+        self._deployment = deployment_id(self._database)
+        if self._deployment:
+            self._database.pin()
+            self._blobs.pin(self._deployment)
+
+    async def look(self) -> None:
+        """Look once.
+
+        Raises:
+            WrongStore: One of them is not what it was.
+        """
+        await asyncio.to_thread(self._look)
+
+    def _look(self) -> None:
+        if self._deployment is None:
+            return
+        is_wrong = deployment_id(self._database) != self._deployment
+        self._database.refuse(wrong=is_wrong)
+        if is_wrong:
+            raise WrongStore("The database is not the one of this deployment.")
+        self._blobs.confirm()
 
 
 def open_scrubber(settings: Settings, catalogue: Catalogue, blobs: BlobStore, spool: Spool, rate: int) -> Scrubber:

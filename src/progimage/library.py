@@ -370,6 +370,7 @@ class ImageLibrary:
 
     async def sweep(self, unused_for: float) -> int:
         """Remove the bytes that no record has referred to for so many seconds, and return how many there were."""
+        await self._blobs.check()  # before rows say that their bytes are gone
         return await self.catalogue.inventory.reclaim(unused_for, self._delete_blob)
 
     async def check(self) -> None:

@@ -43,6 +43,14 @@ class Settings(BaseSettings):
             " their own address (IIIF). By default what the request says."
         ),
     ] = None
+    deployment: Annotated[
+        str | None,
+        Field(
+            description="The id of the deployment that database and stores have to have, as `progimage adopt` or the"
+            " log at the start says. With it, an empty data folder, whose volume is not mounted, is not taken for a new"
+            " deployment."
+        ),
+    ] = None
     blobs_url: Annotated[
         str | None,
         Field(

@@ -1,15 +1,20 @@
 """`progimage serve`."""
 
 import os
-import shutil
 import socket
 import tempfile
+import uuid
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import click
 
 from progimage.cli.environment import load_settings
+
+_METRICS = "progimage-metrics-"
+"""How the folder in the temporary one begins in which the processes share their metrics."""
 
 
 @click.command()
@@ -53,7 +58,7 @@ def _serve(settings: Any) -> None:
 
     from progimage.deployment import open_blobs
     from progimage.open_files import TooFewFiles, allow_files
-    from progimage.storage import DatabaseUnavailable, sweep_spools
+    from progimage.storage import DatabaseUnavailable, LockedFolder, sweep_folders
     from progimage.storage.durable import PRIVATE, make_folder
     from progimage.storage.migrations import migrate
     from progimage.workers import available_defences
@@ -66,19 +71,24 @@ def _serve(settings: Any) -> None:
     port = _free_port(settings.host, settings.port)
     try:
         make_folder(data, PRIVATE)
-        swept = sweep_spools(data / "spool")
+        swept = sweep_folders(data / "spool")
+        sweep_folders(Path(tempfile.gettempdir()), f"{_METRICS}*")
         open_blobs(settings)  # only to see whether that can be done
         migrate(settings.database, data / "migration.lock")
+        # In a process of its own: obstore's threads would not live on in the processes that this one forks.
+        with ProcessPoolExecutor(1, get_context("fork")) as child:
+            deployment = child.submit(_identify, settings).result()
     except OSError as error:
         raise click.ClickException(f"The data folder can't be used: {error}") from None
     except DatabaseUnavailable as error:
         raise click.ClickException(str(error)) from None
     except ValueError as error:
         raise click.ClickException(f"PROGIMAGE_BLOBS_URL or PROGIMAGE_BLOBS_OPTIONS can't be used: {error}") from None
-    for line in _banner(settings, port, available_defences(), swept):
+    for line in _banner(settings, port, available_defences(), swept, deployment):
         click.echo(line, err=True)
-    metrics = tempfile.mkdtemp(prefix="progimage-metrics-")
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics
+    # Not in the data folder: the files are mapped to memory, and a full disk under them would end the processes.
+    metrics = LockedFolder(Path(tempfile.gettempdir()) / f"{_METRICS}{uuid.uuid4().hex}")
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics.path)
     os.environ["PROGIMAGE_DATA_DIR"] = str(data)
     os.environ["PROGIMAGE_PORT"] = str(port)
     try:
@@ -97,7 +107,22 @@ def _serve(settings: Any) -> None:
             log_level=LogLevels.warning,
         ).serve()
     finally:
-        shutil.rmtree(metrics, ignore_errors=True)
+        metrics.close()
+
+
+def _identify(settings: Any) -> str | None:
+    """Check that database and stores belong together, and return the id of the deployment."""
+    from obstore.exceptions import BaseError as StoreError
+
+    from progimage.deployment import identify_stores
+    from progimage.storage import DatabaseUnavailable, WrongStore
+
+    try:
+        return identify_stores(settings)
+    except StoreError as error:
+        raise click.ClickException(f"A store can't be used: {error}") from None
+    except (DatabaseUnavailable, WrongStore) as error:
+        raise click.ClickException(str(error)) from None
 
 
 def _free_port(host: str, port: int) -> int:
@@ -113,7 +138,7 @@ def _free_port(host: str, port: int) -> int:
         raise click.ClickException(f"Can't listen on {host}, port {port}: {error.strerror or error}") from None
 
 
-def _banner(settings: Any, port: int, defences: dict[str, bool], swept: int) -> list[str]:
+def _banner(settings: Any, port: int, defences: dict[str, bool], swept: int, deployment: str | None) -> list[str]:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     on = [name for name, there in defences.items() if there]
     off = [name for name, there in defences.items() if not there]
@@ -121,6 +146,7 @@ def _banner(settings: Any, port: int, defences: dict[str, bool], swept: int) -> 
     lines = [
         f"ProgImage serves on http://{host}:{port}/",
         f"  data      {settings.data_dir.absolute()} (originals {settings.blobs}, records {settings.database_shown})",
+        f"  id        {deployment or 'none: originals are in memory'}",
         f"  limits    {settings.max_upload_bytes // mebi} MiB, {settings.max_pixels / 1e6:g} megapixels,"
         f" {settings.max_frames} frames; {settings.task_seconds} s and {settings.worker_memory // mebi} MiB a task",
         f"  processes {settings.http_processes} HTTP, {settings.workers_per_process * settings.http_processes} workers",

@@ -26,8 +26,8 @@ def scrub(rate: int, days: int, json_: bool) -> None:
 
     What is not whole is printed. Ends with 1 if an original is damaged or missing and could not be restored.
     """
-    from progimage.deployment import open_blobs, open_scrubber
-    from progimage.storage import Spool
+    from progimage.deployment import StoreWatch, identify_stores, open_blobs, open_scrubber
+    from progimage.storage import Spool, WrongStore
 
     settings = load_settings()
     states: Counter[str] = Counter()
@@ -41,12 +41,33 @@ def scrub(rate: int, days: int, json_: bool) -> None:
     with opened(settings) as (catalogue, _):
         spool = Spool(settings.data_dir.absolute() / "spool")
         try:
-            scrubber = open_scrubber(settings, catalogue, open_blobs(settings), spool, rate)
+            identify_stores(settings)
+            blobs = open_blobs(settings)
+            StoreWatch(catalogue, blobs).begin()
+            scrubber = open_scrubber(settings, catalogue, blobs, spool, rate)
             run(check())
+        except WrongStore as error:
+            raise click.ClickException(str(error)) from None
         finally:
             spool.close()
     click.echo(", ".join(f"{count} {state}" for state, count in states.items()) or "nothing to check", err=True)
     sys.exit(1 if states["damaged"] + states["missing"] else 0)
+
+
+@click.command()
+def adopt() -> None:
+    """Make the database and the stores that are set one deployment, whatever they belonged to before.
+
+    Stop the service first. Prints the id of the deployment, which all of them get.
+    """
+    from progimage.deployment import identify_stores
+
+    settings = load_settings()
+    with opened(settings):
+        deployment = identify_stores(settings, adopt=True)
+    if deployment is None:
+        raise click.ClickException("Originals in memory belong to no deployment.")
+    click.echo(deployment)
 
 
 @click.command()

@@ -1,11 +1,13 @@
 """Seeing what the service does: a request id, one line of the log a request, and Prometheus metrics."""
 
+import fcntl
 import os
 import random
 import re
 import time
 from functools import cache
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 import prometheus_client
@@ -89,10 +91,46 @@ def metrics_text() -> bytes:
     return prometheus_client.generate_latest(registry)
 
 
-def forget_process() -> None:
-    """Take this process' gauges out of the sums, since it ends."""
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        multiprocess.mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
+class Gauges:
+    """This process's share of the gauges, which are sums over the processes that are alive.
+
+    A process that is killed can't take its share out of the sums. So each holds a lock; where it is free, others do it.
+    """
+
+    def __init__(self) -> None:
+        """Lock this process's share."""
+        self._folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+        if self._folder:
+            self._lock = os.open(self._file(os.getpid()), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+
+    def forget_dead(self) -> None:
+        """Take out the shares of processes that have been killed."""
+        for file in Path(self._folder).glob("*.alive") if self._folder else ():
+            try:
+                lock = os.open(file, os.O_RDWR | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._forget(int(file.stem))
+            except BlockingIOError:
+                pass  # it is alive
+            finally:
+                os.close(lock)
+
+    def close(self) -> None:
+        """Take this process's share out, since it ends."""
+        if self._folder:
+            self._forget(os.getpid())
+            os.close(self._lock)
+
+    def _forget(self, pid: int) -> None:
+        multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
+        self._file(pid).unlink(missing_ok=True)
+
+    def _file(self, pid: int) -> Path:
+        return Path(self._folder or "") / f"{pid}.alive"
 
 
 class Observed:

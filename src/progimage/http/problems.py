@@ -29,6 +29,7 @@ from progimage.storage import (
     TicketUsed,
     UnknownKey,
     UnknownReference,
+    WrongStore,
 )
 from progimage.workers import Busy, TaskTooLong, WorkerCrashed, WorkerKilled
 
@@ -236,6 +237,7 @@ _PROBLEMS: dict[type[Exception], Callable[[Any], Problem]] = {
     DatabaseUnavailable: lambda e: _unavailable("database-unavailable", "The database can't be used now."),
     BlobMissing: lambda e: _unavailable("original-unavailable", "The original can't be read now."),
     BlobDamaged: lambda e: _unavailable("original-unavailable", "The original can't be read now."),
+    WrongStore: lambda e: _unavailable("wrong-store", str(e), 10),
     StoreError: lambda e: _unavailable("store-unavailable", "The store of originals can't be used now."),
     UnknownJob: lambda e: Problem(404, "unknown-job", "There is no such job, or it is another's.", given=str(e)),
     ClientGone: lambda e: Problem(CLIENT_GONE, "client-gone", "The client closed the connection."),

@@ -7,6 +7,7 @@ from progimage.storage.changes import Changes
 from progimage.storage.clock import ClockState, DatabaseClock
 from progimage.storage.database import Database, DatabaseUnavailable
 from progimage.storage.disk_cache import DiskCache
+from progimage.storage.identity import deployment_id, identify
 from progimage.storage.inventory import Blob, Inventory, Totals
 from progimage.storage.keys import Keys, UnknownKey
 from progimage.storage.outbox import NoOutbox, Outbox
@@ -14,7 +15,8 @@ from progimage.storage.owners import Owner, Owners, Quota, QuotaExceeded
 from progimage.storage.records import AlreadyStored, Held, ImageFilter, Record, Records, TicketUsed, UnknownReference
 from progimage.storage.renditions import Renditions
 from progimage.storage.room import Room, Share, SpoolFull
-from progimage.storage.spool import Spool, sweep_spools
+from progimage.storage.spool import LockedFolder, Spool, sweep_folders
+from progimage.storage.wrong_store import WrongStore
 
 __all__ = [
     "AlreadyStored",
@@ -36,6 +38,7 @@ __all__ = [
     "ImageFilter",
     "Inventory",
     "Keys",
+    "LockedFolder",
     "NoOutbox",
     "Outbox",
     "Owner",
@@ -53,7 +56,10 @@ __all__ = [
     "Totals",
     "UnknownKey",
     "UnknownReference",
+    "WrongStore",
+    "deployment_id",
+    "identify",
     "open_blob_store",
     "open_object_store",
-    "sweep_spools",
+    "sweep_folders",
 ]

@@ -11,6 +11,7 @@ fail with a `StoreError`.
 import asyncio
 import hashlib
 import random
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, suppress
@@ -28,6 +29,7 @@ from progimage.single_flight import SingleFlight
 from progimage.storage.disk_cache import DiskCache
 from progimage.storage.durable import make_folder, sync_file, sync_folder
 from progimage.storage.spool import Spool
+from progimage.storage.wrong_store import WrongStore
 from progimage.tracing import span
 
 _CHUNK = 1024 * 1024
@@ -38,6 +40,10 @@ _RETRIES = 100  # the time ends them, not their number
 _FIRST_WAIT = 0.05
 _RESUMED = 3
 """How often reading is taken up again where a connection broke, before another byte came."""
+_MARKER = "deployment"
+"""The object that says which deployment a store belongs to."""
+_BLOB = re.compile(r"([0-9a-f]{2}/)+[0-9a-f]{64}")
+_NOT_THIS = "The store of originals is not the one of this deployment; is its volume mounted?"
 ORIGINALS = "original"
 """Whose files are called in the cache of originals: they have no owner."""
 
@@ -71,6 +77,63 @@ class BlobStore:
         self._store, self._seconds = store, seconds
         self.copies, self._spool = copies, spool
         self._fetching = SingleFlight()
+        self._deployment: str | None = None
+        self._is_wrong = False
+
+    def pin(self, deployment: str) -> None:
+        """From now on, refuse to write, to delete, and to call a blob missing, unless the store has this marker."""
+        self._deployment = deployment
+
+    def marker(self) -> str | None:
+        """Return the id of the deployment that the store belongs to, or None. It blocks."""
+        try:
+            return bytes(obstore.get(self._store, _MARKER).bytes()).decode()
+        except FileNotFoundError:
+            return None
+
+    def mark(self, deployment: str, *, anew: bool = False) -> str:
+        """Give the store a marker unless it has one, or anew, and return the one that it has then. It blocks."""
+        try:
+            obstore.put(self._store, _MARKER, deployment.encode(), mode="overwrite" if anew else "create")
+        except AlreadyExistsError:
+            pass
+        except (NotSupportedError, NotImplementedError):
+            if self.marker() is None:
+                obstore.put(self._store, _MARKER, deployment.encode())
+        return self.marker() or ""
+
+    def has(self, name: str) -> bool:
+        """Return whether there is such a blob. It blocks."""
+        try:
+            obstore.head(self._store, _key(name))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def has_blobs(self) -> bool:
+        """Return whether there is any blob. It blocks."""
+        return any(_BLOB.match(entry["path"]) for entries in obstore.list(self._store) for entry in entries)
+
+    def confirm(self) -> None:
+        """Look whether the store is the one of this deployment. It blocks.
+
+        Raises:
+            WrongStore: It is not.
+            StoreError: The store can't be read now.
+        """
+        if self._deployment is None:
+            return
+        self._is_wrong = self.marker() != self._deployment
+        self._refuse_if_wrong()
+
+    def _refuse_if_wrong(self) -> None:
+        if self._is_wrong:
+            raise WrongStore(_NOT_THIS)
+
+    async def _missing(self, name: str) -> BlobMissing:
+        """Return what to raise of a blob that is not there, unless it is the store that is not there."""
+        await asyncio.to_thread(self.confirm)
+        return BlobMissing(name)
 
     async def put(self, name: str, source: Path, media_type: str | None = None, *, anew: bool = False) -> None:
         """Store a file as a blob, durably; `source` stays as it is.
@@ -87,6 +150,7 @@ class BlobStore:
         Raises:
             StoreError: The store can't take it now.
         """
+        self._refuse_if_wrong()
         size = source.stat().st_size
         attributes: Any = {"Content-Type": media_type} if media_type else None
         with span("store.put", bytes=size):
@@ -111,7 +175,7 @@ class BlobStore:
                     start, failures = start + len(chunk), 0
                     yield bytes(chunk)
             except FileNotFoundError:
-                raise BlobMissing(name) from None
+                raise await self._missing(name) from None
             except StoreError as error:
                 if "range" in str(error).lower() and start >= await self.size(name):
                     raise BlobDamaged(name) from error
@@ -150,10 +214,11 @@ class BlobStore:
         try:
             return int((await obstore.head_async(self._store, _key(name)))["size"])
         except FileNotFoundError:
-            raise BlobMissing(name) from None
+            raise await self._missing(name) from None
 
     def delete(self, name: str) -> None:
         """Remove a blob; it does not matter whether it is there. It blocks."""
+        self.confirm()
         if self.copies:
             self.copies.remove(_original(name))
         with suppress(FileNotFoundError):
@@ -174,7 +239,8 @@ class BlobStore:
         return await obstore.sign_async(self._store, "GET", _key(name), timedelta(seconds=seconds))
 
     async def check(self) -> None:
-        """Raise an exception unless the store answers."""
+        """Raise an exception unless the store answers, and is the one of this deployment."""
+        await asyncio.to_thread(self.confirm)
         with suppress(FileNotFoundError):  # there is no such blob, and the store said so
             await obstore.head_async(self._store, _key("0" * 64))
 
@@ -263,6 +329,24 @@ class LocalBlobStore(BlobStore):
             make_folder(root / f"{prefix:02x}")
         super().__init__(LocalStore(root))
         self._root = root
+        self._confirmed: tuple[int, int] | None = None
+
+    def mark(self, deployment: str, *, anew: bool = False) -> str:
+        """Give the folder a marker unless it has one, or anew, durably."""
+        there = super().mark(deployment, anew=anew)
+        sync_file(self._root / _MARKER)
+        sync_folder(self._root)
+        return there
+
+    def _confirm_folder(self) -> None:
+        """Look whether the folder is the one that was confirmed; only of another one is the marker read."""
+        try:
+            status = self._root.stat()
+        except FileNotFoundError:
+            raise WrongStore(_NOT_THIS) from None
+        if (status.st_dev, status.st_ino) != self._confirmed:
+            self.confirm()
+            self._confirmed = status.st_dev, status.st_ino
 
     async def put(self, name: str, source: Path, media_type: str | None = None, *, anew: bool = False) -> None:
         """Store a file as a blob, durably: by a second name, so nothing is copied; it is on the same file system."""
@@ -270,6 +354,7 @@ class LocalBlobStore(BlobStore):
             await asyncio.to_thread(self._put, name, source)
 
     def _put(self, name: str, source: Path) -> None:
+        self._confirm_folder()
         target = self._root / _key(name)
         sync_file(source)
         second_name = source.with_name(f"{source.name}-blob")
@@ -284,7 +369,7 @@ class LocalBlobStore(BlobStore):
         try:
             target.hardlink_to(self._root / _key(name))
         except FileNotFoundError:
-            raise BlobMissing(name) from None
+            raise await self._missing(name) from None
 
     def local_path(self, name: str) -> Path | None:
         """Return the blob's file."""

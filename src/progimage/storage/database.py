@@ -1,10 +1,12 @@
 """The database: connections, transactions, and what can go wrong with them."""
 
 import logging
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -37,14 +39,44 @@ class Database:
         self.url = url
         self._engine = make_engine(url, connections)
         self.is_sqlite = self._engine.dialect.name == "sqlite"
+        self._file = Path(sa.make_url(url).database or "") if url.startswith("sqlite") else None
+        self._pinned: os.stat_result | None = None
+        self._is_wrong = False
+
+    def pin(self) -> None:
+        """From now on, refuse to use a file of SQLite that was removed, or another one in its place."""
+        if self._file:
+            self._pinned = self._file.stat()
+
+    def refuse(self, *, wrong: bool) -> None:
+        """Say whether this was found to be another deployment's database; if so, it is not used until it is not."""
+        self._is_wrong = wrong
+
+    def _check(self) -> None:
+        if self._is_wrong:
+            raise DatabaseUnavailable("The database is not the one of this deployment.")
+        if self._pinned and self._file:
+            try:
+                same = os.path.samestat(self._pinned, self._file.stat())
+            except FileNotFoundError:
+                same = False
+            if not same:
+                raise DatabaseUnavailable(
+                    f"{self._file} was removed or replaced while the service runs. Put it back, or restart the service."
+                )
 
     @contextmanager
-    def reading(self) -> Iterator[sa.Connection]:
+    def reading(self, *, checked: bool = True) -> Iterator[sa.Connection]:
         """Lend a connection to read with.
+
+        Args:
+            checked: Only if this is the database of the deployment, as far as that is known.
 
         Raises:
             DatabaseUnavailable: It fails.
         """
+        if checked:
+            self._check()
         with span("database.read"), translated_errors(), self._engine.connect() as connection:
             yield connection
 
@@ -56,6 +88,7 @@ class Database:
             DatabaseUnavailable: It fails.
         """
         committed: list[Callable[[], None]] = []
+        self._check()
         with (
             span("database.write"),
             translated_errors(),

@@ -100,6 +100,13 @@ purges = sa.Table(
     sa.Column("hour", sa.BigInteger, primary_key=True),
     sa.Column("images", sa.BigInteger, nullable=False),
 )
+deployment = sa.Table(
+    "deployment",
+    metadata,
+    sa.Column("one", sa.Integer, primary_key=True),
+    sa.Column("id", sa.String(36), nullable=False),
+    sa.Column("second_store", sa.Boolean, nullable=False, server_default=sa.false()),
+)
 executors = sa.Table(
     "executors",
     metadata,

@@ -9,7 +9,7 @@ from progimage.workers.pool import (
     WorkerKilled,
     WorkerPool,
 )
-from progimage.workers.sandbox import Sandbox, available_defences
+from progimage.workers.sandbox import Sandbox, available_defences, die_with_parent
 from progimage.workers.turns import Busy
 
 __all__ = [
@@ -23,4 +23,5 @@ __all__ = [
     "WorkerKilled",
     "WorkerPool",
     "available_defences",
+    "die_with_parent",
 ]

@@ -24,7 +24,7 @@ from progimage.engine.fonts import font_files
 from progimage.engine.libraries import LIBRARIES
 from progimage.workers import worker
 from progimage.workers.protocol import receive, send
-from progimage.workers.sandbox import Sandbox, be_ready_to_fork
+from progimage.workers.sandbox import Sandbox, be_ready_to_fork, die_with_parent
 
 
 class Forked(msgspec.Struct, tag="forked"):
@@ -67,6 +67,7 @@ FORK = b"fork"
 
 def main() -> None:
     """Make workers for a server."""
+    die_with_parent(os.getppid())  # also while it is stopped, and can't see that its socket is closed
     control, sandbox, tasks = sys.argv[1:]
     for ignored in (signal.SIGINT, signal.SIGTERM):  # the server sees to its end, after the last task
         signal.signal(ignored, signal.SIG_IGN)

@@ -309,6 +309,8 @@ class _Attempt:
                     raise _Died("lie", WorkerCrashed("The codec started too many threads."))
                 if waiting.done():
                     break
+                if time.monotonic() >= end and task is None:  # it is stopped, and has not seen the task
+                    raise _NeverBegan("time")
                 if time.monotonic() >= end:
                     raise _Died("time", TaskTooLong(f"It took longer than {self._task_seconds:g} seconds."))
                 if self._cpu_seconds is not None and process.cpu_seconds - before > self._cpu_seconds:

@@ -23,6 +23,8 @@ _KEPT = frozenset(("PATH", "TZ"))
 _KEPT_PREFIXES = ("LD_", "PYTHON", "MALLOC_", "VIPS_")
 """The environment variables that a fork server gets: none of them has a secret or a setting of ours."""
 _END_SECONDS = 5
+_FORK_SECONDS = 30
+"""A fork server that makes no worker for so long is stopped or stuck."""
 _notes = msgspec.msgpack.Decoder(Forked | NotForked | Ended)
 
 
@@ -115,7 +117,9 @@ class Process:
         """
         await asyncio.wait((self.ended,), timeout=seconds)
         self.kill()
-        return (await self.ended).code
+        await asyncio.wait((self.ended,), timeout=seconds)
+        # A fork server that is stopped reports no ends.
+        return self.ended.result().code if self.ended.done() else -signal.SIGKILL
 
     def kill(self) -> None:
         """End it at once."""
@@ -182,7 +186,14 @@ class ForkServer:
             try:
                 with theirs:
                     send(self._control, " ".join([FORK.decode(), *sorted(self.libraries)]).encode(), [theirs.fileno()])
-                pid, pidfd = await self._forked
+                async with asyncio.timeout(_FORK_SECONDS):
+                    pid, pidfd = await self._forked
+            except TimeoutError as error:
+                ours.close()
+                log.warning("the fork server does not answer; it is killed, and its workers with it")
+                self._process.kill()
+                await asyncio.wait((self._reading,))
+                raise Gone from error
             except BaseException as error:
                 ours.close()
                 if isinstance(error, OSError):

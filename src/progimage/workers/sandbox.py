@@ -62,10 +62,7 @@ class Sandbox:
 
     def enter(self) -> None:
         """Give up all that a worker does not need, for good. Call it in the worker, before its first task."""
-        parent = os.getppid()
-        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)  # it died just before
+        die_with_parent(os.getppid())
         _prctl(_PR_SET_DUMPABLE, 0)
         resource.setrlimit(resource.RLIMIT_AS, (self.memory, self.memory))
         resource.setrlimit(resource.RLIMIT_FSIZE, (self.file_bytes, self.file_bytes))
@@ -78,6 +75,17 @@ class Sandbox:
             fonts = (self.fonts,) if self.fonts else ()
             _landlock(map(Path, (*_own_code(), *self.code, *fonts)))
         seccomp.install()
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when its parent ends, however that comes about.
+
+    Args:
+        parent: The parent's process id.
+    """
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)  # it died just before
 
 
 def be_ready_to_fork() -> None:
