@@ -25,8 +25,15 @@ from litestar.types import ASGIApp
 from progimage import __version__
 from progimage.access import Fetcher, RateLimits, Signer
 from progimage.background import SCRUB_SLOT, Background
-from progimage.deployment import open_blobs, open_catalogue, open_jobs, open_pool, open_renditions, open_scrubber
-from progimage.engine import Limits
+from progimage.deployment import (
+    limits_of,
+    open_blobs,
+    open_catalogue,
+    open_jobs,
+    open_pool,
+    open_renditions,
+    open_scrubber,
+)
 from progimage.housekeeping import repeat
 from progimage.http.browsers import Browsers
 from progimage.http.documentation import complete
@@ -54,8 +61,6 @@ from progimage.storage.migrations import locked
 from progimage.tracing import start_tracing, stop_tracing
 
 _ASSETS = "/docs/assets"
-_SURELY_TOO_LONG = 3
-"""What is reckoned to take so many times as long as a task may is refused before it is begun."""
 _LEAVE_SECONDS = 3
 """For so long threads that still run may end by themselves."""
 
@@ -148,15 +153,7 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     data = settings.data_dir.absolute()
     spool = Spool(data / "spool")
-    limits = Limits(
-        settings.max_pixels,
-        settings.max_frames,
-        settings.max_total_pixels,
-        # The rest is for the program itself, its codecs, and what they have under way.
-        memory=settings.worker_memory * 3 // 4,
-        # This machine may be faster than the one that the weights are of.
-        most_cost=_SURELY_TOO_LONG * settings.task_seconds,
-    )
+    limits = limits_of(settings)
     app.state.rates = rates = RateLimits(
         settings.rate_limits_url,
         settings.requests_per_key,

@@ -23,6 +23,8 @@ from progimage.storage import (
 )
 from progimage.workers import Sandbox, WorkerPool
 
+_SURELY_TOO_LONG = 3
+"""What is reckoned to take so many times as long as a task may is refused before it is begun."""
 _LIFE_TASKS = 20
 """A worker may use the CPU time of so many of the longest tasks in its life."""
 
@@ -63,6 +65,19 @@ def open_catalogue(settings: Settings, jobs: JobQueue | None = None) -> Catalogu
     """Open the database."""
     quota = Quota(settings.max_images_per_owner, settings.max_bytes_per_owner)
     return Catalogue(settings.database, settings.database_connections, quota, jobs or NoOutbox())
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Return the largest image to accept."""
+    return Limits(
+        settings.max_pixels,
+        settings.max_frames,
+        settings.max_total_pixels,
+        # The rest is for the program itself, its codecs, and what they have under way.
+        memory=settings.worker_memory * 3 // 4,
+        # This machine may be faster than the one that the weights are of.
+        most_cost=_SURELY_TOO_LONG * settings.task_seconds,
+    )
 
 
 def open_scrubber(settings: Settings, catalogue: Catalogue, blobs: BlobStore, spool: Spool, rate: int) -> Scrubber:
