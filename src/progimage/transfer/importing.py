@@ -169,7 +169,7 @@ class Importer:
                 there = await library.records.named(item.owner, upload.sha256, item.filename)
                 if there:
                     return Entry(Outcome.THERE, there, upload.sha256)
-            name = f"{file.shown} {upload.sha256}"
+            name = f"{file.name.hex()} {upload.sha256}"
             reference = item.reference or str(uuid.uuid5(self._journal.namespace, name))
             (record,) = await library.add(client, [upload], item.options, references=[reference])
         return Entry(Outcome.STORED, record.reference, record.blob.sha256)
