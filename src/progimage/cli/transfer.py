@@ -179,9 +179,8 @@ def _take_in(
             more(1, item.file.size)
 
     def told(file: "File", entry: "Entry") -> None:
-        if entry.outcome in (Outcome.FAILED, Outcome.SKIPPED):
-            left_out = "left out: " if entry.outcome is Outcome.SKIPPED else ""
-            progress.print(f"{file.shown}: {left_out}{entry.problem}")
+        if entry.outcome is Outcome.FAILED:
+            progress.print(f"{file.shown}: {entry.problem}")
 
     async def take_in() -> dict[str, int]:
         async with opened_library(settings, changes, at_once) as parts:

@@ -131,9 +131,12 @@ class Journal:
 
     def report(self) -> Iterator[bytes]:
         """Return a line of JSON for each file: what has become of it, in this run or one before."""
-        query = "SELECT name, size, outcome, reference, sha256, problem FROM files ORDER BY name"
-        for name, size, outcome, reference, sha256, problem in self._database.execute(query):
-            said = {"reference": reference, "sha256": sha256, "problem": problem}
+        query = (
+            "SELECT name, size, outcome, reference, sha256, problem, url FROM files"
+            " LEFT JOIN urls ON digest = replace(CAST(name AS TEXT), '/', '') ORDER BY name"
+        )
+        for name, size, outcome, *more in self._database.execute(query):
+            said = dict(zip(("reference", "sha256", "problem", "url"), more, strict=True))
             line = {"file": shown(name), "outcome": outcome, "bytes": size}
             yield msgspec.json.encode({**line, **{key: value for key, value in said.items() if value}}) + b"\n"
 

@@ -150,15 +150,17 @@ def is_export(store: Store) -> bool:
 def thumbor_digests(urls: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Return the names that thumbor's file storage may have for the images of URLs, and the URL for each.
 
-    thumbor hashes what stands in its own URL, which may be percent-encoded or not, and may lack the scheme.
+    thumbor decodes what stands in its own URL, percent-encodes it with all but its slashes, and hashes that; what was
+    uploaded to thumbor itself is hashed as it is. The scheme may be left out, and whether a URL that was
+    percent-encoded itself was encoded once more is up to whoever wrote thumbor's URL.
     """
     for line in urls:
         url = line.strip()
         if not url:
             continue
-        schemeless = url.removeprefix("https://").removeprefix("http://")
-        whole = {url, schemeless}
-        for path in whole | {unquote(one) for one in whole} | {quote(one, safe="/:?=&%") for one in whole}:
+        written = {url, url.removeprefix("https://").removeprefix("http://")}
+        written |= {unquote(one) for one in written}
+        for path in written | {quote(one) for one in written}:
             yield hashlib.sha1(path.encode(), usedforsecurity=False).hexdigest(), url
 
 
