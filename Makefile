@@ -70,8 +70,12 @@ check: install-dev
 
 # Many wait for servers, so three at once suit two cores. Those that look at the clock come last, one after the other.
 test: check $(VENV)/.installed-servers
-	$(BIN)/python -m pytest -m "not alone" --numprocesses 3 --dist loadfile --no-loadscope-reorder
-	$(BIN)/python -m pytest -m alone
+	$(BIN)/python -m pytest -m "not alone and not endurance" --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "alone and not endurance"
+
+# What takes minutes.
+endurance: $(VENV)/.installed-servers
+	$(BIN)/python -m pytest -m endurance
 
 # The same tests, a quarter slower, and which lines none of them reaches.
 coverage: $(VENV)/.installed-servers

@@ -1,9 +1,10 @@
 """The commands that move images: export and import. They need no running service, and may run beside one."""
 
 import hashlib
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -134,7 +135,7 @@ def import_(
     """Store the images of a folder, of a bucket, of thumbor's file storage, or of an export."""
     from progimage.transfer.importing import Stopped
     from progimage.transfer.layouts import is_export
-    from progimage.transfer.stores import open_store
+    from progimage.transfer.stores import StoreUnavailable, open_store
 
     settings = load_settings()
     settings = settings.model_copy(update={"http_processes": 1, "workers": workers or settings.workers})
@@ -142,7 +143,7 @@ def import_(
     try:
         store = open_store(source, transformations_of(store_options))
         layout = layout or ("export" if is_export(store) else "files")
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, StoreUnavailable) as error:
         raise click.ClickException(str(error)) from None
     if layout == "export" and (owner or any(said.values())):
         raise click.UsageError("An export says itself what its images have; leave out --owner, --label and so on.")
@@ -154,7 +155,7 @@ def import_(
         found = _layout(layout, store, owner, options, kept, urls)
         try:
             counts = _take_in(settings, changes, store, found, kept)
-        except Stopped as error:
+        except (Stopped, StoreUnavailable) as error:
             raise click.ClickException(f"{error} Run it again, and it goes on where it was.") from None
         if report:
             for line in kept.report():
@@ -171,12 +172,14 @@ def _take_in(
     """Take in what is not done yet, and return how many files had which outcome."""
     from progimage.transfer.importing import Importer, opened_library
     from progimage.transfer.journal import Outcome
+    from progimage.transfer.stores import StoreUnavailable
 
     at_once = 2 * settings.workers_per_process  # while one is decoded, the next is read
 
     def totals(more: Callable[[int, int], None]) -> None:
-        for item in layout.items():
-            more(1, item.file.size)
+        with suppress(StoreUnavailable):  # which ends the import as well
+            for item in layout.items():
+                more(1, item.file.size)
 
     def told(file: "File", entry: "Entry") -> None:
         if entry.outcome is Outcome.FAILED:
@@ -239,6 +242,8 @@ def _journal(settings: "Settings", path: Path | None, about: dict[str, str]) -> 
         raise click.ClickException(str(error)) from None
     try:
         yield journal
+    except sqlite3.Error as error:
+        raise click.ClickException(f"The journal {path} can't be written: {error}.") from None
     finally:
         journal.close()
 

@@ -19,7 +19,7 @@ from progimage.http.problems import to_problem
 from progimage.jobs import prepare
 from progimage.library import ImageLibrary, ReferenceTaken
 from progimage.settings import Settings
-from progimage.storage import Changes, Room, Spool
+from progimage.storage import Changes, Room, Spool, sweep_spools
 from progimage.storage.migrations import locked
 from progimage.transfer.journal import Entry, Journal, Outcome
 from progimage.transfer.layouts import Item, Layout
@@ -195,6 +195,7 @@ async def opened_library(settings: Settings, changes: Changes, at_once: int) -> 
     data = settings.data_dir.absolute()
     jobs = open_jobs(settings)
     await asyncio.to_thread(locked, settings.database, data / "migration.lock", lambda: prepare(settings.database))
+    await asyncio.to_thread(sweep_spools, data / "spool")  # an import that was killed has left its own
     spool, limits = Spool(data / "spool"), limits_of(settings)
     renditions, pool = open_renditions(settings, spool), open_pool(settings, limits)
     catalogue = open_catalogue(settings, jobs)

@@ -19,6 +19,10 @@ _PART = 8 * 1024 * 1024
 _STORE_SECONDS = 60
 
 
+class StoreUnavailable(Exception):
+    """The store does not say what it has."""
+
+
 class Unreadable(Exception):
     """A file can't be taken in; the reason is its text."""
 
@@ -53,7 +57,11 @@ class Store(Protocol):
     """A store to take images from."""
 
     def files(self) -> Iterator[File]:
-        """List all files, those that are left out among them. It blocks."""
+        """List all files, those that are left out among them. It blocks.
+
+        Raises:
+            StoreUnavailable: It does not say what it has.
+        """
         ...
 
     def read(self, file: File) -> AsyncIterator[bytes]:
@@ -65,7 +73,11 @@ class Store(Protocol):
         ...
 
     def lines(self, name: str) -> Iterator[bytes] | None:
-        """Read a text file line by line; None: there is none of this name. It blocks."""
+        """Read a text file line by line; None: there is none of this name. It blocks.
+
+        Raises:
+            StoreUnavailable: It can't be read.
+        """
         ...
 
 
@@ -144,10 +156,13 @@ class ObjectStore:
 
     def files(self) -> Iterator[File]:
         """List all files. It blocks."""
-        for page in obstore.list(self._store):
-            for one in page:
-                changed = int(one["last_modified"].timestamp() * 1_000_000) * 1000
-                yield File(one["path"].encode(), one["size"], changed, tag=one["e_tag"])
+        try:
+            for page in obstore.list(self._store):
+                for one in page:
+                    changed = int(one["last_modified"].timestamp() * 1_000_000) * 1000
+                    yield File(one["path"].encode(), one["size"], changed, tag=one["e_tag"])
+        except (StoreError, FileNotFoundError) as error:
+            raise _unavailable(error) from error
 
     async def read(self, file: File) -> AsyncIterator[bytes]:
         """Read a file piece by piece."""
@@ -160,7 +175,7 @@ class ObjectStore:
                 got = await obstore.get_async(self._store, file.name.decode(), options=options)
                 yield bytes(await got.bytes_async())
         except (StoreError, FileNotFoundError) as error:
-            raise Unreadable(f"It can't be read: {str(error).splitlines()[0]}") from error
+            raise Unreadable(f"It can't be read: {_brief(error)}") from error
 
     def lines(self, name: str) -> Iterator[bytes] | None:
         """Read a text file line by line. It blocks."""
@@ -168,6 +183,8 @@ class ObjectStore:
             return _joined(obstore.get(self._store, name).stream(min_chunk_size=_CHUNK))
         except FileNotFoundError:
             return None
+        except StoreError as error:
+            raise _unavailable(error) from error
 
 
 def open_store(source: str, options: Mapping[str, str]) -> Store:
@@ -178,7 +195,10 @@ def open_store(source: str, options: Mapping[str, str]) -> Store:
     """
     parts = urlsplit(source)
     if "://" in source and parts.scheme != "file":
-        return ObjectStore(source, options)
+        try:
+            return ObjectStore(source, options)
+        except ValueError as error:
+            raise ValueError(f"{source}: {_brief(error)}. Allowed: a folder, s3://…, gs://…, az://….") from error
     folder = Path(unquote(parts.path) if parts.scheme == "file" else source)
     if not folder.is_dir():
         raise ValueError(f"{source} is no folder.")
@@ -209,8 +229,20 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 def _joined(chunks: Any) -> Iterator[bytes]:
     rest = b""
-    for chunk in chunks:
-        *lines, rest = (rest + bytes(chunk)).split(b"\n")
-        yield from lines
+    try:
+        for chunk in chunks:
+            *lines, rest = (rest + bytes(chunk)).split(b"\n")
+            yield from lines
+    except StoreError as error:
+        raise _unavailable(error) from error
     if rest:
         yield rest
+
+
+def _unavailable(error: Exception) -> StoreUnavailable:
+    return StoreUnavailable(f"The store can't be read: {_brief(error)}")
+
+
+def _brief(error: Exception) -> str:
+    """Return what obstore says in a line, without its appendix for developers."""
+    return " ".join(str(error).partition("\n\nDebug source")[0].split())[:500]
