@@ -9,7 +9,7 @@ FUZZ_SECONDS ?= 120
 CLUSTER_SECONDS ?= 300
 VERSITYGW := v1.8.0
 
-.PHONY: install install-dev install-bench install-faces serve test coverage conformance check fuzz audit bench curves codecs tiles owners costs cluster docs screenshots lock clean
+.PHONY: install install-dev install-bench install-faces serve test endurance coverage conformance check fuzz audit bench curves codecs tiles owners costs cluster docs screenshots lock clean
 
 install: $(VENV)/.installed
 

@@ -154,7 +154,7 @@ def test_an_export_leaves_out_what_is_not_asked_for(moved, tmp_path: Path) -> No
 
 
 def test_an_export_that_is_killed_goes_on(data_dir: Path, tmp_path: Path) -> None:
-    files, target = folder_of(tmp_path / "pictures", 150), tmp_path / "export"
+    files, target = folder_of(tmp_path / "pictures", 90), tmp_path / "export"
     imported(data_dir, tmp_path / "pictures")
 
     def whole() -> list[Path]:
@@ -168,21 +168,27 @@ def test_an_export_that_is_killed_goes_on(data_dir: Path, tmp_path: Path) -> Non
     assert done.returncode == 0 and json.loads(done.stdout)["images"] == len(files)
     assert sorted(path.read_bytes() for path in whole()) == sorted(files.values())
     assert not list(target.rglob("*.part"))
+    damaged, missing = sorted((data_dir / "blobs").glob("*/*"))[:2]
+    damaged.write_bytes(b"x" + damaged.read_bytes()[1:])
+    missing.unlink()
+    again = command(data_dir, "export", tmp_path / "again", "--json")
+    assert again.returncode == 1 and "damaged" in again.stderr and "does not have" in again.stderr
+    assert json.loads(again.stdout)["images"] == len(files) - 2 == len(list((tmp_path / "again").glob("originals/*/*")))
 
 
 def test_an_import_that_is_killed_stores_each_image_once(data_dir: Path, tmp_path: Path) -> None:
-    files = folder_of(tmp_path / "pictures", 60)
+    files = folder_of(tmp_path / "pictures", 40)
 
     def stored() -> int:
         return len(rows(data_dir, "SELECT reference FROM images"))
 
     alive = 0
     for _ in range(3):
-        most = stored() + 10
+        most = stored() + 6
         alive += killed(data_dir, lambda most=most: stored() >= most, "import", tmp_path / "pictures")
     assert alive == 3
     counts = imported(data_dir, tmp_path / "pictures")
-    assert counts["done before"] >= 20 and sum(counts.values()) == len(files)
+    assert counts["done before"] >= 10 and sum(counts.values()) == len(files)
     found = rows(data_dir, "SELECT filename, sha256 FROM images")
     assert sorted(found) == sorted((name, hashlib.sha256(data).hexdigest()) for name, data in files.items())
     assert imported(data_dir, tmp_path / "pictures", "--journal", data_dir / "new.journal") == {"there": len(files)}
@@ -244,6 +250,8 @@ def test_lines_that_cannot_be_taken_in_are_reported(moved, tmp_path: Path) -> No
     line = next(line for line in lines if line["reference"] in originals)
     line |= {"bytes": len(other), "sha256": hashlib.sha256(other).hexdigest()}
     over = (datetime.now(UTC) - timedelta(days=1)).isoformat()
+    ((gone, sha256),) = rows(data_dir, "SELECT reference, sha256 FROM images WHERE deleted_at IS NOT NULL")
+    deleted = {"reference": gone, "sha256": sha256}
     new = "5f1c1f0e-0000-4000-8000-00000000000"
     wrong = [
         line,
@@ -252,6 +260,7 @@ def test_lines_that_cannot_be_taken_in_are_reported(moved, tmp_path: Path) -> No
         {**line, "reference": "../../etc"},
         {**line, "reference": f"{new}3", "owner": "no one"},
         {**line, "reference": f"{new}4"},
+        {**line, **deleted},
     ]
     text = ""
     for number, one in enumerate(wrong):
@@ -262,11 +271,11 @@ def test_lines_that_cannot_be_taken_in_are_reported(moved, tmp_path: Path) -> No
     text += json.dumps({**line, "reference": f"{new}5", "file": "../a.jpg"}) + "\n{\n"
     (changed / "images.ndjson").write_text(text)
     report = tmp_path / "report"
-    assert imported(data_dir, changed, "--report", report, code=1) == {"skipped": 1, "failed": 7}
+    assert imported(data_dir, changed, "--report", report, code=1) == {"skipped": 1, "failed": 8}
     problems = {line["file"]: line["problem"] for line in map(json.loads, report.read_text().splitlines())}
     assert "Another image has its reference" in problems["0.jpg"] and "SHA-256" in problems["1.jpg"]
     assert "expired" in problems["2.jpg"] and "UUID" in problems["images.ndjson:4"]
-    assert "path below" in problems["images.ndjson:7"]
+    assert "path below" in problems["images.ndjson:8"] and "deleted here" in problems["6.jpg"]
 
 
 def test_a_bucket_is_taken_in(data_dir: Path, tmp_path: Path, s3: S3Server) -> None:

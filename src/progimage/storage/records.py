@@ -343,7 +343,8 @@ class Records:
             return bool(connection.execute(sa.select(query)).scalar_one())
 
     def _named(self, owner: str, sha256: str, filename: str | None) -> str | None:
-        equal = (images.c.sha256 == sha256, images.c.owner == owner, images.c.filename == filename)
+        # Found by its hash, of which there are few; SQLite would go through all images of the owner.
+        equal = (images.c.sha256 == sha256, images.c.owner.concat("") == owner, images.c.filename == filename)
         query = sa.select(images.c.reference).where(*equal, images.c.deleted_at.is_(None)).limit(1)
         with self._database.reading() as connection:
             return connection.execute(query).scalar()

@@ -131,11 +131,14 @@ def _locked(target: Path, wanted: ImageFilter) -> Iterator[None]:
 
 
 async def _records(catalogue: Catalogue, wanted: ImageFilter) -> AsyncIterator[Record]:
-    """Return all records that are wanted, the newest first."""
-    while page := await catalogue.records.find(wanted, _PAGE):
-        for record in page:
-            yield record
-        wanted = replace(wanted, below=(page[-1].uploaded_at.timestamp(), page[-1].reference))
+    """Return all records that are wanted: owner by owner, as the index has them, the newest first."""
+    owners = [wanted.owner] if wanted.owner else [owner.name for owner in await catalogue.owners.all()]
+    for owner in owners:
+        left = replace(wanted, owner=owner)
+        while page := await catalogue.records.find(left, _PAGE):
+            for record in page:
+                yield record
+            left = replace(left, below=(page[-1].uploaded_at.timestamp(), page[-1].reference))
 
 
 async def _in_order(
