@@ -72,8 +72,11 @@ def export(target: Path, at_once: int, json_: bool, labels: tuple[str, ...], **f
                 done = run(
                     exporting.export(catalogue, blobs, target.absolute(), wanted, at_once, failed, progress.advance)
                 )
-            except (exporting.NotAnExport, OSError) as error:
+            except exporting.NotAnExport as error:
                 raise click.ClickException(str(error)) from None
+            except OSError as error:
+                again = "Run it again, and it goes on where it was."
+                raise click.ClickException(f"{target} can't be written: {error.strerror}. {again}") from None
     if json_:
         show([done], (), json=True)
     there = done.images - done.written
