@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import multiprocessing
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from progimage.access import Fetcher, RateLimits, Signer
 from progimage.background import CLOCK_SECONDS, SCRUB_SLOT, Background
 from progimage.deployment import (
     StoreWatch,
+    limits_of,
     open_blobs,
     open_catalogue,
     open_jobs,
@@ -30,7 +32,6 @@ from progimage.deployment import (
     open_renditions,
     open_scrubber,
 )
-from progimage.engine import Limits
 from progimage.housekeeping import repeat
 from progimage.http.browsers import Browsers
 from progimage.http.documentation import complete
@@ -58,10 +59,6 @@ from progimage.tracing import start_tracing, stop_tracing
 from progimage.workers import die_with_parent
 
 _ASSETS = "/docs/assets"
-_SURELY_TOO_LONG = 3
-"""What is reckoned to take so many times as long as a task may is refused before it is begun."""
-
-
 _WATCH_SECONDS = 30
 """Every so many seconds it is looked whether the stores are those of the deployment."""
 _CLEAR_SECONDS = 10
@@ -159,15 +156,7 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
     data = settings.data_dir.absolute()
     spool = Spool(data / "spool")
     gauges = Gauges()
-    limits = Limits(
-        settings.max_pixels,
-        settings.max_frames,
-        settings.max_total_pixels,
-        # The rest is for the program itself, its codecs, and what they have under way.
-        memory=settings.worker_memory * 3 // 4,
-        # This machine may be faster than the one that the weights are of.
-        most_cost=_SURELY_TOO_LONG * settings.task_seconds,
-    )
+    limits = limits_of(settings)
     app.state.rates = rates = RateLimits(
         settings.rate_limits_url,
         settings.requests_per_key,

@@ -31,6 +31,8 @@ from progimage.workers import Sandbox, WorkerPool
 
 _JOB_CONNECTIONS = 3
 """So many to PostgreSQL are for jobs alone, so that neither these nor requests have to wait for the other."""
+_SURELY_TOO_LONG = 3
+"""What is reckoned to take so many times as long as a task may is refused before it is begun."""
 _LIFE_TASKS = 20
 """A worker may use the CPU time of so many of the longest tasks in its life."""
 
@@ -147,6 +149,19 @@ class StoreWatch:
         if is_wrong:
             raise WrongStore("The database is not the one of this deployment.")
         self._blobs.confirm()
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Return the largest image to accept."""
+    return Limits(
+        settings.max_pixels,
+        settings.max_frames,
+        settings.max_total_pixels,
+        # The rest is for the program itself, its codecs, and what they have under way.
+        memory=settings.worker_memory * 3 // 4,
+        # This machine may be faster than the one that the weights are of.
+        most_cost=_SURELY_TOO_LONG * settings.task_seconds,
+    )
 
 
 def open_scrubber(settings: Settings, catalogue: Catalogue, blobs: BlobStore, spool: Spool, rate: int) -> Scrubber:

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from progimage.storage import (
     BlobStore,
     Catalogue,
     Changes,
+    Owner,
     Record,
     Renditions,
     Spool,
@@ -60,6 +62,21 @@ class Upload:
 
 
 @dataclass(frozen=True, slots=True)
+class Past:
+    """What another deployment knew of an image that is moved here; it holds as it is.
+
+    Attributes:
+        uploaded_at: When it was uploaded there.
+        expires_at: Until when it is there, in seconds since 1970; None: for ever, whatever the owner's retention is.
+        held: A legal hold keeps it.
+    """
+
+    uploaded_at: datetime
+    expires_at: float | None
+    held: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
     """What an upload says of its images.
 
@@ -69,6 +86,7 @@ class Options:
         labels: To find them by.
         metadata: Names and values.
         damaged: They are accepted if they have lost pixels, as far as they can be decoded.
+        past: Where they come from another deployment, what it knew of them; its expiry goes before `expires_at`.
     """
 
     visibility: Visibility | None = None
@@ -76,6 +94,7 @@ class Options:
     labels: tuple[str, ...] = ()
     metadata: dict[str, str] = field(default_factory=dict)
     damaged: bool = False
+    past: Past | None = None
 
 
 class ReferenceTaken(Exception):
@@ -171,8 +190,7 @@ class ImageLibrary:
                     if len(uploads) > 1:
                         error.add_note(f"image {number} of {len(uploads)}")
                     raise
-            now = clock.utc_now()
-            expires_at = owner.end_of(now.timestamp()) if options.expires_at is None else options.expires_at
+            past = options.past or _upload_now(owner, options.expires_at)
             records = []
             given = references or [str(uuid.uuid4()) for _ in uploads]
             for reference, upload, (survey, steps) in zip(given, uploads, surveys, strict=True):
@@ -180,8 +198,8 @@ class ImageLibrary:
                 await self._keep(blob, upload, steps, owner.name, client, files)
                 records.append(
                     Record(
-                        reference, blob, upload.filename, now, owner.name, options.visibility, expires_at,
-                        labels=options.labels, metadata=options.metadata,
+                        reference, blob, upload.filename, past.uploaded_at, owner.name, options.visibility,
+                        past.expires_at, held=past.held, labels=options.labels, metadata=options.metadata,
                     )
                 )  # fmt: skip
             try:
@@ -455,6 +473,12 @@ class _Known:
 
     record: Record
     state: int
+
+
+def _upload_now(owner: Owner, expires_at: float | None) -> Past:
+    """Return what holds of an image that is uploaded now; it expires as its owner's images do unless that is said."""
+    now = clock.utc_now()
+    return Past(now, owner.end_of(now.timestamp()) if expires_at is None else expires_at, held=False)
 
 
 def _is_reference(text: str) -> bool:

@@ -6,12 +6,14 @@ from progimage.cli.access import audit, keys, owners, sign, ticket
 from progimage.cli.images import get, info, list_, put, rm
 from progimage.cli.local import bench, completion, formats, transform
 from progimage.cli.serving import serve
+from progimage.cli.transfer import export, import_
 from progimage.cli.upkeep import adopt, doctor, jobs, scrub, sweeps
 
 _SECTIONS: dict[str, tuple[click.Command, ...]] = {
     "Images of a service (--url, --key)": (put, get, info, list_, rm),
     "Image files": (transform, bench, formats),
     "A deployment": (serve, keys, owners, sign, ticket, audit, jobs, sweeps, scrub, doctor, adopt),
+    "Moving images": (export, import_),
     "The shell": (completion,),
 }
 

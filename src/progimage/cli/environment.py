@@ -44,15 +44,19 @@ def _fault(message: str, where: "Sequence[Any]") -> str:
 
 
 @contextmanager
-def opened(settings: "Settings") -> "Iterator[tuple[Catalogue, Changes]]":
+def opened(settings: "Settings", *, stores: bool = False) -> "Iterator[tuple[Catalogue, Changes]]":
     """Open the database of a deployment, made if need be, and what tells a running server of changes.
+
+    Args:
+        settings: Those of the deployment.
+        stores: Its stores will be used, so that they have to belong to it.
 
     Raises:
         ClickException: It can't be used.
     """
-    from progimage.deployment import open_catalogue
+    from progimage.deployment import identify_stores, open_catalogue
     from progimage.logs import set_up_logging
-    from progimage.storage import Changes, DatabaseUnavailable
+    from progimage.storage import Changes, DatabaseUnavailable, WrongStore
     from progimage.storage.durable import PRIVATE, make_folder
     from progimage.storage.migrations import migrate
 
@@ -68,8 +72,10 @@ def opened(settings: "Settings") -> "Iterator[tuple[Catalogue, Changes]]":
         raise click.ClickException(str(error)) from None
     catalogue = open_catalogue(settings)
     try:
+        if stores:
+            identify_stores(settings)
         yield catalogue, changes
-    except DatabaseUnavailable as error:
+    except (DatabaseUnavailable, WrongStore) as error:
         raise click.ClickException(str(error)) from None
     finally:
         catalogue.close()

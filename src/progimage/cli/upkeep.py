@@ -1,7 +1,6 @@
 """The commands that look after a deployment: are the stored bytes whole, and is everything as it should be?"""
 
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,28 +25,26 @@ def scrub(rate: int, days: int, json_: bool) -> None:
 
     What is not whole is printed. Ends with 1 if an original is damaged or missing and could not be restored.
     """
-    from progimage.deployment import StoreWatch, identify_stores, open_blobs, open_scrubber
-    from progimage.storage import Spool, WrongStore
+    from progimage import clock
+    from progimage.deployment import StoreWatch, open_blobs, open_scrubber
+    from progimage.storage import Spool
 
     settings = load_settings()
     states: Counter[str] = Counter()
 
     async def check() -> None:
-        async for finding in scrubber.scrub(time.time() - days * 86400):
+        async for finding in scrubber.scrub(clock.now() - days * 86400):
             states[finding.state] += 1
             if finding.state != "whole":
                 show([finding], ("sha256", "bytes", "state"), json=json_)
 
-    with opened(settings) as (catalogue, _):
+    with opened(settings, stores=True) as (catalogue, _):
         spool = Spool(settings.data_dir.absolute() / "spool")
         try:
-            identify_stores(settings)
             blobs = open_blobs(settings)
             StoreWatch(catalogue, blobs).begin()
             scrubber = open_scrubber(settings, catalogue, blobs, spool, rate)
             run(check())
-        except WrongStore as error:
-            raise click.ClickException(str(error)) from None
         finally:
             spool.close()
     click.echo(", ".join(f"{count} {state}" for state, count in states.items()) or "nothing to check", err=True)

@@ -58,6 +58,9 @@ class Ingest:
         max_parts: The most images in one request.
         room: How much may be in the spool at once.
         fetcher: Fetches images by their URLs, or None: that is not allowed.
+
+    Attributes:
+        max_bytes: The largest image.
     """
 
     def __init__(
@@ -66,7 +69,7 @@ class Ingest:
         """Keep the bounds."""
         self._room = room
         self._spool = spool
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._max_parts = max_parts
         self._fetcher = fetcher
 
@@ -122,7 +125,7 @@ class Ingest:
                     400, "invalid-body", "The body is multipart, but no form.", parameter="Content-Type", given=kind,
                     allowed=["multipart/form-data", "an image's media type"],
                 )  # fmt: skip
-            if length.isdigit() and int(length) > self._max_bytes:
+            if length.isdigit() and int(length) > self.max_bytes:
                 raise self.too_large(int(length))
             arriving = await self.new_file(files, share, filename, hashed)
             async for chunk in _body(request, most):
@@ -174,17 +177,17 @@ class Ingest:
         """Begin a file."""
         await share.begin_image()
         path = files.enter_context(self._spool.file(self._spool.incoming))
-        return _Arriving(path, clean_filename(filename), self._max_bytes, self.too_large, files, share, hashed)
+        return _Arriving(path, clean_filename(filename), self.max_bytes, self.too_large, files, share, hashed)
 
     def too_large(self, size: int) -> Problem:
         """Return the problem of an image that has at least so many bytes."""
         return Problem(
             413,
             "upload-too-large",
-            f"The image is larger than {self._max_bytes} bytes.",
+            f"The image is larger than {self.max_bytes} bytes.",
             parameter=FIELD,
             given=size,
-            allowed=self._max_bytes,
+            allowed=self.max_bytes,
         )
 
 

@@ -232,6 +232,10 @@ class Records:
         """Return whether an owner has an image with these bytes that is not deleted."""
         return await asyncio.to_thread(self._has_live, owner, sha256)
 
+    async def named(self, owner: str, sha256: str, filename: str | None) -> str | None:
+        """Return the reference of an image that an owner has with these bytes and this name, if there is one."""
+        return await asyncio.to_thread(self._named, owner, sha256, filename)
+
     async def forget_tickets(self) -> None:
         """Forget the used tickets that have expired."""
         await asyncio.to_thread(self._forget_tickets)
@@ -264,7 +268,7 @@ class Records:
                 "owner": record.owner,
                 "filename": record.filename,
                 "uploaded_at": record.uploaded_at.timestamp(),
-                **_stored({name: getattr(record, name) for name in ("visibility", "expires_at", "metadata")}),
+                **_stored({name: getattr(record, name) for name in ("visibility", "expires_at", "held", "metadata")}),
             }
             for record in records
         ]
@@ -407,6 +411,13 @@ class Records:
         query = sa.exists().where(images.c.owner == owner, images.c.sha256 == sha256, images.c.deleted_at.is_(None))
         with self._database.reading() as connection:
             return bool(connection.execute(sa.select(query)).scalar_one())
+
+    def _named(self, owner: str, sha256: str, filename: str | None) -> str | None:
+        # Found by its hash, of which there are few; SQLite would go through all images of the owner.
+        equal = (images.c.sha256 == sha256, images.c.owner.concat("") == owner, images.c.filename == filename)
+        query = sa.select(images.c.reference).where(*equal, images.c.deleted_at.is_(None)).limit(1)
+        with self._database.reading() as connection:
+            return connection.execute(query).scalar()
 
     def _forget_tickets(self) -> None:
         with self._database.writing() as connection:

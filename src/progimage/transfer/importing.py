@@ -1,0 +1,221 @@
+"""Imports: files become images as uploads do, by the same inspection, with the same limits, quotas and audit events.
+
+What is under way when an import is killed is not lost and not stored twice: a reference is made of the file's name and
+its bytes, so that it is found in the catalogue when the file's turn comes again.
+"""
+
+import asyncio
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass, replace
+
+from progimage.access import Client, Principal, Scope
+from progimage.deployment import limits_of, open_blobs, open_catalogue, open_jobs, open_pool, open_renditions
+from progimage.http.ingest import Ingest
+from progimage.http.observability import LibraryWatcher
+from progimage.http.problems import to_problem
+from progimage.library import ImageLibrary, ReferenceTaken
+from progimage.settings import Settings
+from progimage.storage import Changes, Room, Spool, sweep_folders
+from progimage.transfer.journal import Entry, Journal, Outcome
+from progimage.transfer.layouts import Item, Layout
+from progimage.transfer.stores import File, Store, Unreadable
+
+_WAITS = (0.2, 1, 5, 10)
+"""After how many seconds what can't be stored now is tried again; then the import stops."""
+_TAKEN = "Another image has its reference here."
+
+
+class Stopped(Exception):
+    """Nothing can be stored now; the import goes on where it was when it is run again."""
+
+
+class Importer:
+    """Takes files in.
+
+    Args:
+        library: Where to.
+        ingest: Takes them into the spool.
+        store: Where from.
+        journal: What has become of each.
+        told: Is told what has become of each file.
+        advance: Is told how many files and bytes are done more.
+
+    Attributes:
+        counts: How many files had which outcome in this run.
+        before: How many were done by earlier runs.
+    """
+
+    def __init__(
+        self,
+        library: ImageLibrary,
+        ingest: Ingest,
+        store: Store,
+        journal: Journal,
+        told: Callable[[File, Entry], None],
+        advance: Callable[[int, int], None],
+    ) -> None:
+        """Store the parts."""
+        self._library, self._ingest, self._store, self._journal = library, ingest, store, journal
+        self._told, self._advance = told, advance
+        self.counts: Counter[Outcome] = Counter()
+        self.before = 0
+
+    async def run(self, layout: Layout, at_once: int) -> None:
+        """Take in whatever is not done yet.
+
+        Args:
+            layout: Finds the files.
+            at_once: How many are under way at once.
+
+        Raises:
+            Stopped: Nothing can be stored now.
+        """
+        items, turn = self._left(layout), asyncio.Lock()
+
+        async def work() -> None:
+            while True:
+                async with turn:
+                    item = await asyncio.to_thread(next, items, None)
+                if item is None:
+                    return
+                entry = await self._patiently(item)
+                self._journal.note(item.file, entry)
+                self.counts[entry.outcome] += 1
+                self._told(item.file, entry)
+                self._advance(1, item.file.size)
+
+        tasks = [asyncio.create_task(work()) for _ in range(at_once)]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _left(self, layout: Layout) -> Iterator[Item]:
+        for item in layout.items():
+            if self._journal.is_done(item.file):
+                self.before += 1
+                self._advance(1, item.file.size)
+            else:
+                yield item
+
+    async def _patiently(self, item: Item) -> Entry:
+        """Take a file in, and try it again while nothing can be stored.
+
+        Raises:
+            Stopped: That lasts.
+        """
+        for wait in (*_WAITS, None):
+            try:
+                return await self._outcome(item)
+            except Exception as error:
+                problem = to_problem(error)
+                if problem.status == 500:
+                    raise
+                if problem.status < 500:
+                    allowed = f" Allowed: {problem.allowed}." if problem.allowed is not None else ""
+                    return Entry(Outcome.FAILED, problem=f"{problem.detail}{allowed}")
+                if wait is None:
+                    raise Stopped(f"{item.file.shown}: {problem.detail}") from error
+                await asyncio.sleep(wait)
+        raise AssertionError
+
+    async def _outcome(self, item: Item) -> Entry:
+        file = item.file
+        if file.skipped or file.failed:
+            return Entry(Outcome.SKIPPED if file.skipped else Outcome.FAILED, problem=file.skipped or file.failed)
+        try:
+            return await self._known(item) or await self._taken_in(item)
+        except Unreadable as error:
+            return Entry(Outcome.FAILED, problem=str(error))
+        except ReferenceTaken:
+            return Entry(Outcome.FAILED, problem=_TAKEN)
+
+    async def _known(self, item: Item) -> Entry | None:
+        """Return what is there under the reference that an image had in another deployment, if something is."""
+        if item.reference is None:
+            return None
+        for record in await self._library.records.among([item.reference]):
+            if (record.blob.sha256, record.owner) != (item.sha256, item.owner):
+                raise ReferenceTaken(item.reference)
+            if not record.is_live:
+                raise Unreadable("It was deleted here; bring it back, or wait until it is purged.")
+            return Entry(Outcome.THERE, record.reference, record.blob.sha256)
+        return None
+
+    async def _taken_in(self, item: Item) -> Entry:
+        library, file = self._library, item.file
+        if not file.size:
+            raise Unreadable("It is empty.")
+        if file.size > self._ingest.max_bytes:
+            raise self._ingest.too_large(file.size)
+        with ExitStack() as files:
+            client = Client(Principal(item.owner, frozenset((Scope.UPLOAD,))))
+            share = self._ingest.share(files, client, await library.catalogue.owners.get(item.owner))
+            arriving = await self._ingest.new_file(files, share, None, hashed=True)
+            async with aclosing(self._store.read(file)) as chunks:  # type: ignore[type-var]
+                async for chunk in chunks:
+                    await arriving.write(chunk)
+            upload = replace(await arriving.finish(), filename=item.filename)
+            if item.sha256 not in (None, upload.sha256):
+                raise Unreadable("Its bytes do not have the SHA-256 that the export says.")
+            if item.reference is None:
+                there = await library.records.named(item.owner, upload.sha256, item.filename)
+                if there:
+                    return Entry(Outcome.THERE, there, upload.sha256)
+            name = f"{file.name.hex()} {upload.sha256}"
+            reference = item.reference or str(uuid.uuid5(self._journal.namespace, name))
+            (record,) = await library.add(client, [upload], item.options, references=[reference])
+        return Entry(Outcome.STORED, record.reference, record.blob.sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The parts of a deployment that an import needs."""
+
+    library: ImageLibrary
+    ingest: Ingest
+
+
+@asynccontextmanager
+async def opened_library(settings: Settings, changes: Changes, at_once: int) -> AsyncIterator[Opened]:
+    """Open a deployment to store images in, with workers of its own.
+
+    Args:
+        settings: Its settings.
+        changes: Tells a running service of changes.
+        at_once: How many images are under way at once.
+    """
+    data = settings.data_dir.absolute()
+    jobs = open_jobs(settings)
+    await asyncio.to_thread(sweep_folders, data / "spool")  # an import that was killed has left its own
+    spool, limits = Spool(data / "spool"), limits_of(settings)
+    renditions, pool = open_renditions(settings, spool), open_pool(settings, limits)
+    catalogue = open_catalogue(settings, jobs)
+    pool.start()
+    try:
+        library = ImageLibrary(
+            catalogue,
+            open_blobs(settings),  # what is taken in need not push what is asked for out of this node's copies
+            renditions,
+            changes,
+            spool,
+            pool,
+            limits,
+            LibraryWatcher(),
+            ladder=settings.ladder,
+            drawing_seconds=settings.drawing_seconds,
+        )
+        # No client may have more than half of it; each file that is under way may be the largest.
+        room = Room(2 * at_once * settings.max_upload_bytes, catalogue.owners)
+        yield Opened(library, Ingest(spool, settings.max_upload_bytes, 1, room))
+    finally:
+        await pool.close()
+        await renditions.close()
+        await asyncio.to_thread(jobs.close)
+        catalogue.close()
+        spool.close()
