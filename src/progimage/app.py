@@ -27,6 +27,7 @@ from progimage.deployment import (
     limits_of,
     open_blobs,
     open_catalogue,
+    open_disk_space,
     open_jobs,
     open_pool,
     open_renditions,
@@ -39,8 +40,10 @@ from progimage.http.guard import Guard, KeyRing
 from progimage.http.hosts import Hosts
 from progimage.http.ingest import Ingest
 from progimage.http.observability import (
+    DISK_FREE,
     POOL_TASKS,
     POOL_WORKERS,
+    STORAGE_FULL,
     Gauges,
     LibraryWatcher,
     Observed,
@@ -61,6 +64,8 @@ from progimage.workers import die_with_parent
 _ASSETS = "/docs/assets"
 _WATCH_SECONDS = 30
 """Every so many seconds it is looked whether the stores are those of the deployment."""
+_DISK_SECONDS = 5
+"""Every so many seconds it is looked how much room there is on the disks."""
 _CLEAR_SECONDS = 10
 """Every so many seconds it is looked for what killed processes have left."""
 
@@ -172,10 +177,13 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
     POOL_WORKERS.set(settings.workers_per_process)
     blobs = open_blobs(settings, spool)
     renditions = open_renditions(settings, spool)
-    jobs = open_jobs(settings)
+    caches = [renditions.files] + ([blobs.copies] if blobs.copies else [])
+    space = open_disk_space(settings, caches)
+    await asyncio.to_thread(space.restore)
+    jobs = open_jobs(settings, space)
     await jobs.adopt()
     library = ImageLibrary(
-        open_catalogue(settings, jobs),
+        open_catalogue(settings, jobs, space),
         blobs,
         renditions,
         Changes(data / "changes"),
@@ -183,6 +191,7 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
         pool,
         limits,
         LibraryWatcher(),
+        space,
         ladder=settings.ladder,
         undelete_seconds=settings.undelete_seconds,
         sweep_seconds=settings.sweep_seconds,
@@ -193,18 +202,26 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
     app.state.library = app.state.ready.library = library
     app.state.jobs = jobs
     room = Room(settings.spool_room, library.catalogue.owners)
-    app.state.ingest = Ingest(spool, settings.max_upload_bytes, settings.max_upload_parts, room, _fetcher(settings))
+    app.state.ingest = Ingest(
+        spool, settings.max_upload_bytes, settings.max_upload_parts, room, space, _fetcher(settings)
+    )
     app.state.key_ring = KeyRing(library.catalogue, library.changes)
     app.state.guard.open(library.catalogue, app.state.key_ring, rates)
     scrubber = None
     if settings.scrub_rate:
         scrubber = open_scrubber(settings, library.catalogue, blobs, spool, settings.scrub_rate)
-    caches = [renditions.files] + ([blobs.copies] if blobs.copies else [])
     background = Background(settings, library, app.state.ingest, renditions, caches, scrubber, jobs)
     runner = JobRunner(jobs, background.works, settings.jobs)
     await library.catalogue.clock.look()
 
+    async def watch_disks() -> None:
+        await asyncio.to_thread(space.restore)
+        for name, free in space.free().items():
+            DISK_FREE.labels(name).set(free)
+        STORAGE_FULL.set(space.is_full)
+
     async def clear_away() -> None:
+        gauges.hold_room()
         gauges.forget_dead()
         await asyncio.to_thread(spool.sweep)
 
@@ -212,6 +229,7 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
         asyncio.create_task(repeat("looking at the clock", CLOCK_SECONDS, background.look_at_clock)),
         asyncio.create_task(repeat("reminding", min(settings.sweep_seconds, SCRUB_SLOT), background.remind)),
         asyncio.create_task(repeat("looking whether the stores are the right ones", _WATCH_SECONDS, watch.look)),
+        asyncio.create_task(repeat("watching the disks", _DISK_SECONDS, watch_disks)),
         asyncio.create_task(repeat("clearing away after killed processes", _CLEAR_SECONDS, clear_away)),
     ]
     if settings.records_are_shared:

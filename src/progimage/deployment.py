@@ -3,7 +3,9 @@
 import asyncio
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr
 
@@ -16,6 +18,7 @@ from progimage.storage import (
     Catalogue,
     Database,
     DiskCache,
+    DiskSpace,
     NoOutbox,
     Quota,
     Renditions,
@@ -64,21 +67,38 @@ def open_renditions(settings: Settings, spool: Spool) -> Renditions:
     return Renditions(files, shared, spool)
 
 
-def open_jobs(settings: Settings) -> JobQueue:
+def open_disk_space(settings: Settings, caches: Sequence[DiskCache] = ()) -> DiskSpace:
+    """Look at the room on this node's disks; the caches are evicted when they are full."""
+    data = settings.data_dir.absolute()
+    folders = [data / "spool", data / "renditions"]
+    if settings.blobs.startswith("file:"):
+        folders.append(Path(unquote(urlsplit(settings.blobs).path)))
+    return DiskSpace(data, settings.disk_reserve, caches, [folder for folder in folders if folder.is_dir()])
+
+
+def open_jobs(settings: Settings, space: DiskSpace | None = None) -> JobQueue:
     """Open the queue of jobs."""
     database = Database(settings.database, _JOB_CONNECTIONS)
+    _make_room(database, space)
     wakes = Wakes(settings.data_dir.absolute() / "wakes")
     return JobQueue(database, wakes, settings.prerender, purges=settings.purge_url is not None)
 
 
-def open_catalogue(settings: Settings, jobs: JobQueue | None = None) -> Catalogue:
-    """Open the database."""
+def open_catalogue(settings: Settings, jobs: JobQueue | None = None, space: DiskSpace | None = None) -> Catalogue:
+    """Open the database; if it is a file, the room on its disk is made for it to write."""
     quota = Quota(settings.max_images_per_owner, settings.max_bytes_per_owner)
-    return Catalogue(
+    catalogue = Catalogue(
         settings.database, settings.database_connections, quota, jobs or NoOutbox(),
         purge_share=settings.purge_share, jump_seconds=settings.clock_jump_seconds,
         wait_seconds=settings.undelete_seconds,
     )  # fmt: skip
+    _make_room(catalogue.database, space)
+    return catalogue
+
+
+def _make_room(database: Database, space: DiskSpace | None) -> None:
+    if space and database.is_sqlite:
+        database.before_writing = space.keep_writable
 
 
 def identify_stores(settings: Settings, *, adopt: bool = False) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from progimage.storage import (
     BlobStore,
     Catalogue,
     Changes,
+    DiskSpace,
     Owner,
     Record,
     Renditions,
@@ -113,6 +115,7 @@ class ImageLibrary:
         pool: The workers.
         limits: The largest image to accept.
         watcher: Is told of every rendition.
+        space: The room on the disk.
         ladder: Make smaller copies of what is uploaded.
         undelete_seconds: For how long a deleted image can be brought back.
         sweep_seconds: How often sweeps come.
@@ -129,6 +132,7 @@ class ImageLibrary:
         pool: WorkerPool,
         limits: Limits,
         watcher: Watcher,
+        space: DiskSpace,
         *,
         ladder: bool = True,
         undelete_seconds: int = 0,
@@ -138,10 +142,10 @@ class ImageLibrary:
         """Bring the parts together."""
         self.catalogue = catalogue
         self.records = catalogue.records
-        self.renderer = Renderer(self.get, blobs, renditions, spool, pool, limits, watcher, drawing_seconds)
+        self.renderer = Renderer(self.get, blobs, renditions, spool, pool, limits, watcher, space, drawing_seconds)
         self.changes = changes
         self.spool = spool
-        self._blobs = blobs
+        self._blobs, self._space = blobs, space
         self._renditions = renditions
         self._ladder = ladder
         self._undelete_seconds, self._sweep_seconds = undelete_seconds, sweep_seconds
@@ -195,7 +199,7 @@ class ImageLibrary:
             given = references or [str(uuid.uuid4()) for _ in uploads]
             for reference, upload, (survey, steps) in zip(given, uploads, surveys, strict=True):
                 blob = Blob(upload.sha256, upload.bytes, survey.info, survey.ladder)
-                await self._keep(blob, upload, steps, owner.name, client, files)
+                await self._space.retried(partial(self._keep, blob, upload, steps, owner.name, client, files))
                 records.append(
                     Record(
                         reference, blob, upload.filename, past.uploaded_at, owner.name, options.visibility,
@@ -459,7 +463,8 @@ class ImageLibrary:
             known = await self.redescribe(known, owner)
         if known and (damaged or not known.info.damaged):
             return Survey(known.info, known.ladder), None
-        return await self.renderer.survey(upload.path, owner, client, files, ladder=self._ladder, damaged=damaged)
+        survey = partial(self.renderer.survey, upload.path, owner, client, files, ladder=self._ladder, damaged=damaged)
+        return await self._space.retried(survey)
 
 
 @dataclass(frozen=True, slots=True)

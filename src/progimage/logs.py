@@ -5,8 +5,9 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TextIO, cast
 
 import msgspec
 import structlog
@@ -38,7 +39,35 @@ class AccessLog:
         """Write the lines."""
         lines, self._lines = self._lines, []
         if self._render and lines:
-            sys.stderr.write("".join(f"{self._render(_named(line))}\n" for line in lines))
+            _stderr.write("".join(f"{self._render(_named(line))}\n" for line in lines))
+
+
+class _Lossy:
+    """Standard error, for the log: where a line can't be written, since a disk is full, that is no fault of a request.
+
+    How many lines were lost is said as soon as one can be written again.
+    """
+
+    def __init__(self) -> None:
+        self._lost = 0
+
+    def write(self, text: str) -> int:
+        try:
+            if self._lost:
+                sys.stderr.write(f"{self._lost} pieces of the log were lost: they could not be written\n")
+            sys.stderr.write(text)
+            sys.stderr.flush()
+            self._lost = 0
+        except OSError:
+            self._lost += 1
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            sys.stderr.flush()
+
+
+_stderr = cast(TextIO, _Lossy())
 
 
 def _named(line: tuple[float, str, str, str, int, float]) -> dict[str, Any]:
@@ -77,7 +106,7 @@ def set_up_logging(log_format: str, level: str) -> AccessLog:
     structlog.configure(
         processors=[*shared, structlog.processors.format_exc_info, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(_stderr),
         cache_logger_on_first_use=True,
     )
     formatter = structlog.stdlib.ProcessorFormatter(
@@ -88,7 +117,7 @@ def set_up_logging(log_format: str, level: str) -> AccessLog:
             renderer,
         ],
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(_stderr)
     handler.setFormatter(formatter)
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     if level not in ("debug", "info"):

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,7 +37,16 @@ from progimage.engine.copying import COPY_COST, asks_for_copy
 from progimage.engine.faces import DETECTOR
 from progimage.engine.spec import keeps_gain_map
 from progimage.single_flight import SingleFlight
-from progimage.storage import BlobDamaged, BlobMissing, BlobStore, Record, Renditions, Spool, UnknownReference
+from progimage.storage import (
+    BlobDamaged,
+    BlobMissing,
+    BlobStore,
+    DiskSpace,
+    Record,
+    Renditions,
+    Spool,
+    UnknownReference,
+)
 from progimage.tracing import span
 from progimage.workers import CpuBudgetExceeded, For, WorkerPool
 from progimage.workers.tasks import (
@@ -90,6 +100,7 @@ class Renderer:
         pool: The workers.
         limits: The largest image to accept.
         watcher: Is told of every rendition.
+        space: The room on the disk.
         drawing_seconds: How much CPU time a task may take that has a drawing in it.
     """
 
@@ -102,6 +113,7 @@ class Renderer:
         pool: WorkerPool,
         limits: Limits,
         watcher: Watcher,
+        space: DiskSpace,
         drawing_seconds: float,
     ) -> None:
         """Store the parts."""
@@ -113,7 +125,7 @@ class Renderer:
         self._limits = replace(limits, damaged=True)  # what is stored was accepted as it is
         self._light = replace(self._limits, cost=LIGHT_SECONDS)
         self._drawing_seconds = drawing_seconds
-        self.watcher = watcher
+        self.watcher, self._space = watcher, space
         self._rendering = SingleFlight()
 
     def cached(self, record: Record, spec: RenditionSpec) -> Path | None:
@@ -142,7 +154,8 @@ class Renderer:
         if cached:
             return cached
         name = rendition_digest(record, spec)
-        return await self._rendering.once(name, lambda: self._render(record, spec, name, client))
+        render = partial(self._render, record, spec, name, client)
+        return await self._rendering.once(name, lambda: self._space.retried(render))
 
     async def transform(
         self, source: Path, spec: RenditionSpec, target: Path, client: Client, *, damaged: bool = False
@@ -259,7 +272,9 @@ class Renderer:
         """
         name = result_digest(record, what)
         path = self._renditions.get(record.blob.sha256, record.owner, name)
-        return path or await self._rendering.once(name, lambda: self._make(record, name, make))
+        return path or await self._rendering.once(
+            name, lambda: self._space.retried(partial(self._make, record, name, make))
+        )
 
     async def _make(self, record: Record, name: str, make: Callable[[Path, Path], Awaitable[None]]) -> Path:
         brought = await self._renditions.bring(record.blob.sha256, record.owner, name)

@@ -123,6 +123,14 @@ class Settings(BaseSettings):
     cache_bytes: Annotated[
         int, Field(ge=0, description="How much disk the cache of renditions may take, in bytes.")
     ] = 2 * GiB
+    disk_reserve: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="How many bytes of the data folder's file system are kept for the database, so that images can"
+            " be deleted when the disk is full; at most a sixteenth of the file system.",
+        ),
+    ] = 64 * MiB
     max_renditions: Annotated[
         int,
         Field(

@@ -22,7 +22,7 @@ from progimage.access import Client, Fetcher, client_name
 from progimage.http.codings import codings_of, decoded
 from progimage.http.problems import ClientGone, Problem
 from progimage.library import Upload
-from progimage.storage import Owner, Room, Share, Spool
+from progimage.storage import DiskSpace, Owner, Room, Share, Spool
 from progimage.tracing import span
 
 _T = TypeVar("_T")
@@ -57,6 +57,7 @@ class Ingest:
         max_bytes: The largest image.
         max_parts: The most images in one request.
         room: How much may be in the spool at once.
+        space: The room on the disk.
         fetcher: Fetches images by their URLs, or None: that is not allowed.
 
     Attributes:
@@ -64,9 +65,16 @@ class Ingest:
     """
 
     def __init__(
-        self, spool: Spool, max_bytes: int, max_parts: int, room: Room, fetcher: Fetcher | None = None
+        self,
+        spool: Spool,
+        max_bytes: int,
+        max_parts: int,
+        room: Room,
+        space: DiskSpace,
+        fetcher: Fetcher | None = None,
     ) -> None:
         """Keep the bounds."""
+        self.space = space
         self._room = room
         self._spool = spool
         self.max_bytes = max_bytes
@@ -114,7 +122,10 @@ class Ingest:
         with span("ingest"):
             length = request.headers.get("content-length", "")
             if length.isdigit():
-                await share.expect(max(0, int(length) - _LARGEST_FRAME))
+                size = max(0, int(length) - _LARGEST_FRAME)
+                await share.expect(size)
+                if size <= self.max_bytes * self._max_parts:  # else it is refused for its size
+                    await self.space.admit(size)
             kind, options = parse_options_header(request.headers.get("content-type", ""))
             if kind == "multipart/form-data":
                 form = _Form(self, files, share, hashed, texts)
@@ -177,7 +188,9 @@ class Ingest:
         """Begin a file."""
         await share.begin_image()
         path = files.enter_context(self._spool.file(self._spool.incoming))
-        return _Arriving(path, clean_filename(filename), self.max_bytes, self.too_large, files, share, hashed)
+        return _Arriving(
+            path, clean_filename(filename), self.max_bytes, self.too_large, files, share, self.space, hashed
+        )
 
     def too_large(self, size: int) -> Problem:
         """Return the problem of an image that has at least so many bytes."""
@@ -295,9 +308,10 @@ class _Arriving:
         too_large: Callable[[int], Problem],
         files: ExitStack,
         share: Share,
+        space: DiskSpace,
         hashed: bool,
     ) -> None:
-        self._path, self._share = path, share
+        self._path, self._share, self._space = path, share, space
         self._filename = filename
         self._max_bytes = max_bytes
         self._too_large = too_large
@@ -323,7 +337,8 @@ class _Arriving:
         return Upload(self._path, self._hash.hexdigest() if self._hash else "", self._size, self._filename)
 
     async def _flush(self) -> None:
-        chunks, self._chunks, self._waiting = self._chunks, [], 0
+        chunks, waiting, self._chunks, self._waiting = self._chunks, self._waiting, [], 0
+        await self._space.admit(waiting)
         await asyncio.to_thread(self._store, chunks)
 
     def _store(self, chunks: list[bytes]) -> None:

@@ -5,6 +5,7 @@ import os
 import random
 import re
 import time
+from contextlib import suppress
 from functools import cache
 from http import HTTPStatus
 from pathlib import Path
@@ -19,6 +20,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, mult
 from progimage.http.lingering import Body
 from progimage.http.problems import WITH_BODY, Problem, send_problem
 from progimage.logs import AccessLog
+from progimage.storage.durable import allocate
 from progimage.tracing import is_tracing, note_answer, request_span
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
@@ -56,6 +58,17 @@ SWEEPS_STOPPED = Gauge(
     "progimage_sweeps_stopped",
     "1 if expiry and purging wait, since the clock has jumped, or can't be compared after a start.",
     ["reason"],
+    multiprocess_mode="mostrecent",
+)
+DISK_FREE = Gauge(
+    "progimage_disk_free_bytes",
+    "Bytes that are free on each of this node's file systems.",
+    ["folder"],
+    multiprocess_mode="mostrecent",
+)
+STORAGE_FULL = Gauge(
+    "progimage_storage_full",
+    "1 if there is no room for uploads on this node's disks.",
     multiprocess_mode="mostrecent",
 )
 BYTES_STORED = Gauge("progimage_bytes_stored", "Bytes of originals.", multiprocess_mode="mostrecent")
@@ -103,6 +116,16 @@ class Gauges:
         if self._folder:
             self._lock = os.open(self._file(os.getpid()), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self.hold_room()
+
+    def hold_room(self) -> None:
+        """Take the room on the disk that this process's metrics need, before they are counted in memory.
+
+        They are files of which only what is used takes room; a full disk would end the process where more is used.
+        """
+        for file in Path(self._folder).glob(f"*_{os.getpid()}.db") if self._folder else ():
+            with file.open("r+b") as opened, suppress(OSError):
+                allocate(opened.fileno(), os.fstat(opened.fileno()).st_size)
 
     def forget_dead(self) -> None:
         """Take out the shares of processes that have been killed."""

@@ -1,6 +1,5 @@
 """Every error as `application/problem+json` (RFC 9457): what is wrong, with what was given and what is allowed."""
 
-import errno
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
@@ -22,14 +21,17 @@ from progimage.rendering import DrawingTooCostly
 from progimage.storage import (
     BlobDamaged,
     BlobMissing,
+    DatabaseFull,
     DatabaseUnavailable,
     Held,
     QuotaExceeded,
     SpoolFull,
+    StorageFull,
     TicketUsed,
     UnknownKey,
     UnknownReference,
     WrongStore,
+    is_full,
 )
 from progimage.workers import Busy, TaskTooLong, WorkerCrashed, WorkerKilled
 
@@ -88,6 +90,7 @@ class Problem(Exception):
 
 
 CLIENT_GONE = 499
+_FULL_RETRY_AFTER = 30
 PROBLEMS = Counter("progimage_problems_total", "Requests answered with a problem, by its kind.", ["kind"])
 
 
@@ -129,11 +132,11 @@ def to_problem(error: Exception) -> Problem:
     """Return the problem that an exception stands for."""
     if isinstance(error, Problem):
         return error
+    if is_full(error):
+        return _storage_full()
     for kind, make in _PROBLEMS.items():
         if isinstance(error, kind):
             return make(error)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return _unavailable("storage-full", "There is no room left to store this.")
     return Problem(500, "internal", "Something went wrong here; the log has it under the request's id.")
 
 
@@ -169,6 +172,16 @@ def _bad_body(detail: str) -> Problem:
 
 def _unavailable(kind: str, detail: str, retry_after: int = 1) -> Problem:
     return Problem(503, kind, detail, headers={"retry-after": str(retry_after)})
+
+
+def _storage_full() -> Problem:
+    return Problem(
+        507,
+        "storage-full",
+        "The service has no room left for this. Stored images can still be read and deleted. Try again later; its"
+        " operator has to make room.",
+        headers={"retry-after": str(_FULL_RETRY_AFTER)},
+    )
 
 
 def _about_image(status: int, kind: str) -> Callable[[Any], Problem]:
@@ -234,6 +247,8 @@ _PROBLEMS: dict[type[Exception], Callable[[Any], Problem]] = {
         422, "too-much-memory", f"It needs more memory than one worker may use.{_which(e)}", parameter="data"
     ),
     WorkerKilled: lambda e: _unavailable("worker-killed", "The worker was killed; try again."),
+    StorageFull: lambda e: _storage_full(),
+    DatabaseFull: lambda e: _storage_full(),
     DatabaseUnavailable: lambda e: _unavailable("database-unavailable", "The database can't be used now."),
     BlobMissing: lambda e: _unavailable("original-unavailable", "The original can't be read now."),
     BlobDamaged: lambda e: _unavailable("original-unavailable", "The original can't be read now."),

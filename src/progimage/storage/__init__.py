@@ -5,8 +5,9 @@ from progimage.storage.blobs import BlobDamaged, BlobMissing, BlobStore, open_bl
 from progimage.storage.catalogue import Catalogue
 from progimage.storage.changes import Changes
 from progimage.storage.clock import ClockState, DatabaseClock
-from progimage.storage.database import Database, DatabaseUnavailable
+from progimage.storage.database import Database, DatabaseFull, DatabaseUnavailable
 from progimage.storage.disk_cache import DiskCache
+from progimage.storage.disk_space import DiskSpace, StorageFull, is_full
 from progimage.storage.identity import deployment_id, identify
 from progimage.storage.inventory import Blob, Inventory, Totals
 from progimage.storage.keys import Keys, UnknownKey
@@ -30,8 +31,10 @@ __all__ = [
     "ClockState",
     "Database",
     "DatabaseClock",
+    "DatabaseFull",
     "DatabaseUnavailable",
     "DiskCache",
+    "DiskSpace",
     "Event",
     "EventFilter",
     "Held",
@@ -52,6 +55,7 @@ __all__ = [
     "Share",
     "Spool",
     "SpoolFull",
+    "StorageFull",
     "TicketUsed",
     "Totals",
     "UnknownKey",
@@ -59,6 +63,7 @@ __all__ = [
     "WrongStore",
     "deployment_id",
     "identify",
+    "is_full",
     "open_blob_store",
     "open_object_store",
     "sweep_folders",

@@ -7,9 +7,14 @@ system call.
 """
 
 import mmap
+import os
+import sys
 import time
 import zlib
+from contextlib import suppress
 from pathlib import Path
+
+from progimage.storage.durable import allocate
 
 _GROUPS = 4096
 _NUMBER = 8  # bytes
@@ -24,9 +29,12 @@ class Changes:
 
     def __init__(self, path: Path) -> None:
         """Map the file into memory."""
-        with path.open("a+b") as file:
-            file.truncate(_GROUPS * _NUMBER)
-            self._map = mmap.mmap(file.fileno(), _GROUPS * _NUMBER)
+        # It is written to by system calls: where there is no room for that, they fail, and memory would end the process.
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        os.truncate(self._file, _GROUPS * _NUMBER)
+        with suppress(OSError):  # the disk is full; a version before this one has left the file without its room
+            allocate(self._file, _GROUPS * _NUMBER)
+        self._map = mmap.mmap(self._file, _GROUPS * _NUMBER, access=mmap.ACCESS_READ)
         self._numbers = memoryview(self._map).cast("Q")
 
     def state(self, name: str) -> int:
@@ -34,14 +42,19 @@ class Changes:
         return self._numbers[_group(name)]
 
     def mark(self, name: str) -> None:
-        """Change the number of a name's group, after the change was committed."""
+        """Change the number of a name's group, after the change was committed.
+
+        Raises:
+            OSError: The disk is full, and the file did not have its room before.
+        """
         # Any number will do that was not there before: two processes that mark at once need no lock.
-        self._numbers[_group(name)] = time.time_ns()
+        os.pwrite(self._file, time.time_ns().to_bytes(_NUMBER, sys.byteorder), _group(name) * _NUMBER)
 
     def close(self) -> None:
         """Let go of the file."""
         self._numbers.release()
         self._map.close()
+        os.close(self._file)
 
 
 def _group(name: str) -> int:

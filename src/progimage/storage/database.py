@@ -16,10 +16,16 @@ from progimage.tracing import span
 
 _CONNECT_SECONDS = 5
 _STATEMENT_SECONDS = 30
+_DISK_FULL = "53100"
+_NO_ROOM_FOR_WAL_INDEX = 4874  # SQLITE_IOERR_SHMSIZE, which Python has no name for in all versions
 
 
 class DatabaseUnavailable(Exception):
     """The database is locked, unreachable or failing; trying again later may work."""
+
+
+class DatabaseFull(DatabaseUnavailable):
+    """The database has no room to write."""
 
 
 class Database:
@@ -32,11 +38,13 @@ class Database:
     Attributes:
         is_sqlite: Whether it is a file on this machine, whose clock is the machine's.
         url: The same.
+        before_writing: Sees to it that there is room for SQLite to write.
     """
 
     def __init__(self, url: str, connections: int = 10) -> None:
         """Prepare the engine; the first connection is made when it is needed."""
         self.url = url
+        self.before_writing: Callable[[], None] | None = None
         self._engine = make_engine(url, connections)
         self.is_sqlite = self._engine.dialect.name == "sqlite"
         self._file = Path(sa.make_url(url).database or "") if url.startswith("sqlite") else None
@@ -85,10 +93,13 @@ class Database:
         """Lend a connection within a transaction, which is committed at the end; durable then.
 
         Raises:
+            DatabaseFull: It has no room.
             DatabaseUnavailable: It fails.
         """
         committed: list[Callable[[], None]] = []
         self._check()
+        if self.before_writing:
+            self.before_writing()
         with (
             span("database.write"),
             translated_errors(),
@@ -199,11 +210,21 @@ def make_engine(url: str, connections: int = 10) -> sa.Engine:
 
 @contextmanager
 def translated_errors() -> Iterator[None]:
-    """Turn what the database's driver raises into `DatabaseUnavailable`."""
+    """Turn what the database's driver raises into `DatabaseFull` or `DatabaseUnavailable`."""
     try:
         yield
     except (sa.exc.DBAPIError, sa.exc.TimeoutError) as error:
+        if _is_full(error.__cause__):
+            raise DatabaseFull(f"The database has no room: {error.__cause__}") from error
         raise DatabaseUnavailable(f"The database can't be used now: {error.__cause__ or error}") from error
+
+
+def _is_full(error: Any) -> bool:
+    """Return whether a driver's error says that there is no room: SQLite's for its files, or PostgreSQL's disk_full."""
+    return (
+        getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_FULL, _NO_ROOM_FOR_WAL_INDEX)
+        or getattr(error, "sqlstate", None) == _DISK_FULL
+    )
 
 
 def _briefly(record: logging.LogRecord) -> bool:

@@ -18,6 +18,8 @@ from pathlib import Path
 _RENEW_SECONDS = 5
 # Nothing used so recently is removed: it may be on its way to a client.
 _SPARED_SECONDS = 10
+# When the disk is full, only what may not have been opened yet.
+_OPENED_SECONDS = 1
 # The cache is measured after so much was added by this process, as a share of the limit.
 _MEASURE_SHARE = 32
 
@@ -101,6 +103,24 @@ class DiskCache:
                 path.unlink(missing_ok=True)
                 _remove_if_empty(path.parent)
                 size -= bytes_
+
+    def is_on(self, folder: Path) -> bool:
+        """Return whether the cache is on the same file system as a folder."""
+        return self._root.stat().st_dev == folder.stat().st_dev
+
+    def evict(self, wanted: int) -> int:
+        """Remove the least recently used files until so many bytes are free again, and return how many were. It blocks.
+
+        A file that was used in the last second stays: it may be on its way to a client, who has yet to open it.
+        """
+        freed = 0
+        for used, bytes_, path in sorted(_measured(self._root.glob("*/*/*"))):
+            if freed >= wanted or used > time.time() - _OPENED_SECONDS:
+                break
+            path.unlink(missing_ok=True)
+            _remove_if_empty(path.parent)
+            freed += bytes_
+        return freed
 
     def _thin_out(self, folder: Path, prefix: str) -> None:
         """Let the least recently used go, if there are too many: whoever asks for ever more has only his own go."""

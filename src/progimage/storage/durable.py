@@ -1,5 +1,6 @@
 """Making files durable: safe on disk, not only in the kernel's memory."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -28,6 +29,21 @@ def make_folder(path: Path, mode: int = 0o777) -> None:
     path.mkdir(mode, parents=True, exist_ok=True)
     for folder in reversed(missing):
         sync_folder(folder.parent)
+
+
+def allocate(descriptor: int, size: int) -> None:
+    """Make a file at least so large, and have room on the disk for all of it; what is in it stays.
+
+    Raises:
+        OSError: There is no room.
+    """
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+            raise
+        there = os.pread(descriptor, size, 0)  # this file system can't promise room, so it is taken
+        os.pwrite(descriptor, there.ljust(size, b"\0"), 0)
 
 
 def _sync(path: Path, flags: int) -> None:

@@ -12,7 +12,15 @@ from contextlib import ExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 
 from progimage.access import Client, Principal, Scope
-from progimage.deployment import limits_of, open_blobs, open_catalogue, open_jobs, open_pool, open_renditions
+from progimage.deployment import (
+    limits_of,
+    open_blobs,
+    open_catalogue,
+    open_disk_space,
+    open_jobs,
+    open_pool,
+    open_renditions,
+)
 from progimage.http.ingest import Ingest
 from progimage.http.observability import LibraryWatcher
 from progimage.http.problems import to_problem
@@ -194,6 +202,7 @@ async def opened_library(settings: Settings, changes: Changes, at_once: int) -> 
     jobs = open_jobs(settings)
     await asyncio.to_thread(sweep_folders, data / "spool")  # an import that was killed has left its own
     spool, limits = Spool(data / "spool"), limits_of(settings)
+    space = open_disk_space(settings)
     renditions, pool = open_renditions(settings, spool), open_pool(settings, limits)
     catalogue = open_catalogue(settings, jobs)
     pool.start()
@@ -207,12 +216,13 @@ async def opened_library(settings: Settings, changes: Changes, at_once: int) -> 
             pool,
             limits,
             LibraryWatcher(),
+            space,
             ladder=settings.ladder,
             drawing_seconds=settings.drawing_seconds,
         )
         # No client may have more than half of it; each file that is under way may be the largest.
         room = Room(2 * at_once * settings.max_upload_bytes, catalogue.owners)
-        yield Opened(library, Ingest(spool, settings.max_upload_bytes, 1, room))
+        yield Opened(library, Ingest(spool, settings.max_upload_bytes, 1, room, space))
     finally:
         await pool.close()
         await renditions.close()

@@ -102,7 +102,7 @@ _ERRORS: dict[str, tuple[type[Exception], Any]] = {
     "Unexpected": (Unexpected, tuple[_Text, _Text, _Text]),
 }
 """By its name, each error that a worker may raise here, and the types of what it is made of."""
-_FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 """The only errors of the operating system that are not the image's or the worker's fault."""
 
 _said = msgspec.msgpack.Decoder(Began | Done | Failed)
@@ -116,7 +116,7 @@ def encode_error(error: Exception, trace: str) -> bytes:
         trace: Its traceback, as text.
     """
     kind, details = type(error).__name__, error.args
-    if isinstance(error, OSError) and error.errno in _FULL_DISK:
+    if isinstance(error, OSError) and error.errno in FULL_DISK:
         kind, details = "OSError", (error.errno, os.strerror(error.errno))
     elif isinstance(error, MemoryError):
         kind, details = "MemoryError", (str(error),)

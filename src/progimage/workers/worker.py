@@ -1,5 +1,6 @@
 """What runs in a worker process: tasks, one after the other, as they come over its socket."""
 
+import errno
 import gc
 import os
 import socket
@@ -9,11 +10,12 @@ from typing import Any, NoReturn
 import msgspec
 
 from progimage.engine.libraries import seal
-from progimage.workers.protocol import Began, Done, Order, encode_error, receive, send
+from progimage.workers.protocol import FULL_DISK, Began, Done, Order, encode_error, receive, send
 from progimage.workers.sandbox import Sandbox
 
 CHANNEL = 3
 """The descriptor of the worker's socket, the only one that it has beside /dev/null."""
+_PROBE = bytes(4096)
 _BEGAN = msgspec.msgpack.encode(Began())
 
 
@@ -59,6 +61,21 @@ def _answer(task: Any, inputs: list[int], outputs: list[int]) -> bytes:
         # Without the traceback, which holds all that had been allocated; the worker lives on.
         answer = encode_error(MemoryError(str(error)), "")
     except Exception as error:
-        answer = encode_error(error, traceback.format_exc())
+        # A codec may call it what it likes that there was no room for what it wrote.
+        answer = encode_error(_full_disk(outputs) or error, traceback.format_exc())
     gc.collect()
     return answer
+
+
+def _full_disk(outputs: list[int]) -> OSError | None:
+    """Return the error if there is no room to write more to one of the outputs."""
+    for output in outputs:
+        try:
+            os.lseek(output, 0, os.SEEK_END)
+            if os.write(output, _PROBE) < len(_PROBE):  # the next byte would be too much
+                return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            if error.errno in FULL_DISK:
+                return error
+            raise
+    return None
