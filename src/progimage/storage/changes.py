@@ -29,7 +29,7 @@ class Changes:
 
     def __init__(self, path: Path) -> None:
         """Map the file into memory."""
-        # It is written to by system calls: where there is no room for that, they fail, and memory would end the process.
+        # Writing to memory would end the process where there is no room on the disk; a system call fails.
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         os.truncate(self._file, _GROUPS * _NUMBER)
         with suppress(OSError):  # the disk is full; a version before this one has left the file without its room

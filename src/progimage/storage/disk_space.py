@@ -97,6 +97,7 @@ class DiskSpace:
         Raises:
             StorageFull: There is still no room.
         """
+        await self.admit(0)
         try:
             return await work()
         except Exception as error:
