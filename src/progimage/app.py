@@ -29,11 +29,11 @@ from progimage.deployment import (
     open_catalogue,
     open_disk_space,
     open_jobs,
+    open_originals,
     open_pool,
     open_renditions,
-    open_scrubber,
 )
-from progimage.housekeeping import repeat
+from progimage.housekeeping import Scrubber, repeat
 from progimage.http.browsers import Browsers
 from progimage.http.documentation import complete
 from progimage.http.guard import Guard, KeyRing
@@ -182,11 +182,13 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
     await asyncio.to_thread(space.restore)
     jobs = open_jobs(settings, space)
     await jobs.adopt()
+    catalogue, changes = open_catalogue(settings, jobs, space), Changes(data / "changes")
+    originals = open_originals(settings, catalogue, blobs, changes, spool)
     library = ImageLibrary(
-        open_catalogue(settings, jobs, space),
-        blobs,
+        catalogue,
+        originals,
         renditions,
-        Changes(data / "changes"),
+        changes,
         spool,
         pool,
         limits,
@@ -197,7 +199,7 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
         sweep_seconds=settings.sweep_seconds,
         drawing_seconds=settings.drawing_seconds,
     )
-    watch = StoreWatch(library.catalogue, blobs)
+    watch = StoreWatch(settings, library.catalogue, blobs)
     await asyncio.to_thread(watch.begin)
     app.state.library = app.state.ready.library = library
     app.state.jobs = jobs
@@ -209,7 +211,7 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
     app.state.guard.open(library.catalogue, app.state.key_ring, rates)
     scrubber = None
     if settings.scrub_rate:
-        scrubber = open_scrubber(settings, library.catalogue, blobs, spool, settings.scrub_rate)
+        scrubber = Scrubber(catalogue.inventory, originals, settings.scrub_rate)
     background = Background(settings, library, app.state.ingest, renditions, caches, scrubber, jobs)
     runner = JobRunner(jobs, background.works, settings.jobs)
     await library.catalogue.clock.look()

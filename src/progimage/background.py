@@ -12,7 +12,7 @@ import structlog
 from progimage import clock
 from progimage.access import Client, Principal, Scope, Visibility
 from progimage.access.principal import OPERATOR
-from progimage.housekeeping import Finding, Scrubber
+from progimage.housekeeping import Scrubber
 from progimage.http.ingest import Ingest
 from progimage.http.observability import PURGES_WAITING, SWEEPS_STOPPED
 from progimage.http.problems import CLIENT_GONE, to_problem
@@ -21,7 +21,7 @@ from progimage.jobs import JobQueue, Later
 from progimage.jobs.runner import JobFailed, Work
 from progimage.library import ImageLibrary, Options
 from progimage.settings import Settings
-from progimage.storage import ClockState, DiskCache, Renditions, UnknownReference
+from progimage.storage import ClockState, DiskCache, Finding, Renditions, UnknownReference
 from progimage.storage.blobs import ORIGINALS
 from progimage.storage.renditions import owner_tag
 

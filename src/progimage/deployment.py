@@ -10,16 +10,17 @@ from urllib.parse import unquote, urlsplit
 from pydantic import SecretStr
 
 from progimage.engine import Limits, use_folder
-from progimage.housekeeping import Scrubber
 from progimage.jobs import JobQueue, Wakes
 from progimage.settings import Settings
 from progimage.storage import (
     BlobStore,
     Catalogue,
+    Changes,
     Database,
     DiskCache,
     DiskSpace,
     NoOutbox,
+    Originals,
     Quota,
     Renditions,
     Spool,
@@ -137,13 +138,14 @@ class StoreWatch:
     """Looks now and then whether database and stores are still those of the deployment.
 
     Args:
+        settings: Name the stores.
         catalogue: The database.
         blobs: The store of originals.
     """
 
-    def __init__(self, catalogue: Catalogue, blobs: BlobStore) -> None:
+    def __init__(self, settings: Settings, catalogue: Catalogue, blobs: BlobStore) -> None:
         """Store the parts."""
-        self._database, self._blobs = catalogue.database, blobs
+        self._settings, self._database, self._blobs = settings, catalogue.database, blobs
         self._deployment: str | None = None
 
     def begin(self) -> None:
@@ -163,6 +165,9 @@ class StoreWatch:
 
     def _look(self) -> None:
         if self._deployment is None:
+            # At the start, a store could not be read.
+            if identify_stores(self._settings):
+                self.begin()
             return
         is_wrong = deployment_id(self._database) != self._deployment
         self._database.refuse(wrong=is_wrong)
@@ -184,9 +189,14 @@ def limits_of(settings: Settings) -> Limits:
     )
 
 
-def open_scrubber(settings: Settings, catalogue: Catalogue, blobs: BlobStore, spool: Spool, rate: int) -> Scrubber:
-    """Make what checks the stored bytes."""
-    return Scrubber(catalogue, blobs, open_second_blobs(settings), spool, rate)
+def open_originals(
+    settings: Settings, catalogue: Catalogue, blobs: BlobStore, changes: Changes, spool: Spool
+) -> Originals:
+    """Make what reads originals."""
+    second, seconds = open_second_blobs(settings), settings.verify_seconds
+    return Originals(
+        blobs, second, catalogue.inventory, catalogue.audit, changes, spool, None if seconds < 0 else seconds
+    )
 
 
 def open_pool(

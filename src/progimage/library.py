@@ -22,16 +22,17 @@ from progimage.storage import (
     Blob,
     BlobDamaged,
     BlobMissing,
-    BlobStore,
     Catalogue,
     Changes,
     DiskSpace,
+    Originals,
     Owner,
     Record,
     Renditions,
     Spool,
     UnknownReference,
 )
+from progimage.storage.chunk_hashes import Digests
 from progimage.tracing import span
 from progimage.workers import Busy, TaskTooLong, WorkerCrashed, WorkerKilled, WorkerPool
 
@@ -55,12 +56,14 @@ class Upload:
         sha256: Of its bytes, in hexadecimal digits; empty if it is not to be stored.
         bytes: How many it has.
         filename: What the client called it, if it said.
+        chunks: The hashes of its chunks, see `progimage.storage.chunk_hashes`.
     """
 
     path: Path
     sha256: str
     bytes: int
     filename: str | None = None
+    chunks: Digests = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,7 @@ class ImageLibrary:
 
     Args:
         catalogue: The database.
-        blobs: The store of originals.
+        originals: Reads what is stored, and finds out what is damaged.
         renditions: Those that were made.
         changes: Tells what all processes change.
         spool: Scratch files.
@@ -125,7 +128,7 @@ class ImageLibrary:
     def __init__(
         self,
         catalogue: Catalogue,
-        blobs: BlobStore,
+        originals: Originals,
         renditions: Renditions,
         changes: Changes,
         spool: Spool,
@@ -142,10 +145,10 @@ class ImageLibrary:
         """Bring the parts together."""
         self.catalogue = catalogue
         self.records = catalogue.records
-        self.renderer = Renderer(self.get, blobs, renditions, spool, pool, limits, watcher, space, drawing_seconds)
+        self.renderer = Renderer(self.get, originals, renditions, spool, pool, limits, watcher, space, drawing_seconds)
         self.changes = changes
         self.spool = spool
-        self._blobs, self._space = blobs, space
+        self.originals, self._blobs, self._space = originals, originals.blobs, space
         self._renditions = renditions
         self._ladder = ladder
         self._undelete_seconds, self._sweep_seconds = undelete_seconds, sweep_seconds
@@ -198,7 +201,7 @@ class ImageLibrary:
             records = []
             given = references or [str(uuid.uuid4()) for _ in uploads]
             for reference, upload, (survey, steps) in zip(given, uploads, surveys, strict=True):
-                blob = Blob(upload.sha256, upload.bytes, survey.info, survey.ladder)
+                blob = Blob(upload.sha256, upload.bytes, survey.info, survey.ladder, upload.chunks)
                 await self._space.retried(partial(self._keep, blob, upload, steps, owner.name, client, files))
                 records.append(
                     Record(
@@ -269,7 +272,7 @@ class ImageLibrary:
         with ExitStack() as files:
             original = files.enter_context(self.spool.file(self.spool.incoming))
             try:
-                await self._blobs.fetch(blob.sha256, original, blob.bytes)
+                await self.originals.fetch(blob, original)
                 client = Client(Principal(owner, frozenset()))
                 survey, steps = await self.renderer.survey(
                     original, owner, client, files, ladder=self._ladder, damaged=True
@@ -284,7 +287,7 @@ class ImageLibrary:
                 kept = replace(blob, info=replace(blob.info, inspection=INSPECTION))
                 await inventory.redescribe(kept)
                 return kept
-            renewed = Blob(blob.sha256, blob.bytes, survey.info, survey.ladder)
+            renewed = replace(blob, info=survey.info, ladder=survey.ladder)
             for step in renewed.steps:
                 await self._blobs.put(renewed.step_name(step), steps[step.side], None, anew=True)
         await inventory.redescribe(renewed)
@@ -305,8 +308,8 @@ class ImageLibrary:
         return await self._blobs.signed_url(record.blob.sha256, seconds)
 
     def original_stream(self, record: Record, start: int, end: int) -> AsyncIterator[bytes]:
-        """Read an original's bytes from `start` up to, and without, `end`."""
-        return self._blobs.stream(record.blob.sha256, start, end)
+        """Read an original's bytes from `start` up to, and without, `end`; see `Originals.stream`."""
+        return self.originals.stream(record.blob, start, end)
 
     async def change(self, client: Client, reference: str, values: dict[str, Any]) -> Record:
         """Change what is known of an image: values of the record's attributes, by their names.
@@ -434,7 +437,13 @@ class ImageLibrary:
             if steps is not None:
                 # Though it is there: see `Inventory.stored`.
                 await self._blobs.put(blob.sha256, upload.path, blob.info.media_type, anew=True)
-                await self.catalogue.inventory.checked(blob.sha256, damaged=False)
+                for reference in await self.catalogue.inventory.checked(
+                    blob.sha256, damaged=False, chunks=upload.chunks
+                ):
+                    self.changes.mark(reference)
+            elif not await self.originals.is_there(blob):  # here it is again
+                await self._blobs.put(blob.sha256, upload.path, blob.info.media_type, anew=True)
+                await self.originals.check(blob)
             return
         if steps is None:  # it has been swept away since
             _, steps = await self.renderer.survey(upload.path, owner, client, files, ladder=True, damaged=True)

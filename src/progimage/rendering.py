@@ -24,6 +24,7 @@ from progimage.engine import (
     Placeholder,
     Rendered,
     RenditionSpec,
+    Step,
     Survey,
     Swatch,
     TooCostly,
@@ -40,13 +41,14 @@ from progimage.single_flight import SingleFlight
 from progimage.storage import (
     BlobDamaged,
     BlobMissing,
-    BlobStore,
     DiskSpace,
+    Originals,
     Record,
     Renditions,
     Spool,
     UnknownReference,
 )
+from progimage.storage.originals import hashed
 from progimage.tracing import span
 from progimage.workers import CpuBudgetExceeded, For, WorkerPool
 from progimage.workers.tasks import (
@@ -94,7 +96,7 @@ class Renderer:
 
     Args:
         find: Returns the record of a reference.
-        blobs: The store of originals.
+        originals: What is stored.
         renditions: Those that were made.
         spool: Scratch files.
         pool: The workers.
@@ -107,7 +109,7 @@ class Renderer:
     def __init__(
         self,
         find: Callable[[str], Awaitable[Record]],
-        blobs: BlobStore,
+        originals: Originals,
         renditions: Renditions,
         spool: Spool,
         pool: WorkerPool,
@@ -118,7 +120,7 @@ class Renderer:
     ) -> None:
         """Store the parts."""
         self._find = find
-        self._blobs = blobs
+        self._originals = originals
         self._renditions = renditions
         self.spool = spool
         self.pool = pool
@@ -126,10 +128,11 @@ class Renderer:
         self._light = replace(self._limits, cost=LIGHT_SECONDS)
         self._drawing_seconds = drawing_seconds
         self.watcher, self._space = watcher, space
-        self._rendering = SingleFlight()
+        self._rendering: SingleFlight[Path] = SingleFlight()
 
     def cached(self, record: Record, spec: RenditionSpec) -> Path | None:
         """Return the file of a rendition if it is in the cache."""
+        self._originals.require_whole(record.blob)
         path = self._renditions.get(record.blob.sha256, record.owner, rendition_digest(record, spec))
         if path:
             self.watcher.rendition(spec.format, None)
@@ -241,7 +244,7 @@ class Renderer:
             lambda limits: SurveyTask(limits, sides), whom, [source], list(steps.values()), damaged=damaged
         )
         if found.ladder:  # its files are as large as they are, not as the worker says
-            measured = tuple(replace(step, bytes=steps[step.side].stat().st_size) for step in found.ladder.steps)
+            measured = await asyncio.to_thread(_measured, found.ladder.steps, steps)
             found = replace(found, ladder=replace(found.ladder, steps=measured))
         return found, steps
 
@@ -270,6 +273,7 @@ class Renderer:
             what: The file is, see `result_digest`.
             make: Writes the file; is told where the original is, and where to.
         """
+        self._originals.require_whole(record.blob)
         name = result_digest(record, what)
         path = self._renditions.get(record.blob.sha256, record.owner, name)
         return path or await self._rendering.once(
@@ -281,7 +285,7 @@ class Renderer:
         if brought:
             return brought
         with self.spool.file(self.spool.incoming) as source, self.spool.file(self.spool.outgoing) as target:
-            await self._blobs.fetch(record.blob.sha256, source, record.blob.bytes)
+            await self._originals.fetch(record.blob, source)
             await make(source, target)
             return await self._cache(record, name, target)
 
@@ -302,7 +306,7 @@ class Renderer:
                 raise InvalidParameter(parameter, reference, "the reference of a stored image") from None
             records.append(record)
             paths[reference] = files.enter_context(self.spool.file(self.spool.incoming))
-            await self._blobs.fetch(record.blob.sha256, paths[reference], record.blob.bytes)
+            await self._originals.fetch(record.blob, paths[reference])
         return _Others(
             tuple(paths),
             list(paths.values()),
@@ -406,15 +410,16 @@ class Renderer:
         step = ladder.step_for(spec) if ladder else None
         if ladder and step:
             try:
-                await self._blobs.fetch(blob.step_name(step), source, step.bytes)
+                await self._originals.fetch_step(blob, step, source)
             except (BlobMissing, BlobDamaged) as error:
-                log.warning("a step of a ladder is missing; the original is taken", name=str(error))
+                log.warning("a step of a ladder is missing or damaged; the original is taken", name=str(error))
+                source.unlink(missing_ok=True)
             else:
                 full = ladder.size
                 return replace(facts, width=full[0], height=full[1], copy=(step.width, step.height))
         if ladder and may_serve(ladder, spec) and await self._fetch_pyramid(record, source, client):
             return replace(facts, part=True)
-        await self._blobs.fetch(blob.sha256, source, blob.bytes)
+        await self._originals.fetch(blob, source)
         return facts
 
     async def _fetch_pyramid(self, record: Record, source: Path, client: Client) -> bool:
@@ -449,6 +454,11 @@ class _Others:
     paths: list[Path]
     owners: frozenset[str]
     facts: dict[str, Facts]
+
+
+def _measured(made: Sequence[Step], files: dict[int, Path]) -> tuple[Step, ...]:
+    """Return smaller copies with the sizes and hashes that their files have."""
+    return tuple(replace(step, bytes=files[step.side].stat().st_size, sha256=hashed(files[step.side])) for step in made)
 
 
 def _link_or_copy(path: Path, target: Path) -> None:

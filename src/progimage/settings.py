@@ -448,6 +448,14 @@ class Settings(BaseSettings):
             " none.",
         ),
     ] = MiB
+    verify_seconds: Annotated[
+        int,
+        Field(
+            ge=-1,
+            description="For how many seconds the bytes of an original that were held against their hash count as right"
+            " when they are read again; 0: they are checked each time; -1: never, but for scrubbing.",
+        ),
+    ] = 0
     scrub_days: Annotated[
         int, Field(ge=1, description="After how many days the bytes of an original are read again.")
     ] = 30

@@ -2,22 +2,24 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from pathlib import Path
+from typing import Generic, TypeVar
+
+_T = TypeVar("_T")
 
 
-class SingleFlight:
+class SingleFlight(Generic[_T]):
     """Work under way, by name."""
 
     def __init__(self) -> None:
         """Begin with none."""
-        self._flights: dict[str, _Flight] = {}
+        self._flights: dict[str, _Flight[_T]] = {}
 
-    async def once(self, name: str, work: Callable[[], Awaitable[Path]]) -> Path:
+    async def once(self, name: str, work: Callable[[], Awaitable[_T]]) -> _T:
         """Do some work, or wait for whoever does it already; when all who wait have given up, it is stopped.
 
         Args:
             name: Equal for equal work.
-            work: Makes a file.
+            work: Does it.
         """
         flight = self._flights.get(name)
         if flight is None:
@@ -30,20 +32,20 @@ class SingleFlight:
             if flight.abandoned:
                 self._land(name, flight)
 
-    def _land(self, name: str, flight: "_Flight") -> None:
+    def _land(self, name: str, flight: "_Flight[_T]") -> None:
         if self._flights.get(name) is flight:
             del self._flights[name]
 
 
-class _Flight:
+class _Flight(Generic[_T]):
     """One piece of work that any number wait for."""
 
-    def __init__(self, task: "asyncio.Future[Path]") -> None:
+    def __init__(self, task: "asyncio.Future[_T]") -> None:
         self.task = task
         self.abandoned = False
         self._waiting = 0
 
-    async def join(self) -> Path:
+    async def join(self) -> _T:
         self._waiting += 1
         try:
             return await asyncio.shield(self.task)

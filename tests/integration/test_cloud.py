@@ -230,7 +230,7 @@ def test_what_the_store_lost_or_bent_is_never_served(s3: S3Server, data_dir: Pat
             harm()
             forget_copies(data_dir)
             answer = server.get(f"{reference}.webp?width=33")
-            assert answer.status_code == 503 and answer.json()["type"].endswith("original-unavailable"), answer.text
+            assert answer.status_code == 503 and answer.json()["type"].endswith("blob-damaged"), answer.text
         assert server.get(reference).status_code == 503
         again = server.put(data)  # the same bytes heal it
         for one in (reference, again):

@@ -189,7 +189,7 @@ class ObjectServer(Process):
         raise NotImplementedError
 
     def files(self, bucket: str) -> dict[str, Path]:
-        """What is stored, for S3."""
+        """What is stored, for S3, but for the marker of the deployment."""
         raise NotImplementedError
 
 
@@ -248,7 +248,8 @@ class S3Server(ObjectServer):
         return {"blobs_url": f"s3://{bucket}", "blobs_options": json.dumps(options)}
 
     def files(self, bucket: str) -> dict[str, Path]:
-        return {path.name: path for path in (self._seen_root / bucket).rglob("*") if path.is_file()}
+        files = (path for path in (self._seen_root / bucket).rglob("*") if path.is_file())
+        return {path.name: path for path in files if path.name != "deployment"}
 
 
 class AzureServer(ObjectServer):

@@ -119,8 +119,10 @@ def _identify(settings: Any) -> str | None:
 
     try:
         return identify_stores(settings)
-    except StoreError as error:
-        raise click.ClickException(f"A store can't be used: {error}") from None
+    except StoreError as error:  # it may come back; until then, requests that need it are refused
+        reason = str(error).splitlines()[0][:200]
+        click.echo(f"A store can't be used now, and is looked at again while the service runs: {reason}", err=True)
+        return None
     except (DatabaseUnavailable, WrongStore) as error:
         raise click.ClickException(str(error)) from None
 
@@ -146,7 +148,7 @@ def _banner(settings: Any, port: int, defences: dict[str, bool], swept: int, dep
     lines = [
         f"ProgImage serves on http://{host}:{port}/",
         f"  data      {settings.data_dir.absolute()} (originals {settings.blobs}, records {settings.database_shown})",
-        f"  id        {deployment or 'none: originals are in memory'}",
+        f"  id        {deployment or 'not known'}",
         f"  limits    {settings.max_upload_bytes // mebi} MiB, {settings.max_pixels / 1e6:g} megapixels,"
         f" {settings.max_frames} frames; {settings.task_seconds} s and {settings.worker_memory // mebi} MiB a task",
         f"  processes {settings.http_processes} HTTP, {settings.workers_per_process * settings.http_processes} workers",

@@ -26,7 +26,8 @@ def scrub(rate: int, days: int, json_: bool) -> None:
     What is not whole is printed. Ends with 1 if an original is damaged or missing and could not be restored.
     """
     from progimage import clock
-    from progimage.deployment import StoreWatch, open_blobs, open_scrubber
+    from progimage.deployment import StoreWatch, open_blobs, open_originals
+    from progimage.housekeeping import Scrubber
     from progimage.storage import Spool
 
     settings = load_settings()
@@ -38,12 +39,12 @@ def scrub(rate: int, days: int, json_: bool) -> None:
             if finding.state != "whole":
                 show([finding], ("sha256", "bytes", "state"), json=json_)
 
-    with opened(settings, stores=True) as (catalogue, _):
+    with opened(settings, stores=True) as (catalogue, changes):
         spool = Spool(settings.data_dir.absolute() / "spool")
         try:
             blobs = open_blobs(settings)
-            StoreWatch(catalogue, blobs).begin()
-            scrubber = open_scrubber(settings, catalogue, blobs, spool, rate)
+            StoreWatch(settings, catalogue, blobs).begin()
+            scrubber = Scrubber(catalogue.inventory, open_originals(settings, catalogue, blobs, changes, spool), rate)
             run(check())
         finally:
             spool.close()

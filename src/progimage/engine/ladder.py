@@ -39,12 +39,14 @@ class Step:
         width: Upright, in pixels.
         height: Likewise.
         bytes: Of its file.
+        sha256: Of its file, in hexadecimal digits; empty: it is not known.
     """
 
     side: int
     width: int
     height: int
     bytes: int
+    sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)

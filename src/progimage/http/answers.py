@@ -57,16 +57,19 @@ async def original(
         media_type, encoding = f"application/{encoding}", ""
     identity = identity_of(request, state, record, record.blob.sha256[:40], media_type, name)
     identity = replace(identity, encoding=encoding)
+    library.originals.require_whole(record.blob)
     if is_not_modified(request.headers, identity):
         return NotModified(identity)
     elsewhere = await _elsewhere(request, state, record, identity)
     if elsewhere:
         return elsewhere
-    copy = library.original_copy(record)
-    if copy:
-        return Delivery(identity, record.blob.bytes, copy)
-    path = library.original_path(record)
-    return Delivery(identity, record.blob.bytes, path, lambda start, end: library.original_stream(record, start, end))
+    return Delivery(
+        identity,
+        record.blob.bytes,
+        library.original_copy(record) or library.original_path(record),
+        lambda start, end: library.original_stream(record, start, end),
+        lambda body: library.originals.is_right(record.blob, body),
+    )
 
 
 async def _elsewhere(request: AnyRequest, state: State, record: Record, identity: Identity) -> ASGIApp | None:
@@ -124,6 +127,8 @@ async def rendition(
     name = _download_name(record, download, extension)
     digest = rendition_digest(record, spec)
     identity = identity_of(request, state, record, digest, format.media_type, name, vary, links, others)
+    for one in (record, *(other.record for other in others)):
+        library.originals.require_whole(one.blob)
     if is_not_modified(request.headers, identity):
         return NotModified(identity)
     path = library.renderer.cached(record, spec)
@@ -182,6 +187,7 @@ async def described(
 ) -> ASGIApp:
     """Answer what the engine says of an image, as JSON; for `check_again`, see `rendition`."""
     identity = identity_of(request, state, record, result_digest(record, what), MediaType.JSON.value, None)
+    state.library.originals.require_whole(record.blob)
     if is_not_modified(request.headers, identity):
         return NotModified(identity)
     async with state.rates.rendering(client_of(request)):

@@ -113,12 +113,14 @@ class Delivery:
         size: How many there are.
         path: The file that they are in, or None: see `stream`.
         stream: Reads them from a first up to, and without, a last one.
+        is_right: Returns whether these are all of them, where the file may have others.
     """
 
     identity: Identity
     size: int
     path: Path | None = None
     stream: Callable[[int, int], AsyncIterator[bytes]] | None = None
+    is_right: Callable[[bytes], bool] | None = None
 
     @classmethod
     def of_bytes(cls, identity: Identity, body: bytes) -> "Delivery":
@@ -141,8 +143,11 @@ class Delivery:
         else:
             status, (start, end) = 206, wanted
         # What can't be read is found out before anything is said of it.
-        chunks = self._chunks(start, end) if method == "GET" else None
+        chunks: AsyncIterator[bytes] | None = self._chunks(start, end)
         first = await anext(chunks, b"") if chunks else b""
+        if method != "GET":
+            await chunks.aclose()  # type: ignore[union-attr]
+            chunks = None
         headers = self.identity.headers() + self.body_headers(end - start)
         if status == 206:
             headers.append((b"content-range", f"bytes {start}-{end - 1}/{self.size}".encode()))

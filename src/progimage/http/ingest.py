@@ -1,7 +1,6 @@
 """Taking uploads in: a streamed body, multipart or raw, into files of the spool, counted and hashed as it comes."""
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from progimage.http.codings import codings_of, decoded
 from progimage.http.problems import ClientGone, Problem
 from progimage.library import Upload
 from progimage.storage import DiskSpace, Owner, Room, Share, Spool
+from progimage.storage.chunk_hashes import ChunkHasher
 from progimage.tracing import span
 
 _T = TypeVar("_T")
@@ -316,7 +316,7 @@ class _Arriving:
         self._max_bytes = max_bytes
         self._too_large = too_large
         self._file = files.enter_context(path.open("wb"))
-        self._hash = hashlib.sha256() if hashed else None
+        self._hash = ChunkHasher() if hashed else None
         self._chunks: list[bytes] = []
         self._waiting = 0  # bytes in them
         self._size = 0
@@ -334,7 +334,8 @@ class _Arriving:
     async def finish(self) -> Upload:
         await self._flush()
         await asyncio.to_thread(self._file.close)
-        return Upload(self._path, self._hash.hexdigest() if self._hash else "", self._size, self._filename)
+        sha256, chunks = (self._hash.sha256, self._hash.chunks) if self._hash else ("", b"")
+        return Upload(self._path, sha256, self._size, self._filename, chunks)
 
     async def _flush(self) -> None:
         chunks, waiting, self._chunks, self._waiting = self._chunks, self._waiting, [], 0

@@ -91,6 +91,8 @@ class Problem(Exception):
 
 CLIENT_GONE = 499
 _FULL_RETRY_AFTER = 30
+_DAMAGED = "The stored original is damaged or missing. It is answered again when it is restored, or uploaded again."
+_DAMAGED_RETRY_AFTER = 60
 PROBLEMS = Counter("progimage_problems_total", "Requests answered with a problem, by its kind.", ["kind"])
 
 
@@ -250,8 +252,8 @@ _PROBLEMS: dict[type[Exception], Callable[[Any], Problem]] = {
     StorageFull: lambda e: _storage_full(),
     DatabaseFull: lambda e: _storage_full(),
     DatabaseUnavailable: lambda e: _unavailable("database-unavailable", "The database can't be used now."),
-    BlobMissing: lambda e: _unavailable("original-unavailable", "The original can't be read now."),
-    BlobDamaged: lambda e: _unavailable("original-unavailable", "The original can't be read now."),
+    BlobMissing: lambda e: _unavailable("blob-damaged", _DAMAGED, _DAMAGED_RETRY_AFTER),
+    BlobDamaged: lambda e: _unavailable("blob-damaged", _DAMAGED, _DAMAGED_RETRY_AFTER),
     WrongStore: lambda e: _unavailable("wrong-store", str(e), 10),
     StoreError: lambda e: _unavailable("store-unavailable", "The store of originals can't be used now."),
     UnknownJob: lambda e: Problem(404, "unknown-job", "There is no such job, or it is another's.", given=str(e)),

@@ -4,6 +4,8 @@ Originals and renditions never change, so all that can make an answer untrue is 
 image is made private; see `storage.Changes`. Only what anybody may have is kept: see `answers.keep_ready`.
 """
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,7 @@ class _Answer:
         template: Of the request's path, for the metrics.
         format: Of a rendition; None for an original.
         public: Anybody may have it, so that it is right for a page of any origin.
+        is_right: Returns whether a body is what it has to be, where the file may have another.
     """
 
     seen: tuple[tuple[str, int], ...]
@@ -54,6 +57,7 @@ class _Answer:
     template: str
     format: str | None
     public: bool
+    is_right: Callable[[bytes], bool] | None
 
 
 class ReadyAnswers:
@@ -99,6 +103,7 @@ class ReadyAnswers:
             self._answers[scope["raw_path"], scope["query_string"]] = _Answer(
                 tuple(seen.items()), allowed_until, f'"{identity.etag}"'.encode(), headers + always,
                 headers + more + always, path, size, scope["path_template"], format, is_public(scope),
+                answer.is_right if isinstance(answer, Delivery) else None,
             )  # fmt: skip
 
     async def answer(self, scope: Any, send: Send) -> bool:
@@ -143,7 +148,7 @@ class ReadyAnswers:
             if answer.path is None:
                 return False
             status, headers = 200, answer.whole_headers
-            found = self._bodies.get(answer.etag) or await self._read(answer.etag, answer.path, answer.size)
+            found = self._bodies.get(answer.etag) or await self._read(answer)
             if found is None:
                 return False
             body = found
@@ -154,11 +159,19 @@ class ReadyAnswers:
         await send({"type": "http.response.body", "body": body, "more_body": False})
         return True
 
-    async def _read(self, etag: bytes, path: Path, size: int) -> bytes | None:
+    async def _read(self, answer: "_Answer") -> bytes | None:
+        """Return the body, or None: the file does not have it any more."""
+        assert answer.path is not None
         try:
-            body = b"".join([chunk async for chunk in file_chunks(path, 0, size)])
+            body = b"".join([chunk async for chunk in file_chunks(answer.path, 0, answer.size)])
         except FileNotFoundError:
             return None
+        if len(body) != answer.size:
+            return None
+        if answer.is_right:
+            check = answer.is_right
+            if not (check(body) if len(body) <= _LARGEST_KEPT else await asyncio.to_thread(check, body)):
+                return None
         if len(body) <= _LARGEST_KEPT:
-            self._bodies[etag] = body
+            self._bodies[answer.etag] = body
         return body

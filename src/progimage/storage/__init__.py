@@ -11,6 +11,7 @@ from progimage.storage.disk_space import DiskSpace, StorageFull, is_full
 from progimage.storage.identity import deployment_id, identify
 from progimage.storage.inventory import Blob, Inventory, Totals
 from progimage.storage.keys import Keys, UnknownKey
+from progimage.storage.originals import Finding, Originals
 from progimage.storage.outbox import NoOutbox, Outbox
 from progimage.storage.owners import Owner, Owners, Quota, QuotaExceeded
 from progimage.storage.records import AlreadyStored, Held, ImageFilter, Record, Records, TicketUsed, UnknownReference
@@ -37,12 +38,14 @@ __all__ = [
     "DiskSpace",
     "Event",
     "EventFilter",
+    "Finding",
     "Held",
     "ImageFilter",
     "Inventory",
     "Keys",
     "LockedFolder",
     "NoOutbox",
+    "Originals",
     "Outbox",
     "Owner",
     "Owners",

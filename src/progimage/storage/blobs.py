@@ -76,7 +76,7 @@ class BlobStore:
         """Store the parts."""
         self._store, self._seconds = store, seconds
         self.copies, self._spool = copies, spool
-        self._fetching = SingleFlight()
+        self._fetching: SingleFlight[Path] = SingleFlight()
         self._deployment: str | None = None
         self._is_wrong = False
 

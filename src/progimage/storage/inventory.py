@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from progimage import clock
 from progimage.engine import INSPECTION, ImageInfo, Ladder, Step
+from progimage.storage.chunk_hashes import Digests
 from progimage.storage.database import Database, insert_new, now_of
 from progimage.storage.schema import blobs, images
 
@@ -23,12 +24,17 @@ class Blob:
         bytes: How many there are.
         info: What the image is like.
         ladder: Its smaller copies, if it has any.
+        chunks: The hashes of its chunks, see `progimage.storage.chunk_hashes`; empty if it has only one, or if they are
+            not known yet.
+        damaged: It was found to be damaged, and could not be restored.
     """
 
     sha256: str
     bytes: int
     info: ImageInfo
     ladder: Ladder | None = None
+    chunks: Digests = b""
+    damaged: bool = False
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -107,9 +113,18 @@ class Inventory:
         """Return blobs whose bytes were not checked since a time (seconds since 1970), the longest ago first."""
         return await asyncio.to_thread(self._unchecked, since, most)
 
-    async def checked(self, sha256: str, *, damaged: bool) -> None:
-        """Note that a blob's bytes were checked just now, and what was found."""
-        await asyncio.to_thread(self._update, sha256, checked_at=clock.now(), damaged=damaged)
+    async def checked(self, sha256: str, *, damaged: bool, chunks: bytes = b"") -> list[str]:
+        """Note that a blob's bytes were checked just now, and what was found.
+
+        Args:
+            sha256: Its name.
+            damaged: Its bytes are lost.
+            chunks: The hashes of its chunks, if they are known now.
+
+        Returns:
+            The references of its images, if it was marked as damaged, or is not any more.
+        """
+        return await asyncio.to_thread(self._checked, sha256, damaged, chunks)
 
     async def outdated(self, most: int, after: str = "") -> list[Blob]:
         """Return blobs that were described by older rules than today's, in the order of their names, after one."""
@@ -131,6 +146,17 @@ class Inventory:
         """Return how much is kept."""
         return await asyncio.to_thread(self._totals)
 
+    def _checked(self, sha256: str, damaged: bool, chunks: bytes) -> list[str]:
+        values: dict[str, Any] = {"checked_at": clock.now(), "damaged": damaged}
+        if chunks:
+            values["chunks"] = chunks
+        with self._database.writing() as connection:
+            before = connection.execute(sa.select(blobs.c.damaged).where(blobs.c.sha256 == sha256)).scalar()
+            connection.execute(sa.update(blobs).where(blobs.c.sha256 == sha256).values(**values))
+            if before is None or bool(before) == damaged:
+                return []
+            return list(connection.execute(sa.select(images.c.reference).where(images.c.sha256 == sha256)).scalars())
+
     def _stored(self, sha256: str, owner: str) -> Blob | None:
         own = sa.exists().where(images.c.sha256 == sha256, images.c.owner == owner)
         query = sa.select(blobs).where(blobs.c.sha256 == sha256, blobs.c.stored, ~blobs.c.damaged, own)
@@ -143,6 +169,7 @@ class Inventory:
             "bytes": blob.bytes,
             **_described(blob),
             "stored": False,
+            "chunks": blob.chunks or None,
             "checked_at": clock.now(),
         }
         with self._database.writing() as connection:
@@ -232,4 +259,5 @@ def _described(blob: Blob) -> dict[str, Any]:
 def blob_of(row: Any) -> Blob:
     """Make a blob of a row of its table, or of one that is joined with it."""
     info = msgspec.json.decode(row.info, type=ImageInfo)
-    return Blob(row.sha256, row.bytes, info, msgspec.json.decode(row.ladder, type=Ladder) if row.ladder else None)
+    ladder = msgspec.json.decode(row.ladder, type=Ladder) if row.ladder else None
+    return Blob(row.sha256, row.bytes, info, ladder, row.chunks or b"", bool(row.damaged))

@@ -19,6 +19,7 @@ blobs = sa.Table(
     sa.Column("touched_at", sa.Float, nullable=False, index=True),
     sa.Column("checked_at", sa.Float, nullable=False, server_default="0", index=True),
     sa.Column("damaged", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("chunks", sa.LargeBinary),
 )
 images = sa.Table(
     "images",

@@ -18,6 +18,7 @@ from progimage.deployment import (
     open_catalogue,
     open_disk_space,
     open_jobs,
+    open_originals,
     open_pool,
     open_renditions,
 )
@@ -205,11 +206,13 @@ async def opened_library(settings: Settings, changes: Changes, at_once: int) -> 
     space = open_disk_space(settings)
     renditions, pool = open_renditions(settings, spool), open_pool(settings, limits)
     catalogue = open_catalogue(settings, jobs)
+    blobs = open_blobs(settings)  # what is taken in need not push what is asked for out of this node's copies
+    originals = open_originals(settings, catalogue, blobs, changes, spool)
     pool.start()
     try:
         library = ImageLibrary(
             catalogue,
-            open_blobs(settings),  # what is taken in need not push what is asked for out of this node's copies
+            originals,
             renditions,
             changes,
             spool,

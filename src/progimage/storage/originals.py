@@ -1,0 +1,271 @@
+"""Originals, and their smaller copies, as they were uploaded or not at all.
+
+What is read is held against the hashes that were taken at the upload. What is damaged is marked, restored from the
+second store if that has it, and else refused: with `BlobDamaged`, until it is restored or uploaded again.
+"""
+
+import asyncio
+import hashlib
+import hmac
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from cachetools import TTLCache
+
+from progimage.access import Client
+from progimage.access.principal import OPERATOR
+from progimage.engine import Step
+from progimage.single_flight import SingleFlight
+from progimage.storage.audit import AuditLog, Event
+from progimage.storage.blobs import BlobDamaged, BlobMissing, BlobStore
+from progimage.storage.changes import Changes
+from progimage.storage.chunk_hashes import ChunkHasher, WrongBytes, checked_bytes
+from progimage.storage.inventory import Blob, Inventory
+from progimage.storage.spool import Spool
+
+log = structlog.get_logger(__name__)
+
+_REMEMBERED = 100_000
+_IN_A_THREAD = 128 * 1024
+_READ = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found when a blob was read again.
+
+    Attributes:
+        sha256: Its name.
+        bytes: How many it has.
+        state: `whole`; `restored` from the second store; `damaged` or `missing`, and not restored; `ladder-dropped`: a
+            smaller copy was missing or was another, and renditions are made from the original again.
+    """
+
+    sha256: str
+    bytes: int
+    state: str
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the original's bytes are not there any more."""
+        return self.state in ("damaged", "missing")
+
+
+class Originals:
+    """Reads originals and their smaller copies.
+
+    Args:
+        blobs: Has them.
+        second: Has copies of the originals, or None.
+        inventory: Knows their hashes, and which are damaged.
+        audit: Is told what was found.
+        changes: Tells this node's processes.
+        spool: For what is restored.
+        verify_seconds: What was right counts as right for so long; 0: all that is read is checked; None: nothing is.
+    """
+
+    def __init__(
+        self,
+        blobs: BlobStore,
+        second: BlobStore | None,
+        inventory: Inventory,
+        audit: AuditLog,
+        changes: Changes,
+        spool: Spool,
+        verify_seconds: float | None = 0,
+    ) -> None:
+        """Store the parts."""
+        self.blobs = blobs
+        self._second, self._inventory, self._audit = second, inventory, audit
+        self._changes, self._spool = changes, spool
+        self._is_checking = verify_seconds is not None
+        self._right: TTLCache[tuple[str, int], bool] = TTLCache(_REMEMBERED, verify_seconds or 0)
+        self._looking: SingleFlight[Finding] = SingleFlight()
+
+    def require_whole(self, blob: Blob) -> None:
+        """Refuse what is marked as damaged.
+
+        Raises:
+            BlobDamaged: It is.
+        """
+        if blob.damaged:
+            raise BlobDamaged(blob.sha256)
+
+    async def stream(self, blob: Blob, start: int, end: int) -> AsyncIterator[bytes]:
+        """Read an original's bytes from `start` up to, and without, `end`, each chunk checked before it is passed on.
+
+        Raises:
+            BlobDamaged, BlobMissing: It is not what was uploaded, and can't be restored.
+            StoreError: The store can't be read now.
+        """
+        self.require_whole(blob)
+        position = start
+        try:
+            async with aclosing(self._checked(blob, start, end)) as chunks:  # type: ignore[type-var]
+                async for chunk in chunks:
+                    position += len(chunk)
+                    yield chunk
+        except (BlobMissing, BlobDamaged, WrongBytes) as error:
+            if not await self.examine(blob):
+                raise BlobDamaged(blob.sha256) from error
+            async with aclosing(self._checked(blob, position, end)) as chunks:  # type: ignore[type-var]
+                async for chunk in chunks:
+                    yield chunk
+
+    async def fetch(self, blob: Blob, target: Path) -> None:
+        """Bring an original to a local file that is only read.
+
+        Raises:
+            BlobDamaged, BlobMissing: It is not what was uploaded, and can't be restored.
+            StoreError: The store can't be read now.
+        """
+        self.require_whole(blob)
+        try:
+            await self._fetch(blob.sha256, blob.sha256, blob.bytes, target)
+        except (BlobMissing, BlobDamaged) as error:
+            if not await self.examine(blob):
+                raise BlobDamaged(blob.sha256) from error
+            target.unlink(missing_ok=True)
+            await self._fetch(blob.sha256, blob.sha256, blob.bytes, target)
+
+    async def fetch_step(self, blob: Blob, step: Step, target: Path) -> None:
+        """Bring a smaller copy to a local file that is only read.
+
+        Raises:
+            BlobDamaged, BlobMissing: It is not there, or not what was made.
+            StoreError: The store can't be read now.
+        """
+        self.require_whole(blob)
+        await self._fetch(blob.step_name(step), step.sha256, step.bytes, target)
+
+    async def examine(self, blob: Blob) -> bool:
+        """Look at an original that seems to be damaged, restore it if need be, and return whether it is whole now."""
+        found = await self._looking.once(blob.sha256, lambda: self.check(blob))
+        return not found.is_lost
+
+    async def is_there(self, blob: Blob) -> bool:
+        """Return whether an original is in the store: in a folder, with the right bytes; else, with the right size."""
+        try:
+            if self.blobs.local_path(blob.sha256) is None:
+                return await self.blobs.size(blob.sha256) == blob.bytes
+            with self._spool.file(self._spool.incoming) as path:
+                await self._fetch(blob.sha256, blob.sha256, blob.bytes, path)
+        except (BlobMissing, BlobDamaged):
+            return False
+        return True
+
+    async def check(self, blob: Blob) -> Finding:
+        """Read an original whole, note whether it is what was uploaded, and restore it if it is not."""
+        state, chunks = await self._state(self.blobs, blob)
+        if state != "whole" and self.blobs.copies:
+            await asyncio.to_thread(self.blobs.copies.remove, blob.sha256)
+        if state != "whole" and self._second and (await self._state(self._second, blob))[0] == "whole":
+            await self._restore(blob, self._second)
+            again, chunks = await self._state(self.blobs, blob)
+            state = "restored" if again == "whole" else state
+        finding = Finding(blob.sha256, blob.bytes, state)
+        references = await self._inventory.checked(blob.sha256, damaged=finding.is_lost, chunks=chunks)
+        for reference in references:
+            self._changes.mark(reference)
+        if state == "whole" and not await self._has_ladder(blob):
+            await self._inventory.without_ladder(blob.sha256)
+            finding = Finding(blob.sha256, blob.bytes, "ladder-dropped")
+        if finding.state != "whole":
+            write = log.error if finding.is_lost else log.warning
+            write("an original was checked", sha256=blob.sha256, state=finding.state)
+            event = Event.by(Client(OPERATOR), f"blob-{finding.state}", detail={"sha256": blob.sha256})
+            await self._audit.add(event)
+        return finding
+
+    def is_right(self, blob: Blob, body: bytes) -> bool:
+        """Return whether these are all bytes of an original."""
+        return not self._is_checking or hashlib.sha256(body).hexdigest() == blob.sha256
+
+    async def _checked(self, blob: Blob, start: int, end: int) -> AsyncIterator[bytes]:
+        def read(first: int, last: int) -> AsyncIterator[bytes]:
+            return self.blobs.stream(blob.sha256, first, last)
+
+        def is_right(number: int, data: bytes, digest: bytes) -> bool:
+            key = blob.sha256, number
+            if not self._is_checking or key in self._right:
+                return True
+            right = hmac.compare_digest(hashlib.sha256(data).digest(), digest)
+            if right:
+                self._right[key] = True
+            return right
+
+        pieces = (
+            checked_bytes(read, blob.sha256, blob.bytes, blob.chunks, start, end, is_right)
+            if self._is_checking
+            else read(start, end)
+        )
+        async with aclosing(pieces) as chunks:  # type: ignore[type-var]
+            async for chunk in chunks:
+                yield chunk
+
+    async def _fetch(self, name: str, sha256: str, size: int, target: Path) -> None:
+        """Bring a blob; what this node kept of a cloud store's is brought anew if it is wrong."""
+        await self.blobs.fetch(name, target, size)
+        if await self._is_file_right(name, sha256, size, target):
+            return
+        if self.blobs.copies is None:
+            raise BlobDamaged(name)
+        await asyncio.to_thread(self.blobs.copies.remove, name.partition("-")[0])
+        target.unlink()
+        await self.blobs.fetch(name, target, size)
+        if not await self._is_file_right(name, sha256, size, target):
+            raise BlobDamaged(name)
+
+    async def _is_file_right(self, name: str, sha256: str, size: int, file: Path) -> bool:
+        if file.stat().st_size != size:
+            return False
+        if not self._is_checking or not sha256 or (name, -1) in self._right:
+            return True
+        right = hashed(file) == sha256 if size <= _IN_A_THREAD else await asyncio.to_thread(hashed, file) == sha256
+        if right:
+            self._right[name, -1] = True
+        return right
+
+    async def _state(self, store: BlobStore, blob: Blob) -> tuple[str, bytes]:
+        """Return whether an original is whole in a store, and the hashes of its chunks, if it is."""
+        hasher, size = ChunkHasher(), 0
+        try:
+            async for chunk in store.stream(blob.sha256, 0, blob.bytes):
+                await asyncio.to_thread(hasher.update, chunk)
+                size += len(chunk)
+            if await store.size(blob.sha256) != size:
+                return "damaged", b""
+        except BlobMissing:
+            return "missing", b""
+        except BlobDamaged:
+            return "damaged", b""
+        return ("whole", hasher.chunks) if hasher.sha256 == blob.sha256 else ("damaged", b"")
+
+    async def _restore(self, blob: Blob, second: BlobStore) -> None:
+        with self._spool.file(self._spool.incoming) as path:
+            async for chunk in second.stream(blob.sha256, 0, blob.bytes):
+                await asyncio.to_thread(_append, path, chunk)
+            await self.blobs.put(blob.sha256, path, blob.info.media_type, anew=True)
+
+    async def _has_ladder(self, blob: Blob) -> bool:
+        for step in blob.steps:
+            with self._spool.file(self._spool.incoming) as path:
+                try:
+                    await self._fetch(blob.step_name(step), step.sha256, step.bytes, path)
+                except (BlobMissing, BlobDamaged):
+                    return False
+        return True
+
+
+def hashed(file: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal digits. It blocks."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _append(path: Path, chunk: bytes) -> None:
+    with path.open("ab") as file:
+        file.write(chunk)
