@@ -183,6 +183,7 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
     jobs = open_jobs(settings, space)
     await jobs.adopt()
     catalogue, changes = open_catalogue(settings, jobs, space), Changes(data / "changes")
+    catalogue.database.list_seconds = settings.list_seconds
     originals = open_originals(settings, catalogue, blobs, changes, spool)
     library = ImageLibrary(
         catalogue,

@@ -423,6 +423,10 @@ class Settings(BaseSettings):
             " for, in seconds.",
         ),
     ] = 600
+    list_seconds: Annotated[
+        int,
+        Field(ge=1, description="How many seconds a list of images or of events may take; a longer one is refused."),
+    ] = 5
     purge_share: Annotated[
         float,
         Field(

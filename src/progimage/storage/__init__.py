@@ -5,11 +5,11 @@ from progimage.storage.blobs import BlobDamaged, BlobMissing, BlobStore, open_bl
 from progimage.storage.catalogue import Catalogue
 from progimage.storage.changes import Changes
 from progimage.storage.clock import ClockState, DatabaseClock
-from progimage.storage.database import Database, DatabaseFull, DatabaseUnavailable
+from progimage.storage.database import Database, DatabaseFull, DatabaseUnavailable, ListTooSlow
 from progimage.storage.disk_cache import DiskCache
 from progimage.storage.disk_space import DiskSpace, StorageFull, is_full
 from progimage.storage.identity import deployment_id, identify
-from progimage.storage.inventory import Blob, Inventory, Totals
+from progimage.storage.inventory import Blob, Inventory
 from progimage.storage.keys import Keys, UnknownKey
 from progimage.storage.originals import Finding, Originals
 from progimage.storage.outbox import NoOutbox, Outbox
@@ -18,6 +18,7 @@ from progimage.storage.records import AlreadyStored, Held, ImageFilter, Record, 
 from progimage.storage.renditions import Renditions
 from progimage.storage.room import Room, Share, SpoolFull
 from progimage.storage.spool import LockedFolder, Spool, sweep_folders
+from progimage.storage.totals import Totals
 from progimage.storage.wrong_store import WrongStore
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "ImageFilter",
     "Inventory",
     "Keys",
+    "ListTooSlow",
     "LockedFolder",
     "NoOutbox",
     "Originals",

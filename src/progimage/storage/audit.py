@@ -98,7 +98,7 @@ class AuditLog:
 
     async def find(self, wanted: EventFilter, most: int) -> list[Event]:
         """Return events, the newest first."""
-        return await asyncio.to_thread(self._find, wanted, most)
+        return await self._database.listed(self._find, wanted, most)
 
     async def trim(self, before: float) -> int:
         """Remove the events before a time, in seconds since 1970, and return how many there were."""
@@ -122,7 +122,7 @@ class AuditLog:
         if wanted.below is not None:
             bounds.append(audit.c.id < wanted.below)
         query = sa.select(audit).where(*equal, *bounds).order_by(audit.c.id.desc()).limit(most)
-        with self._database.reading() as connection:
+        with self._database.listing() as connection:
             rows = connection.execute(query).all()
         return [
             Event(

@@ -1,20 +1,28 @@
 """The database: connections, transactions, and what can go wrong with them."""
 
+import asyncio
 import logging
 import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
 from progimage import clock
 from progimage.tracing import span
 
+_T = TypeVar("_T")
+
 _CONNECT_SECONDS = 5
+_LISTS_AT_ONCE = 2
+_LOOKS = 10_000
+"""So many steps of SQLite's machine pass between two looks at the clock: about a millisecond."""
+_CANCELLED = "57014"
 _STATEMENT_SECONDS = 30
 _DISK_FULL = "53100"
 _NO_ROOM_FOR_WAL_INDEX = 4874  # SQLITE_IOERR_SHMSIZE, which Python has no name for in all versions
@@ -28,6 +36,19 @@ class DatabaseFull(DatabaseUnavailable):
     """The database has no room to write."""
 
 
+class ListTooSlow(Exception):
+    """A list takes longer than it may.
+
+    Args:
+        seconds: How long that is.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        """Keep the number of seconds."""
+        super().__init__(f"The list takes longer than {seconds:g} seconds.")
+        self.seconds = seconds
+
+
 class Database:
     """Connections to the database. Its methods block.
 
@@ -38,6 +59,7 @@ class Database:
     Attributes:
         is_sqlite: Whether it is a file on this machine, whose clock is the machine's.
         url: The same.
+        list_seconds: How long a list may take.
         before_writing: Sees to it that there is room for SQLite to write.
     """
 
@@ -50,6 +72,8 @@ class Database:
         self._file = Path(sa.make_url(url).database or "") if url.startswith("sqlite") else None
         self._pinned: os.stat_result | None = None
         self._is_wrong = False
+        self.list_seconds = _STATEMENT_SECONDS
+        self._lists = ThreadPoolExecutor(_LISTS_AT_ONCE, "lists")
 
     def pin(self) -> None:
         """From now on, refuse to use a file of SQLite that was removed, or another one in its place."""
@@ -110,6 +134,28 @@ class Database:
         for call in committed:
             call()
 
+    async def listed(self, work: Callable[..., _T], *arguments: Any) -> _T:
+        """Do what reads many rows, in a thread of a few that are for that alone: others don't wait for these."""
+        return await asyncio.get_running_loop().run_in_executor(self._lists, work, *arguments)
+
+    @contextmanager
+    def listing(self) -> Iterator[sa.Connection]:
+        """Lend a connection to read many rows with, for so long as a list may take.
+
+        Raises:
+            ListTooSlow: It takes longer.
+            DatabaseUnavailable: It fails.
+        """
+        self._check()
+        with span("database.list"), self._engine.connect() as connection:
+            try:
+                with translated_errors(), _time_limit(connection, self.list_seconds):
+                    yield connection
+            except DatabaseUnavailable as error:
+                if _is_interrupted(error.__cause__):
+                    raise ListTooSlow(self.list_seconds) from error
+                raise
+
     def clock_skew(self) -> float:
         """Return by how many seconds this machine's clock is ahead of the database's.
 
@@ -121,6 +167,7 @@ class Database:
 
     def close(self) -> None:
         """Close all connections."""
+        self._lists.shutdown(wait=False)
         self._engine.dispose()
 
 
@@ -224,6 +271,30 @@ def _is_full(error: Any) -> bool:
     return (
         getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_FULL, _NO_ROOM_FOR_WAL_INDEX)
         or getattr(error, "sqlstate", None) == _DISK_FULL
+    )
+
+
+@contextmanager
+def _time_limit(connection: sa.Connection, seconds: float) -> Iterator[None]:
+    """Have what is executed meanwhile interrupted when it takes longer."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SET LOCAL statement_timeout = {int(seconds * 1000)}")
+        yield
+        return
+    driver: Any = connection.connection.dbapi_connection
+    end = time.monotonic() + seconds
+    driver.set_progress_handler(lambda: time.monotonic() > end, _LOOKS)
+    try:
+        yield
+    finally:
+        driver.set_progress_handler(None, 0)
+
+
+def _is_interrupted(error: Any) -> bool:
+    cause = getattr(error, "__cause__", None)
+    return (
+        getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT
+        or getattr(cause, "sqlstate", None) == _CANCELLED
     )
 
 

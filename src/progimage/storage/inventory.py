@@ -11,8 +11,9 @@ import sqlalchemy as sa
 from progimage import clock
 from progimage.engine import INSPECTION, ImageInfo, Ladder, Step
 from progimage.storage.chunk_hashes import Digests
-from progimage.storage.database import Database, insert_new, now_of
+from progimage.storage.database import Database, insert_new, now_of, time_of
 from progimage.storage.schema import blobs, images
+from progimage.storage.totals import Totals, counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,23 +50,6 @@ class Blob:
     def step_name(self, step: Step) -> str:
         """Return what a step of the ladder is called in the store."""
         return f"{self.sha256}-{step.side}"
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """How much is kept.
-
-    Attributes:
-        images: How many references there are.
-        bytes: Of their originals; those that several refer to count once.
-        ladder_bytes: Of the smaller copies.
-        damaged: How many blobs were found damaged and could not be restored.
-    """
-
-    images: int
-    bytes: int
-    ladder_bytes: int
-    damaged: int
 
 
 class Inventory:
@@ -180,16 +164,17 @@ class Inventory:
             return bool(connection.execute(touch.returning(blobs.c.stored)).scalar_one())
 
     def _reclaim(self, unused_for: float, delete: Callable[[Blob], None]) -> int:
-        unreferenced = ~sa.exists().where(images.c.sha256 == blobs.c.sha256)
+        # By their count, which has an index, and by what is there, since a count may be wrong.
+        unreferenced = (blobs.c.images <= 0) & ~sa.exists().where(images.c.sha256 == blobs.c.sha256)
         with self._database.reading() as connection:
-            before = now_of(connection) - unused_for
+            before = time_of(connection) - unused_for
             unused = (blobs.c.touched_at < before) & unreferenced
             candidates = connection.execute(sa.select(blobs.c.sha256).where(unused)).scalars().all()
         removed = 0
         for sha256 in candidates:
             with self._database.writing() as connection:
                 unused = (
-                    (blobs.c.sha256 == sha256) & (blobs.c.touched_at < now_of(connection) - unused_for) & unreferenced
+                    (blobs.c.sha256 == sha256) & (blobs.c.touched_at < time_of(connection) - unused_for) & unreferenced
                 )
                 # Committed first: should what follows fail half-way, nobody takes its bytes for being there.
                 connection.execute(sa.update(blobs).where(unused).values(stored=False))
@@ -236,14 +221,8 @@ class Inventory:
             connection.execute(sa.update(blobs).where(blobs.c.sha256 == sha256).values(**values))
 
     def _totals(self) -> Totals:
-        used = sa.exists().where(images.c.sha256 == blobs.c.sha256)
-        sums = [sa.func.coalesce(sa.func.sum(column), 0) for column in (blobs.c.bytes, blobs.c.ladder_bytes)]
-        damaged = sa.select(sa.func.count()).select_from(blobs).where(blobs.c.damaged)
-        live = sa.select(sa.func.count()).select_from(images).where(images.c.deleted_at.is_(None))
         with self._database.reading() as connection:
-            count = connection.execute(live).scalar_one()
-            originals, ladders = connection.execute(sa.select(*sums).where(used)).one()
-            return Totals(int(count), int(originals), int(ladders), int(connection.execute(damaged).scalar_one()))
+            return counted(connection)
 
 
 def _described(blob: Blob) -> dict[str, Any]:

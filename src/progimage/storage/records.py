@@ -24,6 +24,9 @@ _RECORDS = sa.select(images, blobs.c.bytes, blobs.c.info, blobs.c.ladder, blobs.
 _SERVICE = Client(OPERATOR)
 _UNMARKED = images.c.deleted_at.is_not(None) & images.c.purge_marked_at.is_(None)
 _HOUR = 3600
+_FEW = 10_000
+"""So many rows are sorted in no time."""
+_AT_ONCE = 500
 PURGES_AN_HOUR = 1000
 """So many images may sweeps purge in an hour, however few there are."""
 
@@ -139,8 +142,12 @@ class Records:
         return await asyncio.to_thread(self._among, references)
 
     async def find(self, wanted: ImageFilter, most: int) -> list[Record]:
-        """Return records, the newest first."""
-        return await asyncio.to_thread(self._search, wanted, most)
+        """Return records, the newest first.
+
+        Raises:
+            ListTooSlow: Finding them takes too long.
+        """
+        return await self._database.listed(self._search, wanted, most)
 
     async def add(self, client: Client, records: list[Record], ticket: tuple[str, float] | None = None) -> None:
         """Commit records of one owner, all or none; their blobs were claimed and are stored. Durable when it returns.
@@ -254,9 +261,14 @@ class Records:
             return sorted(_records(connection, rows), key=lambda record: references.index(record.reference))
 
     def _search(self, wanted: ImageFilter, most: int) -> list[Record]:
-        query = _RECORDS.where(*_conditions(wanted))
-        query = query.order_by(images.c.uploaded_at.desc(), images.c.reference.desc()).limit(most)
-        with self._database.reading() as connection:
+        with self._database.listing() as connection:
+            if wanted.labels and wanted.sha256 is None:
+                return _labelled(connection, wanted, most)
+            query = _RECORDS.where(*_conditions(wanted))
+            sized = _sized(connection, wanted) if wanted.sha256 is None else None
+            if sized is not None:
+                query = query.where(images.c.reference.in_(sized))
+            query = query.order_by(images.c.uploaded_at.desc(), images.c.reference.desc()).limit(most)
             return _records(connection, connection.execute(query).all())
 
     def _add(self, client: Client, records: Sequence[Record], ticket: tuple[str, float] | None) -> None:
@@ -268,6 +280,8 @@ class Records:
                 "owner": record.owner,
                 "filename": record.filename,
                 "uploaded_at": record.uploaded_at.timestamp(),
+                "format": record.blob.info.format,
+                "bytes": record.blob.bytes,
                 **_stored({name: getattr(record, name) for name in ("visibility", "expires_at", "held", "metadata")}),
             }
             for record in records
@@ -282,7 +296,7 @@ class Records:
                 raise TicketUsed
             self._owners.take(connection, owner, len(records), size)
             for record in records:
-                _set_labels(connection, record.reference, record.labels)
+                _set_labels(connection, record, record.labels)
             connection.execute(sa.update(blobs).where(blobs.c.sha256.in_(used)).values(stored=True))
             write_events(connection, (_upload_event(client, record, ticket) for record in records))
             self._outbox.added(connection, owner, [record.reference for record in records])
@@ -301,7 +315,7 @@ class Records:
                 connection.execute(sa.update(images).where(images.c.reference == reference).values(**columns))
             if "labels" in values:
                 connection.execute(sa.delete(labels).where(labels.c.reference == reference))
-                _set_labels(connection, reference, values["labels"])
+                _set_labels(connection, record, values["labels"])
             if "visibility" in values or "expires_at" in values:
                 self._outbox.hidden(connection, record.owner, [reference])
             action = "hold" if values.keys() == {"held"} else "change"
@@ -438,13 +452,13 @@ def _conditions(wanted: ImageFilter) -> Iterable[sa.ColumnElement[bool]]:
     if wanted.owner is not None:
         yield column.owner == wanted.owner
     if wanted.format is not None:
-        yield blobs.c.format == wanted.format
+        yield images.c.format == wanted.format
     if wanted.sha256 is not None:
         yield images.c.sha256 == wanted.sha256
     if wanted.min_bytes is not None:
-        yield blobs.c.bytes >= wanted.min_bytes
+        yield images.c.bytes >= wanted.min_bytes
     if wanted.max_bytes is not None:
-        yield blobs.c.bytes <= wanted.max_bytes
+        yield images.c.bytes <= wanted.max_bytes
     if wanted.after is not None:
         yield column.uploaded_at >= wanted.after
     if wanted.before is not None:
@@ -455,6 +469,59 @@ def _conditions(wanted: ImageFilter) -> Iterable[sa.ColumnElement[bool]]:
         yield sa.tuple_(column.uploaded_at, column.reference) < sa.tuple_(*map(sa.literal, wanted.below))
 
 
+def _sized(connection: sa.Connection, wanted: ImageFilter) -> sa.Select[Any] | None:
+    """Return a query of the references of all originals of the sizes that are wanted, if they are not many.
+
+    Many are found sooner in the order of their times, of which a page needs the first.
+    """
+    if wanted.owner is None or (wanted.min_bytes is None and wanted.max_bytes is None):
+        return None
+    bounds = [images.c.owner == wanted.owner]
+    if wanted.min_bytes is not None:
+        bounds.append(images.c.bytes >= wanted.min_bytes)
+    if wanted.max_bytes is not None:
+        bounds.append(images.c.bytes <= wanted.max_bytes)
+    few = sa.select(images.c.reference).where(*bounds).order_by(images.c.owner, images.c.bytes).limit(_FEW + 1)
+    count = connection.execute(sa.select(sa.func.count()).select_from(few.subquery())).scalar_one()
+    return few if count <= _FEW else None
+
+
+def _labelled(connection: sa.Connection, wanted: ImageFilter, most: int) -> list[Record]:
+    """Return records that have labels: from those with the rarest one, so many at a time, what else is wanted."""
+    label = min(wanted.labels, key=lambda name: _count_of_label(connection, wanted.owner, name))
+    column = labels.c
+    query = sa.select(column.uploaded_at, column.reference).where(column.label == label)
+    if wanted.owner is not None:
+        query = query.where(column.owner == wanted.owner)
+    if wanted.after is not None:
+        query = query.where(column.uploaded_at >= wanted.after)
+    if wanted.before is not None:
+        query = query.where(column.uploaded_at < wanted.before)
+    query = query.order_by(column.uploaded_at.desc(), column.reference.desc()).limit(_AT_ONCE)
+    conditions, below = list(_conditions(wanted)), wanted.below
+    found: list[Record] = []
+    while len(found) < most:
+        key = sa.tuple_(column.uploaded_at, column.reference)
+        page = query.where(key < sa.tuple_(*map(sa.literal, below))) if below else query
+        rows = connection.execute(page).all()
+        references = [row.reference for row in rows]
+        matching = _RECORDS.where(images.c.reference.in_(references), *conditions)
+        matching = matching.order_by(images.c.uploaded_at.desc(), images.c.reference.desc())
+        found += _records(connection, connection.execute(matching).all())
+        if len(rows) < _AT_ONCE:
+            break
+        below = rows[-1].uploaded_at, rows[-1].reference
+    return found[:most]
+
+
+def _count_of_label(connection: sa.Connection, owner: str | None, label: str) -> int:
+    """Return how many images have a label, or `_FEW`, if that are more."""
+    query = sa.select(labels.c.reference).where(labels.c.label == label)
+    if owner is not None:
+        query = query.where(labels.c.owner == owner)
+    return int(connection.execute(sa.select(sa.func.count()).select_from(query.limit(_FEW).subquery())).scalar_one())
+
+
 def _find(connection: sa.Connection, reference: str, *, lock: bool = False) -> Record | None:
     query = _RECORDS.where(images.c.reference == reference)
     row = connection.execute(query.with_for_update(of=images) if lock else query).first()
@@ -462,7 +529,11 @@ def _find(connection: sa.Connection, reference: str, *, lock: bool = False) -> R
 
 
 def _records(connection: sa.Connection, rows: Sequence[Any]) -> list[Record]:
-    query = sa.select(labels).where(labels.c.reference.in_([row.reference for row in rows])).order_by(labels.c.label)
+    query = (
+        sa.select(labels.c.reference, labels.c.label)
+        .where(labels.c.reference.in_([row.reference for row in rows]))
+        .order_by(labels.c.label)
+    )
     found: dict[str, list[str]] = {}
     for reference, label in connection.execute(query):
         found.setdefault(reference, []).append(label)
@@ -492,8 +563,9 @@ def _stored(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _set_labels(connection: sa.Connection, reference: str, names: Iterable[str]) -> None:
-    rows = [{"reference": reference, "label": name} for name in dict.fromkeys(names)]
+def _set_labels(connection: sa.Connection, record: Record, names: Iterable[str]) -> None:
+    of_image = {"reference": record.reference, "owner": record.owner, "uploaded_at": record.uploaded_at.timestamp()}
+    rows = [{**of_image, "label": name} for name in dict.fromkeys(names)]
     if rows:
         connection.execute(sa.insert(labels), rows)
 

@@ -20,6 +20,7 @@ blobs = sa.Table(
     sa.Column("checked_at", sa.Float, nullable=False, server_default="0", index=True),
     sa.Column("damaged", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("chunks", sa.LargeBinary),
+    sa.Column("images", sa.BigInteger, nullable=False, server_default="0"),
 )
 images = sa.Table(
     "images",
@@ -35,6 +36,9 @@ images = sa.Table(
     sa.Column("purge_marked_at", sa.Float, index=True),
     sa.Column("held", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("metadata", sa.Text),
+    # Those of its blob, so that an index has them beside the owner.
+    sa.Column("format", sa.String(20)),
+    sa.Column("bytes", sa.BigInteger),
     sa.Index("ix_images_owner", "owner", "uploaded_at", "reference"),
     sa.Index("ix_images_unmarked", "deleted_at", sqlite_where=_unmarked, postgresql_where=_unmarked),
 )
@@ -43,6 +47,18 @@ labels = sa.Table(
     metadata,
     sa.Column("reference", sa.String(36), sa.ForeignKey("images.reference", ondelete="CASCADE"), primary_key=True),
     sa.Column("label", sa.String(100), primary_key=True, index=True),
+    # Those of its image, likewise.
+    sa.Column("owner", sa.String(64)),
+    sa.Column("uploaded_at", sa.Float),
+)
+totals = sa.Table(
+    "totals",
+    metadata,
+    sa.Column("slot", sa.Integer, primary_key=True),
+    sa.Column("images", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("bytes", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("ladder_bytes", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("damaged", sa.BigInteger, nullable=False, server_default="0"),
 )
 owners = sa.Table(
     "owners",
