@@ -7,9 +7,10 @@ COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-ha
 
 FUZZ_SECONDS ?= 120
 CLUSTER_SECONDS ?= 300
+GROWTH_IMAGES ?= 1000000
 VERSITYGW := v1.8.0
 
-.PHONY: install install-dev install-bench install-faces serve test endurance coverage conformance check fuzz audit bench curves codecs tiles owners costs cluster docs screenshots lock clean
+.PHONY: install install-dev install-bench install-faces serve test endurance coverage conformance check fuzz audit bench growth curves codecs tiles owners costs cluster docs screenshots lock clean
 
 install: $(VENV)/.installed
 
@@ -117,6 +118,10 @@ costs: install-bench $(VENV)/.installed-servers
 # Faults for CLUSTER_SECONDS; 3600 is an hour.
 cluster: $(VENV)/.installed-servers
 	$(BIN)/python -m tests.cluster --seconds $(CLUSTER_SECONDS)
+
+# How much longer each query takes with many images; GROWTH_IMAGES=10000000 takes half an hour and 20 GB.
+growth: $(VENV)/.installed-servers
+	$(BIN)/python -m bench.growth --most $(GROWTH_IMAGES)
 
 tiles: install-dev
 	$(BIN)/python -m bench.tiles

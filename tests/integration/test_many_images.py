@@ -77,8 +77,8 @@ class Watched:
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param(("sqlite", 60_000), id="sqlite"),
-        pytest.param(("postgresql", 60_000), id="postgresql"),
+        pytest.param(("sqlite", 20_000), id="sqlite"),
+        pytest.param(("postgresql", 20_000), id="postgresql"),
         pytest.param(("sqlite", 1_000_000), id="sqlite-million", marks=pytest.mark.endurance),
         pytest.param(("postgresql", 1_000_000), id="postgresql-million", marks=pytest.mark.endurance),
     ],
@@ -107,8 +107,8 @@ FILTERS = {
     "all": ImageFilter(),
     "of an owner": ImageFilter(owner="default"),
     "of a small owner": ImageFilter(owner="small"),
-    "a page": ImageFilter(owner="default", below=(many.BEGAN + 30_000, many.reference_of(30_000))),
-    "of a time": ImageFilter(owner="default", after=many.BEGAN + 10, before=many.BEGAN + 20_000),
+    "a page": ImageFilter(owner="default", below=(many.BEGAN + 10_000, many.reference_of(10_000))),
+    "of a time": ImageFilter(owner="default", after=many.BEGAN + 10, before=many.BEGAN + 9_000),
     "a rare format": ImageFilter(owner="default", format="TIFF"),
     "a common format": ImageFilter(owner="default", format="PNG"),
     "a hash": ImageFilter(owner="default", sha256=many.sha256_of(4325)),

@@ -1,0 +1,123 @@
+"""How much longer each query takes when there are many images: a thousand, a million, and on SQLite ten million.
+
+    python -m bench.growth --most 1000000
+
+Prints for each operation the median at a thousand images in milliseconds, and at the most as a ratio to it.
+"""
+
+import argparse
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from tests import many
+from tests.servers import postgres
+
+from progimage.access import Client
+from progimage.access.principal import OPERATOR
+from progimage.engine import ImageInfo
+from progimage.storage import Blob, Catalogue, EventFilter, ImageFilter, Record
+from progimage.storage.migrations import migrate
+
+_FEWEST = 1000
+_TIMES = 40
+_CLIENT = Client(OPERATOR)
+_INFO = msgspec.json.decode(many.INFO, type=ImageInfo)
+_FILTERS = {
+    "list": ImageFilter(owner="default"),
+    "list, a page in the middle": ImageFilter(owner="default", below=(many.BEGAN + 500, many.reference_of(500))),
+    "list by a rare format": ImageFilter(owner="default", format="TIFF"),
+    "list by a hash": ImageFilter(owner="default", sha256=many.sha256_of(325)),
+    "list by rare sizes": ImageFilter(owner="default", min_bytes=6_000_000),
+    "list by a rare label": ImageFilter(owner="default", labels=("rare",)),
+    "list by a common label": ImageFilter(owner="default", labels=("common",)),
+    "list of deleted ones": ImageFilter(owner="default", deleted=True),
+}
+
+
+class _Operations:
+    """What is measured."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self._number = 0
+
+    def all(self) -> dict[str, Callable[[], Coroutine[Any, Any, Any]]]:
+        records, inventory = self._catalogue.records, self._catalogue.inventory
+        found = {name: lambda wanted=wanted: records.find(wanted, 100) for name, wanted in _FILTERS.items()}
+        return {
+            "put: claim and add": self._put,
+            "get": lambda: records.get(many.reference_of(325)),
+            "delete, undelete": self._delete,
+            **found,
+            "totals": inventory.totals,
+            "expire, with nothing due": lambda: records.expire(500),
+            "mark and look for purges": self._sweep,
+            "reclaim, with nothing unused": lambda: inventory.reclaim(1e9, lambda blob: None),
+            "audit by a reference": lambda: self._catalogue.audit.find(
+                EventFilter(reference=many.reference_of(325)), 100
+            ),
+            "audit by a rare action": lambda: self._catalogue.audit.find(EventFilter(action="hold"), 100),
+        }
+
+    async def _put(self) -> None:
+        self._number += 1
+        blob = Blob(f"{self._number:x}".rjust(64, "f"), 1, _INFO)
+        await self._catalogue.inventory.claim(blob)
+        reference = f"ffffffff-0000-4000-8000-{self._number:012x}"
+        await self._catalogue.records.add(_CLIENT, [Record(reference, blob, None, datetime.now(UTC), labels=("new",))])
+
+    async def _delete(self) -> None:
+        records, reference = self._catalogue.records, many.reference_of(325)
+        await records.delete(_CLIENT, reference)
+        await records.has_live("default", many.sha256_of(325))
+        await records.undelete(_CLIENT, reference)
+
+    async def _sweep(self) -> None:
+        await self._catalogue.records.mark_for_purge(500)
+        await self._catalogue.records.due_for_purge(1e9, 1, 500)
+
+
+def measured(url: str, count: int) -> dict[str, float]:
+    """Return the median of each operation, in milliseconds, with so many images."""
+    many.fill(url, count)
+    catalogue = Catalogue(url)
+    found = {}
+    for name, work in _Operations(catalogue).all().items():
+        times = []
+        for _ in range(_TIMES):
+            began = time.perf_counter()
+            asyncio.run(work())
+            times.append((time.perf_counter() - began) * 1000)
+        found[name] = statistics.median(times)
+    catalogue.close()
+    return found
+
+
+def main() -> None:
+    """Measure, and print a table for each database."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--most", type=int, default=1_000_000)
+    parser.add_argument("--only", choices=["sqlite", "postgresql"])
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="progimage-growth-") as folder, postgres(Path(folder) / "server") as server:
+        for name in (options.only,) if options.only else ("sqlite", "postgresql"):
+            columns = []
+            for count in (_FEWEST, options.most):
+                file = Path(folder) / f"{count}.sqlite"
+                url = f"sqlite:///{file}" if name == "sqlite" else server.new_database()
+                migrate(url, Path(folder) / "migration.lock")
+                columns.append(measured(url, count))
+            print(f"{name:<32}{_FEWEST:>10} images, ms   at {options.most} times as long")
+            for operation, few in columns[0].items():
+                print(f"{operation:<32}{few:>10.2f}{columns[1][operation] / few:>24.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
