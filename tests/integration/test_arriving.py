@@ -20,7 +20,7 @@ MB = 1_000_000
 def spooled(server: Server) -> int:
     """How many bytes are in the spool."""
     total = 0
-    for path in (server.data_dir / "spool").glob("*/incoming/*"):
+    for path in (server.data_dir / "spool").glob("*/incoming/*/file"):
         try:
             total += path.stat().st_size
         except FileNotFoundError:

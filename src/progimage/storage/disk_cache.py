@@ -106,7 +106,10 @@ class DiskCache:
 
     def is_on(self, folder: Path) -> bool:
         """Return whether the cache is on the same file system as a folder."""
-        return self._root.stat().st_dev == folder.stat().st_dev
+        try:
+            return self._root.stat().st_dev == folder.stat().st_dev
+        except FileNotFoundError:
+            return False
 
     def evict(self, wanted: int) -> int:
         """Remove the least recently used files until so many bytes are free again, and return how many were. It blocks.

@@ -184,7 +184,8 @@ class DiskSpace:
         """Return a folder of each file system, the data folder first."""
         found: dict[int, Path] = {}
         for folder in self._folders:
-            found.setdefault(folder.stat().st_dev, folder)
+            with suppress(FileNotFoundError):  # a cache may be removed while the service runs
+                found.setdefault(folder.stat().st_dev, folder)
         return list(found.values())
 
 
