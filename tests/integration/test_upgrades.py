@@ -119,7 +119,9 @@ def agrees(server: Server, client: httpx.Client, url: str) -> None:
         assert reference in listed(client, label=label)
     for sha256, owner in rows_of(url, f"SELECT DISTINCT sha256, owner FROM images WHERE {live}"):
         assert any(image["owner"] == owner for image in listed(client, sha256=sha256).values())
-    counted = rows_of(url, "SELECT owner, count(*), sum(bytes) FROM images JOIN blobs USING (sha256) GROUP BY owner")
+    counted = rows_of(
+        url, "SELECT owner, count(*), sum(blobs.bytes) FROM images JOIN blobs USING (sha256) GROUP BY owner"
+    )
     answered = {one["owner"]: (one["images"], one["bytes"]) for one in client.get("/owners").json()}
     assert {owner: (images, size) for owner, images, size in counted} == answered
     there = rows_of(url, "SELECT count(*) FROM images WHERE deleted_at IS NULL")[0][0]

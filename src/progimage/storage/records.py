@@ -20,7 +20,14 @@ from progimage.storage.owners import Owners
 from progimage.storage.schema import blobs, images, labels, purges, used_tickets
 from progimage.storage.schema import owners as owner_rows
 
-_RECORDS = sa.select(images, blobs.c.bytes, blobs.c.info, blobs.c.ladder, blobs.c.chunks, blobs.c.damaged).join(blobs)
+_RECORDS = sa.select(
+    *(column for column in images.c if column.name not in ("format", "bytes")),
+    blobs.c.bytes,
+    blobs.c.info,
+    blobs.c.ladder,
+    blobs.c.chunks,
+    blobs.c.damaged,
+).join(blobs)
 _SERVICE = Client(OPERATOR)
 _UNMARKED = images.c.deleted_at.is_not(None) & images.c.purge_marked_at.is_(None)
 _HOUR = 3600
