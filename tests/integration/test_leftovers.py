@@ -80,6 +80,16 @@ def test_what_a_killed_http_process_left_is_removed_while_others_run(data_dir: P
         eventually(lambda: b"progimage_pool_workers 2.0" in server.client.get("/metrics").content)
 
 
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
 def test_when_the_main_process_is_killed_all_others_end_and_the_port_is_free(data_dir: Path) -> None:
     with serving(data_dir) as server:
         others = children(server.process.pid)
@@ -88,9 +98,7 @@ def test_when_the_main_process_is_killed_all_others_end_and_the_port_is_free(dat
         os.kill(server.process.pid, signal.SIGKILL)
         server.process.wait()
         eventually(lambda: not any(map(is_alive, others)))
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", server.port))
+        eventually(lambda: is_free(server.port))
         server = Server(data_dir, port=server.port)
         assert server.put(noise(20))
         server.stop()

@@ -16,7 +16,18 @@ from progimage.access import Client, Signer
 from progimage.access.principal import EVERYBODY
 from progimage.engine import Limits
 from progimage.library import ImageLibrary, Upload
-from progimage.storage import Blob, Catalogue, Changes, DiskCache, Renditions, Spool, migrations, open_blob_store
+from progimage.storage import (
+    Blob,
+    Catalogue,
+    Changes,
+    DiskCache,
+    DiskSpace,
+    Originals,
+    Renditions,
+    Spool,
+    migrations,
+    open_blob_store,
+)
 from progimage.storage.database import make_engine
 from progimage.storage.migrations import migrate
 from progimage.workers import Busy, For, Sandbox, WorkerPool
@@ -256,10 +267,13 @@ def test_what_is_swept_while_it_is_uploaded_again_is_whole(tmp_path: Path) -> No
     migrate(url, tmp_path / "lock")
     spool = Spool(tmp_path / "spool")
     pool = WorkerPool(1, 4, 30, Sandbox(4 << 30, 600, 1 << 30))
+    catalogue, changes = Catalogue(url), Changes(tmp_path / "changes")
+    originals = Originals(
+        open_blob_store((tmp_path / "blobs").as_uri()), None, catalogue.inventory, catalogue.audit, changes, spool
+    )
     library = ImageLibrary(
-        Catalogue(url), open_blob_store((tmp_path / "blobs").as_uri()),
-        Renditions(DiskCache(tmp_path / "renditions", 1 << 20, 100)), Changes(tmp_path / "changes"),
-        spool, pool, Limits(), Unwatched(),
+        catalogue, originals, Renditions(DiskCache(tmp_path / "renditions", 1 << 20, 100)), changes,
+        spool, pool, Limits(), Unwatched(), DiskSpace(tmp_path, 0),
     )  # fmt: skip
     client = Client(EVERYBODY)
     inventory = library.catalogue.inventory

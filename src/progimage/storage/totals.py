@@ -145,5 +145,22 @@ def _postgresql() -> list[str]:
     ]
 
 
+def _undone(statements: list[str]) -> list[str]:
+    """Return what removes triggers and functions, the last one first."""
+    found = []
+    for statement in reversed(statements):
+        words = statement.replace("(", " ").split()
+        kind, name = words[1], words[2]
+        if kind == "FUNCTION":
+            found.append(f"DROP FUNCTION {name}()")
+        elif "EXECUTE" in words:
+            found.append(f"DROP TRIGGER {name} ON {words[words.index('ON') + 1]}")
+        else:
+            found.append(f"DROP TRIGGER {name}")
+    return found
+
+
 TRIGGERS = {"sqlite": _sqlite(), "postgresql": _postgresql()}
 """The statements that make the triggers, by the database's name."""
+UNDONE = {name: _undone(statements) for name, statements in TRIGGERS.items()}
+"""The statements that remove them."""

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from progimage.storage.totals import SLOTS, TRIGGERS
+from progimage.storage.totals import SLOTS, TRIGGERS, UNDONE
 
 revision = "0012"
 down_revision = "0011"
@@ -69,6 +69,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    for statement in UNDONE["postgresql" if op.get_bind().dialect.name == "postgresql" else "sqlite"]:
+        op.execute(statement)
     for name, table, _, _ in reversed(_INDEXES):
         op.drop_index(name, table)
     op.drop_table("totals")
