@@ -68,9 +68,10 @@ def fill(url: str, count: int) -> None:
                 for table in ("blobs", "images", "labels"):
                     run(f"ALTER TABLE {table} ENABLE TRIGGER USER")
                 recount(connection)
-        if not is_sqlite:  # as autovacuum does
-            with connection.begin():
-                connection.exec_driver_sql("ANALYZE")
+        with connection.begin():  # as sweeps do, and autovacuum
+            if is_sqlite:
+                connection.exec_driver_sql("PRAGMA analysis_limit = 1000")
+            connection.exec_driver_sql("ANALYZE")
     engine.dispose()
 
 

@@ -205,6 +205,7 @@ class Background:
         await library.records.forget_tickets()
         await library.catalogue.audit.trim(clock.now() - settings.audit_seconds)
         await self._jobs.forget(settings.jobs_kept_seconds)
+        await asyncio.to_thread(library.catalogue.database.keep_statistics)
         return {"expired": expired, "marked": marked, "purged": purged, "reclaimed": reclaimed}
 
     async def _trim(self, arguments: dict[str, Any]) -> dict[str, Any]:

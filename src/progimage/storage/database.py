@@ -22,6 +22,8 @@ _CONNECT_SECONDS = 5
 _LISTS_AT_ONCE = 2
 _LOOKS = 10_000
 """So many steps of SQLite's machine pass between two looks at the clock: about a millisecond."""
+_ANALYSED = 1000
+"""So many rows of each index are looked at, which takes milliseconds however many there are."""
 _CANCELLED = "57014"
 _STATEMENT_SECONDS = 30
 _DISK_FULL = "53100"
@@ -147,14 +149,18 @@ class Database:
             DatabaseUnavailable: It fails.
         """
         self._check()
-        with span("database.list"), self._engine.connect() as connection:
-            try:
-                with translated_errors(), _time_limit(connection, self.list_seconds):
-                    yield connection
-            except DatabaseUnavailable as error:
-                if _is_interrupted(error.__cause__):
-                    raise ListTooSlow(self.list_seconds) from error
-                raise
+        try:
+            with (
+                span("database.list"),
+                translated_errors(),
+                self._engine.connect() as connection,
+                _time_limit(connection, self.list_seconds),
+            ):
+                yield connection
+        except DatabaseUnavailable as error:
+            if _is_interrupted(error.__cause__):
+                raise ListTooSlow(self.list_seconds) from error
+            raise
 
     def clock_skew(self) -> float:
         """Return by how many seconds this machine's clock is ahead of the database's.
@@ -164,6 +170,19 @@ class Database:
         """
         with self.reading() as connection:
             return time.time() - float(connection.execute(sa.select(now_of(connection))).scalar_one())
+
+    def keep_statistics(self) -> None:
+        """Have SQLite look at its tables, as far as they have changed much, to choose the right index. It blocks.
+
+        PostgreSQL does so by itself (autovacuum).
+
+        Raises:
+            DatabaseUnavailable: It fails.
+        """
+        if self.is_sqlite:
+            with self.writing() as connection:
+                connection.exec_driver_sql(f"PRAGMA analysis_limit = {_ANALYSED}")
+                connection.exec_driver_sql("PRAGMA optimize")
 
     def close(self) -> None:
         """Close all connections."""

@@ -51,7 +51,7 @@ def summed(connection: sa.Connection) -> Totals:
 
 def recount(connection: sa.Connection) -> None:
     """Make the counts what the rows say, within a transaction."""
-    right, now = summed(connection), counted(connection)
+    right = summed(connection)
     references = sa.select(sa.func.count()).where(images.c.sha256 == blobs.c.sha256).scalar_subquery()
     connection.execute(sa.update(blobs).where(blobs.c.images != references).values(images=references))
     now = counted(connection)
