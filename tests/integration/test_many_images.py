@@ -50,8 +50,8 @@ class Watched:
     def do(self, work: Any) -> Any:
         return asyncio.run(work)
 
-    def scans(self) -> list[str]:
-        """Which statements go through a large table."""
+    def scans(self, *, sorts: bool = True) -> list[str]:
+        """Which statements go through a large table, or, unless they may, sort what they find."""
         found = []
         statements, self.statements = self.statements, {}
         with self.engine.connect() as connection:
@@ -62,7 +62,11 @@ class Watched:
                     steps = many.plan(connection, statement, parameters)
                     # The newest of all events are at the end of their table.
                     is_end = statement.startswith("SELECT audit") and "WHERE" not in statement and "LIMIT" in statement
-                    if not is_end and any(self._is_scan(step) for step in steps):
+                    is_sorted = "FROM images" in statement and any(
+                        "FOR ORDER" in step or "Sort" in step for step in steps
+                    )
+                    is_found = any(self._is_scan(step) for step in steps) or (is_sorted and not sorts)
+                    if is_found and not is_end:
                         found.append("\n".join([statement, *steps]))
         return found
 
@@ -129,7 +133,7 @@ FILTERS = {
 def test_no_list_goes_through_all_images(watched: Watched, name: str) -> None:
     found = watched.do(watched.catalogue.records.find(FILTERS[name], 100))
     assert found or name in ("two labels", "deleted, of nobody")
-    assert not watched.scans()
+    assert not watched.scans(sorts=any(word in name for word in ("label", "sizes", "hash")))
 
 
 def test_lists_have_what_they_should(watched: Watched) -> None:

@@ -495,7 +495,10 @@ def _sized(connection: sa.Connection, wanted: ImageFilter) -> sa.Select[Any] | N
 
 def _labelled(connection: sa.Connection, wanted: ImageFilter, most: int) -> list[Record]:
     """Return records that have labels: from those with the rarest one, so many at a time, what else is wanted."""
-    label = min(wanted.labels, key=lambda name: _count_of_label(connection, wanted.owner, name))
+    label, *others = wanted.labels
+    if others:
+        label = min(wanted.labels, key=lambda name: _count_of_label(connection, wanted.owner, name))
+    at_once = most  # enough, if nothing else is wanted
     column = labels.c
     query = sa.select(column.uploaded_at, column.reference).where(column.label == label)
     if wanted.owner is not None:
@@ -504,19 +507,20 @@ def _labelled(connection: sa.Connection, wanted: ImageFilter, most: int) -> list
         query = query.where(column.uploaded_at >= wanted.after)
     if wanted.before is not None:
         query = query.where(column.uploaded_at < wanted.before)
-    query = query.order_by(column.uploaded_at.desc(), column.reference.desc()).limit(_AT_ONCE)
+    query = query.order_by(column.uploaded_at.desc(), column.reference.desc())
     conditions, below = list(_conditions(wanted)), wanted.below
     found: list[Record] = []
     while len(found) < most:
         key = sa.tuple_(column.uploaded_at, column.reference)
         page = query.where(key < sa.tuple_(*map(sa.literal, below))) if below else query
-        rows = connection.execute(page).all()
+        rows = connection.execute(page.limit(at_once)).all()
         references = [row.reference for row in rows]
         matching = _RECORDS.where(images.c.reference.in_(references), *conditions)
         matching = matching.order_by(images.c.uploaded_at.desc(), images.c.reference.desc())
         found += _records(connection, connection.execute(matching).all())
-        if len(rows) < _AT_ONCE:
+        if len(rows) < at_once:
             break
+        at_once = _AT_ONCE
         below = rows[-1].uploaded_at, rows[-1].reference
     return found[:most]
 

@@ -31,9 +31,9 @@ images = sa.Table(
     sa.Column("filename", sa.Text),
     sa.Column("uploaded_at", sa.Float, nullable=False),
     sa.Column("visibility", sa.String(10)),
-    sa.Column("expires_at", sa.Float, index=True),
-    sa.Column("deleted_at", sa.Float, index=True),
-    sa.Column("purge_marked_at", sa.Float, index=True),
+    sa.Column("expires_at", sa.Float),
+    sa.Column("deleted_at", sa.Float),
+    sa.Column("purge_marked_at", sa.Float),
     sa.Column("held", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("metadata", sa.Text),
     # Those of its blob, so that an index has them beside the owner.

@@ -12,7 +12,14 @@ depends_on = None
 
 _DELETED = sa.text("deleted_at IS NOT NULL")
 _LIVE = sa.text("deleted_at IS NULL")
+# Of the rows that have a value alone: SQLite would take an index of all for "is null", which most rows are.
+_REPLACED = {"ix_images_deleted_at": "deleted_at", "ix_images_expires_at": "expires_at",
+             "ix_images_purge_marked_at": "purge_marked_at"}  # fmt: skip
 _INDEXES = (
+    *(
+        (f"ix_images_with_{column}", "images", [column], sa.text(f"{column} IS NOT NULL"))
+        for column in _REPLACED.values()
+    ),
     ("ix_images_bytes_of", "images", ["sha256", "owner"], None),
     ("ix_images_uploaded", "images", ["uploaded_at", "reference"], None),
     ("ix_images_live", "images", ["owner", "uploaded_at", "reference"], _LIVE),
@@ -62,6 +69,8 @@ def upgrade() -> None:
         " ladder_bytes = (SELECT coalesce(sum(ladder_bytes), 0) FROM blobs WHERE images > 0),"
         " damaged = (SELECT count(*) FROM blobs WHERE damaged) WHERE slot = 0"
     )
+    for name in _REPLACED:
+        op.drop_index(name, "images")
     for name, table, columns, where in _INDEXES:
         op.create_index(name, table, columns, sqlite_where=where, postgresql_where=where)
     for statement in TRIGGERS["postgresql" if is_postgresql else "sqlite"]:
@@ -73,6 +82,8 @@ def downgrade() -> None:
         op.execute(statement)
     for name, table, _, _ in reversed(_INDEXES):
         op.drop_index(name, table)
+    for name, column in _REPLACED.items():
+        op.create_index(name, "images", [column])
     op.drop_table("totals")
     for table, column in (
         ("blobs", "images"), ("labels", "uploaded_at"), ("labels", "owner"), ("images", "bytes"), ("images", "format"),
