@@ -186,6 +186,21 @@ def test_a_large_original_of_before_is_never_answered_whole_if_it_is_damaged(tmp
         assert is_refused(server.get(reference))
 
 
+def test_a_part_of_an_original_of_before_is_not_answered_if_it_is_damaged(tmp_path: Path) -> None:
+    import sqlite3
+
+    with serving(tmp_path / "data", scrub_rate=0) as server:
+        data = bitmap(900)
+        reference = server.put(data)
+        with sqlite3.connect(server.data_dir / "progimage.sqlite") as connection:
+            connection.execute("UPDATE blobs SET chunks = NULL")
+        assert server.get(reference, headers={"range": "bytes=-10"}).content == data[-10:]
+        with sqlite3.connect(server.data_dir / "progimage.sqlite") as connection:
+            connection.execute("UPDATE blobs SET chunks = NULL")
+        flip(blob(server, data), len(data) - 1)
+        assert is_refused(server.get(reference, headers={"range": "bytes=-10"}))
+
+
 def server_command_fails(server: Server, command: str) -> None:
     with pytest.raises(AssertionError):
         server.command(command)

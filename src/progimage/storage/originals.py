@@ -22,7 +22,7 @@ from progimage.single_flight import SingleFlight
 from progimage.storage.audit import AuditLog, Event
 from progimage.storage.blobs import BlobDamaged, BlobMissing, BlobStore
 from progimage.storage.changes import Changes
-from progimage.storage.chunk_hashes import ChunkHasher, WrongBytes, checked_bytes
+from progimage.storage.chunk_hashes import CHUNK, ChunkHasher, WrongBytes, checked_bytes
 from progimage.storage.inventory import Blob, Inventory
 from progimage.storage.spool import Spool
 
@@ -102,6 +102,10 @@ class Originals:
             StoreError: The store can't be read now.
         """
         self.require_whole(blob)
+        is_known = blob.chunks or blob.bytes <= CHUNK or (start, end) == (0, blob.bytes)
+        # A part of an original of before has nothing to be held against, so that the whole is read once.
+        if self._is_checking and not is_known and self.blobs.local_path(blob.sha256) and not await self.examine(blob):
+            raise BlobDamaged(blob.sha256)
         position = start
         try:
             async with aclosing(self._checked(blob, start, end)) as chunks:  # type: ignore[type-var]
