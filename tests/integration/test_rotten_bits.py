@@ -3,6 +3,7 @@
 import hashlib
 import random
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -39,6 +40,12 @@ def flip(path: Path, position: int) -> None:
         byte = file.read(1)[0]
         file.seek(position)
         file.write(bytes([byte ^ 1]))
+
+
+def forget_chunks(server: Server) -> None:
+    """Make its originals such as a version before hashes of chunks has left."""
+    with sqlite3.connect(server.data_dir / "progimage.sqlite") as connection:
+        connection.execute("UPDATE blobs SET chunks = NULL")
 
 
 def is_refused(answer: httpx.Response) -> bool:
@@ -159,13 +166,10 @@ def test_it_is_restored_from_the_second_store_at_once(tmp_path: Path) -> None:
 
 
 def test_originals_of_before_get_hashes_of_their_chunks_by_scrubbing(tmp_path: Path) -> None:
-    import sqlite3
-
     with serving(tmp_path / "data", scrub_rate=0) as server:
         data = bitmap(900)
         reference = server.put(data)
-        with sqlite3.connect(server.data_dir / "progimage.sqlite") as connection:
-            connection.execute("UPDATE blobs SET chunks = NULL")
+        forget_chunks(server)
         server.command("scrub")
         flip(blob(server, data), len(data) - 1)
         assert server.get(reference, headers={"range": "bytes=0-9"}).content == data[:10]
@@ -173,13 +177,10 @@ def test_originals_of_before_get_hashes_of_their_chunks_by_scrubbing(tmp_path: P
 
 
 def test_a_large_original_of_before_is_never_answered_whole_if_it_is_damaged(tmp_path: Path) -> None:
-    import sqlite3
-
     with serving(tmp_path / "data", scrub_rate=0) as server:
         data = bitmap(900)
         reference = server.put(data)
-        with sqlite3.connect(server.data_dir / "progimage.sqlite") as connection:
-            connection.execute("UPDATE blobs SET chunks = NULL")
+        forget_chunks(server)
         flip(blob(server, data), 5)
         with pytest.raises(httpx.TransportError):
             server.get(reference)
@@ -187,18 +188,23 @@ def test_a_large_original_of_before_is_never_answered_whole_if_it_is_damaged(tmp
 
 
 def test_a_part_of_an_original_of_before_is_not_answered_if_it_is_damaged(tmp_path: Path) -> None:
-    import sqlite3
-
     with serving(tmp_path / "data", scrub_rate=0) as server:
         data = bitmap(900)
         reference = server.put(data)
-        with sqlite3.connect(server.data_dir / "progimage.sqlite") as connection:
-            connection.execute("UPDATE blobs SET chunks = NULL")
+        forget_chunks(server)
         assert server.get(reference, headers={"range": "bytes=-10"}).content == data[-10:]
-        with sqlite3.connect(server.data_dir / "progimage.sqlite") as connection:
-            connection.execute("UPDATE blobs SET chunks = NULL")
+        forget_chunks(server)
         flip(blob(server, data), len(data) - 1)
         assert is_refused(server.get(reference, headers={"range": "bytes=-10"}))
+
+
+def test_scrubbing_finds_a_damaged_smaller_copy_even_if_reads_are_not_checked(tmp_path: Path) -> None:
+    with serving(tmp_path / "data", scrub_rate=0, verify_seconds=-1) as server:
+        data = bitmap(1100)
+        server.put(data)
+        step = next(blob(server, data).parent.glob(f"{hashlib.sha256(data).hexdigest()}-*"))
+        flip(step, step.stat().st_size // 2)
+        assert "ladder-dropped" in server.command("scrub")
 
 
 def server_command_fails(server: Server, command: str) -> None:

@@ -6,8 +6,7 @@ second store if that has it, and else refused: with `BlobDamaged`, until it is r
 
 import asyncio
 import hashlib
-import hmac
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from progimage.single_flight import SingleFlight
 from progimage.storage.audit import AuditLog, Event
 from progimage.storage.blobs import BlobDamaged, BlobMissing, BlobStore
 from progimage.storage.changes import Changes
-from progimage.storage.chunk_hashes import CHUNK, ChunkHasher, WrongBytes, checked_bytes
+from progimage.storage.chunk_hashes import CHUNK, ChunkHasher, Digests, WrongBytes, checked_bytes
 from progimage.storage.inventory import Blob, Inventory
 from progimage.storage.spool import Spool
 
@@ -30,7 +29,6 @@ log = structlog.get_logger(__name__)
 
 _REMEMBERED = 100_000
 _IN_A_THREAD = 128 * 1024
-_READ = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,17 +105,16 @@ class Originals:
         if self._is_checking and not is_known and self.blobs.local_path(blob.sha256) and not await self.examine(blob):
             raise BlobDamaged(blob.sha256)
         position = start
-        try:
-            async with aclosing(self._checked(blob, start, end)) as chunks:  # type: ignore[type-var]
-                async for chunk in chunks:
-                    position += len(chunk)
-                    yield chunk
-        except (BlobMissing, BlobDamaged, WrongBytes) as error:
-            if not await self.examine(blob):
-                raise BlobDamaged(blob.sha256) from error
-            async with aclosing(self._checked(blob, position, end)) as chunks:  # type: ignore[type-var]
-                async for chunk in chunks:
-                    yield chunk
+        for may_examine in (True, False):
+            try:
+                async with aclosing(self._checked(blob, position, end)) as chunks:  # type: ignore[type-var]
+                    async for chunk in chunks:
+                        position += len(chunk)
+                        yield chunk
+                return
+            except (BlobMissing, BlobDamaged, WrongBytes) as error:
+                if not (may_examine and await self.examine(blob)):
+                    raise BlobDamaged(blob.sha256) from error
 
     async def fetch(self, blob: Blob, target: Path) -> None:
         """Bring an original to a local file that is only read.
@@ -163,12 +160,16 @@ class Originals:
 
     async def check(self, blob: Blob) -> Finding:
         """Read an original whole, note whether it is what was uploaded, and restore it if it is not."""
-        state, chunks = await self._state(self.blobs, blob)
+
+        def looked_at(store: BlobStore) -> Awaitable[tuple[str, Digests]]:
+            return _state(store, blob.sha256, blob.bytes, blob.sha256)
+
+        state, chunks = await looked_at(self.blobs)
         if state != "whole" and self.blobs.copies:
             await asyncio.to_thread(self.blobs.copies.remove, blob.sha256)
-        if state != "whole" and self._second and (await self._state(self._second, blob))[0] == "whole":
+        if state != "whole" and self._second and (await looked_at(self._second))[0] == "whole":
             await self._restore(blob, self._second)
-            again, chunks = await self._state(self.blobs, blob)
+            again, chunks = await looked_at(self.blobs)
             state = "restored" if again == "whole" else state
         finding = Finding(blob.sha256, blob.bytes, state)
         references = await self._inventory.checked(blob.sha256, damaged=finding.is_lost, chunks=chunks)
@@ -194,9 +195,9 @@ class Originals:
 
         def is_right(number: int, data: bytes, digest: bytes) -> bool:
             key = blob.sha256, number
-            if not self._is_checking or key in self._right:
+            if key in self._right:
                 return True
-            right = hmac.compare_digest(hashlib.sha256(data).digest(), digest)
+            right = hashlib.sha256(data).digest() == digest
             if right:
                 self._right[key] = True
             return right
@@ -233,21 +234,6 @@ class Originals:
             self._right[name, -1] = True
         return right
 
-    async def _state(self, store: BlobStore, blob: Blob) -> tuple[str, bytes]:
-        """Return whether an original is whole in a store, and the hashes of its chunks, if it is."""
-        hasher, size = ChunkHasher(), 0
-        try:
-            async for chunk in store.stream(blob.sha256, 0, blob.bytes):
-                await asyncio.to_thread(hasher.update, chunk)
-                size += len(chunk)
-            if await store.size(blob.sha256) != size:
-                return "damaged", b""
-        except BlobMissing:
-            return "missing", b""
-        except BlobDamaged:
-            return "damaged", b""
-        return ("whole", hasher.chunks) if hasher.sha256 == blob.sha256 else ("damaged", b"")
-
     async def _restore(self, blob: Blob, second: BlobStore) -> None:
         with self._spool.file(self._spool.incoming) as path:
             async for chunk in second.stream(blob.sha256, 0, blob.bytes):
@@ -256,12 +242,32 @@ class Originals:
 
     async def _has_ladder(self, blob: Blob) -> bool:
         for step in blob.steps:
-            with self._spool.file(self._spool.incoming) as path:
-                try:
-                    await self._fetch(blob.step_name(step), step.sha256, step.bytes, path)
-                except (BlobMissing, BlobDamaged):
-                    return False
+            state, _ = await _state(self.blobs, blob.step_name(step), step.bytes, step.sha256)
+            if state != "whole":
+                return False
         return True
+
+
+async def _state(store: BlobStore, name: str, size: int, sha256: str) -> tuple[str, Digests]:
+    """Read a blob, whatever was read before, and return whether it is whole, and the hashes of its chunks if it is.
+
+    Args:
+        store: The store that should have it.
+        name: Its name.
+        size: How many bytes it should have.
+        sha256: Their hash, in hexadecimal digits; empty: it is not known.
+    """
+    hasher = ChunkHasher()
+    try:
+        async for chunk in store.stream(name, 0, size):
+            await asyncio.to_thread(hasher.update, chunk)
+        if await store.size(name) != size:
+            return "damaged", b""
+    except BlobMissing:
+        return "missing", b""
+    except BlobDamaged:
+        return "damaged", b""
+    return ("whole", hasher.chunks) if sha256 in ("", hasher.sha256) else ("damaged", b"")
 
 
 def hashed(file: Path) -> str:
