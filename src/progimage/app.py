@@ -57,7 +57,7 @@ from progimage.jobs import JobRunner
 from progimage.library import ImageLibrary
 from progimage.logs import set_up_logging
 from progimage.settings import Settings
-from progimage.storage import Changes, Room, Spool
+from progimage.storage import Changes, DiskSpace, Room, Spool
 from progimage.tracing import start_tracing, stop_tracing
 from progimage.workers import die_with_parent
 
@@ -179,9 +179,8 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
     renditions = open_renditions(settings, spool)
     caches = [renditions.files] + ([blobs.copies] if blobs.copies else [])
     space = open_disk_space(settings, caches)
-    await asyncio.to_thread(space.restore)
+    await _watch_disks(space)
     jobs = open_jobs(settings, space)
-    await jobs.adopt()
     catalogue, changes = open_catalogue(settings, jobs, space), Changes(data / "changes")
     catalogue.database.list_seconds = settings.list_seconds
     originals = open_originals(settings, catalogue, blobs, changes, spool)
@@ -215,13 +214,7 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
         scrubber = Scrubber(catalogue.inventory, originals, settings.scrub_rate)
     background = Background(settings, library, app.state.ingest, renditions, caches, scrubber, jobs)
     runner = JobRunner(jobs, background.works, settings.jobs)
-    await library.catalogue.clock.look()
-
-    async def watch_disks() -> None:
-        await asyncio.to_thread(space.restore)
-        for name, free in space.free().items():
-            DISK_FREE.labels(name).set(free)
-        STORAGE_FULL.set(space.is_full)
+    await background.look_at_clock()
 
     async def clear_away() -> None:
         gauges.hold_room()
@@ -229,10 +222,10 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
         await asyncio.to_thread(spool.sweep)
 
     repeated = [
-        asyncio.create_task(repeat("looking at the clock", CLOCK_SECONDS, background.look_at_clock)),
+        asyncio.create_task(repeat("looking at the clock", CLOCK_SECONDS, background.look_at_clock, is_done=True)),
         asyncio.create_task(repeat("reminding", min(settings.sweep_seconds, SCRUB_SLOT), background.remind)),
         asyncio.create_task(repeat("looking whether the stores are the right ones", _WATCH_SECONDS, watch.look)),
-        asyncio.create_task(repeat("watching the disks", _DISK_SECONDS, watch_disks)),
+        asyncio.create_task(repeat("watching the disks", _DISK_SECONDS, lambda: _watch_disks(space), is_done=True)),
         asyncio.create_task(repeat("clearing away after killed processes", _CLEAR_SECONDS, clear_away)),
     ]
     if settings.records_are_shared:
@@ -256,6 +249,14 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
         spool.close()
         gauges.close()
         await asyncio.to_thread(stop_tracing)
+
+
+async def _watch_disks(space: DiskSpace) -> None:
+    """Keep the reserve, and say in the metrics how much room there is."""
+    await asyncio.to_thread(space.restore)
+    for name, free in space.free().items():
+        DISK_FREE.labels(name).set(free)
+    STORAGE_FULL.set(space.is_full)
 
 
 def _fetcher(settings: Settings) -> Fetcher | None:

@@ -12,14 +12,17 @@ log = structlog.get_logger(__name__)
 _BATCH = 100
 
 
-async def repeat(name: str, seconds: float, work: Callable[[], Awaitable[object]]) -> None:
+async def repeat(name: str, seconds: float, work: Callable[[], Awaitable[object]], *, is_done: bool = False) -> None:
     """Do some work again and again, until it is cancelled; when it fails it is logged, and tried again.
 
     Args:
         name: What it is called in the log.
         seconds: How long to wait in between.
         work: Does it once.
+        is_done: It was done just now, so that the first time is after a wait.
     """
+    if is_done:
+        await asyncio.sleep(seconds)
     while True:
         try:
             await work()

@@ -27,7 +27,6 @@ from progimage.storage import (
     ListTooSlow,
     QuotaExceeded,
     SpoolFull,
-    StorageFull,
     TicketUsed,
     UnknownKey,
     UnknownReference,
@@ -250,7 +249,6 @@ _PROBLEMS: dict[type[Exception], Callable[[Any], Problem]] = {
         422, "too-much-memory", f"It needs more memory than one worker may use.{_which(e)}", parameter="data"
     ),
     WorkerKilled: lambda e: _unavailable("worker-killed", "The worker was killed; try again."),
-    StorageFull: lambda e: _storage_full(),
     ListTooSlow: lambda e: Problem(
         503,
         "list-too-slow",

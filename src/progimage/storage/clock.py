@@ -18,7 +18,7 @@ import sqlalchemy as sa
 import structlog
 
 from progimage import clock
-from progimage.storage.database import Database, insert_new, now_of
+from progimage.storage.database import Database, insert_new, time_of
 from progimage.storage.schema import clock as clocks
 
 log = structlog.get_logger(__name__)
@@ -92,24 +92,14 @@ class DatabaseClock:
         if not self._database.is_sqlite:
             before = clock.since_boot()
             with self._database.reading() as connection:
-                now = float(connection.execute(sa.select(now_of(connection))).scalar_one())
+                now = time_of(connection)
             now += (clock.since_boot() - before) / 2  # about half of the way was back
             clock.set_now(now)
             return ClockState(now)
         with self._database.writing() as connection:
             row = connection.execute(sa.select(clocks).where(clocks.c.id == _ROW)).first()
             found, seen_at, since_boot = self._judge(row)
-            values = {
-                "seen_at": seen_at,
-                "boot_id": clock.boot_id(),
-                "since_boot": since_boot,
-                "wait_seconds": found.wait_seconds,
-                "jump_seconds": found.jump_seconds,
-            }
-            if row is None:
-                insert_new(connection, clocks, id=_ROW, **values)
-            else:
-                connection.execute(sa.update(clocks).where(clocks.c.id == _ROW).values(**values))
+            _write(connection, found, seen_at, since_boot)
         if found.jump_seconds and not (row and row.jump_seconds):
             log.error("expiry and purging have stopped", reason=found.reason())
         elif found.wait_seconds and not (row and row.wait_seconds):
@@ -149,15 +139,19 @@ class DatabaseClock:
         if not self._database.is_sqlite:
             return self._look()
         now = time.time()
-        values = {
-            "seen_at": now,
-            "boot_id": clock.boot_id(),
-            "since_boot": clock.since_boot(),
-            "wait_seconds": 0.0,
-            "jump_seconds": 0.0,
-        }
         with self._database.writing() as connection:
-            if not insert_new(connection, clocks, id=_ROW, **values):
-                connection.execute(sa.update(clocks).where(clocks.c.id == _ROW).values(**values))
+            _write(connection, ClockState(now), now, clock.since_boot())
         clock.set_now(now)
         return ClockState(now)
+
+
+def _write(connection: sa.Connection, state: ClockState, seen_at: float, since_boot: float) -> None:
+    values = {
+        "seen_at": seen_at,
+        "boot_id": clock.boot_id(),
+        "since_boot": since_boot,
+        "wait_seconds": state.wait_seconds,
+        "jump_seconds": state.jump_seconds,
+    }
+    if not insert_new(connection, clocks, id=_ROW, **values):
+        connection.execute(sa.update(clocks).where(clocks.c.id == _ROW).values(**values))

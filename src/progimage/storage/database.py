@@ -169,7 +169,7 @@ class Database:
             DatabaseUnavailable: It fails.
         """
         with self.reading() as connection:
-            return time.time() - float(connection.execute(sa.select(now_of(connection))).scalar_one())
+            return time.time() - time_of(connection)
 
     def keep_statistics(self) -> None:
         """Have SQLite look at its tables, as far as they have changed much, to choose the right index. It blocks.

@@ -88,7 +88,11 @@ class DiskSpace:
         Raises:
             StorageFull: There is no room.
         """
-        if not self._has_room(size + _SLACK) and not await asyncio.to_thread(self.evict, size + _SLACK):
+        size += _SLACK
+        if self._has_room(size):
+            return
+        await asyncio.to_thread(self.evict, size)
+        if not self._has_room(size):
             raise StorageFull
 
     async def retried(self, work: Callable[[], Awaitable[_T]]) -> _T:
@@ -103,7 +107,7 @@ class DiskSpace:
         except Exception as error:
             if not is_full(error):
                 raise
-            if not await asyncio.to_thread(self.evict, _EVICTED_AT_ONCE, at_least=1):
+            if not await asyncio.to_thread(self.evict, _EVICTED_AT_ONCE):
                 raise StorageFull from error
         try:
             return await work()
@@ -112,15 +116,11 @@ class DiskSpace:
                 raise StorageFull from error
             raise
 
-    def evict(self, wanted: int, at_least: int | None = None) -> bool:
+    def evict(self, wanted: int) -> int:
         """Evict the least recently used files of the caches until so many bytes are available. It blocks.
 
-        Args:
-            wanted: How many bytes.
-            at_least: So many will do; None: all of them have to be.
-
         Returns:
-            Whether that is so now.
+            How many bytes were evicted, which may be fewer than are missing.
         """
         with self._evicting:
             freed = 0
@@ -131,14 +131,13 @@ class DiskSpace:
                         freed += cache.evict(missing)
         if freed:
             log.info("what was cached was evicted, since the disk is full", bytes=freed)
-        return freed >= at_least if at_least is not None else self._has_room(wanted)
+        return freed
 
     def keep_writable(self) -> None:
         """See to it that the database can write: evict what is cached, or give up some of the reserve. It blocks."""
         if _free(self._data) >= WRITABLE:
             return
-        if self._caches:
-            self.evict(2 * WRITABLE, at_least=0)
+        self.evict(2 * WRITABLE)
         if _free(self._data) >= WRITABLE:
             return
         with suppress(FileNotFoundError), self._file.open("r+b") as file:

@@ -129,7 +129,7 @@ class Records:
         purge_share: Which share of all images sweeps may purge in an hour; `PURGES_AN_HOUR` they always may.
     """
 
-    def __init__(self, database: Database, owners: Owners, outbox: Outbox, purge_share: float = 0.05) -> None:
+    def __init__(self, database: Database, owners: Owners, outbox: Outbox, purge_share: float) -> None:
         """Store the parts."""
         self._purge_share = purge_share
         self._outbox = outbox
@@ -402,9 +402,9 @@ class Records:
             rows = connection.execute(query.order_by(images.c.purge_marked_at).limit(most)).all()
             # A node of the version before brings an image back, and deletes it again, without a word of the mark.
             stale = [row.reference for row in rows if row.purge_marked_at < row.deleted_at]
+            found = [row.reference for row in rows if row.purge_marked_at >= row.deleted_at]
             if stale:
                 connection.execute(sa.update(images).where(images.c.reference.in_(stale)).values(purge_marked_at=None))
-            found = [row.reference for row in rows if row.reference not in set(stale)]
             return found[: self._take_purges(connection, now, len(found))]
 
     def _take_purges(self, connection: sa.Connection, now: float, wanted: int) -> int:
@@ -434,8 +434,7 @@ class Records:
             return bool(connection.execute(sa.select(query)).scalar_one())
 
     def _named(self, owner: str, sha256: str, filename: str | None) -> str | None:
-        # Found by its hash, of which there are few; SQLite would go through all images of the owner.
-        equal = (images.c.sha256 == sha256, images.c.owner.concat("") == owner, images.c.filename == filename)
+        equal = (images.c.sha256 == sha256, images.c.owner == owner, images.c.filename == filename)
         query = sa.select(images.c.reference).where(*equal, images.c.deleted_at.is_(None)).limit(1)
         with self._database.reading() as connection:
             return connection.execute(query).scalar()
