@@ -26,10 +26,9 @@ from progimage.deployment import (
     StoreWatch,
     limits_of,
     open_blobs,
-    open_catalogue,
     open_disk_space,
     open_jobs,
-    open_originals,
+    open_library,
     open_pool,
     open_renditions,
 )
@@ -54,7 +53,6 @@ from progimage.http.problems import answer
 from progimage.http.ready import ReadyAnswers
 from progimage.http.routes import ROUTES
 from progimage.jobs import JobRunner
-from progimage.library import ImageLibrary
 from progimage.logs import set_up_logging
 from progimage.settings import Settings
 from progimage.storage import Changes, DiskSpace, Room, Spool
@@ -63,11 +61,11 @@ from progimage.workers import die_with_parent
 
 _ASSETS = "/docs/assets"
 _WATCH_SECONDS = 30
-"""Every so many seconds it is looked whether the stores are those of the deployment."""
+"""How often to check that the stores belong to the deployment, in seconds."""
 _DISK_SECONDS = 5
-"""Every so many seconds it is looked how much room there is on the disks."""
+"""How often to check the free space on the disks, in seconds."""
 _CLEAR_SECONDS = 10
-"""Every so many seconds it is looked for what killed processes have left."""
+"""How often to remove what killed processes left, in seconds."""
 
 
 def create_app(settings: Settings | None = None) -> ASGIApp:
@@ -161,7 +159,6 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
     data = settings.data_dir.absolute()
     spool = Spool(data / "spool")
     gauges = Gauges()
-    limits = limits_of(settings)
     app.state.rates = rates = RateLimits(
         settings.rate_limits_url,
         settings.requests_per_key,
@@ -172,7 +169,7 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
         cpu_per_key=settings.cpu_per_key,
         cpu_per_address=settings.cpu_per_address,
     )
-    pool = open_pool(settings, limits, POOL_TASKS.set, count_death, rates.spent)
+    pool = open_pool(settings, limits_of(settings), POOL_TASKS.set, count_death, rates.spent)
     pool.start()
     POOL_WORKERS.set(settings.workers_per_process)
     blobs = open_blobs(settings, spool)
@@ -181,23 +178,8 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
     space = open_disk_space(settings, caches)
     await _watch_disks(space)
     jobs = open_jobs(settings, space)
-    catalogue, changes = open_catalogue(settings, jobs, space), Changes(data / "changes")
-    catalogue.database.list_seconds = settings.list_seconds
-    originals = open_originals(settings, catalogue, blobs, changes, spool)
-    library = ImageLibrary(
-        catalogue,
-        originals,
-        renditions,
-        changes,
-        spool,
-        pool,
-        limits,
-        LibraryWatcher(),
-        space,
-        ladder=settings.ladder,
-        undelete_seconds=settings.undelete_seconds,
-        sweep_seconds=settings.sweep_seconds,
-        drawing_seconds=settings.drawing_seconds,
+    library = open_library(
+        settings, jobs, blobs, renditions, Changes(data / "changes"), spool, pool, space, LibraryWatcher()
     )
     watch = StoreWatch(settings, library.catalogue, blobs)
     await asyncio.to_thread(watch.begin)
@@ -211,7 +193,7 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
     app.state.guard.open(library.catalogue, app.state.key_ring, rates)
     scrubber = None
     if settings.scrub_rate:
-        scrubber = Scrubber(catalogue.inventory, originals, settings.scrub_rate)
+        scrubber = Scrubber(library.catalogue.inventory, library.originals, settings.scrub_rate)
     background = Background(settings, library, app.state.ingest, renditions, caches, scrubber, jobs)
     runner = JobRunner(jobs, background.works, settings.jobs)
     await background.look_at_clock()

@@ -11,6 +11,8 @@ from pydantic import SecretStr
 
 from progimage.engine import Limits, use_folder
 from progimage.jobs import JobQueue, Wakes
+from progimage.library import ImageLibrary
+from progimage.rendering import Watcher
 from progimage.settings import Settings
 from progimage.storage import (
     BlobStore,
@@ -174,6 +176,37 @@ class StoreWatch:
         if is_wrong:
             raise WrongStore("The database is not the one of this deployment.")
         self._blobs.confirm()
+
+
+def open_library(
+    settings: Settings,
+    jobs: JobQueue,
+    blobs: BlobStore,
+    renditions: Renditions,
+    changes: Changes,
+    spool: Spool,
+    pool: WorkerPool,
+    space: DiskSpace,
+    watcher: Watcher,
+) -> ImageLibrary:
+    """Open the database, and bring the parts of the image library together."""
+    catalogue = open_catalogue(settings, jobs, space)
+    catalogue.database.list_seconds = settings.list_seconds
+    return ImageLibrary(
+        catalogue,
+        open_originals(settings, catalogue, blobs, changes, spool),
+        renditions,
+        changes,
+        spool,
+        pool,
+        limits_of(settings),
+        watcher,
+        space,
+        ladder=settings.ladder,
+        undelete_seconds=settings.undelete_seconds,
+        sweep_seconds=settings.sweep_seconds,
+        drawing_seconds=settings.drawing_seconds,
+    )
 
 
 def limits_of(settings: Settings) -> Limits:

@@ -1,6 +1,8 @@
 """Clocks that are wrong: nothing is expired or purged early, and nobody's images are hidden."""
 
 import json
+import sqlite3
+import subprocess
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests import pictures
-from tests.integration.server import Server, eventually, serving
+from tests.integration.server import PROGIMAGE, Server, eventually, serving
 from tests.servers import Postgres, S3Server
 
 PNG = pictures.BY_MODE["RGB"]()
@@ -120,17 +122,11 @@ def test_after_a_long_shutdown_sweeps_wait_for_an_undelete_time(data_dir: Path, 
 
 
 def other_boot(data_dir: Path) -> None:
-    import sqlite3
-
     with sqlite3.connect(data_dir / "progimage.sqlite") as connection:
         connection.execute("UPDATE clock SET boot_id = 'another start'")
 
 
 def doctor(server: Server) -> dict:
-    import subprocess
-
-    from tests.integration.server import PROGIMAGE
-
     environment = server.environment | {"PROGIMAGE_DATA_DIR": str(server.data_dir)}
     done = subprocess.run([PROGIMAGE, "doctor", "--json"], env=environment, capture_output=True, text=True, timeout=60)
     return next(found for found in map(json.loads, done.stdout.splitlines()) if found["what"] == "sweeps")

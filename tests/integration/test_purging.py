@@ -13,6 +13,7 @@ from progimage.access.principal import OPERATOR
 from progimage.storage import Catalogue
 from progimage.storage.migrations import migrate
 from progimage.storage.records import PURGES_AN_HOUR
+from tests import many
 from tests.servers import Postgres
 
 _DAY = 86400.0
@@ -37,7 +38,7 @@ class Shop:
                     "INSERT INTO blobs (sha256, bytes, info, stored, touched_at) VALUES ('00', 1, :info, true, :now)"
                     " ON CONFLICT DO NOTHING"
                 ),
-                {"now": now, "info": _INFO},
+                {"now": now, "info": many.INFO},
             )
             connection.execute(
                 sa.text(
@@ -72,12 +73,6 @@ class Shop:
     def run(self, sql: str) -> None:
         with self.catalogue.database.writing() as connection:
             connection.execute(sa.text(sql))
-
-
-_INFO = (
-    '{"format":"PNG","media_type":"image/png","width":1,"height":1,"frames":1,"animated":false,"duration":0,"mode":"RGB",'
-    '"bit_depth":8,"alpha":false,"icc":null,"orientation":1,"exif":{}}'
-)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -15,10 +15,9 @@ from progimage.access import Client, Principal, Scope
 from progimage.deployment import (
     limits_of,
     open_blobs,
-    open_catalogue,
     open_disk_space,
     open_jobs,
-    open_originals,
+    open_library,
     open_pool,
     open_renditions,
 )
@@ -200,35 +199,21 @@ async def opened_library(settings: Settings, changes: Changes, at_once: int) -> 
         at_once: How many images are under way at once.
     """
     data = settings.data_dir.absolute()
-    jobs = open_jobs(settings)
     await asyncio.to_thread(sweep_folders, data / "spool")  # an import that was killed has left its own
-    spool, limits = Spool(data / "spool"), limits_of(settings)
-    space = open_disk_space(settings)
-    renditions, pool = open_renditions(settings, spool), open_pool(settings, limits)
-    catalogue = open_catalogue(settings, jobs)
+    spool = Spool(data / "spool")
+    renditions, pool = open_renditions(settings, spool), open_pool(settings, limits_of(settings))
+    space = open_disk_space(settings, [renditions.files])
+    jobs = open_jobs(settings, space)
     blobs = open_blobs(settings)  # what is taken in need not push what is asked for out of this node's copies
-    originals = open_originals(settings, catalogue, blobs, changes, spool)
+    library = open_library(settings, jobs, blobs, renditions, changes, spool, pool, space, LibraryWatcher())
     pool.start()
     try:
-        library = ImageLibrary(
-            catalogue,
-            originals,
-            renditions,
-            changes,
-            spool,
-            pool,
-            limits,
-            LibraryWatcher(),
-            space,
-            ladder=settings.ladder,
-            drawing_seconds=settings.drawing_seconds,
-        )
         # No client may have more than half of it; each file that is under way may be the largest.
-        room = Room(2 * at_once * settings.max_upload_bytes, catalogue.owners)
+        room = Room(2 * at_once * settings.max_upload_bytes, library.catalogue.owners)
         yield Opened(library, Ingest(spool, settings.max_upload_bytes, 1, room, space))
     finally:
         await pool.close()
         await renditions.close()
         await asyncio.to_thread(jobs.close)
-        catalogue.close()
+        library.catalogue.close()
         spool.close()
