@@ -34,7 +34,7 @@ REDESCRIBE_SLOT = 60
 SCRUB_SLOT = 60
 """Every so many seconds a job begins that scrubs for so long."""
 CLOCK_SECONDS = 60
-"""Every so often each process looks at the database's clock."""
+"""How often each process reads the database's clock, in seconds."""
 _DAY = 24 * 3600
 _TOLD_AT_ONCE = 500
 _PURGE_SECONDS = 10

@@ -14,12 +14,12 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def since_boot() -> float:
-    """Return the seconds since this machine was started; nobody can set this clock."""
+    """Return the seconds since this machine was started. This clock can't be set."""
     return time.clock_gettime(_SINCE_BOOT)
 
 
 def boot_id() -> str:
-    """Return what is different after each start of the machine, or an empty text where the system does not say."""
+    """Return an id that changes with each start of the machine, or an empty string if the system has none."""
     try:
         return _BOOT_ID.read_text().strip()
     except OSError:
@@ -30,16 +30,16 @@ _offset = time.time() - since_boot()
 
 
 def now() -> float:
-    """Return the time of now in seconds since 1970, as the database has it."""
+    """Return the database's current time, as a Unix time in seconds."""
     return since_boot() + _offset
 
 
 def utc_now() -> datetime:
-    """Return the time of now in UTC, as the database has it."""
+    """Return the database's current time, in UTC."""
     return datetime.fromtimestamp(now(), UTC)
 
 
 def set_now(seconds: float) -> None:
-    """Say what the time is: in seconds since 1970."""
+    """Set the current time, a Unix time in seconds."""
     global _offset
     _offset = seconds - since_boot()

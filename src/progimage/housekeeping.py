@@ -45,7 +45,7 @@ class Scrubber:
         self._inventory, self._originals, self._rate = inventory, originals, rate
 
     async def scrub(self, since: float) -> AsyncIterator[Finding]:
-        """Check all originals that were not checked since a time, in seconds since 1970, the longest ago first."""
+        """Check all originals that were last checked before a Unix time, in seconds; the oldest check comes first."""
         while batch := await self._inventory.unchecked(since, _BATCH):
             for blob in batch:
                 started = time.monotonic()

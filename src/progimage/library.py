@@ -72,7 +72,7 @@ class Past:
 
     Attributes:
         uploaded_at: When it was uploaded there.
-        expires_at: Until when it is there, in seconds since 1970; None: for ever, whatever the owner's retention is.
+        expires_at: When it expires, as a Unix time in seconds; None: never, whatever its owner's retention is.
         held: A legal hold keeps it.
     """
 

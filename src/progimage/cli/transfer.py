@@ -34,7 +34,7 @@ Examples:
 
 TARGET gets the originals as plain files, and images.ndjson with a line for each image; docs/migration.md says what is
 in it. An export that was broken off goes on where it was, and a finished one is brought up to date, when it is run
-again. Ends with 1 if an original is damaged or missing; the others are exported.""",
+again. Exits with 1 if an original is damaged or missing; all others are exported.""",
 )
 @click.argument("target", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--owner", help="Only those of one owner.  [default: of all]")
@@ -98,8 +98,8 @@ Examples:
   progimage import /data/thumbor/storage --from thumbor --urls urls.txt
 
 An import that was broken off goes on where it was when it is run again, and one that is run twice stores nothing
-twice. Uploads to a service on another machine are made by `progimage put`. Ends with 1 if a file is no image or could
-not be stored; the others are, and each that was not is named.""",
+twice. Uploads to a service on another machine are made by `progimage put`. Exits with 1 if a file is not an
+image or could not be stored; it is named, and all others are stored.""",
 )
 @click.argument("source", metavar="FOLDER|URL")
 @click.option(
@@ -213,7 +213,7 @@ def _layout(name: str, store: "Store", owner: str, options: "Options", journal: 
         try:
             journal.know_urls(thumbor_digests(urls))
         except UnicodeDecodeError as error:
-            raise click.ClickException(f"--urls: it is no UTF-8: {error}") from None
+            raise click.ClickException(f"The file of --urls is not UTF-8: {error}") from None
     return ThumborFiles(store, owner, options, journal)
 
 

@@ -90,13 +90,13 @@ def doctor(json_: bool) -> None:
 
 @click.group()
 def sweeps() -> None:
-    """See whether images that are due expire and are purged, and let them."""
+    """Show whether expiry and purging are stopped, and resume them."""
 
 
 @sweeps.command("show")
 @as_json
 def show_sweeps(json_: bool) -> None:
-    """Say whether sweeps wait, and for what; ends with 1 if they do."""
+    """Show whether expiry and purging wait, and for what. Exits with 1 if they do."""
     settings = load_settings()
     with opened(settings) as (catalogue, _):
         state = run(catalogue.clock.look())
@@ -109,7 +109,7 @@ def show_sweeps(json_: bool) -> None:
 
 @sweeps.command("resume")
 def resume_sweeps() -> None:
-    """Say that the time is right: images that are due expire and are purged again, from the next sweep on."""
+    """Confirm that the clock is right, and let the next sweep expire and purge images again."""
     from progimage import clock
 
     settings = load_settings()

@@ -33,7 +33,7 @@ class Job:
         kind: What it does.
         owner: For whom; empty for the service itself.
         state: How far it is.
-        created_at: When it was put in, in seconds since 1970.
+        created_at: When it was enqueued, as a Unix time in seconds.
         updated_at: When its state last changed.
         arguments: What it is to do.
         result: What came of it, if it is done.

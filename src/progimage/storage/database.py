@@ -83,7 +83,7 @@ class Database:
             self._pinned = self._file.stat()
 
     def refuse(self, *, wrong: bool) -> None:
-        """Say whether this was found to be another deployment's database; if so, it is not used until it is not."""
+        """Set whether this is another deployment's database. As long as it is, reads and writes are refused."""
         self._is_wrong = wrong
 
     def _check(self) -> None:
@@ -198,7 +198,7 @@ def after_commit(connection: sa.Connection, call: Callable[[], None]) -> None:
 
 
 def insert_new(connection: sa.Connection, table: sa.Table, **values: Any) -> bool:
-    """Insert a row unless there is one with its primary key, and tell whether that was done."""
+    """Insert a row unless its primary key exists, and return whether it was inserted."""
     # What is returned tells; of an INSERT, not every driver counts the rows.
     statement = _insert_unless_there(connection, table).values(**values).returning(*table.primary_key)
     return connection.execute(statement).first() is not None
@@ -219,14 +219,14 @@ def _insert_unless_there(connection: sa.Connection, table: sa.Table) -> Any:
 
 
 def now_of(connection: sa.Connection) -> sa.ColumnElement[float]:
-    """Return the time of now in seconds since 1970, by the one clock that all nodes share, the database's."""
+    """Return an expression for the database's current time, which all nodes share, as a Unix time in seconds."""
     if connection.dialect.name == "postgresql":
         return sa.cast(sa.extract("epoch", sa.func.clock_timestamp()), sa.Float)
     return sa.literal(clock.now(), sa.Float)
 
 
 def time_of(connection: sa.Connection) -> float:
-    """Return the time of now by the database's clock, to be compared with a column.
+    """Return the database's current time, as a Unix time in seconds, to compare a column with.
 
     PostgreSQL uses no index for a comparison with `now_of`, since that changes while the statement runs.
     """

@@ -40,7 +40,7 @@ class StorageFull(Exception):
     """There is no room, and nothing in the caches that could make room."""
 
     def __init__(self, detail: str = "There is no room left to store this.") -> None:
-        """Say so."""
+        """Set the message."""
         super().__init__(detail)
 
 

@@ -113,7 +113,7 @@ def _locked(target: Path, wanted: ImageFilter) -> Iterator[None]:
     header = Header({name: value for name, value in asdict(wanted).items() if value})
     path = target / HEADER
     if not path.exists() and any(target.iterdir()):
-        raise NotAnExport(f"{target} is not empty, and is no export.")
+        raise NotAnExport(f"{target} is not empty, and not an export.")
     with path.open("a+b") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

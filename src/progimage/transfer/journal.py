@@ -36,7 +36,7 @@ class Outcome(StrEnum):
     SKIPPED = "skipped"
     """It was left out on purpose."""
     FAILED = "failed"
-    """It is no image, or could not be stored; the next run tries it again."""
+    """It is not an image, or could not be stored; the next run tries it again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -201,7 +201,7 @@ def open_store(source: str, options: Mapping[str, str]) -> Store:
             raise ValueError(f"{source}: {_brief(error)}. Allowed: a folder, s3://…, gs://…, az://….") from error
     folder = Path(unquote(parts.path) if parts.scheme == "file" else source)
     if not folder.is_dir():
-        raise ValueError(f"{source} is no folder.")
+        raise ValueError(f"{source} is not a folder.")
     return Folder(folder.resolve())
 
 
