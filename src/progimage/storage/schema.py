@@ -124,6 +124,12 @@ deployment = sa.Table(
     sa.Column("id", sa.String(36), nullable=False),
     sa.Column("second_store", sa.Boolean, nullable=False, server_default=sa.false()),
 )
+backups = sa.Table(
+    "backups",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("holds_until", sa.Float, nullable=False),
+)
 executors = sa.Table(
     "executors",
     metadata,
