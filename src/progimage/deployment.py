@@ -116,7 +116,6 @@ def identify_stores(settings: Settings, *, adopt: bool = False) -> str | None:
     if settings.blobs.startswith("memory:"):
         return None
     catalogue = open_catalogue(settings)
-    found: list[str] = []
     try:
         wanted = settings.deployment
         if wanted and not adopt and (there := deployment_id(catalogue.database)) != wanted:
@@ -124,16 +123,10 @@ def identify_stores(settings: Settings, *, adopt: bool = False) -> str | None:
                 f"PROGIMAGE_DEPLOYMENT is {wanted}, but the database belongs to {there or 'none'}. Is its volume"
                 " mounted, and is PROGIMAGE_DATABASE_URL right?"
             )
-        locked(
-            settings.database,
-            settings.data_dir.absolute() / "migration.lock",
-            lambda: found.append(
-                identify(catalogue.database, open_blobs(settings), open_second_blobs(settings), adopt=adopt)
-            ),
-        )
+        with locked(settings.database, settings.data_dir.absolute() / "migration.lock"):
+            return identify(catalogue.database, open_blobs(settings), open_second_blobs(settings), adopt=adopt)
     finally:
         catalogue.close()
-    return found[0]
 
 
 class StoreWatch:

@@ -3,6 +3,7 @@
 import click
 
 from progimage.cli.access import audit, keys, owners, sign, ticket
+from progimage.cli.backup import backup, backups, restore
 from progimage.cli.images import get, info, list_, put, rm
 from progimage.cli.local import bench, completion, formats, transform
 from progimage.cli.serving import serve
@@ -13,6 +14,7 @@ _SECTIONS: dict[str, tuple[click.Command, ...]] = {
     "Images of a service (--url, --key)": (put, get, info, list_, rm),
     "Image files": (transform, bench, formats),
     "A deployment": (serve, keys, owners, sign, ticket, audit, jobs, sweeps, scrub, doctor, adopt),
+    "Backups": (backup, backups, restore),
     "Moving images": (export, import_),
     "The shell": (completion,),
 }

@@ -13,10 +13,11 @@ class Progress:
     How much there is in all is counted beside the work, since that takes long where there are a million files.
 
     Args:
-        totals: Counts: calls what it is given with further numbers of items and bytes, again and again.
+        totals: Counts: calls what it is given with further numbers of items and bytes, again and again. None: what
+            there is in all is set later.
     """
 
-    def __init__(self, totals: Callable[[Callable[[int, int], None]], None]) -> None:
+    def __init__(self, totals: Callable[[Callable[[int, int], None]], None] | None = None) -> None:
         """Start at nothing."""
         self._totals, self._bar = totals, None if not sys.stderr.isatty() else _bar()
         self._items = self._all_items = self._all_bytes = 0
@@ -27,7 +28,8 @@ class Progress:
         if self._bar:
             self._task = self._bar.add_task("", total=None, items="0")
             self._bar.start()
-            threading.Thread(target=self._count, daemon=True).start()
+            if self._totals:
+                threading.Thread(target=self._count, args=(self._totals,), daemon=True).start()
         return self
 
     def __exit__(
@@ -44,6 +46,13 @@ class Progress:
                 self._items += items
                 self._bar.update(self._task, advance=size, items=self._shown())
 
+    def set_totals(self, items: int, size: int) -> None:
+        """Set how many items and bytes there are in all."""
+        if self._bar:
+            with self._lock:
+                self._all_items, self._all_bytes = items, size
+                self._bar.update(self._task, total=size, items=self._shown())
+
     def print(self, text: str) -> None:
         """Write a line to standard error, above the bar."""
         if self._bar:
@@ -54,18 +63,15 @@ class Progress:
     def _shown(self) -> str:
         return f"{self._items}/{self._all_items}" if self._all_items else str(self._items)
 
-    def _count(self) -> None:
+    def _count(self, totals: Callable[[Callable[[int, int], None]], None]) -> None:
         counted = [0, 0]
 
         def more(items: int, size: int) -> None:
             counted[0] += items
             counted[1] += size
 
-        self._totals(more)
-        assert self._bar is not None
-        with self._lock:
-            self._all_items, self._all_bytes = counted
-            self._bar.update(self._task, total=self._all_bytes, items=self._shown())
+        totals(more)
+        self.set_totals(*counted)
 
 
 def _bar() -> Any:

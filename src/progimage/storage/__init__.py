@@ -1,7 +1,14 @@
 """Where things are kept: blobs, the catalogue (all that is in the database), renditions (a cache), the spool."""
 
 from progimage.storage.audit import AuditLog, Event, EventFilter
-from progimage.storage.blobs import BlobDamaged, BlobMissing, BlobStore, open_blob_store, open_object_store
+from progimage.storage.blobs import (
+    BlobDamaged,
+    BlobMissing,
+    BlobStore,
+    open_blob_store,
+    open_object_store,
+    store_problem,
+)
 from progimage.storage.catalogue import Catalogue
 from progimage.storage.changes import Changes
 from progimage.storage.clock import ClockState, DatabaseClock
@@ -71,5 +78,6 @@ __all__ = [
     "is_full",
     "open_blob_store",
     "open_object_store",
+    "store_problem",
     "sweep_folders",
 ]

@@ -13,8 +13,9 @@ import hashlib
 import random
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing, suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ _RESUMED = 3
 """How often reading is taken up again where a connection broke, before another byte came."""
 _MARKER = "deployment"
 """The object that says which deployment a store belongs to."""
-_BLOB = re.compile(r"([0-9a-f]{2}/)+[0-9a-f]{64}")
+_BLOB = re.compile(r"(?:[0-9a-f]{2}/)+([0-9a-f]{64}(?:-\d+)?)")
 _NOT_THIS = "The store of originals is not the one of this deployment; is its volume mounted?"
 ORIGINALS = "original"
 """Whose files are called in the cache of originals: they have no owner."""
@@ -54,6 +55,21 @@ class BlobMissing(Exception):
 
 class BlobDamaged(Exception):
     """The store has other bytes under this name than were put there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A blob as the store lists it.
+
+    Attributes:
+        name: What it is called.
+        bytes: How many it has.
+        changed_at: When it was put there, by the store's clock, as a Unix time in seconds.
+    """
+
+    name: str
+    bytes: int
+    changed_at: float
 
 
 class BlobStore:
@@ -112,7 +128,15 @@ class BlobStore:
 
     def has_blobs(self) -> bool:
         """Return whether there is any blob. It blocks."""
-        return any(_BLOB.match(entry["path"]) for entries in obstore.list(self._store) for entry in entries)
+        return any(True for _ in self.entries())
+
+    def entries(self) -> Iterator[Entry]:
+        """Return all blobs, in no order; one may come twice. It blocks."""
+        for page in obstore.list(self._store):
+            for one in page:
+                blob = _BLOB.fullmatch(one["path"])
+                if blob:
+                    yield Entry(blob[1], one["size"], one["last_modified"].timestamp())
 
     def confirm(self) -> None:
         """Look whether the store is the one of this deployment. It blocks.
@@ -425,6 +449,11 @@ def open_object_store(url: str, options: Mapping[str, str] | None = None, second
         )
     except StoreError as error:
         raise ValueError(str(error)) from error
+
+
+def store_problem(error: Exception) -> str:
+    """Return what obstore says in a line, without its appendix for developers."""
+    return " ".join(str(error).partition("\n\nDebug source")[0].split())[:500]
 
 
 def _key(name: str) -> str:

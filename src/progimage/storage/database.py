@@ -115,8 +115,11 @@ class Database:
             yield connection
 
     @contextmanager
-    def writing(self) -> Iterator[sa.Connection]:
+    def writing(self, *, bounded: bool = True) -> Iterator[sa.Connection]:
         """Lend a connection within a transaction, which is committed at the end; durable then.
+
+        Args:
+            bounded: Each statement, and each pause between two, ends after a while.
 
         Raises:
             DatabaseFull: It has no room.
@@ -132,6 +135,8 @@ class Database:
             self._engine.connect().execution_options(writes=True, committed=committed) as connection,
             connection.begin(),
         ):
+            if not bounded:
+                self._unbind(connection)
             yield connection
         for call in committed:
             call()
@@ -161,6 +166,27 @@ class Database:
             if _is_interrupted(error.__cause__):
                 raise ListTooSlow(self.list_seconds) from error
             raise
+
+    @contextmanager
+    def snapshot(self) -> Iterator[sa.Connection]:
+        """Lend a connection whose reads all see the database of one moment; rows are brought as they are asked for.
+
+        Raises:
+            DatabaseUnavailable: It fails.
+        """
+        self._check()
+        options = {"stream_results": True} if self.is_sqlite else {
+            "stream_results": True, "isolation_level": "REPEATABLE READ", "postgresql_readonly": True,
+        }  # fmt: skip
+        with translated_errors(), self._engine.connect().execution_options(**options) as connection:
+            self._unbind(connection)
+            yield connection
+
+    def _unbind(self, connection: sa.Connection) -> None:
+        """Let the statements of a transaction, and the pauses between them, take as long as they take."""
+        if not self.is_sqlite:
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+            connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
 
     def clock_skew(self) -> float:
         """Return by how many seconds this machine's clock is ahead of the database's.

@@ -63,6 +63,11 @@ def deployment_id(database: Database) -> str | None:
     return _row(database)[0]
 
 
+def deployment_id_of(connection: sa.Connection) -> str | None:
+    """Return the id that a database has, or None."""
+    return connection.execute(sa.select(deployment.c.id)).scalar()
+
+
 def _check_unmarked(database: Database, store: BlobStore, there: str | None) -> None:
     with database.reading() as connection:
         names = connection.execute(sa.select(blobs.c.sha256).where(blobs.c.stored).limit(_SAMPLE)).scalars().all()

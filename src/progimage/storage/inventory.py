@@ -12,6 +12,7 @@ from progimage import clock
 from progimage.engine import INSPECTION, ImageInfo, Ladder, Step
 from progimage.storage.chunk_hashes import Digests
 from progimage.storage.database import Database, insert_new, now_of, time_of
+from progimage.storage.holds import is_held
 from progimage.storage.schema import blobs, images
 from progimage.storage.totals import Totals, counted
 
@@ -82,7 +83,7 @@ class Inventory:
         """Remove the blobs that no record refers to.
 
         A row stays locked while its bytes are deleted, so that an upload of the same bytes waits, and then stores
-        them again.
+        them again. While a backup is made, nothing is removed.
 
         Args:
             unused_for: For how many seconds at least, counted from the last claim or removal.
@@ -122,6 +123,10 @@ class Inventory:
         """Note that a blob has no smaller copies any more."""
         await asyncio.to_thread(self._update, sha256, ladder=None, ladder_bytes=0)
 
+    async def known(self, sha256: str) -> Blob | None:
+        """Return what is known of a blob, whether it is stored or not."""
+        return await asyncio.to_thread(self._known, sha256)
+
     async def owners_of(self, sha256s: list[str]) -> dict[str, set[str]]:
         """Return whose images that are not deleted have these bytes."""
         return await asyncio.to_thread(self._owners_of, sha256s)
@@ -146,6 +151,11 @@ class Inventory:
         query = sa.select(blobs).where(blobs.c.sha256 == sha256, blobs.c.stored, ~blobs.c.damaged, own)
         with self._database.reading() as connection:
             row = connection.execute(query).first()
+        return blob_of(row) if row else None
+
+    def _known(self, sha256: str) -> Blob | None:
+        with self._database.reading() as connection:
+            row = connection.execute(sa.select(blobs).where(blobs.c.sha256 == sha256)).first()
         return blob_of(row) if row else None
 
     def _claim(self, blob: Blob) -> bool:
@@ -177,9 +187,10 @@ class Inventory:
                     (blobs.c.sha256 == sha256) & (blobs.c.touched_at < time_of(connection) - unused_for) & unreferenced
                 )
                 # Committed first: should what follows fail half-way, nobody takes its bytes for being there.
-                connection.execute(sa.update(blobs).where(unused).values(stored=False))
+                connection.execute(sa.update(blobs).where(unused, ~is_held(connection)).values(stored=False))
             with self._database.writing() as connection:
-                row = connection.execute(sa.select(blobs).where(unused).with_for_update()).first()
+                free = sa.select(blobs).where(unused, ~is_held(connection))
+                row = connection.execute(free.with_for_update()).first()
                 if row:
                     delete(blob_of(row))
                     connection.execute(sa.delete(blobs).where(blobs.c.sha256 == sha256))

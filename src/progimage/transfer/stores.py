@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 import obstore
 from obstore.exceptions import BaseError as StoreError
 
-from progimage.storage import open_object_store
+from progimage.storage import open_object_store, store_problem
 
 _CHUNK = 1024 * 1024
 _PART = 8 * 1024 * 1024
@@ -175,7 +175,7 @@ class ObjectStore:
                 got = await obstore.get_async(self._store, file.name.decode(), options=options)
                 yield bytes(await got.bytes_async())
         except (StoreError, FileNotFoundError) as error:
-            raise Unreadable(f"It can't be read: {_brief(error)}") from error
+            raise Unreadable(f"It can't be read: {store_problem(error)}") from error
 
     def lines(self, name: str) -> Iterator[bytes] | None:
         """Read a text file line by line. It blocks."""
@@ -198,7 +198,7 @@ def open_store(source: str, options: Mapping[str, str]) -> Store:
         try:
             return ObjectStore(source, options)
         except ValueError as error:
-            raise ValueError(f"{source}: {_brief(error)}. Allowed: a folder, s3://…, gs://…, az://….") from error
+            raise ValueError(f"{source}: {store_problem(error)}. Allowed: a folder, s3://…, gs://…, az://….") from error
     folder = Path(unquote(parts.path) if parts.scheme == "file" else source)
     if not folder.is_dir():
         raise ValueError(f"{source} is not a folder.")
@@ -240,9 +240,4 @@ def _joined(chunks: Any) -> Iterator[bytes]:
 
 
 def _unavailable(error: Exception) -> StoreUnavailable:
-    return StoreUnavailable(f"The store can't be read: {_brief(error)}")
-
-
-def _brief(error: Exception) -> str:
-    """Return what obstore says in a line, without its appendix for developers."""
-    return " ".join(str(error).partition("\n\nDebug source")[0].split())[:500]
+    return StoreUnavailable(f"The store can't be read: {store_problem(error)}")

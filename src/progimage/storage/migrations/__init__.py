@@ -7,16 +7,23 @@ the one after it.
 
 import fcntl
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
 
-from progimage.storage.database import make_engine, translated_errors
+from progimage.storage.database import DatabaseUnavailable, make_engine, translated_errors
 
 # Any number that all nodes share: the key of PostgreSQL's advisory lock around a migration.
 _ADVISORY_LOCK = 7_016_941
 _ASK_SECONDS = 0.1
+RESTORING = "restoring"
+"""A table that there is from the beginning to the end of a restore."""
+
+
+class BeingRestored(DatabaseUnavailable):
+    """A restore into the database has not ended."""
 
 
 def migrate(url: str, lock_file: Path) -> None:
@@ -27,28 +34,47 @@ def migrate(url: str, lock_file: Path) -> None:
         lock_file: A file that the processes of this node share.
 
     Raises:
+        BeingRestored: A restore has not ended.
         DatabaseUnavailable: It fails.
     """
     engine = make_engine(url)
     with translated_errors():
+        _refuse_half(engine)
         revision = _revision(engine)
-        if revision is None or revision < _newest():  # a newer version of the service has migrated it, if it is greater
-            locked(url, lock_file, lambda: _upgrade(engine))
+        if revision is None or revision < newest():  # a newer version of the service has migrated it, if it is greater
+            with locked(url, lock_file):
+                bring_to(url, newest())
     engine.dispose()
 
 
-def locked(url: str, lock_file: Path, work: Callable[[], None]) -> None:
-    """Do some work on a database's schema while no other process or node does.
+def bring_to(url: str, revision: str) -> None:
+    """Bring a database to a version of the schema; only one without images may be brought to an earlier one."""
+    # Only here, where it is needed: importing it takes a quarter of a second and 35 MB.
+    import alembic.command
+    import alembic.config
+
+    engine = make_engine(url)
+    go = alembic.command.downgrade if (_revision(engine) or "") > revision else alembic.command.upgrade
+    config = alembic.config.Config()
+    config.set_main_option("script_location", str(Path(__file__).parent))
+    with engine.connect() as connection:
+        config.attributes["connection"] = connection.execution_options(writes=True)
+        go(config, revision)
+    engine.dispose()
+
+
+@contextmanager
+def locked(url: str, lock_file: Path) -> Iterator[None]:
+    """Keep other processes and nodes from changing a database's schema, or which stores belong to it. It blocks.
 
     Args:
         url: SQLAlchemy's URL of it.
         lock_file: A file that the processes of this node share.
-        work: What to do.
     """
     with lock_file.open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if url.startswith("sqlite"):
-            work()
+            yield
             return
         engine = make_engine(url)
         with engine.connect() as connection:
@@ -58,7 +84,7 @@ def locked(url: str, lock_file: Path, work: Callable[[], None]) -> None:
                 connection.rollback()
                 time.sleep(_ASK_SECONDS)
             connection.rollback()
-            work()
+            yield
         engine.dispose()
 
 
@@ -71,17 +97,16 @@ def _revision(engine: sa.Engine) -> str | None:
         return revision
 
 
-def _newest() -> str:
-    return max(path.name[1:5] for path in (Path(__file__).parent / "versions").glob("v[0-9]*.py"))
-
-
-def _upgrade(engine: sa.Engine) -> None:
-    # Only here, where it is needed: importing it takes a quarter of a second and 35 MB.
-    import alembic.command
-    import alembic.config
-
-    config = alembic.config.Config()
-    config.set_main_option("script_location", str(Path(__file__).parent))
+def _refuse_half(engine: sa.Engine) -> None:
+    """Raise an exception if a restore has begun in a database and has not ended."""
     with engine.connect() as connection:
-        config.attributes["connection"] = connection.execution_options(writes=True)
-        alembic.command.upgrade(config, "head")
+        if sa.inspect(connection).has_table(RESTORING):
+            raise BeingRestored(
+                "This deployment is being restored from a backup. If that was broken off, run `progimage restore`"
+                " again."
+            )
+
+
+def newest() -> str:
+    """Return the newest version of the schema that this program knows."""
+    return max(path.name[1:5] for path in (Path(__file__).parent / "versions").glob("v[0-9]*.py"))

@@ -1,0 +1,246 @@
+"""Making a backup: a hold, a snapshot of the rows, the blobs that are not there yet, and at last the manifest."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+from progimage.backup import snapshot
+from progimage.backup.copying import NotKept, copied, each
+from progimage.backup.names import Named, Names
+from progimage.backup.target import Manifest, Target, new_id
+from progimage.storage import BlobDamaged, BlobMissing, BlobStore, Database, Originals, deployment_id
+from progimage.storage.catalogue import Catalogue
+from progimage.storage.database import time_of
+from progimage.storage.holds import Hold
+
+_T = TypeVar("_T")
+
+_RENEW_SECONDS = 60.0
+_SNAPSHOTS = 3
+"""So often a snapshot is taken again because a blob was removed that it names; a hold keeps all sweeps but those of
+versions before 0.2 from that."""
+_TRIES = 2
+_DAY = 86400
+
+
+@dataclass
+class Made:
+    """What has become of a backup.
+
+    Attributes:
+        id: Its id.
+        images: How many references it has.
+        blobs: How many originals.
+        bytes: Of these.
+        copied: How many blobs were copied now, smaller copies among them; the others were there.
+        copied_bytes: Of these.
+        missing: How many originals are damaged or missing, and not in it.
+        pruned: How many earlier backups were removed.
+    """
+
+    id: str
+    images: int = 0
+    blobs: int = 0
+    bytes: int = 0
+    copied: int = 0
+    copied_bytes: int = 0
+    missing: int = 0
+    pruned: int = 0
+
+
+@dataclass(frozen=True)
+class Retention:
+    """Which backups are kept; with neither, all are.
+
+    Attributes:
+        last: So many of the newest.
+        days: Those that are not older.
+    """
+
+    last: int | None = None
+    days: int | None = None
+
+    def outdated(self, manifests: list[Manifest], now: float) -> list[Manifest]:
+        """Return which of them need not be kept; they are given with the newest first."""
+        if self.last is None and self.days is None:
+            return []
+        after = now - self.days * _DAY if self.days is not None else float("inf")
+        return [one for one in manifests[max(1, self.last or 0) :] if one.created_at < after]
+
+
+class BackupMaker:
+    """Makes one backup.
+
+    Args:
+        catalogue: The database.
+        blobs: The store of originals.
+        originals: Finds out what is damaged, and restores it from the second store.
+        target: Where the backup goes.
+        revision: Of the database's schema.
+        at_once: How many blobs are copied at once.
+        read_back: Read what was written again.
+        told: Is told of originals that can't be backed up.
+        advance: Is told how many blobs and bytes are done more.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        blobs: BlobStore,
+        originals: Originals,
+        target: Target,
+        revision: str,
+        at_once: int,
+        read_back: bool,
+        told: Callable[[str], None],
+        advance: Callable[[int, int], None],
+    ) -> None:
+        """Store the parts."""
+        self._inventory, self._database, self._target = catalogue.inventory, catalogue.database, target
+        self._blobs, self._originals = blobs, originals
+        self._revision, self._at_once, self._read_back = revision, at_once, read_back
+        self._told, self._advance = told, advance
+        self._missing: list[str] = []
+        self._is_outdated = False
+        self._made = Made(new_id())
+
+    async def make(self, retention: Retention, begun: Callable[[int, int], None]) -> Made:
+        """Make it, and remove those that need not be kept.
+
+        Args:
+            retention: Which are kept.
+            begun: Is told how many blobs and bytes are still to be copied.
+
+        Raises:
+            BadTarget, NotKept: The target can't be used, or does not keep what is written there.
+            HoldLost: The database could not be reached for too long.
+            DatabaseUnavailable, StoreError, OSError: One of them fails.
+        """
+        target, spool = self._target, self._target.spool
+        with target.locked(), spool.file(spool.incoming) as scratch:
+            earlier = await asyncio.to_thread(target.manifests)
+            await asyncio.to_thread(target.remove_unfinished, earlier)
+            names = Names(scratch.with_name("names"))
+            hold = await asyncio.to_thread(Hold, self._database)
+            renewing = asyncio.create_task(self._renew(hold))
+            try:
+                manifest = await _guarded(self._copied(scratch, names, begun), renewing)
+            finally:
+                renewing.cancel()
+                await asyncio.to_thread(hold.release)
+                names.close()
+            await asyncio.to_thread(target.put_manifest, manifest)
+            await self._prune([manifest, *earlier], retention, manifest.created_at)
+        return self._made
+
+    async def _copied(self, scratch: Path, names: Names, begun: Callable[[int, int], None]) -> Manifest:
+        """Take a snapshot and copy what it names; if that is outdated meanwhile, do it again."""
+        for attempt in range(_SNAPSHOTS):
+            self._is_outdated, self._missing = False, []
+            names.clear()
+            now = await asyncio.to_thread(_time, self._database)
+            counts = await asyncio.to_thread(snapshot.write, self._database, self._revision, scratch, names.add)
+            await asyncio.to_thread(_forget_there, names, self._target.blobs)
+            begun(*names.count())
+            await each(names.all(), self._at_once, self._copy)
+            if not self._is_outdated or attempt == _SNAPSHOTS - 1:
+                break
+        size, sha256 = await asyncio.to_thread(self._target.put_snapshot, self._made.id, scratch)
+        made = self._made
+        made.images, made.blobs, made.bytes = counts.images, counts.blobs, counts.bytes
+        made.missing = len(self._missing)
+        return Manifest(
+            made.id, now, deployment_id(self._database) or "", version("progimage"), self._revision, counts.images,
+            counts.blobs, counts.bytes, size, sha256, sorted(self._missing),
+        )  # fmt: skip
+
+    async def _copy(self, named: Named) -> None:
+        for attempt in range(_TRIES):
+            self._target.confirm_lock()
+            try:
+                await copied(self._blobs, self._target.blobs, self._target.spool, named, read_back=self._read_back)
+            except (BlobMissing, BlobDamaged):
+                if attempt or not await self._is_whole_now(named):
+                    break
+            except NotKept:
+                if attempt:
+                    raise
+            else:
+                self._made.copied += 1
+                self._made.copied_bytes += named.bytes
+                break
+        self._advance(1, named.bytes)
+
+    async def _is_whole_now(self, named: Named) -> bool:
+        """Return whether a blob that could not be read is whole by now; an original that is lost is noted."""
+        if not named.is_original:
+            return False  # the image is rendered from its original then
+        blob = await self._inventory.known(named.name)
+        if blob is None:
+            self._is_outdated = True
+            return False
+        if await self._originals.examine(blob):
+            return True
+        self._missing.append(named.name)
+        self._told(f"{named.name}: the original is damaged or missing; images of it are not in the backup")
+        return False
+
+    async def _renew(self, hold: Hold) -> None:
+        while True:
+            await asyncio.sleep(_RENEW_SECONDS)
+            await asyncio.to_thread(hold.renew)
+
+    async def _prune(self, manifests: list[Manifest], retention: Retention, now: float) -> None:
+        """Remove backups that need not be kept: first what names blobs, then the blobs that none names any more."""
+        target = self._target
+        outdated = retention.outdated(manifests, now)
+        if not outdated and not await asyncio.to_thread(target.is_pruning):
+            return
+        target.confirm_lock()
+        await asyncio.to_thread(target.begin_pruning)
+        await asyncio.to_thread(target.forget, outdated)
+        kept = [one for one in manifests if one not in outdated]
+        with target.spool.file(target.spool.incoming) as scratch:
+            names = Names(scratch.with_name("names"))
+            try:
+                for manifest in kept:
+                    await asyncio.to_thread(target.fetch_snapshot, manifest, scratch)
+                    await asyncio.to_thread(names.add, snapshot.Snapshot(scratch).names())
+                target.confirm_lock()
+                await asyncio.to_thread(_remove_unnamed, target.blobs, names)
+            finally:
+                names.close()
+        await asyncio.to_thread(target.end_pruning)
+        self._made.pruned = len(outdated)
+
+
+async def _guarded(work: Coroutine[Any, Any, _T], guard: "asyncio.Task[None]") -> _T:
+    """Do some work, and end it when its guard fails."""
+    doing = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait((guard, doing), return_when=asyncio.FIRST_COMPLETED)
+        if guard.done():
+            guard.result()
+        return await doing
+    finally:
+        doing.cancel()
+        await asyncio.gather(doing, return_exceptions=True)
+
+
+def _forget_there(names: Names, store: BlobStore) -> None:
+    """Take what a store has already from the names."""
+    names.remove((entry.name, entry.bytes) for entry in store.entries())
+
+
+def _remove_unnamed(store: BlobStore, names: Names) -> None:
+    for entry in store.entries():
+        if not names.has(entry.name):
+            store.delete(entry.name)
+
+
+def _time(database: Database) -> float:
+    with database.reading() as connection:
+        return time_of(connection)

@@ -1,0 +1,208 @@
+"""The commands that make, list, verify and restore backups. They need no running service."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+import click
+
+from progimage.cli.environment import as_json, load_settings, opened, run, show
+from progimage.cli.progress import Progress
+from progimage.cli.service import transformations_of
+
+if TYPE_CHECKING:
+    from progimage.backup.target import Target
+    from progimage.settings import Settings
+
+_AGAIN = "Run it again, and it goes on where it was."
+_OPTIONS = click.option(
+    "--option", "store_options", multiple=True, metavar="NAME=VALUE",
+    help="What a cloud store is told, such as endpoint=…; several times. Secrets are better in its own variables.",
+)  # fmt: skip
+_AT_ONCE = click.option("--at-once", type=click.IntRange(1, 64), default=8, show_default=True, help="Copies at a time.")
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  progimage backup /mnt/backup
+  progimage backup s3://bucket/progimage --option region=eu-west-1 --keep-days 30 --keep-last 7
+
+TARGET is a folder, or the URL of a bucket and a prefix. It runs beside the service, and copies only what is not there
+yet. One that was broken off goes on where it was when it is run again. Exits with 1 if an original is damaged or
+missing; all others are in the backup. Settings are not: keep those yourself."""
+)
+@click.argument("target")
+@click.option("--keep-last", type=click.IntRange(min=1), help="Remove all but so many backups, or so many …")
+@click.option("--keep-days", type=click.IntRange(min=0), help="… days of them.  [default: none is removed]")
+@click.option(
+    "--read-back/--no-read-back", default=True, help="Read each copy again at the target.  [default: read-back]"
+)
+@_AT_ONCE
+@_OPTIONS
+@as_json
+def backup(
+    target: str,
+    keep_last: int | None,
+    keep_days: int | None,
+    read_back: bool,
+    at_once: int,
+    store_options: tuple[str, ...],
+    json_: bool,
+) -> None:
+    """Back up all rows of the database, and all originals with their smaller copies."""
+    from progimage.backup.making import BackupMaker, Retention
+    from progimage.deployment import open_blobs, open_originals
+    from progimage.storage import Spool
+    from progimage.storage.migrations import newest
+
+    settings = load_settings()
+    with opened(settings, stores=True) as (catalogue, changes), _target(target, store_options, settings) as there:
+        spool, blobs = Spool(settings.data_dir.absolute() / "spool"), open_blobs(settings)
+        originals = open_originals(settings, catalogue, blobs, changes, spool)
+        with Progress() as progress:
+            maker = BackupMaker(
+                catalogue, blobs, originals, there, newest(), at_once, read_back, progress.print, progress.advance
+            )
+            try:
+                made = run(maker.make(Retention(keep_last, keep_days), progress.set_totals))
+            finally:
+                spool.close()
+    if json_:
+        show([made], (), json=True)
+    click.echo(
+        f"{made.id}: {made.images} images, {made.blobs} originals, {made.bytes} bytes; {made.copied} files copied"
+        f" ({made.copied_bytes} bytes), {made.missing} originals missing, {made.pruned} earlier backups removed",
+        err=True,
+    )
+    sys.exit(1 if made.missing else 0)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  PROGIMAGE_DATA_DIR=/var/lib/restored progimage restore /mnt/backup
+  progimage restore s3://bucket/progimage --backup 20270131
+
+The deployment that is set must have no images, and must not run. What else its database has, such as keys, is replaced.
+A restore that was broken off goes on where it was when it is run again; the service does not start before it is done.
+Database and store may be of another kind than those that were backed up. Exits with 1 if the backup lacks an
+original."""
+)
+@click.argument("target")
+@click.option("--backup", "id", help="What the id of the backup begins with.  [default: the newest]")
+@_AT_ONCE
+@_OPTIONS
+@as_json
+def restore(target: str, id: str | None, at_once: int, store_options: tuple[str, ...], json_: bool) -> None:
+    """Restore a backup into a new deployment."""
+    from progimage.backup.restoring import Restorer
+    from progimage.deployment import open_blobs, open_catalogue, open_second_blobs
+    from progimage.logs import set_up_logging
+    from progimage.storage import Spool, identify
+    from progimage.storage.durable import PRIVATE, make_folder
+    from progimage.storage.migrations import locked
+
+    settings = load_settings()
+    set_up_logging(settings.log_format, "warning")
+    data = settings.data_dir.absolute()
+    with _problems(), _target(target, store_options, settings, make=False) as there:
+        make_folder(data, PRIVATE)
+        spool, blobs, catalogue = Spool(data / "spool"), open_blobs(settings), open_catalogue(settings)
+        second = open_second_blobs(settings)
+        try:
+            with locked(settings.database, data / "migration.lock"), Progress() as progress:
+                restorer = Restorer(
+                    catalogue.database, blobs, spool, there, there.wanted(id), at_once, progress.print, progress.advance
+                )
+                one = partial(identify, catalogue.database, blobs, second, adopt=True)
+                restored = run(restorer.restore(progress.set_totals, one))
+        finally:
+            catalogue.close()
+            spool.close()
+    if json_:
+        show([restored], (), json=True)
+    click.echo(
+        f"{restored.id}: {restored.images} images; {restored.copied} files copied ({restored.copied_bytes} bytes),"
+        f" {restored.there} were there, {restored.missing} originals missing",
+        err=True,
+    )
+    sys.exit(1 if restored.missing else 0)
+
+
+@click.group()
+def backups() -> None:
+    """List the backups of a target, and verify them."""
+
+
+@backups.command("list")
+@click.argument("target")
+@_OPTIONS
+@as_json
+def list_backups(target: str, store_options: tuple[str, ...], json_: bool) -> None:
+    """List the backups of a target, the newest first."""
+    settings = load_settings()
+    with _problems(), _target(target, store_options, settings, make=False) as there:
+        show(there.manifests(), ("id", "images", "blobs", "bytes", "missing"), json=json_)
+
+
+@backups.command("verify")
+@click.argument("target")
+@click.option("--backup", "id", help="What the id of the backup begins with.  [default: the newest]")
+@_AT_ONCE
+@_OPTIONS
+@as_json
+def verify_backup(target: str, id: str | None, at_once: int, store_options: tuple[str, ...], json_: bool) -> None:
+    """Read all that a backup names, and hold it against its hashes.
+
+    What is not whole is printed, and is copied again by the next backup. Exits with 1 if there is any.
+    """
+    from progimage.backup.verifying import verify
+
+    settings = load_settings()
+    with _problems(), _target(target, store_options, settings, make=False) as there, Progress() as progress:
+        found = run(verify(there, there.wanted(id), at_once, progress.set_totals, progress.advance))
+    show(found, ("name", "state"), json=json_)
+    click.echo(f"{len(found)} damaged or missing", err=True)
+    sys.exit(1 if found else 0)
+
+
+@contextmanager
+def _target(
+    place: str, store_options: tuple[str, ...], settings: "Settings", *, make: bool = True
+) -> "Iterator[Target]":
+    from progimage.backup.target import Target
+
+    with _problems():
+        scratch = settings.data_dir.absolute()
+        there = Target(place, transformations_of(store_options), scratch, make=make)
+        try:
+            yield there
+        finally:
+            there.close()
+
+
+@contextmanager
+def _problems() -> Iterator[None]:
+    """Turn what can go wrong into a line."""
+    from obstore.exceptions import BaseError as StoreError
+
+    from progimage.backup.copying import NotKept
+    from progimage.backup.restoring import CannotRestore
+    from progimage.backup.snapshot import BadSnapshot
+    from progimage.backup.target import BadTarget
+    from progimage.storage import DatabaseUnavailable, WrongStore, store_problem
+    from progimage.storage.holds import HoldLost
+
+    try:
+        yield
+    except (BadTarget, BadSnapshot, CannotRestore) as error:
+        raise click.ClickException(str(error)) from None
+    except (NotKept, HoldLost, DatabaseUnavailable, WrongStore) as error:
+        raise click.ClickException(f"{error} {_AGAIN}") from None
+    except StoreError as error:
+        raise click.ClickException(f"A store can't be used: {store_problem(error)} {_AGAIN}") from None
+    except OSError as error:
+        raise click.ClickException(f"{error.filename or 'A file'} can't be used: {error.strerror}. {_AGAIN}") from None
