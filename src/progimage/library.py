@@ -299,6 +299,10 @@ class ImageLibrary:
         """Return the file of an original, if the store has files."""
         return self._blobs.local_path(record.blob.sha256)
 
+    def original_key(self, record: Record) -> str | None:
+        """Return the path of an original's file in the folder of the store, if that has files."""
+        return self._blobs.local_key(record.blob.sha256)
+
     def original_copy(self, record: Record) -> Path | None:
         """Return this node's copy of an original that is in a cloud store, if it has one."""
         return self._blobs.copy(record.blob.sha256)

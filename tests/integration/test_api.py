@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests import pictures
+from tests.blobs import blob_files
 from tests.integration.server import Server, serving
 
 PHOTO = pictures.saved(pictures.colour((320, 240)), "JPEG", quality=90)
@@ -61,7 +62,7 @@ def test_several_parts_are_all_or_nothing(data_dir: Path) -> None:
         body = problem(server.client.put("/storage/", files=files), 400)
         assert "image 2 of 2" in body["detail"]
         assert "progimage_images 0.0" in server.client.get("/metrics").text
-        assert not list((data_dir / "blobs").glob("*/*"))
+        assert not blob_files(data_dir / "blobs")
         assert not list((data_dir / "spool").glob("*/incoming/*"))
 
 

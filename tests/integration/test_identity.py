@@ -102,15 +102,13 @@ def test_a_store_that_goes_while_running_is_refused_until_it_is_back(data_dir: P
         reference = server.put(png())
         blobs, away = data_dir / "blobs", data_dir / "away"
         blobs.rename(away)
-        for number in range(256):
-            (blobs / f"{number:02x}").mkdir(parents=True)
+        blobs.mkdir()
         assert is_refused(server, "/readyz")
         assert is_refused(server, f"/storage/{reference}")
         assert is_refused(server, f"/storage/{reference}.webp?width=3")
         answer = server.client.put("/storage/", files={"data": ("a", png((13, 15)))})
         assert answer.status_code == 503 and answer.json()["type"].endswith("wrong-store")
-        assert not [path for path in blobs.rglob("*") if path.is_file()]
-        shutil.rmtree(blobs)
+        blobs.rmdir()  # nothing was made in it
         away.rename(blobs)
         assert server.client.get("/readyz").status_code == 200
         assert server.get(reference).status_code == 200

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from tests import pictures
+from tests.blobs import blob_file, blob_files, old_blob_file
 from tests.integration.server import PROGIMAGE, Server, eventually, serving
 
 PNG = pictures.BY_MODE["RGB"]()
@@ -128,7 +129,7 @@ def test_images_expire(data_dir: Path) -> None:
         eventually(lambda: server.client.post(f"/storage/{reference}/undelete").status_code == 200)
         assert server.get(reference).content == PNG and server.get(f"{reference}/info").json()["expires_at"] is None
         server.client.patch(f"/storage/{reference}", json={"expires": "1"})
-        blobs = lambda: len(list((data_dir / "blobs").glob("*/*")))  # noqa: E731
+        blobs = lambda: len(blob_files(data_dir / "blobs"))  # noqa: E731
         assert blobs() == 2
         eventually(lambda: blobs() == 1)  # expired, past bringing back, its bytes swept
         assert server.client.post(f"/storage/{reference}/undelete").status_code == 404
@@ -233,7 +234,7 @@ def test_scrubbing_finds_and_restores(tmp_path: Path) -> None:
             server.put(data) for data in (PNG, GIF, pictures.pages(), pictures.SVG, photo)
         )
         digests = {r: server.get(f"{r}/info").json()["sha256"] for r in (whole, flipped, cut, gone, laddered)}
-    blob = {reference: data_dir / "blobs" / digest[:2] / digest for reference, digest in digests.items()}
+    blob = {reference: blob_file(data_dir / "blobs", digest) for reference, digest in digests.items()}
     assert progimage(data_dir, "scrub").stdout == ""
     originals = {reference: path.read_bytes() for reference, path in blob.items()}
     damaged = bytearray(originals[flipped])
@@ -253,7 +254,7 @@ def test_scrubbing_finds_and_restores(tmp_path: Path) -> None:
     }
     assert "wrong" in progimage(data_dir, "doctor").stdout
     for reference in (flipped, cut):  # a copy of one of them, and a damaged copy of another
-        target = second / digests[reference][:2] / digests[reference]
+        target = old_blob_file(second, digests[reference])
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(originals[reference] if reference == flipped else bytes(damaged))
     done = progimage(data_dir, "scrub", "--json", second_blobs_url=second.as_uri())
@@ -273,7 +274,7 @@ def test_scrubbing_in_the_background(data_dir: Path) -> None:
         digest = server.get(f"{reference}/info").json()["sha256"]
     with sqlite3.connect(data_dir / "progimage.sqlite") as database:
         database.execute("UPDATE blobs SET checked_at = 1")
-    path = data_dir / "blobs" / digest[:2] / digest
+    path = blob_file(data_dir / "blobs", digest)
     path.write_bytes(b"x" * len(PNG))
     with serving(data_dir, http_processes=2, workers=2) as server:
         eventually(lambda: "progimage_blobs_damaged 1.0" in server.client.get("/metrics").text)
@@ -286,7 +287,7 @@ def test_an_upload_heals_a_damaged_blob(data_dir: Path) -> None:
     with serving(data_dir, scrub_rate=0) as server:
         reference = server.put(PNG)
         digest = server.get(f"{reference}/info").json()["sha256"]
-        (data_dir / "blobs" / digest[:2] / digest).write_bytes(b"x")
+        blob_file(data_dir / "blobs", digest).write_bytes(b"x")
         other = server.as_owner("other")
         assert other.put("/storage/", content=PNG).status_code == 200
         assert httpx.get(f"{server.url}/storage/{reference}").content == PNG

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from tests import pictures
+from tests.blobs import blob_file
 from tests.integration.server import Server, serving
 
 MIB = 1 << 20
@@ -30,8 +31,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def blob(server: Server, data: bytes) -> Path:
-    name = hashlib.sha256(data).hexdigest()
-    return server.data_dir / "blobs" / name[:2] / name
+    return blob_file(server.data_dir / "blobs", hashlib.sha256(data).hexdigest())
 
 
 def flip(path: Path, position: int) -> None:
@@ -154,9 +154,9 @@ def test_it_is_restored_from_the_second_store_at_once(tmp_path: Path) -> None:
     with serving(tmp_path / "data", scrub_rate=0, second_blobs_url=second.as_uri()) as server:
         data = bitmap(900)
         reference = server.put(data)
-        name = hashlib.sha256(data).hexdigest()
-        (second / name[:2]).mkdir(parents=True, exist_ok=True)
-        shutil.copy(blob(server, data), second / name[:2] / name)
+        copy = blob_file(second, hashlib.sha256(data).hexdigest())
+        copy.parent.mkdir(parents=True)
+        shutil.copy(blob(server, data), copy)
         for width, damage in enumerate(DAMAGES.values(), 600):
             damage(blob(server, data))
             assert server.get(reference).content == data

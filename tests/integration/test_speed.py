@@ -32,20 +32,17 @@ from progimage.storage.database import make_engine
 from progimage.storage.migrations import migrate
 from progimage.workers import Busy, For, Sandbox, WorkerPool
 from tests.attacks import Attack
+from tests.blobs import blob_files
 from tests.integration.server import Server, serving
 from tests.pictures import colour, open_bytes, saved
 
 PHOTOGRAPH = saved(colour((2400, 1600)), "JPEG", quality=95)
 
 
-def blobs(data_dir: Path) -> list[Path]:
-    return sorted(path for path in (data_dir / "blobs").glob("*/*") if path.is_file())
-
-
 def test_small_renditions_need_no_original(data_dir: Path) -> None:
     with serving(data_dir) as server:
         reference = server.put(PHOTOGRAPH)
-        original, *steps = blobs(data_dir)
+        original, *steps = blob_files(data_dir / "blobs")
         assert [path.name for path in steps] == [f"{original.name}-1024", f"{original.name}-512"]
         assert sum(path.stat().st_size for path in steps) < original.stat().st_size
         away = original.rename(data_dir / "away")
@@ -60,7 +57,7 @@ def test_small_renditions_need_no_original(data_dir: Path) -> None:
 def test_a_missing_step_is_no_loss(data_dir: Path) -> None:
     with serving(data_dir) as server:
         reference = server.put(PHOTOGRAPH)
-        for step in blobs(data_dir)[1:]:
+        for step in blob_files(data_dir / "blobs")[1:]:
             step.unlink()
         assert open_bytes(server.get(f"{reference}.webp?width=300").content).width == 300
         assert "a step of a ladder is missing" in server.log()
@@ -69,18 +66,18 @@ def test_a_missing_step_is_no_loss(data_dir: Path) -> None:
 def test_the_ladder_goes_with_its_original(data_dir: Path) -> None:
     with serving(data_dir, orphan_grace_seconds=1, sweep_seconds=1, undelete_seconds=0) as server:
         reference = server.put(PHOTOGRAPH)
-        assert len(blobs(data_dir)) == 3
+        assert len(blob_files(data_dir / "blobs")) == 3
         assert server.client.delete(f"/storage/{reference}").status_code == 204
         end = time.monotonic() + 20
-        while blobs(data_dir) and time.monotonic() < end:
+        while blob_files(data_dir / "blobs") and time.monotonic() < end:
             time.sleep(0.1)
-        assert not blobs(data_dir)
+        assert not blob_files(data_dir / "blobs")
 
 
 def test_without_ladder(data_dir: Path) -> None:
     with serving(data_dir, ladder=False) as server:
         reference = server.put(PHOTOGRAPH)
-        assert len(blobs(data_dir)) == 1
+        assert len(blob_files(data_dir / "blobs")) == 1
         assert open_bytes(server.get(f"{reference}.webp?width=300").content).width == 300
 
 
@@ -298,7 +295,7 @@ def test_what_is_swept_while_it_is_uploaded_again_is_whole(tmp_path: Path) -> No
         inventory.stored = stored_and_swept
         [record] = await library.add(client, [upload()])
         assert record.blob.ladder
-        assert sorted(path.name for path in blobs(tmp_path)) == sorted(record.blob.names)
+        assert sorted(path.name for path in blob_files(tmp_path / "blobs")) == sorted(record.blob.names)
         await pool.close()
 
     asyncio.run(scenario())

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests import pictures
+from tests.blobs import blob_files
 from tests.integration.server import PROGIMAGE, Server, eventually, serving
 from tests.servers import S3Server
 
@@ -174,7 +175,7 @@ def test_an_export_that_is_killed_goes_on(data_dir: Path, tmp_path: Path) -> Non
 def test_an_export_names_what_is_damaged_or_missing(data_dir: Path, tmp_path: Path) -> None:
     files = folder_of(tmp_path / "pictures", 4)
     imported(data_dir, tmp_path / "pictures")
-    damaged, missing = sorted((data_dir / "blobs").glob("*/*"))[:2]
+    damaged, missing = blob_files(data_dir / "blobs")[:2]
     damaged.write_bytes(b"x" + damaged.read_bytes()[1:])
     missing.unlink()
     done = command(data_dir, "export", tmp_path / "export", "--json")

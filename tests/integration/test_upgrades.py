@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from progimage.storage import migrations
 from progimage.storage.database import make_engine
+from tests.blobs import old_blob_file
 from tests.integration.server import Server, eventually, serving
 from tests.recorded import R, Statement, Version, recorded
 from tests.servers import Postgres
@@ -77,7 +78,7 @@ def made_at(url: str, revision: str, data_dir: Path, version: Version = RECORDED
     engine.dispose()
     upgrade(url, revision)
     for name, data in version.files.items():
-        path = data_dir / "blobs" / name[:2] / name
+        path = old_blob_file(data_dir / "blobs", name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(base64.b64decode(data))
 

@@ -83,8 +83,8 @@ async def _elsewhere(request: AnyRequest, state: State, record: Record, identity
     if settings.send_originals == "directly" or request.method != "GET":
         return None
     if settings.send_originals == "accel":
-        name = record.blob.sha256
-        return Elsewhere(identity, 200, "x-accel-redirect", f"{settings.accel_prefix}{name[:2]}/{name}")
+        location = f"{settings.accel_prefix}{library.original_key(record)}"
+        return Elsewhere(identity, 200, "x-accel-redirect", location)
     if identity.filename or is_active(identity.media_type):
         return None
     url = await library.original_url(record, settings.redirect_seconds)

@@ -120,11 +120,11 @@ class BlobStore:
 
     def has(self, name: str) -> bool:
         """Return whether there is such a blob. It blocks."""
-        try:
-            obstore.head(self._store, _key(name))
-        except FileNotFoundError:
-            return False
-        return True
+        for key in self._keys(name):
+            with suppress(FileNotFoundError):
+                obstore.head(self._store, key)
+                return True
+        return False
 
     def has_blobs(self) -> bool:
         """Return whether there is any blob. It blocks."""
@@ -194,7 +194,7 @@ class BlobStore:
         while start < end:
             stop = min(end, start + _PART)
             try:
-                got = await obstore.get_async(self._store, _key(name), options={"range": (start, stop)})
+                got = await self._first(obstore.get_async, name, options={"range": (start, stop)})
                 async for chunk in got.stream(min_chunk_size=_CHUNK):
                     start, failures = start + len(chunk), 0
                     yield bytes(chunk)
@@ -236,7 +236,7 @@ class BlobStore:
             BlobMissing: There is no such blob.
         """
         try:
-            return int((await obstore.head_async(self._store, _key(name)))["size"])
+            return int((await self._first(obstore.head_async, name))["size"])
         except FileNotFoundError:
             raise await self._missing(name) from None
 
@@ -245,11 +245,16 @@ class BlobStore:
         self.confirm()
         if self.copies:
             self.copies.remove(_original(name))
-        with suppress(FileNotFoundError):
-            obstore.delete(self._store, _key(name))
+        for key in self._keys(name):
+            with suppress(FileNotFoundError):
+                obstore.delete(self._store, key)
 
     def local_path(self, name: str) -> Path | None:
         """Return the blob's file, if this store has files that a web server can send."""
+        return None
+
+    def local_key(self, name: str) -> str | None:
+        """Return the path of the blob's file in the folder of this store, if it has files."""
         return None
 
     def copy(self, name: str) -> Path | None:
@@ -267,6 +272,22 @@ class BlobStore:
         await asyncio.to_thread(self.confirm)
         with suppress(FileNotFoundError):  # there is no such blob, and the store said so
             await obstore.head_async(self._store, _key("0" * 64))
+
+    def _keys(self, name: str) -> tuple[str, ...]:
+        """Return where a blob may be, in the order in which it is looked for."""
+        return (_key(name),)
+
+    async def _first(self, ask: Callable[..., Awaitable[Any]], name: str, **options: Any) -> Any:
+        """Ask the store for a blob, wherever it is.
+
+        Raises:
+            FileNotFoundError: There is no such blob.
+        """
+        *others, last = self._keys(name)
+        for key in others:
+            with suppress(FileNotFoundError):
+                return await ask(self._store, key, **options)
+        return await ask(self._store, last, **options)
 
     async def _persist(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do what does no harm if it is done twice, again if need be.
@@ -341,19 +362,22 @@ class BlobStore:
 
 
 class LocalBlobStore(BlobStore):
-    """Blobs in a folder of the local disk: 256 folders by the first two digits.
+    """Blobs in a folder of the local disk: `ab/cd/abcd…`, so that no folder has too many of them.
+
+    Earlier versions put them at `ab/abcd…`, where they stay until they are put anew.
 
     Args:
         root: The folder.
     """
 
     def __init__(self, root: Path) -> None:
-        """Make the folders."""
-        for prefix in range(256):
-            make_folder(root / f"{prefix:02x}")
+        """Make the folder."""
+        make_folder(root)
         super().__init__(LocalStore(root))
         self._root = root
         self._confirmed: tuple[int, int] | None = None
+        self._synced: set[str] = set()
+        """The folders in it that this process knows to be on disk."""
 
     def mark(self, deployment: str, *, anew: bool = False) -> str:
         """Give the folder a marker unless it has one, or anew, durably."""
@@ -370,6 +394,7 @@ class LocalBlobStore(BlobStore):
             raise WrongStore(_NOT_THIS) from None
         if (status.st_dev, status.st_ino) != self._confirmed:
             self.confirm()
+            self._synced.clear()
             self._confirmed = status.st_dev, status.st_ino
 
     async def put(self, name: str, source: Path, media_type: str | None = None, *, anew: bool = False) -> None:
@@ -379,25 +404,59 @@ class LocalBlobStore(BlobStore):
 
     def _put(self, name: str, source: Path) -> None:
         self._confirm_folder()
-        target = self._root / _key(name)
+        target = self._root / _new_key(name)
         sync_file(source)
         second_name = source.with_name(f"{source.name}-blob")
         second_name.hardlink_to(source)
-        second_name.replace(target)
+        try:
+            second_name.replace(target)
+        except FileNotFoundError:
+            self._make_folders(name)
+            second_name.replace(target)
         # Where the target was another name of the same file already, a rename does nothing, and leaves both.
         second_name.unlink(missing_ok=True)
         sync_folder(target.parent)
+        self._sync_parents(name)
+        (self._root / _key(name)).unlink(missing_ok=True)
+
+    def _make_folders(self, name: str) -> None:
+        """Make the folders of a blob unless they are there; the root is never made."""
+        for folder in _folders(name):
+            with suppress(FileExistsError):
+                (self._root / folder).mkdir()
+                self._synced.discard(folder)
+
+    def _sync_parents(self, name: str) -> None:
+        """Wait until the folders of a blob are on disk: another process may have made them just now."""
+        for folder in _folders(name):
+            if folder not in self._synced:
+                sync_folder((self._root / folder).parent)
+                self._synced.add(folder)
 
     async def fetch(self, name: str, target: Path, size: int) -> None:
         """Bring a blob to a local file that is only read: a hard link, so nothing is copied."""
-        try:
-            target.hardlink_to(self._root / _key(name))
-        except FileNotFoundError:
-            raise await self._missing(name) from None
+        for key in self._keys(name):
+            with suppress(FileNotFoundError):
+                target.hardlink_to(self._root / key)
+                return
+        raise await self._missing(name)
 
-    def local_path(self, name: str) -> Path | None:
-        """Return the blob's file."""
-        return self._root / _key(name)
+    def local_path(self, name: str) -> Path:
+        """Return the blob's file, or where it would be put."""
+        for key in self._keys(name):
+            path = self._root / key
+            if path.exists():
+                break
+        return path
+
+    def local_key(self, name: str) -> str:
+        """Return the path of the blob's file in the folder, or where it would be put."""
+        return self.local_path(name).relative_to(self._root).as_posix()
+
+    def _keys(self, name: str) -> tuple[str, ...]:
+        """Return the new place, the old one, and the new one again: meanwhile it may have been put anew."""
+        key = _new_key(name)
+        return key, _key(name), key
 
 
 def open_blob_store(
@@ -458,6 +517,14 @@ def store_problem(error: Exception) -> str:
 
 def _key(name: str) -> str:
     return f"{name[:2]}/{name}"
+
+
+def _folders(name: str) -> tuple[str, str]:
+    return name[:2], f"{name[:2]}/{name[2:4]}"
+
+
+def _new_key(name: str) -> str:
+    return f"{name[:2]}/{name[2:4]}/{name}"
 
 
 def _original(name: str) -> str:
