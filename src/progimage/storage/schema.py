@@ -70,6 +70,15 @@ owners = sa.Table(
     sa.Column("max_bytes", sa.BigInteger),
     sa.Column("retention_seconds", sa.BigInteger),
 )
+# What an owner has is the sum of its row above and of these.
+owner_totals = sa.Table(
+    "owner_totals",
+    metadata,
+    sa.Column("owner", sa.String(64), primary_key=True),
+    sa.Column("slot", sa.Integer, primary_key=True),
+    sa.Column("images", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("bytes", sa.BigInteger, nullable=False, server_default="0"),
+)
 api_keys = sa.Table(
     "api_keys",
     metadata,
