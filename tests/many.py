@@ -16,7 +16,7 @@ RARE = 5
 
 
 def fill(url: str, count: int) -> None:
-    """Add images: of three owners, one in ten deleted, one in a hundred labelled, one in fifty expiring."""
+    """Add images: of three owners, one in ten deleted, one in five labelled, one in fifty expiring."""
     engine = make_engine(url)
     with engine.connect().execution_options(writes=True) as connection:
         is_sqlite = connection.dialect.name == "sqlite"
@@ -58,7 +58,7 @@ def fill(url: str, count: int) -> None:
             run(
                 f"INSERT INTO labels (reference, label, owner, uploaded_at) {numbers} SELECT {reference},"
                 f" CASE WHEN i < {10 * RARE} THEN 'rare' ELSE 'common' END, {owner}, {BEGAN} + i FROM n"
-                f" WHERE i < {10 * RARE} OR i % 100 = 3"
+                f" WHERE i < {10 * RARE} OR i % 5 = 3"
             )
             run(
                 f"INSERT INTO audit (at, action, owner, reference, detail) {numbers} SELECT {BEGAN} + i,"

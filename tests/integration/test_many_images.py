@@ -207,6 +207,15 @@ def test_no_other_query_goes_through_all_images(watched: Watched) -> None:
     assert not watched.scans()
 
 
+def test_a_sweep_does_not_look_at_what_is_marked_for_purge_already(watched: Watched) -> None:
+    while watched.do(watched.catalogue.records.mark_for_purge(50_000)):
+        pass
+    watched.statements.clear()
+    watched.do(watched.catalogue.records.mark_for_purge(500))
+    (steps,) = watched.plans().values()
+    assert any("ix_images_unmarked" in step for step in steps)
+
+
 def _decoded() -> ImageInfo:
     return msgspec.json.decode(many.INFO, type=ImageInfo)
 

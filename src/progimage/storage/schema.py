@@ -40,7 +40,7 @@ images = sa.Table(
     sa.Column("format", sa.String(20)),
     sa.Column("bytes", sa.BigInteger),
     sa.Index("ix_images_owner", "owner", "uploaded_at", "reference"),
-    sa.Index("ix_images_unmarked", "deleted_at", sqlite_where=_unmarked, postgresql_where=_unmarked),
+    sa.Index("ix_images_unmarked", "purge_marked_at", "deleted_at", sqlite_where=_unmarked, postgresql_where=_unmarked),
 )
 labels = sa.Table(
     "labels",

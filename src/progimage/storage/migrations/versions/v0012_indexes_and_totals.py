@@ -17,12 +17,15 @@ _SLOTS = 16
 _DELETED = sa.text("deleted_at IS NOT NULL")
 _LIVE = sa.text("deleted_at IS NULL")
 # Of the rows that have a value alone: SQLite would take an index of all for "is null", which most rows are.
-_REPLACED = {"ix_images_deleted_at": "deleted_at", "ix_images_expires_at": "expires_at",
-             "ix_images_purge_marked_at": "purge_marked_at"}  # fmt: skip
+_WITH = ("deleted_at", "expires_at", "purge_marked_at")
+_REPLACED = {"ix_images_deleted_at": "deleted_at", "ix_images_expires_at": "expires_at"}
 _INDEXES = (
-    *(
-        (f"ix_images_with_{column}", "images", [column], sa.text(f"{column} IS NOT NULL"))
-        for column in _REPLACED.values()
+    *((f"ix_images_with_{column}", "images", [column], sa.text(f"{column} IS NOT NULL")) for column in _WITH),
+    (
+        "ix_images_unmarked",
+        "images",
+        ["purge_marked_at", "deleted_at"],
+        sa.text("deleted_at IS NOT NULL AND purge_marked_at IS NULL"),
     ),
     ("ix_images_bytes_of", "images", ["sha256", "owner"], None),
     ("ix_images_uploaded", "images", ["uploaded_at", "reference"], None),
