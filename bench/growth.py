@@ -84,21 +84,30 @@ class _Operations:
         await self._catalogue.records.due_for_purge(1e9, 1, 500)
 
 
-def measured(url: str, count: int) -> dict[str, float]:
-    """Return the median of each operation, in milliseconds, with so many images."""
+def filled(url: str, count: int) -> Catalogue:
+    """Return a database that has so many images."""
     many.fill(url, count)
     catalogue = Catalogue(url)
     while asyncio.run(catalogue.records.mark_for_purge(5000)):
         pass  # as many sweeps have done
+    return catalogue
+
+
+def measured(catalogues: list[Catalogue]) -> dict[str, list[float]]:
+    """Return the medians of each operation on some databases, in milliseconds.
+
+    They take turns, so that what else the machine does falls on all.
+    """
+    works = [_Operations(catalogue).all() for catalogue in catalogues]
     found = {}
-    for name, work in _Operations(catalogue).all().items():
-        times = []
+    for name in works[0]:
+        times: list[list[float]] = [[] for _ in catalogues]
         for _ in range(_TIMES):
-            began = time.perf_counter()
-            asyncio.run(work())
-            times.append((time.perf_counter() - began) * 1000)
-        found[name] = statistics.median(times)
-    catalogue.close()
+            for work, taken in zip(works, times, strict=True):
+                began = time.perf_counter()
+                asyncio.run(work[name]())
+                taken.append((time.perf_counter() - began) * 1000)
+        found[name] = [statistics.median(taken) for taken in times]
     return found
 
 
@@ -110,15 +119,17 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="progimage-growth-") as folder, postgres(Path(folder) / "server") as server:
         for name in (options.only,) if options.only else ("sqlite", "postgresql"):
-            columns = []
+            catalogues = []
             for count in (_FEWEST, options.most):
                 file = Path(folder) / f"{count}.sqlite"
                 url = f"sqlite:///{file}" if name == "sqlite" else server.new_database()
                 migrate(url, Path(folder) / "migration.lock")
-                columns.append(measured(url, count))
+                catalogues.append(filled(url, count))
             print(f"{name:<32}{_FEWEST:>10} images, ms   at {options.most} times as long")
-            for operation, few in columns[0].items():
-                print(f"{operation:<32}{few:>10.2f}{columns[1][operation] / few:>24.2f}", flush=True)
+            for operation, (few, most) in measured(catalogues).items():
+                print(f"{operation:<32}{few:>10.2f}{most / few:>24.2f}", flush=True)
+            for catalogue in catalogues:
+                catalogue.close()
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ RARE = 5
 
 
 def fill(url: str, count: int) -> None:
-    """Add images: of three owners, one in ten deleted, one in a hundred labelled, one in fifty expiring."""
+    """Add images: of three owners, one in ten deleted, one in five labelled, one in fifty expiring."""
     engine = make_engine(url)
     with engine.connect().execution_options(writes=True) as connection:
         is_sqlite = connection.dialect.name == "sqlite"
@@ -44,8 +44,9 @@ def fill(url: str, count: int) -> None:
                 for table in ("blobs", "images", "labels"):
                     run(f"ALTER TABLE {table} DISABLE TRIGGER USER")
             run(
-                f"INSERT INTO blobs (sha256, bytes, format, info, stored, touched_at, checked_at, inspection) {numbers}"
-                f" SELECT {sha256}, {size}, {format_}, '{INFO}', true, {BEGAN} + i, {BEGAN} + i, 99 FROM n"
+                f"INSERT INTO blobs (sha256, bytes, format, info, stored, touched_at, checked_at, inspection, images)"
+                f" {numbers} SELECT {sha256}, {size}, {format_}, '{INFO}', true, {BEGAN} + i, {BEGAN} + i, 99,"
+                f" {0 if is_sqlite else 1} FROM n"
             )
             run(
                 "INSERT INTO images"
@@ -57,17 +58,17 @@ def fill(url: str, count: int) -> None:
             run(
                 f"INSERT INTO labels (reference, label, owner, uploaded_at) {numbers} SELECT {reference},"
                 f" CASE WHEN i < {10 * RARE} THEN 'rare' ELSE 'common' END, {owner}, {BEGAN} + i FROM n"
-                f" WHERE i < {10 * RARE} OR i % 100 = 3"
+                f" WHERE i < {10 * RARE} OR i % 5 = 3"
             )
             run(
                 f"INSERT INTO audit (at, action, owner, reference, detail) {numbers} SELECT {BEGAN} + i,"
                 f" CASE WHEN i < {RARE} THEN 'hold' ELSE 'upload' END, {owner}, {reference}, '{{}}' FROM n"
             )
-            run("INSERT INTO owners (owner, images, bytes) SELECT owner, count(*), sum(bytes) FROM images GROUP BY 1")
             if not is_sqlite:
                 for table in ("blobs", "images", "labels"):
                     run(f"ALTER TABLE {table} ENABLE TRIGGER USER")
-                recount(connection)
+                run("ANALYZE")
+            recount(connection)
         with connection.begin():  # as sweeps do, and autovacuum
             if is_sqlite:
                 connection.exec_driver_sql("PRAGMA analysis_limit = 1000")

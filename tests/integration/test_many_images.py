@@ -1,8 +1,10 @@
 """Very many images: no query goes through all of them, and what is counted is right."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -25,8 +27,10 @@ from progimage.storage import (
     Record,
 )
 from progimage.storage.migrations import migrate
-from progimage.storage.totals import counted, recount, summed
+from progimage.storage.schema import owner_totals, owners
+from progimage.storage.totals import Differences, Totals, counted, differences, recount, summed
 from tests import many
+from tests.recorded import recorded
 from tests.servers import Postgres
 
 CLIENT = Client(OPERATOR)
@@ -50,24 +54,28 @@ class Watched:
     def do(self, work: Any) -> Any:
         return asyncio.run(work)
 
-    def scans(self, *, sorts: bool = True) -> list[str]:
-        """Which statements go through a large table, or, unless they may, sort what they find."""
-        found = []
+    def plans(self) -> dict[str, list[str]]:
+        """How each statement is executed."""
         statements, self.statements = self.statements, {}
+        found = {}
         with self.engine.connect() as connection:
             if connection.dialect.name == "postgresql":  # it may go through a small table, where an index would serve
                 connection.exec_driver_sql("SET enable_seqscan = off")
             for statement, parameters in statements.items():
                 with suppress(sa.exc.ProgrammingError):  # a setting of the connection
-                    steps = many.plan(connection, statement, parameters)
-                    # The newest of all events are at the end of their table.
-                    is_end = statement.startswith("SELECT audit") and "WHERE" not in statement and "LIMIT" in statement
-                    is_sorted = "FROM images" in statement and any(
-                        "FOR ORDER" in step or "Sort" in step for step in steps
-                    )
-                    is_found = any(self._is_scan(step) for step in steps) or (is_sorted and not sorts)
-                    if is_found and not is_end:
-                        found.append("\n".join([statement, *steps]))
+                    found[statement] = many.plan(connection, statement, parameters)
+        return found
+
+    def scans(self, *, sorts: bool = True) -> list[str]:
+        """Which statements go through a large table, or, unless they may, sort what they find."""
+        found = []
+        for statement, steps in self.plans().items():
+            # The newest of all events are at the end of their table.
+            is_end = statement.startswith("SELECT audit") and "WHERE" not in statement and "LIMIT" in statement
+            is_sorted = "FROM images" in statement and any("FOR ORDER" in step or "Sort" in step for step in steps)
+            is_found = any(self._is_scan(step) for step in steps) or (is_sorted and not sorts)
+            if is_found and not is_end:
+                found.append("\n".join([statement, *steps]))
         return found
 
     def _is_scan(self, step: str) -> bool:
@@ -199,6 +207,15 @@ def test_no_other_query_goes_through_all_images(watched: Watched) -> None:
     assert not watched.scans()
 
 
+def test_a_sweep_does_not_look_at_what_is_marked_for_purge_already(watched: Watched) -> None:
+    while watched.do(watched.catalogue.records.mark_for_purge(50_000)):
+        pass
+    watched.statements.clear()
+    watched.do(watched.catalogue.records.mark_for_purge(500))
+    (steps,) = watched.plans().values()
+    assert any("ix_images_unmarked" in step for step in steps)
+
+
 def _decoded() -> ImageInfo:
     return msgspec.json.decode(many.INFO, type=ImageInfo)
 
@@ -232,10 +249,67 @@ def test_what_is_counted_is_what_there_is(watched: Watched) -> None:
     do(catalogue.inventory.reclaim(-1.0, lambda blob: None))
     right()
     with catalogue.database.writing() as connection:
-        connection.execute(sa.text("UPDATE totals SET images = images + 7, bytes = 0"))
+        assert differences(connection) == Differences(Totals(0, 0, 0, 0), 0, 0)
         connection.execute(sa.text("UPDATE blobs SET images = 9 WHERE sha256 = :name"), {"name": many.sha256_of(3)})
+        connection.execute(sa.text("UPDATE blobs SET images = 0 WHERE sha256 = :name"), {"name": many.sha256_of(4)})
+        connection.execute(sa.text("UPDATE totals SET images = images + 7, bytes = bytes - 5 WHERE slot = 0"))
+        owned = connection.execute(sa.select(owners).order_by(owners.c.owner)).all()
+        connection.execute(sa.text("UPDATE owners SET images = 1 WHERE owner = 'small'"))
+        connection.execute(sa.text("DELETE FROM owners WHERE owner = 'medium'"))
+        connection.execute(sa.insert(owner_totals).values(owner="small", slot=3, images=1, bytes=1))
+        found = differences(connection)
+        assert (found.totals.images, found.blobs, found.owners) == (-7, 2, 2)
+        assert found.totals.bytes == summed(connection).bytes - counted(connection).bytes != 0
         recount(connection)
+        assert differences(connection) == Differences(Totals(0, 0, 0, 0), 0, 0)
+        connection.execute(sa.text("DELETE FROM owner_totals WHERE slot = 3"))
+        recount(connection)
+        assert connection.execute(sa.select(owners).order_by(owners.c.owner)).all() == owned
     right()
+
+
+def test_what_is_written_while_all_is_counted_anew_is_counted(filled: tuple[str, int]) -> None:
+    catalogue = Catalogue(filled[0])
+    if catalogue.database.is_sqlite:
+        catalogue.close()
+        return  # nothing can be written then
+    over = threading.Event()
+
+    def write(thread: int) -> None:
+        for number in range(10_000):
+            if over.is_set():
+                break
+            blob = Blob(f"{thread}{number % 7}".rjust(64, "c"), 5, _decoded())
+            reference = f"cccccccc-0000-4000-8{thread:03}-{number:012x}"
+            asyncio.run(catalogue.inventory.claim(blob))
+            asyncio.run(catalogue.records.add(CLIENT, [Record(reference, blob, None, datetime.now(UTC))]))
+            asyncio.run(catalogue.records.delete(CLIENT, reference))
+            asyncio.run(catalogue.records.purge(CLIENT, reference))
+
+    with ThreadPoolExecutor(3) as threads:
+        writing = [threads.submit(write, thread) for thread in range(3)]
+        for _ in range(5):
+            with catalogue.database.writing() as connection:
+                recount(connection)
+        over.set()
+        for one in writing:
+            one.result()
+    with catalogue.database.reading() as connection:
+        assert differences(connection) == Differences(Totals(0, 0, 0, 0), 0, 0)
+    catalogue.close()
+
+
+def test_the_version_before_has_an_index_for_what_it_asks(watched: Watched) -> None:
+    version = recorded("0.1").databases[watched.engine.dialect.name]
+    expiring = version.operations["expire"][0][0]
+    parameters = expiring.parameters if isinstance(expiring.parameters, dict) else tuple(expiring.parameters)
+    with watched.engine.connect() as connection:
+        connection.exec_driver_sql(expiring.sql, parameters)
+        deleted = sa.text("SELECT reference FROM images WHERE deleted_at <= :before LIMIT 500")
+        connection.execute(deleted, {"before": many.BEGAN + 50})
+    plans = list(watched.plans().values())
+    assert any("ix_images_with_expires_at" in step for step in plans[0])
+    assert any("ix_images_with_deleted_at" in step for step in plans[1])
 
 
 def test_a_list_that_takes_too_long_is_given_up(watched: Watched) -> None:

@@ -2,9 +2,15 @@
 
 import base64
 import hashlib
+import itertools
 import json
+import subprocess
+import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +22,7 @@ import sqlalchemy as sa
 
 from progimage.storage import migrations
 from progimage.storage.database import make_engine
+from progimage.storage.totals import counted, differences, summed
 from tests.blobs import old_blob_file
 from tests.integration.server import Server, eventually, serving
 from tests.recorded import R, Statement, Version, recorded
@@ -140,17 +147,25 @@ def replay(url: str, operation: str) -> None:
     """Execute the statements of an operation as the driver got them from the version that was recorded."""
     engine = make_engine(url)
     with engine.connect().execution_options(writes=True) as connection:
-        for transaction in RECORDED.databases[engine.dialect.name].operations[operation]:
-            with connection.begin():
-                for statement in transaction:
-                    for parameters in _parameters(statement):
-                        connection.exec_driver_sql(statement.sql, parameters)
+        execute(connection, operation, {})
     engine.dispose()
 
 
-def _parameters(statement: Statement) -> Iterator[Any]:
+def execute(connection: sa.Connection, operation: str, others: dict[Any, Any]) -> None:
+    """Execute the statements of an operation, some values replaced by others."""
+    for transaction in RECORDED.databases[connection.dialect.name].operations[operation]:
+        with connection.begin():
+            for statement in transaction:
+                for parameters in _parameters(statement, others):
+                    connection.exec_driver_sql(statement.sql, parameters)
+
+
+def _parameters(statement: Statement, others: dict[Any, Any]) -> Iterator[Any]:
     for one in statement.parameters if statement.many else [statement.parameters]:
-        yield one if isinstance(one, dict) else tuple(one)
+        if isinstance(one, dict):
+            yield {name: others.get(value, value) for name, value in one.items()}
+        else:
+            yield tuple(others.get(value, value) for value in one)
 
 
 @pytest.mark.parametrize("revision", AT_REVISIONS)
@@ -223,6 +238,120 @@ def test_a_node_of_the_version_before_goes_on_beside_a_new_one(url: str, data_di
         for operation in ("list", "totals", "key use", "claim", "audit"):
             replay(url, operation)
         agrees(server, client, url)
+
+
+class Nodes:
+    """Nodes of the version before that upload, delete, purge and list for as long as the block lasts.
+
+    Attributes:
+        longest: The seconds that an operation took, at most.
+        done: How many they have done.
+    """
+
+    def __init__(self, url: str, there: int) -> None:
+        self._url, self._there = url, there
+        self._over = threading.Event()
+        self.longest, self.done = 0.0, 0
+
+    def __enter__(self) -> "Nodes":
+        self._threads = ThreadPoolExecutor(3)
+        works = (self._upload_new, self._use_old, self._list)
+        self._running = [self._threads.submit(self._repeat, work) for work in works]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for running in self._running:
+            running.result()
+        self._threads.shutdown()
+
+    def _repeat(self, work: Callable[[sa.Connection, int], None]) -> None:
+        engine = make_engine(self._url)
+        with engine.connect() as connection:
+            for number in itertools.count():
+                if self._over.is_set():
+                    break
+                began = time.monotonic()
+                work(connection, number)
+                self.longest = max(self.longest, time.monotonic() - began)
+                self.done += 1
+        engine.dispose()
+
+    def _upload_new(self, connection: sa.Connection, number: int) -> None:
+        execute(connection, "upload", {R[10]: f"aaaaaaaa-{number:024}", UPLOADED: f"{number:064}"})
+
+    def _use_old(self, connection: sa.Connection, number: int) -> None:
+        """Upload what is there already, delete something, and purge what was deleted before."""
+        sha256 = hashlib.sha256(str(number % self._there).encode()).hexdigest()
+        execute(connection, "upload", {R[10]: f"bbbbbbbb-{number:024}", UPLOADED: sha256})
+        if number < self._there // 2:
+            execute(connection, "delete", {R[3]: f"cccccccc-{number:024}"})
+            execute(connection, "purge", {R[8]: f"cccccccc-{number:024}"})
+
+    def _list(self, connection: sa.Connection, number: int) -> None:
+        execute(connection, "list", {})
+        execute(connection, "expire", {R[7]: R[0]})
+
+
+UPLOADED = RECORDED.databases["postgresql"].operations["upload"][0][0].parameters["sha256"]
+INDEXES = """SELECT relname, indisvalid FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+    WHERE relname LIKE 'ix_%'"""
+
+
+@pytest.mark.parametrize("count", [3000, pytest.param(200_000, marks=pytest.mark.endurance)])
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_nodes_of_the_version_before_go_on_while_the_schema_is_changed(url: str, count: int, data_dir: Path) -> None:
+    made_at(url, RECORDED.revision, data_dir)
+    engine = make_engine(url)
+    with engine.begin() as connection:
+        for statement in (
+            "SET LOCAL statement_timeout = 0",
+            "INSERT INTO blobs (sha256, bytes, format, info, ladder_bytes, stored, touched_at, damaged)"
+            " SELECT encode(sha256(i::text::bytea), 'hex'), i, 'PNG', '{}', 7, true, 0, i %% 100 = 0"
+            f" FROM generate_series(0, {count - 1}) AS i",
+            "INSERT INTO images (reference, sha256, owner, uploaded_at, deleted_at)"
+            " SELECT 'cccccccc-' || lpad(i::text, 24, '0'), encode(sha256((i / 2)::text::bytea), 'hex'), 'default', i,"
+            f" CASE WHEN i %% 10 = 9 THEN i END FROM generate_series(0, {count - 1}) AS i",
+            "INSERT INTO labels (reference, label) SELECT reference, 'one' FROM images WHERE reference > 'c'",
+        ):
+            connection.exec_driver_sql(statement)
+
+    def is_filling() -> bool:
+        with suppress(sa.exc.ProgrammingError):  # the column is not there yet
+            return bool(rows_of(url, "SELECT reference FROM images WHERE format IS NOT NULL LIMIT 1"))
+        return False
+
+    def migration() -> subprocess.Popen[bytes]:
+        program = "import sys, pathlib; from progimage.storage.migrations import migrate;"
+        program += "migrate(sys.argv[1], pathlib.Path(sys.argv[2]))"
+        return subprocess.Popen([sys.executable, "-c", program, url, str(data_dir / "migration.lock")])
+
+    with Nodes(url, count) as nodes:
+        for is_there in (
+            is_filling,
+            lambda: any(name == "ix_images_uploaded" for name, _ in rows_of(url, INDEXES)),
+        ):
+            killed = migration()
+            while not is_there():
+                assert killed.poll() is None
+            killed.kill()
+            killed.wait()
+        last = migration()
+        assert last.wait() == 0
+    assert nodes.longest < 2 and nodes.done > 50, (nodes.longest, nodes.done)
+    with engine.connect() as connection:
+        assert counted(connection) == summed(connection)
+        assert differences(connection).blobs == 0
+    engine.dispose()
+    indexes = dict(rows_of(url, INDEXES))
+    assert all(indexes.values()) and "ix_images_uploaded" in indexes and "ix_images_expires_at" not in indexes
+    for query in (
+        "SELECT reference FROM images JOIN blobs USING (sha256) WHERE images.format <> blobs.format"
+        " OR images.format IS NULL OR images.bytes <> blobs.bytes",
+        "SELECT reference FROM images JOIN labels USING (reference)"
+        " WHERE labels.owner IS NULL OR labels.owner <> images.owner OR labels.uploaded_at <> images.uploaded_at",
+    ):
+        assert not rows_of(url, query)
 
 
 @pytest.mark.parametrize("url", ["sqlite", pytest.param("postgresql", marks=pytest.mark.endurance)], indirect=True)

@@ -1,4 +1,9 @@
-"""The owners of images: what each has stored, and how much it may."""
+"""The owners of images: what each has stored, and how much it may.
+
+A quota is exact: who adds an image to an owner with one locks the owner's row, and counts there. On PostgreSQL an
+upload would so wait for the one before to be durable; so what an owner without a quota has is counted in further rows,
+of which a connection takes one. The figures of an owner are the sum of all these.
+"""
 
 import asyncio
 from dataclasses import dataclass
@@ -9,7 +14,24 @@ import sqlalchemy as sa
 from progimage.access import Client
 from progimage.storage.audit import Event, write_events
 from progimage.storage.database import Database, insert_new
-from progimage.storage.schema import owners
+from progimage.storage.schema import owner_totals, owners
+
+_SLOTS = 16
+_OWNERS = (
+    sa.select(
+        owners.c.owner,
+        *(
+            (owners.c[name] + sa.func.coalesce(sa.func.sum(owner_totals.c[name]), 0)).label(name)
+            for name in ("images", "bytes")
+        ),
+        owners.c.max_images,
+        owners.c.max_bytes,
+        owners.c.retention_seconds,
+    )
+    .outerjoin(owner_totals, owner_totals.c.owner == owners.c.owner)
+    .group_by(owners.c.owner)
+    .order_by(owners.c.owner)
+)
 
 
 class QuotaExceeded(Exception):
@@ -111,31 +133,63 @@ class Owners:
         Raises:
             QuotaExceeded: It may not have so many.
         """
+        if self._count_apart(connection, name, images, size):
+            return
         insert_new(connection, owners, owner=name)
-        row = connection.execute(sa.select(owners).where(owners.c.owner == name).with_for_update()).one()
-        self.admit(_owner(row), images, size)
+        mine = owners.c.owner == name
+        connection.execute(sa.select(owners.c.owner).where(mine).with_for_update())
+        # With a statement of its own, which sees what was committed while this one waited for the lock.
+        self.admit(_owner(connection.execute(_OWNERS.where(mine)).one()), images, size)
         _count(connection, name, images, size)
 
     def give_back(self, connection: sa.Connection, name: str, images: int, size: int) -> None:
         """Count images out, within the transaction that removes them."""
-        _count(connection, name, -images, -size)
+        if not self._count_apart(connection, name, -images, -size):
+            _count(connection, name, -images, -size)
+
+    def _count_apart(self, connection: sa.Connection, name: str, images: int, size: int) -> bool:
+        """Count in a row of this connection, if the owner is there and has no quota; return whether it was."""
+        if connection.dialect.name != "postgresql" or self.usual != Quota():
+            return False
+        from sqlalchemy.dialects.postgresql import insert
+
+        # Whether there is a quota is asked by the same statement: `_set` keeps it waiting while that may change.
+        slot, more = sa.func.pg_backend_pid() % _SLOTS, {"images": images, "bytes": size}
+        row = sa.select(owners.c.owner, slot, *(sa.literal(value, sa.BigInteger) for value in more.values())).where(
+            owners.c.owner == name, owners.c.max_images.is_(None), owners.c.max_bytes.is_(None)
+        )
+        statement = insert(owner_totals).from_select(["owner", "slot", *more], row)
+        statement = statement.on_conflict_do_update(
+            index_elements=["owner", "slot"],
+            set_={column: owner_totals.c[column] + value for column, value in more.items()},
+        )
+        return connection.execute(statement.returning(owner_totals.c.owner)).first() is not None
 
     def _get(self, name: str) -> Owner:
         with self._database.reading() as connection:
-            row = connection.execute(sa.select(owners).where(owners.c.owner == name)).first()
+            row = connection.execute(_OWNERS.where(owners.c.owner == name)).first()
         return _owner(row) if row else Owner(name)
 
     def _all(self) -> list[Owner]:
         with self._database.reading() as connection:
-            return [_owner(row) for row in connection.execute(sa.select(owners).order_by(owners.c.owner))]
+            return [_owner(row) for row in connection.execute(_OWNERS)]
 
     def _set(self, client: Client, name: str, quota: Quota, retention_seconds: int | None) -> Owner:
         values = {"max_images": quota.images, "max_bytes": quota.bytes, "retention_seconds": retention_seconds}
         with self._database.writing() as connection:
+            if connection.dialect.name == "postgresql":
+                # Waits for uploads that have counted without a quota, which those with one would not see before.
+                connection.exec_driver_sql("LOCK TABLE owner_totals IN SHARE MODE")
             insert_new(connection, owners, owner=name)
             connection.execute(sa.update(owners).where(owners.c.owner == name).values(**values))
             write_events(connection, [Event.by(client, "owner-set", name, detail=values)])
-            return _owner(connection.execute(sa.select(owners).where(owners.c.owner == name)).one())
+            return _owner(connection.execute(_OWNERS.where(owners.c.owner == name)).one())
+
+
+def images_of_all(connection: sa.Connection) -> int:
+    """Return how many images all owners have."""
+    sums = (sa.select(sa.func.coalesce(sa.func.sum(table.c.images), 0)) for table in (owners, owner_totals))
+    return sum(int(connection.execute(query).scalar_one()) for query in sums)
 
 
 def _count(connection: sa.Connection, name: str, images: int, size: int) -> None:

@@ -40,7 +40,7 @@ images = sa.Table(
     sa.Column("format", sa.String(20)),
     sa.Column("bytes", sa.BigInteger),
     sa.Index("ix_images_owner", "owner", "uploaded_at", "reference"),
-    sa.Index("ix_images_unmarked", "deleted_at", sqlite_where=_unmarked, postgresql_where=_unmarked),
+    sa.Index("ix_images_unmarked", "purge_marked_at", "deleted_at", sqlite_where=_unmarked, postgresql_where=_unmarked),
 )
 labels = sa.Table(
     "labels",
@@ -69,6 +69,15 @@ owners = sa.Table(
     sa.Column("max_images", sa.BigInteger),
     sa.Column("max_bytes", sa.BigInteger),
     sa.Column("retention_seconds", sa.BigInteger),
+)
+# What an owner has is the sum of its row above and of these.
+owner_totals = sa.Table(
+    "owner_totals",
+    metadata,
+    sa.Column("owner", sa.String(64), primary_key=True),
+    sa.Column("slot", sa.Integer, primary_key=True),
+    sa.Column("images", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("bytes", sa.BigInteger, nullable=False, server_default="0"),
 )
 api_keys = sa.Table(
     "api_keys",

@@ -4,6 +4,11 @@ from alembic import context
 
 from progimage.storage.schema import metadata
 
-context.configure(connection=context.config.attributes["connection"], target_metadata=metadata, render_as_batch=True)
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    render_as_batch=True,
+    transaction_per_migration=True,  # some end a transaction before they are done
+)
 with context.begin_transaction():
     context.run_migrations()

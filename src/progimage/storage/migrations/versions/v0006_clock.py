@@ -24,15 +24,10 @@ def upgrade() -> None:
         sa.Column("hour", sa.BigInteger, primary_key=True),
         sa.Column("images", sa.BigInteger, nullable=False),
     )
-    op.add_column("images", sa.Column("purge_marked_at", sa.Float))
-    op.create_index("ix_images_purge_marked_at", "images", ["purge_marked_at"])
-    unmarked = sa.text("deleted_at IS NOT NULL AND purge_marked_at IS NULL")
-    op.create_index("ix_images_unmarked", "images", ["deleted_at"], sqlite_where=unmarked, postgresql_where=unmarked)
+    op.add_column("images", sa.Column("purge_marked_at", sa.Float))  # migration 0012 makes its indexes
 
 
 def downgrade() -> None:
-    op.drop_index("ix_images_unmarked", "images")
-    op.drop_index("ix_images_purge_marked_at", "images")
     op.drop_column("images", "purge_marked_at")
     op.drop_table("purges")
     op.drop_table("clock")
