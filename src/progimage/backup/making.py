@@ -11,9 +11,8 @@ from progimage.backup import snapshot
 from progimage.backup.copying import NotKept, copied, each
 from progimage.backup.names import Named, Names
 from progimage.backup.target import Manifest, Target, new_id
-from progimage.storage import BlobDamaged, BlobMissing, BlobStore, Database, Originals, deployment_id
+from progimage.storage import BlobDamaged, BlobMissing, BlobStore, Originals, deployment_id
 from progimage.storage.catalogue import Catalogue
-from progimage.storage.database import time_of
 from progimage.storage.holds import Hold
 
 _T = TypeVar("_T")
@@ -141,7 +140,7 @@ class BackupMaker:
         for attempt in range(_SNAPSHOTS):
             self._is_outdated, self._missing = False, []
             names.clear()
-            now = await asyncio.to_thread(_time, self._database)
+            now = await asyncio.to_thread(self._database.time)
             counts = await asyncio.to_thread(snapshot.write, self._database, self._revision, scratch, names.add)
             await asyncio.to_thread(_forget_there, names, self._target.blobs)
             begun(*names.count())
@@ -239,8 +238,3 @@ def _remove_unnamed(store: BlobStore, names: Names) -> None:
     for entry in store.entries():
         if not names.has(entry.name):
             store.delete(entry.name)
-
-
-def _time(database: Database) -> float:
-    with database.reading() as connection:
-        return time_of(connection)

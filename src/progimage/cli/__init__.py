@@ -8,12 +8,12 @@ from progimage.cli.images import get, info, list_, put, rm
 from progimage.cli.local import bench, completion, formats, transform
 from progimage.cli.serving import serve
 from progimage.cli.transfer import export, import_
-from progimage.cli.upkeep import adopt, doctor, jobs, scrub, sweeps
+from progimage.cli.upkeep import adopt, check, doctor, jobs, scrub, sweeps
 
 _SECTIONS: dict[str, tuple[click.Command, ...]] = {
     "Images of a service (--url, --key)": (put, get, info, list_, rm),
     "Image files": (transform, bench, formats),
-    "A deployment": (serve, keys, owners, sign, ticket, audit, jobs, sweeps, scrub, doctor, adopt),
+    "A deployment": (serve, keys, owners, sign, ticket, audit, jobs, sweeps, scrub, check, doctor, adopt),
     "Backups": (backup, backups, restore),
     "Moving images": (export, import_),
     "The shell": (completion,),

@@ -3,7 +3,7 @@
 import hashlib
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from progimage.cli.service import transformations_of
 if TYPE_CHECKING:
     from progimage.library import Options
     from progimage.settings import Settings
+    from progimage.storage import BlobStore
     from progimage.transfer.journal import Entry, Journal
     from progimage.transfer.layouts import Layout
     from progimage.transfer.stores import File, Store
@@ -197,6 +198,20 @@ def _take_in(
 
     with Progress(totals) as progress:
         return run(take_in())
+
+
+def adopted(settings: "Settings", changes: Any, blobs: "BlobStore", names: Sequence[str], owner: str) -> int:
+    """Make originals that only the store knows images of an owner, and return how many became images."""
+    from progimage.library import Options
+    from progimage.transfer.layouts import PlainFiles
+    from progimage.transfer.stores import StoredOriginals
+
+    owner = _checked_owner(owner)
+    settings = settings.model_copy(update={"http_processes": 1})
+    store = StoredOriginals(blobs, names)
+    with _journal(settings, None, {"source": "the store of originals", "layout": "adopt", "owner": owner}) as journal:
+        counts = _take_in(settings, changes, store, PlainFiles(store, owner, Options()), journal)
+    return counts["stored"] + counts["there"]
 
 
 def _layout(name: str, store: "Store", owner: str, options: "Options", journal: "Journal", urls: Any) -> "Layout":

@@ -52,6 +52,72 @@ def scrub(rate: int, days: int, json_: bool) -> None:
     sys.exit(1 if states["damaged"] + states["missing"] else 0)
 
 
+@click.command(
+    epilog="""\b
+Examples:
+  progimage check
+  progimage check --deep --repair
+  progimage check --repair --adopt recovered
+
+It runs beside the service. What it finds: originals that are missing or damaged; originals in the store that no row
+of the database names; smaller copies that are missing, or that nobody needs; cached renditions of what is gone; and
+counts that are not what the rows say. --repair restores originals from the second store, has smaller copies that are
+missing left out, removes what nobody needs, and counts again. It never removes an original."""
+)
+@click.option("--deep", is_flag=True, help="Read all originals, and hold them against their hashes.")
+@click.option("--repair", is_flag=True, help="Put right what can be.")
+@click.option("--adopt", "owner", metavar="OWNER", help="Make originals that no row names images of this owner.")
+@as_json
+def check(deep: bool, repair: bool, owner: str | None, json_: bool) -> None:
+    """Check that database, store and caches say the same, and repair what does not.
+
+    Exits with 1 if something is wrong and was not repaired.
+    """
+    from progimage.cli.transfer import adopted
+    from progimage.consistency import ConsistencyCheck, Fault
+    from progimage.deployment import StoreWatch, open_blobs, open_originals, open_renditions
+    from progimage.storage import Spool
+
+    settings = load_settings()
+    kinds: Counter[str] = Counter()
+    unknown: list[str] = []
+    wrong = 0
+
+    def found(fault: Fault) -> None:
+        nonlocal wrong
+        kinds[fault.kind] += 1
+        wrong += not fault.repaired
+        if fault.kind == "unknown-original":
+            unknown.append(fault.name)
+        if json_:
+            show([fault], (), json=True)
+        else:
+            click.echo(
+                f"{fault.kind:<20} {fault.name} {fault.detail}{' (repaired)' if fault.repaired else ''}".rstrip()
+            )
+
+    async def examine() -> None:
+        with spool.file(spool.incoming) as scratch:
+            async for fault in checking.run(scratch):
+                found(fault)
+
+    with opened(settings, stores=True) as (catalogue, changes):
+        spool, blobs = Spool(settings.data_dir.absolute() / "spool"), open_blobs(settings)
+        try:
+            StoreWatch(settings, catalogue, blobs).begin()
+            checking = ConsistencyCheck(
+                catalogue, blobs, open_originals(settings, catalogue, blobs, changes, spool),
+                open_renditions(settings, spool), settings.orphan_grace_seconds, deep=deep, repair=repair,
+            )  # fmt: skip
+            run(examine())
+        finally:
+            spool.close()
+        if owner and unknown:
+            wrong -= adopted(settings, changes, blobs, unknown, owner)
+    click.echo(", ".join(f"{count} {kind}" for kind, count in kinds.items()) or "all is well", err=True)
+    sys.exit(1 if wrong else 0)
+
+
 @click.command()
 def adopt() -> None:
     """Make the database and the stores that are set one deployment, whatever they belonged to before.

@@ -188,6 +188,15 @@ class Database:
             connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
             connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
 
+    def time(self) -> float:
+        """Return the database's current time, as a Unix time in seconds. It blocks.
+
+        Raises:
+            DatabaseUnavailable: It fails.
+        """
+        with self.reading() as connection:
+            return time_of(connection)
+
     def clock_skew(self) -> float:
         """Return by how many seconds this machine's clock is ahead of the database's.
 

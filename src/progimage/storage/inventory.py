@@ -115,6 +115,10 @@ class Inventory:
         """Return blobs that were described by older rules than today's, in the order of their names, after one."""
         return await asyncio.to_thread(self._outdated, most, after)
 
+    async def referenced(self, most: int, after: str = "") -> list[Blob]:
+        """Return stored blobs that images have, deleted ones among them, in the order of their names, after one."""
+        return await asyncio.to_thread(self._referenced, most, after)
+
     async def redescribe(self, blob: Blob) -> None:
         """Note what a blob is like, and its ladder, by today's rules."""
         await asyncio.to_thread(self._update, blob.sha256, **_described(blob))
@@ -221,6 +225,16 @@ class Inventory:
         query = (
             sa.select(blobs)
             .where(blobs.c.inspection < INSPECTION, blobs.c.stored, ~blobs.c.damaged, blobs.c.sha256 > after)
+            .order_by(blobs.c.sha256)
+            .limit(most)
+        )
+        with self._database.reading() as connection:
+            return [blob_of(row) for row in connection.execute(query)]
+
+    def _referenced(self, most: int, after: str) -> list[Blob]:
+        query = (
+            sa.select(blobs)
+            .where(blobs.c.stored, blobs.c.sha256 > after, sa.exists().where(images.c.sha256 == blobs.c.sha256))
             .order_by(blobs.c.sha256)
             .limit(most)
         )

@@ -7,6 +7,7 @@ still: what can't be read or written there within a moment is rendered, and the 
 import asyncio
 import hashlib
 import time
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,22 @@ class Renditions:
                 await obstore.delete_async(self._shared, paths)
                 removed += len(paths)
         return removed
+
+    async def shared_originals(self) -> AsyncIterator[str]:
+        """Return the SHA-256 of every original that has files in the shared store; one may come several times."""
+        if self._shared is None:
+            return
+        async for listed in obstore.list(self._shared, prefix=f"{_PREFIX}/"):
+            for sha256 in dict.fromkeys(meta["path"].split("/")[2] for meta in listed):
+                yield sha256
+
+    async def remove_all(self, sha256: str) -> None:
+        """Remove all renditions of an original, here and in the shared store."""
+        await asyncio.to_thread(self.files.remove, sha256)
+        if self._shared is not None:
+            async for listed in obstore.list(self._shared, prefix=f"{_PREFIX}/{sha256[:2]}/{sha256}/"):
+                if listed:
+                    await obstore.delete_async(self._shared, [meta["path"] for meta in listed])
 
     async def close(self) -> None:
         """Let what is on its way to the shared store arrive."""

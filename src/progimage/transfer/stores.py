@@ -1,9 +1,11 @@
 """Where images are taken from: a folder, or any store that obstore knows. Each lists its files and reads them."""
 
 import asyncio
+import hashlib
 import os
 import stat
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -12,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 import obstore
 from obstore.exceptions import BaseError as StoreError
 
-from progimage.storage import open_object_store, store_problem
+from progimage.storage import BlobDamaged, BlobMissing, BlobStore, open_object_store, store_problem
 
 _CHUNK = 1024 * 1024
 _PART = 8 * 1024 * 1024
@@ -185,6 +187,43 @@ class ObjectStore:
             return None
         except StoreError as error:
             raise _unavailable(error) from error
+
+
+class StoredOriginals:
+    """Originals that are in the store of a deployment, and that its database does not know.
+
+    Args:
+        blobs: The store.
+        names: What they are called.
+    """
+
+    def __init__(self, blobs: BlobStore, names: Sequence[str]) -> None:
+        """Store the parts."""
+        self._blobs, self._names = blobs, names
+
+    def files(self) -> Iterator[File]:
+        """List them. It blocks."""
+        wanted = set(self._names)
+        for entry in self._blobs.entries():
+            if entry.name in wanted:
+                yield File(entry.name.encode(), entry.bytes)
+
+    async def read(self, file: File) -> AsyncIterator[bytes]:
+        """Read one piece by piece; it is refused at its end if its bytes do not have the SHA-256 that is its name."""
+        digest = hashlib.sha256()
+        try:
+            async with aclosing(self._blobs.stream(file.shown, 0, file.size)) as chunks:  # type: ignore[type-var]
+                async for chunk in chunks:
+                    digest.update(chunk)
+                    yield chunk
+        except (StoreError, BlobMissing, BlobDamaged) as error:
+            raise Unreadable(f"It can't be read: {store_problem(error)}") from error
+        if digest.hexdigest() != file.shown:
+            raise Unreadable("It is damaged: its bytes do not have the SHA-256 that is its name.")
+
+    def lines(self, name: str) -> Iterator[bytes] | None:
+        """Return that there is no text file."""
+        return None
 
 
 def open_store(source: str, options: Mapping[str, str]) -> Store:
