@@ -93,7 +93,7 @@ def write(database: Database, revision: str, file: Path, named: Callable[[list[N
             if table is blobs:  # one that no image has is about to be removed, or not stored yet
                 query = query.where(sa.exists().where(images.c.sha256 == blobs.c.sha256))
             with translated_errors():
-                for page in connection.execute(query).partitions(_PAGE):
+                for page in connection.execute(query.execution_options(yield_per=_PAGE)).partitions():
                     rows = [dict(row._mapping) for row in page]
                     if table is blobs:
                         named([one for row in rows for one in names_of(row)])

@@ -169,15 +169,15 @@ class Database:
 
     @contextmanager
     def snapshot(self) -> Iterator[sa.Connection]:
-        """Lend a connection whose reads all see the database of one moment; rows are brought as they are asked for.
+        """Lend a connection whose reads all see the database of one moment.
 
         Raises:
             DatabaseUnavailable: It fails.
         """
         self._check()
-        options = {"stream_results": True} if self.is_sqlite else {
-            "stream_results": True, "isolation_level": "REPEATABLE READ", "postgresql_readonly": True,
-        }  # fmt: skip
+        options: dict[str, Any] = (
+            {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        )
         with translated_errors(), self._engine.connect().execution_options(**options) as connection:
             self._unbind(connection)
             yield connection
