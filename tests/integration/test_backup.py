@@ -175,6 +175,13 @@ def test_a_restore_needs_a_deployment_without_images(data_dir: Path, tmp_path: P
         images = {server.put(data): data for data in map(photo, range(3))}
         backup(data_dir, target)
     assert "has images" in command(data_dir, "restore", target, code=1).stderr
+    elsewhere = tmp_path / "elsewhere"
+    with serving(elsewhere) as server:
+        server.as_owner("nobody")
+    command(elsewhere, "restore", target)
+    assert "nobody" not in command(elsewhere, "keys", "list").stdout
+    with serving(elsewhere) as server:
+        require_same(server, images)
     with serving(data_dir) as server:
         require_same(server, images)
 
@@ -226,6 +233,14 @@ def test_a_damaged_backup_is_found_and_mended_by_the_next(data_dir: Path, tmp_pa
     snapshot.write_bytes(gzip.compress(b"{}"))
     id = snapshot.name.partition(".")[0]
     assert "damaged" in command(tmp_path / "new", "restore", target, "--backup", id, code=1).stderr
+
+
+def test_a_deployment_is_no_target(data_dir: Path) -> None:
+    with serving(data_dir) as server:
+        server.put(photo(1))
+    assert "not empty" in command(data_dir, "backup", data_dir, code=1).stderr
+    (data_dir / "manifests").mkdir()
+    assert "originals of a deployment" in command(data_dir, "backup", data_dir, code=1).stderr
 
 
 def test_old_backups_go_with_what_only_they_name(data_dir: Path, tmp_path: Path) -> None:

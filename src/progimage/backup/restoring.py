@@ -104,6 +104,7 @@ class Restorer:
             snapshot = Snapshot(scratch)
             await asyncio.to_thread(self._begin)
             if not await asyncio.to_thread(self._has_rows):
+                await asyncio.to_thread(self._make_tables)
                 await self._copy_blobs(snapshot, scratch.with_name("names"), begun)
                 await asyncio.to_thread(self._write_rows, snapshot)
             await asyncio.to_thread(bring_to, self._database.url, newest())
@@ -126,7 +127,11 @@ class Restorer:
                 sa.text(f"INSERT INTO {RESTORING} VALUES (:backup, 0)"),  # noqa: S608
                 {"backup": self._manifest.id},
             )
-        bring_to(self._database.url, self._manifest.revision)
+
+    def _make_tables(self) -> None:
+        """Make the tables anew, as they were when the backup was made."""
+        for revision in ("base", self._manifest.revision):
+            bring_to(self._database.url, revision)
 
     def _require_empty(self, connection: sa.Connection) -> None:
         found = sa.inspect(connection)
@@ -172,14 +177,12 @@ class Restorer:
         self._advance(1, named.bytes)
 
     def _write_rows(self, snapshot: Snapshot) -> None:
-        """Write all rows, at once, in place of what a deployment without images has of its own."""
+        """Write all rows, at once."""
         schema = sa.MetaData()
         with self._database.writing(bounded=False) as connection:
             schema.reflect(connection, only=list(snapshot.head.tables))
             tables = [schema.tables[name] for name in snapshot.head.tables]
             is_postgresql = connection.dialect.name == "postgresql"
-            for table in reversed(tables):
-                connection.execute(sa.delete(table))
             if is_postgresql:  # they would count each row, ever more slowly; all are counted at the end
                 _switch_triggers(connection, tables, "DISABLE")
             for name, rows in snapshot.rows():

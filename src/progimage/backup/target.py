@@ -8,7 +8,6 @@
 A bucket has its blobs at `blobs/ab/<name>`.
 """
 
-import errno
 import fcntl
 import hashlib
 import re
@@ -89,7 +88,7 @@ class Target:
         spool: For scratch files: in the target, if that is a folder, so that a file is put there by a rename.
 
     Raises:
-        BadTarget: There is no such folder, or the URL is of no known kind.
+        BadTarget: There is no such folder, it has something else in it, or the URL is of no known kind.
     """
 
     def __init__(self, place: str, options: Mapping[str, str], scratch: Path, *, make: bool) -> None:
@@ -106,12 +105,17 @@ class Target:
                 ) from None
         else:
             self._root = Path(unquote(parts.path) if parts.scheme == "file" else place).absolute()
-            if not make and not (self._root / "manifests").is_dir():
-                raise BadTarget(f"{self._root} has no backups.")
-            for folder in (self._root, self._root / "manifests", self._root / "snapshots"):
+            if not (self._root / "manifests").is_dir():
+                if not make:
+                    raise BadTarget(f"{self._root} has no backups.")
+                if self._root.is_dir() and any(self._root.iterdir()):
+                    raise BadTarget(f"{self._root} is not empty, and has no backups.")
+            for folder in (self._root / "manifests", self._root / "snapshots"):
                 make_folder(folder, PRIVATE)
             self._store = LocalStore(self._root)
             self.blobs = open_blob_store((self._root / "blobs").as_uri())
+        if self.blobs.marker():  # removing old backups would remove its originals
+            raise BadTarget(f"{place} has the originals of a deployment.")
         folder = (self._root or scratch) / "spool"
         sweep_folders(folder)  # what a process left that was killed
         self.spool = Spool(folder)
@@ -332,13 +336,6 @@ class Target:
 def new_id() -> str:
     """Return the id of a backup that begins now."""
     return f"{clock.utc_now():%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
-
-
-def reason(error: Exception) -> str:
-    """Return in a line why a target can't be used now."""
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return "It has no room."
-    return store_problem(error)
 
 
 def _snapshot(id: str) -> str:

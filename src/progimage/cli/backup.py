@@ -1,5 +1,6 @@
 """The commands that make, list, verify and restore backups. They need no running service."""
 
+import errno
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -205,4 +206,5 @@ def _problems() -> Iterator[None]:
     except StoreError as error:
         raise click.ClickException(f"A store can't be used: {store_problem(error)} {_AGAIN}") from None
     except OSError as error:
-        raise click.ClickException(f"{error.filename or 'A file'} can't be used: {error.strerror}. {_AGAIN}") from None
+        again = f" {_AGAIN}" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO) else ""
+        raise click.ClickException(f"{error.filename or 'A file'} can't be written: {error.strerror}.{again}") from None
