@@ -127,9 +127,9 @@ class ConsistencyCheck:
         with self._database.reading() as connection:
             if self._database.is_sqlite:
                 faults = [Fault("database", "progimage.sqlite", text) for text in _damage(connection)]
-        with self._database.writing(bounded=False) as connection:
             wrong = differences(connection)
-            if self._repair:
+        if self._repair:
+            with self._database.writing(bounded=False) as connection:
                 recount(connection)
         totals = {
             f"total of {name.replace('_', ' of ')}": f"{more:+d}"

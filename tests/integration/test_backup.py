@@ -9,7 +9,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from PIL import Image
 from tests import pictures
 from tests.blobs import blob_files
 from tests.integration.server import PROGIMAGE, Server, eventually, serving
-from tests.servers import Postgres, S3Server
+from tests.servers import Postgres, S3Server, can_mount
 
 
 def photo(seed: int) -> bytes:
@@ -41,9 +41,11 @@ def environment_of(data_dir: Path, **settings: object) -> dict[str, str]:
     return os.environ | given | {"PROGIMAGE_DATA_DIR": str(data_dir)}
 
 
-def command(data_dir: Path, *arguments: object, code: int = 0, **settings: object) -> subprocess.CompletedProcess:
-    """Run a command of a deployment."""
-    words = [PROGIMAGE, *map(str, arguments)]
+def command(
+    data_dir: Path, *arguments: object, code: int = 0, wrapper: Sequence[object] = (), **settings: object
+) -> subprocess.CompletedProcess:
+    """Run a command of a deployment, perhaps by another one."""
+    words = [*map(str, wrapper), PROGIMAGE, *map(str, arguments)]
     done = subprocess.run(words, env=environment_of(data_dir, **settings), capture_output=True, text=True, timeout=120)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
@@ -233,6 +235,22 @@ def test_a_damaged_backup_is_found_and_mended_by_the_next(data_dir: Path, tmp_pa
     snapshot.write_bytes(gzip.compress(b"{}"))
     id = snapshot.name.partition(".")[0]
     assert "damaged" in command(tmp_path / "new", "restore", target, "--backup", id, code=1).stderr
+
+
+@pytest.mark.skipif(not can_mount(), reason="this user may not mount")
+def test_what_can_only_be_read_is_verified_and_restored(data_dir: Path, tmp_path: Path) -> None:
+    target, elsewhere = tmp_path / "target", tmp_path / "elsewhere"
+    with serving(data_dir) as server:
+        images = {server.put(photo(1)): photo(1)}
+    backup(data_dir, target)
+    mount = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
+    read_only = ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, target]
+    for words in (["backups", "verify"], ["restore"]):
+        command(
+            elsewhere, *words, target, wrapper=["unshare", "--map-root-user", "--mount", "sh", "-c", read_only, target]
+        )
+    with serving(elsewhere) as server:
+        require_same(server, images)
 
 
 def test_a_deployment_is_no_target(data_dir: Path) -> None:

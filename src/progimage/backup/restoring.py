@@ -99,7 +99,8 @@ class Restorer:
         """
         if self._manifest.revision > newest():
             raise CannotRestore("The backup was made by a newer version of ProgImage; restore it with that.")
-        with self._spool.file(self._spool.incoming) as scratch, translated_errors():
+        # Locked, so that no backup removes an old one meanwhile.
+        with self._target.locked(reading=True), self._spool.file(self._spool.incoming) as scratch, translated_errors():
             await asyncio.to_thread(self._target.fetch_snapshot, self._manifest, scratch)
             snapshot = Snapshot(scratch)
             await asyncio.to_thread(self._begin)

@@ -8,6 +8,7 @@
 A bucket has its blobs at `blobs/ab/<name>`.
 """
 
+import errno
 import fcntl
 import hashlib
 import re
@@ -15,14 +16,14 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import msgspec
 import obstore
-from obstore.exceptions import AlreadyExistsError, NotSupportedError
+from obstore.exceptions import AlreadyExistsError, NotSupportedError, PermissionDeniedError
 from obstore.exceptions import BaseError as StoreError
 from obstore.store import LocalStore
 
@@ -80,12 +81,12 @@ class Target:
     Args:
         place: The folder, or the URL of a bucket and prefix.
         options: What a cloud store is told beside it, by obstore's names.
-        scratch: The folder for scratch files, if the target is a bucket.
-        make: Make the folder, if there is none.
+        scratch: The folder for scratch files, if the target is a bucket, or is only read.
+        make: It is to be written: make the folder, if there is none.
 
     Attributes:
         blobs: Its store of blobs.
-        spool: For scratch files: in the target, if that is a folder, so that a file is put there by a rename.
+        spool: For scratch files: in a folder that is written, so that a file is put there by a rename.
 
     Raises:
         BadTarget: There is no such folder, it has something else in it, or the URL is of no known kind.
@@ -110,13 +111,14 @@ class Target:
                     raise BadTarget(f"{self._root} has no backups.")
                 if self._root.is_dir() and any(self._root.iterdir()):
                     raise BadTarget(f"{self._root} is not empty, and has no backups.")
-            for folder in (self._root / "manifests", self._root / "snapshots"):
-                make_folder(folder, PRIVATE)
+            if make:
+                for folder in (self._root / "manifests", self._root / "snapshots"):
+                    make_folder(folder, PRIVATE)
             self._store = LocalStore(self._root)
             self.blobs = open_blob_store((self._root / "blobs").as_uri())
         if self.blobs.marker():  # removing old backups would remove its originals
             raise BadTarget(f"{place} has the originals of a deployment.")
-        folder = (self._root or scratch) / "spool"
+        folder = (self._root if self._root and make else scratch) / "spool"
         sweep_folders(folder)  # what a process left that was killed
         self.spool = Spool(folder)
         self._lost = False
@@ -230,13 +232,21 @@ class Target:
         self._delete(_PRUNING)
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other backups from writing there. It blocks.
+    def locked(self, *, reading: bool = False) -> Iterator[None]:
+        """Keep backups from writing there. It blocks.
+
+        Args:
+            reading: It is only read; what this process may not write, it can't lock, and reads as it is.
 
         Raises:
-            BadTarget: Another one is.
+            BadTarget: Another backup is writing there.
         """
-        with self._locked_folder(self._root) if self._root else self._locked_bucket():
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(self._locked_folder(self._root) if self._root else self._locked_bucket())
+            except (OSError, PermissionDeniedError) as error:
+                if not reading or getattr(error, "errno", errno.EROFS) not in (errno.EROFS, errno.EACCES):
+                    raise
             yield
 
     def confirm_lock(self) -> None:

@@ -55,7 +55,7 @@ async def verify(
                 await asyncio.to_thread(target.blobs.delete, named.name)
         advance(1, named.bytes)
 
-    with target.locked(), target.spool.file(target.spool.incoming) as scratch:
+    with target.locked(reading=True), target.spool.file(target.spool.incoming) as scratch:
         await asyncio.to_thread(target.fetch_snapshot, manifest, scratch)
         names = Names(scratch.with_name("names"))
         try:
