@@ -246,9 +246,7 @@ def test_what_can_only_be_read_is_verified_and_restored(data_dir: Path, tmp_path
     mount = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
     read_only = ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, target]
     for words in (["backups", "verify"], ["restore"]):
-        command(
-            elsewhere, *words, target, wrapper=["unshare", "--map-root-user", "--mount", "sh", "-c", read_only, target]
-        )
+        command(elsewhere, *words, target, wrapper=read_only)
     with serving(elsewhere) as server:
         require_same(server, images)
 
