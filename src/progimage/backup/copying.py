@@ -3,13 +3,12 @@
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
-from typing import BinaryIO
 
 from progimage.backup.names import Named
-from progimage.storage import BlobDamaged, BlobMissing, BlobStore, Spool
+from progimage.storage import BlobDamaged, BlobMissing, BlobStore, Spool, write_hashed
 
 
 class NotKept(Exception):
@@ -33,7 +32,7 @@ async def copied(source: BlobStore, target: BlobStore, spool: Spool, named: Name
         OSError: The target can't be written.
     """
     with spool.file(spool.incoming) as file:
-        digest = await _written(source.stream(named.name, 0, named.bytes), file)
+        digest = await write_hashed(source.stream(named.name, 0, named.bytes), file)
         if named.sha256 not in ("", digest) or await source.size(named.name) != named.bytes:
             raise BlobDamaged(named.name)
         await target.put(named.name, file, named.media_type or None, anew=True)
@@ -75,20 +74,6 @@ async def each(names: Iterator[Named], at_once: int, work: Callable[[Named], Awa
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _written(stream: AsyncIterator[bytes], file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("wb") as opened:
-        async with aclosing(stream) as chunks:  # type: ignore[type-var]
-            async for chunk in chunks:
-                await asyncio.to_thread(_append, opened, digest, chunk)
-    return digest.hexdigest()
-
-
-def _append(file: BinaryIO, digest: "hashlib._Hash", chunk: bytes) -> None:
-    file.write(chunk)
-    digest.update(chunk)
 
 
 def _forget(path: Path) -> None:

@@ -8,6 +8,7 @@ from progimage.storage.blobs import (
     open_blob_store,
     open_object_store,
     store_problem,
+    write_hashed,
 )
 from progimage.storage.catalogue import Catalogue
 from progimage.storage.changes import Changes
@@ -80,4 +81,5 @@ __all__ = [
     "open_object_store",
     "store_problem",
     "sweep_folders",
+    "write_hashed",
 ]

@@ -345,12 +345,8 @@ class BlobStore:
 
     async def _download(self, name: str, target: Path, size: int) -> None:
         with span("store.get", bytes=size):
-            digest = hashlib.sha256()
-            with target.open("wb") as file:
-                async with aclosing(self.stream(name, 0, size)) as chunks:  # type: ignore[type-var]
-                    async for chunk in chunks:
-                        await asyncio.to_thread(_append, file, digest, chunk)
-        if name == _original(name) and digest.hexdigest() != name:
+            sha256 = await write_hashed(self.stream(name, 0, size), target)
+        if name == _original(name) and sha256 != name:
             raise BlobDamaged(name)
 
     def _keep_copy(self, name: str, source: Path) -> None:
@@ -530,6 +526,16 @@ def _new_key(name: str) -> str:
 def _original(name: str) -> str:
     """Return the SHA-256 of the original that a blob is, or is a smaller copy of."""
     return name.partition("-")[0]
+
+
+async def write_hashed(chunks: AsyncIterator[bytes], file: Path) -> str:
+    """Write chunks to a file, and return their SHA-256, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with file.open("wb") as opened:
+        async with aclosing(chunks):  # type: ignore[type-var]
+            async for chunk in chunks:
+                await asyncio.to_thread(_append, opened, digest, chunk)
+    return digest.hexdigest()
 
 
 def _append(file: Any, digest: Any, chunk: bytes) -> None:

@@ -7,18 +7,16 @@ old ones when all of them are there.
 
 import asyncio
 import fcntl
-import hashlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 from obstore.exceptions import BaseError as StoreError
 
-from progimage.storage import BlobDamaged, BlobMissing, BlobStore, Catalogue, ImageFilter, Record
+from progimage.storage import BlobDamaged, BlobMissing, BlobStore, Catalogue, ImageFilter, Record, write_hashed
 from progimage.storage.durable import make_folder, sync_file, sync_folder
 from progimage.transfer.export_format import HEADER, LINES, VERSION, Header, Line
 
@@ -176,13 +174,8 @@ async def _copy(blobs: BlobStore, path: Path, record: Record) -> bool | str:
         return False
     part = path.with_name(f"{path.name}.part")
     await asyncio.to_thread(make_folder, path.parent)
-    digest = hashlib.sha256()
     try:
-        with part.open("wb") as file:
-            async with aclosing(blobs.stream(sha256, 0, size)) as chunks:  # type: ignore[type-var]
-                async for chunk in chunks:
-                    await asyncio.to_thread(_append, file, digest, chunk)
-        if digest.hexdigest() != sha256:
+        if await write_hashed(blobs.stream(sha256, 0, size), part) != sha256:
             raise BlobDamaged(sha256)
     except BlobMissing:
         part.unlink()
@@ -202,11 +195,6 @@ def _has(path: Path, size: int) -> bool:
         return path.lstat().st_size == size
     except FileNotFoundError:
         return False
-
-
-def _append(file: BinaryIO, digest: "hashlib._Hash", chunk: bytes) -> None:
-    file.write(chunk)
-    digest.update(chunk)
 
 
 def _finish(part: Path, path: Path) -> None:

@@ -222,7 +222,7 @@ class StoredOriginals:
             raise Unreadable("It is damaged: its bytes do not have the SHA-256 that is its name.")
 
     def lines(self, name: str) -> Iterator[bytes] | None:
-        """Return that there is no text file."""
+        """Return None: there are no text files."""
         return None
 
 
