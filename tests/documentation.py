@@ -126,7 +126,7 @@ class Reader:
         if match := _SERVE.match(command):
             self._serve(match[1], match[2])
             return
-        self._shell.stdin.write(f'{command}\necho; echo "<<$?>>"\n')
+        self._shell.stdin.write(f'{command}\ncode=$?; echo; echo "<<$code>>"\n')
         said, code = [], None
         for line in self._shell.stdout:
             if match := re.fullmatch(r"<<(\d+)>>\n", line):
@@ -134,9 +134,9 @@ class Reader:
                 break
             said.append(line)
         output = "".join(said).strip()
-        assert code == 0, f"{where}: {command}\nended with {code}:\n{output}"
+        assert code == 0, f"{where}: {command}\nended with {code}:\n{output}\n{self.server.log()}"
         assert not expected or _says(expected, output), (
-            f"{where}: {command}\nwas to say:\n{expected}\nand said:\n{output}"
+            f"{where}: {command}\nwas to say:\n{expected}\nand said:\n{output}\n{self.server.log()}"
         )
 
     def _serve(self, variables: str, options: str) -> None:
