@@ -26,6 +26,7 @@ from progimage.storage import (
     Quota,
     Renditions,
     Spool,
+    Verification,
     WrongStore,
     deployment_id,
     identify,
@@ -67,7 +68,7 @@ def open_renditions(settings: Settings, spool: Spool) -> Renditions:
     files, shared = DiskCache(folder, settings.cache_bytes, settings.max_renditions), None
     if settings.blobs_are_shared and settings.shared_renditions:
         shared = open_object_store(settings.blobs, _revealed(settings.blobs_options), settings.store_seconds)
-    return Renditions(files, shared, spool)
+    return Renditions(files, shared, spool, _verify_seconds(settings))
 
 
 def open_disk_space(settings: Settings, caches: Sequence[DiskCache] = ()) -> DiskSpace:
@@ -219,10 +220,13 @@ def open_originals(
     settings: Settings, catalogue: Catalogue, blobs: BlobStore, changes: Changes, spool: Spool
 ) -> Originals:
     """Make what reads originals."""
-    second, seconds = open_second_blobs(settings), settings.verify_seconds
-    return Originals(
-        blobs, second, catalogue.inventory, catalogue.audit, changes, spool, None if seconds < 0 else seconds
-    )
+    second, verification = open_second_blobs(settings), Verification(_verify_seconds(settings))
+    return Originals(blobs, second, catalogue.inventory, catalogue.audit, changes, spool, verification)
+
+
+def _verify_seconds(settings: Settings) -> float | None:
+    """Return for how long what was right counts as right; None: nothing is checked."""
+    return settings.verify_seconds if settings.verify_seconds >= 0 else None
 
 
 def open_pool(

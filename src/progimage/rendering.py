@@ -48,7 +48,7 @@ from progimage.storage import (
     Spool,
     UnknownReference,
 )
-from progimage.storage.originals import hashed
+from progimage.storage.verification import hashed
 from progimage.tracing import span
 from progimage.workers import CpuBudgetExceeded, For, WorkerPool
 from progimage.workers.tasks import (
@@ -130,13 +130,17 @@ class Renderer:
         self.watcher, self._space = watcher, space
         self._rendering: SingleFlight[Path] = SingleFlight()
 
-    def cached(self, record: Record, spec: RenditionSpec) -> Path | None:
+    async def cached(self, record: Record, spec: RenditionSpec) -> Path | None:
         """Return the file of a rendition if it is in the cache."""
         self._originals.require_whole(record.blob)
-        path = self._renditions.get(record.blob.sha256, record.owner, rendition_digest(record, spec))
+        path = await self._renditions.get(record.blob.sha256, record.owner, rendition_digest(record, spec))
         if path:
             self.watcher.rendition(spec.format, None)
         return path
+
+    def is_right(self, path: Path, body: bytes) -> bool:
+        """Return whether these are all bytes of a cached rendition."""
+        return self._renditions.is_right(path, body)
 
     async def rendition(self, record: Record, spec: RenditionSpec, client: Client) -> Path:
         """Return the file of a rendition, from the cache or freshly rendered.
@@ -153,7 +157,7 @@ class Renderer:
             EngineError: It can't be rendered.
             Busy, TaskTooLong, WorkerCrashed, WorkerKilled, MemoryError: See `WorkerPool.run`.
         """
-        cached = self.cached(record, spec)
+        cached = await self.cached(record, spec)
         if cached:
             return cached
         name = rendition_digest(record, spec)
@@ -275,7 +279,7 @@ class Renderer:
         """
         self._originals.require_whole(record.blob)
         name = result_digest(record, what)
-        path = self._renditions.get(record.blob.sha256, record.owner, name)
+        path = await self._renditions.get(record.blob.sha256, record.owner, name)
         return path or await self._rendering.once(
             name, lambda: self._space.retried(partial(self._make, record, name, make))
         )
@@ -458,7 +462,9 @@ class _Others:
 
 def _measured(made: Sequence[Step], files: dict[int, Path]) -> tuple[Step, ...]:
     """Return smaller copies with the sizes and hashes that their files have."""
-    return tuple(replace(step, bytes=files[step.side].stat().st_size, sha256=hashed(files[step.side])) for step in made)
+    return tuple(
+        replace(step, bytes=files[step.side].stat().st_size, sha256=hashed(files[step.side]).hex()) for step in made
+    )
 
 
 def _link_or_copy(path: Path, target: Path) -> None:

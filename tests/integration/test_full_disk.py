@@ -13,22 +13,27 @@ import pytest
 
 from tests.integration.server import Server, eventually
 from tests.integration.test_cloud import noise
-from tests.servers import can_mount, in_small_file_system
+from tests.servers import FILE_SYSTEMS, can_mount, in_small_file_system
 
-pytestmark = pytest.mark.skipif(not can_mount(), reason="this user may not mount a small file system")
 _SIZE = 96 << 20
+_ADMITTED = 1 << 20
+"""A rendition is begun if so many bytes are free."""
+_FORMATS = ("jpg", "png", "webp", "tiff", "gif", "bmp", "jp2", "j2k", "jxl", "avif", "pdf", "ppm", "tga", "sgi")
 
 
 class Disk:
     """The small file system that a server has its data on, as seen by its process."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, kind: str) -> None:
+        self.folder, self._kind = folder, kind
         folder.mkdir()
 
+    def command(self, *arguments: str | Path) -> list[str]:
+        """A command that runs another one there."""
+        return [str(part) for part in in_small_file_system(self.folder, _SIZE, list(arguments), self._kind)]
+
     def serve(self, **settings: object) -> Server:
-        wrapper = [str(part) for part in in_small_file_system(self.folder, _SIZE, [])]
-        self.server = Server(self.folder / "data", wrapper=wrapper, **settings)
+        self.server = Server(self.folder / "data", wrapper=self.command(), **settings)
         return self.server
 
     @property
@@ -48,9 +53,16 @@ class Disk:
         (self.seen / "filler").unlink()
 
 
+@pytest.fixture(params=FILE_SYSTEMS)
+def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Disk:
+    if not can_mount(request.param):
+        pytest.skip(f"this user may not mount a small file system ({request.param})")
+    return Disk(tmp_path / "disk", request.param)
+
+
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Disk]:
-    disk = Disk(tmp_path / "disk")
+def disk(empty: Disk) -> Iterator[Disk]:
+    disk = empty
     yield disk
     with contextlib.suppress(ProcessLookupError):
         disk.server.kill()
@@ -116,13 +128,19 @@ def test_it_fills_up_while_it_works_and_nothing_acknowledged_is_lost(disk: Disk)
         assert server.client.delete(f"/storage/{reference}").status_code == 204
 
 
-def test_it_starts_on_a_full_disk_and_deletes(tmp_path: Path) -> None:
+def test_a_rendition_that_does_not_fit_says_so_whatever_its_format(disk: Disk) -> None:
+    server = disk.serve(disk_reserve=0)
+    reference = server.put(noise(1, 1800))
+    disk.fill(leave=_ADMITTED + (200 << 10))
+    said = {format: kind(server.get(f"{reference}.{format}")) for format in _FORMATS}
+    assert said == dict.fromkeys(_FORMATS, (507, "storage-full"))
+
+
+def test_it_starts_on_a_full_disk_and_deletes(empty: Disk) -> None:
     """The file system outlives the server: a process that holds it runs one server after the other."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
     code = Path(__file__).with_name("full_disk.py")
     done = subprocess.run(
-        [str(part) for part in in_small_file_system(folder, _SIZE, [sys.executable, code, folder])],
+        empty.command(sys.executable, code, empty.folder),
         cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=120,
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
     )  # fmt: skip

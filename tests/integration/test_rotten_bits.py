@@ -207,6 +207,59 @@ def test_scrubbing_finds_a_damaged_smaller_copy_even_if_reads_are_not_checked(tm
         assert "ladder-dropped" in server.command("scrub")
 
 
+def cached(server: Server) -> list[Path]:
+    """The files of its cache of renditions."""
+    return [path for path in (server.data_dir / "renditions").glob("*/*/*") if path.stat().st_size]
+
+
+_RENDITIONS = (".webp?width=40", ".bmp?width=700", ".png", "/placeholder", "/palette")
+"""Small, one that is not kept in memory, one of several chunks, and what is said of the picture."""
+
+
+def test_a_cached_rendition_that_rots_is_made_anew(tmp_path: Path) -> None:
+    with serving(tmp_path / "data", scrub_rate=0) as server:
+        reference = server.put(bitmap(900))
+        paths = [f"{reference}{what}" for what in _RENDITIONS] + [f"{reference}.png"]
+        parts = {"range": "bytes=100000-200000"}
+
+        def answers() -> list[bytes]:
+            parted = server.get(f"{reference}.bmp?width=700", headers=parts).content
+            return [server.get(path).content for path in paths] + [parted]
+
+        def rot() -> None:
+            files = cached(server)
+            assert len(files) >= len(_RENDITIONS)
+            for path in files:
+                flip(path, path.stat().st_size // 2)
+
+        right = answers()
+        rot()
+        assert answers() == right
+        server.stop()
+        rot()
+        server = Server(server.data_dir, port=server.port, scrub_rate=0)
+        try:
+            assert answers() == right
+            assert "a cached rendition was damaged" in server.log()
+        finally:
+            server.stop()
+
+
+def test_tiles_of_a_large_image_are_right_after_its_cached_copy_rots(tmp_path: Path) -> None:
+    with serving(tmp_path / "data", scrub_rate=0) as server:
+        reference = server.put(pictures.detailed(5200, 4200).jpegsave_buffer())
+        tile = f"/iiif/3/{reference}/2048,2048,512,512/256,/0/default.png"
+        right = server.client.get(tile).content
+        server.stop()
+        for path in cached(server):
+            flip(path, path.stat().st_size // 2)
+        server = Server(server.data_dir, port=server.port, scrub_rate=0)
+        try:
+            assert server.client.get(tile).content == right
+        finally:
+            server.stop()
+
+
 def server_command_fails(server: Server, command: str) -> None:
     with pytest.raises(AssertionError):
         server.command(command)

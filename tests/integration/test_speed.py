@@ -25,6 +25,7 @@ from progimage.storage import (
     Originals,
     Renditions,
     Spool,
+    Verification,
     migrations,
     open_blob_store,
 )
@@ -266,8 +267,9 @@ def test_what_is_swept_while_it_is_uploaded_again_is_whole(tmp_path: Path) -> No
     pool = WorkerPool(1, 4, 30, Sandbox(4 << 30, 600, 1 << 30))
     catalogue, changes = Catalogue(url), Changes(tmp_path / "changes")
     originals = Originals(
-        open_blob_store((tmp_path / "blobs").as_uri()), None, catalogue.inventory, catalogue.audit, changes, spool
-    )
+        open_blob_store((tmp_path / "blobs").as_uri()), None, catalogue.inventory, catalogue.audit, changes, spool,
+        Verification(),
+    )  # fmt: skip
     library = ImageLibrary(
         catalogue, originals, Renditions(DiskCache(tmp_path / "renditions", 1 << 20, 100)), changes,
         spool, pool, Limits(), Unwatched(), DiskSpace(tmp_path, 0),

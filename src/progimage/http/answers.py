@@ -131,13 +131,13 @@ async def rendition(
         library.originals.require_whole(one.blob)
     if is_not_modified(request.headers, identity):
         return NotModified(identity)
-    path = library.renderer.cached(record, spec)
+    path = await library.renderer.cached(record, spec)
     if path is None:
         client = client_of(request)
         async with state.rates.rendering(client):
             path = await unless_disconnected(request.receive, library.renderer.rendition(record, spec, client))
         await check_again()
-    return Delivery(identity, path.stat().st_size, path)
+    return Delivery(identity, path.stat().st_size, path, is_right=lambda body: library.renderer.is_right(path, body))
 
 
 def keep_ready(

@@ -27,6 +27,7 @@ from progimage.storage.renditions import Renditions
 from progimage.storage.room import Room, Share, SpoolFull
 from progimage.storage.spool import LockedFolder, Spool, sweep_folders
 from progimage.storage.totals import Totals
+from progimage.storage.verification import Verification
 from progimage.storage.wrong_store import WrongStore
 
 __all__ = [
@@ -73,6 +74,7 @@ __all__ = [
     "Totals",
     "UnknownKey",
     "UnknownReference",
+    "Verification",
     "WrongStore",
     "deployment_id",
     "identify",

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
-from cachetools import TTLCache
 
 from progimage.access import Client
 from progimage.access.principal import OPERATOR
@@ -24,11 +23,9 @@ from progimage.storage.changes import Changes
 from progimage.storage.chunk_hashes import CHUNK, ChunkHasher, Digests, WrongBytes, checked_bytes
 from progimage.storage.inventory import Blob, Inventory
 from progimage.storage.spool import Spool
+from progimage.storage.verification import Verification
 
 log = structlog.get_logger(__name__)
-
-_REMEMBERED = 100_000
-_IN_A_THREAD = 128 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +59,7 @@ class Originals:
         audit: Is told what was found.
         changes: Tells this node's processes.
         spool: For what is restored.
-        verify_seconds: What was right counts as right for so long; 0: all that is read is checked; None: nothing is.
+        verification: Holds what is read against its hash.
     """
 
     def __init__(
@@ -73,14 +70,13 @@ class Originals:
         audit: AuditLog,
         changes: Changes,
         spool: Spool,
-        verify_seconds: float | None = 0,
+        verification: Verification,
     ) -> None:
         """Store the parts."""
         self.blobs = blobs
         self._second, self._inventory, self._audit = second, inventory, audit
         self._changes, self._spool = changes, spool
-        self._is_checking = verify_seconds is not None
-        self._right: TTLCache[tuple[str, int], bool] = TTLCache(_REMEMBERED, verify_seconds or 0)
+        self._verification = verification
         self._looking: SingleFlight[Finding] = SingleFlight()
 
     def require_whole(self, blob: Blob) -> None:
@@ -102,7 +98,8 @@ class Originals:
         self.require_whole(blob)
         is_known = blob.chunks or blob.bytes <= CHUNK or (start, end) == (0, blob.bytes)
         # A part of an original of before has nothing to be held against, so that the whole is read once.
-        if self._is_checking and not is_known and self.blobs.local_path(blob.sha256) and not await self.examine(blob):
+        must_examine = not is_known and self._verification.is_on and self.blobs.local_path(blob.sha256)
+        if must_examine and not await self.examine(blob):
             raise BlobDamaged(blob.sha256)
         position = start
         for may_examine in (True, False):
@@ -187,24 +184,18 @@ class Originals:
 
     def is_right(self, blob: Blob, body: bytes) -> bool:
         """Return whether these are all bytes of an original."""
-        return not self._is_checking or hashlib.sha256(body).hexdigest() == blob.sha256
+        return not self._verification.is_on or hashlib.sha256(body).hexdigest() == blob.sha256
 
     async def _checked(self, blob: Blob, start: int, end: int) -> AsyncIterator[bytes]:
         def read(first: int, last: int) -> AsyncIterator[bytes]:
             return self.blobs.stream(blob.sha256, first, last)
 
         def is_right(number: int, data: bytes, digest: bytes) -> bool:
-            key = blob.sha256, number
-            if key in self._right:
-                return True
-            right = hashlib.sha256(data).digest() == digest
-            if right:
-                self._right[key] = True
-            return right
+            return self._verification.is_chunk_right(blob.sha256, number, data, digest)
 
         pieces = (
             checked_bytes(read, blob.sha256, blob.bytes, blob.chunks, start, end, is_right)
-            if self._is_checking
+            if self._verification.is_on
             else read(start, end)
         )
         async with aclosing(pieces) as chunks:  # type: ignore[type-var]
@@ -227,12 +218,7 @@ class Originals:
     async def _is_file_right(self, name: str, sha256: str, size: int, file: Path) -> bool:
         if file.stat().st_size != size:
             return False
-        if not self._is_checking or not sha256 or (name, -1) in self._right:
-            return True
-        right = hashed(file) == sha256 if size <= _IN_A_THREAD else await asyncio.to_thread(hashed, file) == sha256
-        if right:
-            self._right[name, -1] = True
-        return right
+        return not sha256 or await self._verification.is_file_right(name, file, bytes.fromhex(sha256))
 
     async def _restore(self, blob: Blob, second: BlobStore) -> None:
         with self._spool.file(self._spool.incoming) as path:
@@ -268,12 +254,6 @@ async def _state(store: BlobStore, name: str, size: int, sha256: str) -> tuple[s
     except BlobDamaged:
         return "damaged", b""
     return ("whole", hasher.chunks) if sha256 in ("", hasher.sha256) else ("damaged", b"")
-
-
-def hashed(file: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal digits. It blocks."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _append(path: Path, chunk: bytes) -> None:

@@ -2,6 +2,8 @@
 
 A rendition that any node has made is in the shared store soon after, so that no other makes it again. It is a cache
 still: what can't be read or written there within a moment is rendered, and the store is left alone for a while.
+
+The hash of a file is kept in an extended attribute of it, and what is read is held against that.
 """
 
 import asyncio
@@ -19,6 +21,7 @@ from obstore.exceptions import BaseError as StoreError
 from progimage import clock
 from progimage.storage.disk_cache import DiskCache
 from progimage.storage.spool import Spool
+from progimage.storage.verification import Verification, keep_digest, kept_digest
 
 log = structlog.get_logger(__name__)
 
@@ -29,6 +32,9 @@ _LARGEST_SHARED = 32 * 1024 * 1024
 _WRITES = 32
 """How many renditions may be on their way to the shared store; further ones stay on this node."""
 _PREFIX = "renditions"
+_LARGE = 8 * 1024 * 1024
+_LARGE_SECONDS = 60.0
+"""A file of more than `_LARGE` bytes is checked so often at most: of a pyramid, each tile reads a small part."""
 
 
 class Renditions:
@@ -38,18 +44,42 @@ class Renditions:
         files: Those on this node.
         shared: An obstore store that all nodes share, or None.
         spool: For files that are being brought.
+        verify_seconds: See `Verification`.
     """
 
-    def __init__(self, files: DiskCache, shared: Any = None, spool: Spool | None = None) -> None:
+    def __init__(
+        self, files: DiskCache, shared: Any = None, spool: Spool | None = None, verify_seconds: float | None = 0
+    ) -> None:
         """Store the parts."""
         self.files = files
+        self._verification = Verification(verify_seconds)
+        seldom = None if verify_seconds is None else max(verify_seconds, _LARGE_SECONDS)
+        self._large_verification = Verification(seldom)
         self._shared, self._spool = shared, spool
         self._left_alone_until = 0.0
         self._writing: set[asyncio.Task[None]] = set()
 
-    def get(self, sha256: str, owner: str, name: str) -> Path | None:
-        """Return the file, if it is on this node."""
-        return self.files.get(sha256, owner_tag(owner), name)
+    async def get(self, sha256: str, owner: str, name: str) -> Path | None:
+        """Return the file, if it is on this node; one that is damaged is removed."""
+        path = self.files.get(sha256, owner_tag(owner), name)
+        try:
+            if path is None or await self._is_right(path):
+                return path
+        except FileNotFoundError:  # it was thrown out of the cache just now
+            return None
+        log.warning("a cached rendition was damaged; it is made anew", file=str(path))
+        path.unlink(missing_ok=True)
+        return None
+
+    def is_right(self, path: Path, body: bytes) -> bool:
+        """Return whether these are all bytes of a file on this node, as it was added."""
+        if not self._verification.is_on:
+            return True
+        try:
+            digest = kept_digest(path)
+        except FileNotFoundError:
+            return False
+        return digest is None or hashlib.sha256(body).digest() == digest
 
     async def bring(self, sha256: str, owner: str, name: str) -> Path | None:
         """Return the file, if another node has made it."""
@@ -72,7 +102,7 @@ class Renditions:
 
     async def add(self, sha256: str, owner: str, name: str, file: Path) -> Path:
         """Move a file in, and have it sent to the shared store after that."""
-        path = await asyncio.to_thread(self.files.add, sha256, owner_tag(owner), name, file)
+        path = await asyncio.to_thread(self._add_file, sha256, owner, name, file)
         if self._can_share and len(self._writing) < _WRITES and path.stat().st_size <= _LARGEST_SHARED:
             writing = asyncio.create_task(self._share(_key(sha256, owner, name), path))
             self._writing.add(writing)
@@ -152,12 +182,21 @@ class Renditions:
         except (StoreError, TimeoutError) as error:
             self._leave_alone(error)
 
+    async def _is_right(self, path: Path) -> bool:
+        digest = kept_digest(path)
+        verification = self._large_verification if path.stat().st_size > _LARGE else self._verification
+        return digest is None or await verification.is_file_right(path.name, path, digest)
+
     def _leave_alone(self, error: Exception) -> None:
         self._left_alone_until = time.monotonic() + _LEFT_ALONE_SECONDS
         log.warning("the shared renditions can't be used now; they are made anew", error=repr(error))
 
     def _add_bytes(self, sha256: str, owner: str, name: str, file: Path, data: bytes) -> Path:
         file.write_bytes(data)
+        return self._add_file(sha256, owner, name, file)
+
+    def _add_file(self, sha256: str, owner: str, name: str, file: Path) -> Path:
+        keep_digest(file)
         return self.files.add(sha256, owner_tag(owner), name, file)
 
 

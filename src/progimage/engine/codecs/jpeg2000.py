@@ -1,10 +1,12 @@
 """JPEG 2000: files (JP2) and bare codestreams (J2K)."""
 
+import io
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pyvips
+from PIL import Image
 
 from progimage.engine.codecs.codec import Decoder, Decoding, Source
 from progimage.engine.codecs.format import Format
@@ -25,7 +27,7 @@ from progimage.engine.codecs.samples import imagecodecs
 from progimage.engine.codecs.stripping.jpeg2000 import stripped_jpeg2000
 from progimage.engine.description import Description, Page
 from progimage.engine.errors import CorruptImage
-from progimage.engine.files import InputFile
+from progimage.engine.files import InputFile, OutputFile
 from progimage.engine.frame import Frame, normalise, srgb_of_lab
 from progimage.engine.limits import Limits
 from progimage.engine.metadata import Buffer, Kept
@@ -84,6 +86,13 @@ class _Jpeg2000(PillowCodec):
     def stripped(self, source: Source, kept: Kept) -> list[Buffer]:
         """Return what decoders need; see `Codec`."""
         return stripped_jpeg2000(source.file.data, kept)
+
+    def write(self, image: Image.Image, target: OutputFile, **options: Any) -> None:
+        """Have Pillow write an image to memory, then to the file: its encoder never ends when a file has no room."""
+        encoded = io.BytesIO()
+        image.save(encoded, self.plugin, **options)
+        with target.file() as file:
+            file.write(encoded.getbuffer())
 
     def asked_for(self, frame: Frame, plan: "Plan") -> dict[str, Any]:
         """Return the tiles of a large one."""
