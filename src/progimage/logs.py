@@ -39,7 +39,7 @@ class AccessLog:
         """Write the lines."""
         lines, self._lines = self._lines, []
         if self._render and lines:
-            _stderr.write("".join(f"{self._render(_named(line))}\n" for line in lines))
+            LOSSY_STDERR.write("".join(f"{self._render(_named(line))}\n" for line in lines))
 
 
 class _Lossy:
@@ -67,7 +67,7 @@ class _Lossy:
             sys.stderr.flush()
 
 
-_stderr = cast(TextIO, _Lossy())
+LOSSY_STDERR = cast(TextIO, _Lossy())
 
 
 def _named(line: tuple[float, str, str, str, int, float]) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def set_up_logging(log_format: str, level: str) -> AccessLog:
     structlog.configure(
         processors=[*shared, structlog.processors.format_exc_info, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(_stderr),
+        logger_factory=structlog.PrintLoggerFactory(LOSSY_STDERR),
         cache_logger_on_first_use=True,
     )
     formatter = structlog.stdlib.ProcessorFormatter(
@@ -117,7 +117,7 @@ def set_up_logging(log_format: str, level: str) -> AccessLog:
             renderer,
         ],
     )
-    handler = logging.StreamHandler(_stderr)
+    handler = logging.StreamHandler(LOSSY_STDERR)
     handler.setFormatter(formatter)
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     if level not in ("debug", "info"):

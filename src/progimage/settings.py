@@ -456,8 +456,9 @@ class Settings(BaseSettings):
         int,
         Field(
             ge=-1,
-            description="For how many seconds the bytes of an original or a cached rendition that were held against their"
-            " hash count as right when they are read again; 0: they are checked each time; -1: never, but for scrubbing.",
+            description="For how many seconds the bytes of an original or a cached rendition that were held against"
+            " their hash count as right when they are read again; 0: they are checked each time; -1: never, but for"
+            " scrubbing.",
         ),
     ] = 0
     scrub_days: Annotated[

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.server import Server, eventually
+from tests.integration.server import Server, eventually, serving
 from tests.integration.test_cloud import noise
 from tests.servers import FILE_SYSTEMS, can_mount, in_small_file_system
 
@@ -134,6 +134,14 @@ def test_a_rendition_that_does_not_fit_says_so_whatever_its_format(disk: Disk) -
     disk.fill(leave=_ADMITTED + (200 << 10))
     said = {format: kind(server.get(f"{reference}.{format}")) for format in _FORMATS}
     assert said == dict.fromkeys(_FORMATS, (507, "storage-full"))
+
+
+def test_it_serves_where_its_log_can_not_be_written(tmp_path: Path) -> None:
+    with serving(tmp_path / "data", wrapper=("sh", "-c", 'exec "$@" 2> /dev/full', "sh")) as server:
+        reference = server.put(noise(1, 100))
+        assert server.get(reference).content == noise(1, 100)
+        assert server.get("unknown").status_code == 404
+        assert server.stop() == 0
 
 
 def test_it_starts_on_a_full_disk_and_deletes(empty: Disk) -> None:

@@ -131,9 +131,7 @@ def can_mount(kind: str = "tmpfs") -> bool:
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-def in_small_file_system(
-    folder: Path, size: int, command: list[str | Path], kind: str = "tmpfs"
-) -> list[str | Path]:
+def in_small_file_system(folder: Path, size: int, command: list[str | Path], kind: str = "tmpfs") -> list[str | Path]:
     """A command that runs another one for which a folder is a file system of so many bytes, which goes with it."""
     return [*_UNSHARE[kind], "sh", "-c", f'{_MOUNT[kind].format(size=size)} && exec "$@"', folder, *command]
 

@@ -57,6 +57,7 @@ def _serve(settings: Any) -> None:
     from granian.server import Server
 
     from progimage.deployment import open_blobs
+    from progimage.logs import LOSSY_STDERR
     from progimage.open_files import TooFewFiles, allow_files
     from progimage.storage import DatabaseUnavailable, LockedFolder, sweep_folders
     from progimage.storage.durable import PRIVATE, make_folder
@@ -85,7 +86,7 @@ def _serve(settings: Any) -> None:
     except ValueError as error:
         raise click.ClickException(f"PROGIMAGE_BLOBS_URL or PROGIMAGE_BLOBS_OPTIONS can't be used: {error}") from None
     for line in _banner(settings, port, available_defences(), swept, deployment):
-        click.echo(line, err=True)
+        click.echo(line, file=LOSSY_STDERR)
     # Not in the data folder: the files are mapped to memory, and a full disk under them would end the processes.
     metrics = LockedFolder(Path(tempfile.gettempdir()) / f"{_METRICS}{uuid.uuid4().hex}")
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics.path)
@@ -115,13 +116,15 @@ def _identify(settings: Any) -> str | None:
     from obstore.exceptions import BaseError as StoreError
 
     from progimage.deployment import identify_stores
+    from progimage.logs import LOSSY_STDERR
     from progimage.storage import DatabaseUnavailable, WrongStore
 
     try:
         return identify_stores(settings)
     except StoreError as error:  # it may come back; until then, requests that need it are refused
         reason = str(error).splitlines()[0][:200]
-        click.echo(f"A store can't be used now, and is looked at again while the service runs: {reason}", err=True)
+        text = f"A store can't be used now, and is looked at again while the service runs: {reason}"
+        click.echo(text, file=LOSSY_STDERR)
         return None
     except (DatabaseUnavailable, WrongStore) as error:
         raise click.ClickException(str(error)) from None

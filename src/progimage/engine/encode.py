@@ -8,7 +8,7 @@ import pyvips
 
 from progimage.engine.codecs import CODECS
 from progimage.engine.errors import CannotRepresent, EngineError
-from progimage.engine.files import OutputFile
+from progimage.engine.files import FULL_DISK, OutputFile
 from progimage.engine.frame import Frame
 from progimage.engine.plan import Plan
 from progimage.engine.quality import automatic_quality, fitting_quality
@@ -49,6 +49,8 @@ def encode(first: Frame, rest: Iterator[Frame], plan: Plan, target: OutputFile) 
     except (EngineError, MemoryError, pyvips.Error, UnicodeDecodeError):
         raise
     except Exception as error:  # Pillow's plugins raise whatever their writing runs into
+        if isinstance(error, OSError) and error.errno in FULL_DISK:
+            raise
         raise CannotRepresent(f"{plan.format.name} can't hold this image: {error}") from error
 
 

@@ -3,6 +3,7 @@
 A worker is handed descriptors, since it may open no file itself. So nothing here, and no codec, opens a file twice.
 """
 
+import errno
 import io
 import mmap
 import os
@@ -14,6 +15,8 @@ import pyvips
 
 AnyFile = str | Path | int
 """A path, or an open descriptor."""
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+"""The error numbers of a write that finds no room."""
 _BUFFER = 64 * 1024
 
 

@@ -6,7 +6,6 @@ opens them, and hands the descriptors over with the task (unix(7), `SCM_RIGHTS`)
 """
 
 import array
-import errno
 import os
 import socket
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from progimage import engine
+from progimage.engine.files import FULL_DISK
 from progimage.engine.libraries import LIBRARIES
 
 LARGEST_MESSAGE = 192 * 1024
@@ -102,9 +102,6 @@ _ERRORS: dict[str, tuple[type[Exception], Any]] = {
     "Unexpected": (Unexpected, tuple[_Text, _Text, _Text]),
 }
 """By its name, each error that a worker may raise here, and the types of what it is made of."""
-FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
-"""The only errors of the operating system that are not the image's or the worker's fault."""
-
 _said = msgspec.msgpack.Decoder(Began | Done | Failed)
 
 

@@ -9,12 +9,14 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from progimage.engine.files import FULL_DISK
 from progimage.engine.libraries import seal
-from progimage.workers.protocol import FULL_DISK, Began, Done, Order, encode_error, receive, send
+from progimage.workers.protocol import Began, Done, Order, encode_error, receive, send
 from progimage.workers.sandbox import Sandbox
 
 CHANNEL = 3
 """The descriptor of the worker's socket, the only one that it has beside /dev/null."""
+_ROOM = 4 * 1024 * 1024
 _PROBE = bytes(4096)
 _BEGAN = msgspec.msgpack.encode(Began())
 
@@ -68,8 +70,15 @@ def _answer(task: Any, inputs: list[int], outputs: list[int]) -> bytes:
 
 
 def _full_disk(outputs: list[int]) -> OSError | None:
-    """Return the error if there is no room to write more to one of the outputs."""
+    """Return the error if there is no room to write more to one of the outputs.
+
+    A file system may have room for a page where a larger piece did not fit: ext4 refuses one of 2 MiB as a whole. A
+    quota shows only when something is written.
+    """
     for output in outputs:
+        room = os.fstatvfs(output)
+        if room.f_bavail * room.f_frsize < _ROOM:
+            return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         try:
             os.lseek(output, 0, os.SEEK_END)
             if os.write(output, _PROBE) < len(_PROBE):  # the next byte would be too much
