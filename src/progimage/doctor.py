@@ -16,7 +16,7 @@ from progimage.deployment import open_blobs, open_pool, open_second_blobs
 from progimage.engine import Limits, RenditionSpec
 from progimage.open_files import TooFewFiles, allow_files, needed_files
 from progimage.settings import GiB, Settings
-from progimage.storage import BlobStore, Catalogue, Spool
+from progimage.storage import BlobStore, Catalogue, Spool, WrongStore, confirm_identity, deployment_id
 from progimage.storage.durable import PRIVATE
 from progimage.storage.records import PURGES_AN_HOUR
 from progimage.workers import NOBODY, available_defences
@@ -48,6 +48,7 @@ async def examine(settings: Settings, catalogue: Catalogue) -> list[Finding]:
         ("data folder", lambda: _data_folder(settings)),
         ("open files", lambda: _open_files(settings)),
         ("database", lambda: _database(settings, catalogue)),
+        ("deployment", lambda: _deployment(settings, catalogue)),
         ("originals", lambda: _store("originals", settings.blobs, open_blobs, settings)),
         ("workers", lambda: _workers(settings)),
         ("defences", _defences),
@@ -101,6 +102,18 @@ async def _database(settings: Settings, catalogue: Catalogue) -> Finding:
     await catalogue.records.check()
     totals = await catalogue.inventory.totals()
     return Finding("database", "well", f"{settings.database_shown} answers; {totals.images} images")
+
+
+async def _deployment(settings: Settings, catalogue: Catalogue) -> Finding:
+    if settings.blobs.startswith("memory:"):
+        return Finding("deployment", "thought", "originals are kept in memory, and are gone after a restart")
+    stores = open_blobs(settings), open_second_blobs(settings)
+    try:
+        await asyncio.to_thread(confirm_identity, catalogue.database, *stores)
+    except WrongStore as error:
+        return Finding("deployment", "wrong", str(error))
+    known = await asyncio.to_thread(deployment_id, catalogue.database)
+    return Finding("deployment", "well", f"database and stores belong to {known or 'none yet'}")
 
 
 async def _store(

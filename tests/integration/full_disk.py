@@ -8,7 +8,7 @@ from tests.integration.server import Server
 from tests.integration.test_cloud import noise
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, elsewhere: Path) -> None:
     server = Server(folder / "data", undelete_seconds=0)
     kept, gone = server.put(noise(1, 500)), server.put(noise(2, 500))
     server.kill()
@@ -21,6 +21,9 @@ def main(folder: Path) -> None:
         if gone:
             assert server.client.delete(f"/storage/{gone}").status_code == 204
         gone = ""
+        for command in (("keys", "create"), ("scrub",), ("check", "--deep")):
+            server.command(*command)
+        server.command("backup", str(elsewhere))
         assert server.client.put("/storage/", content=noise(3, 900)).status_code == 507
         server.kill()
     (folder / "filler").unlink()
@@ -31,4 +34,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

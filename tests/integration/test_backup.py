@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import threading
@@ -188,6 +189,26 @@ def test_a_restore_needs_a_deployment_without_images(data_dir: Path, tmp_path: P
         require_same(server, images)
 
 
+def test_a_restore_does_not_go_beside_a_running_service(data_dir: Path, tmp_path: Path) -> None:
+    with serving(data_dir) as server:
+        server.put(photo(1))
+        backup(data_dir, tmp_path / "target")
+    with serving(tmp_path / "elsewhere"):
+        done = command(tmp_path / "elsewhere", "restore", tmp_path / "target", code=1)
+    assert "is running" in done.stderr
+    command(tmp_path / "elsewhere", "restore", tmp_path / "target")
+
+
+def test_a_restore_does_not_go_beside_a_node_elsewhere(data_dir: Path, tmp_path: Path, database: Postgres) -> None:
+    with serving(data_dir) as server:
+        server.put(photo(1))
+        backup(data_dir, tmp_path / "target")
+    shared = {"database_url": database.new_database()}
+    with serving(tmp_path / "node", **shared):
+        done = command(tmp_path / "elsewhere", "restore", tmp_path / "target", code=1, **shared)
+    assert "is running" in done.stderr
+
+
 def test_the_service_does_not_start_before_a_restore_has_ended(data_dir: Path, tmp_path: Path) -> None:
     target, elsewhere = tmp_path / "target", tmp_path / "elsewhere"
     with serving(data_dir) as server:
@@ -251,12 +272,14 @@ def test_what_can_only_be_read_is_verified_and_restored(data_dir: Path, tmp_path
         require_same(server, images)
 
 
-def test_a_deployment_is_no_target(data_dir: Path) -> None:
+def test_a_deployment_is_no_target(data_dir: Path, tmp_path: Path) -> None:
     with serving(data_dir) as server:
         server.put(photo(1))
-    assert "not empty" in command(data_dir, "backup", data_dir, code=1).stderr
-    (data_dir / "manifests").mkdir()
-    assert "originals of a deployment" in command(data_dir, "backup", data_dir, code=1).stderr
+    assert "is in the data folder" in command(data_dir, "backup", data_dir, code=1).stderr
+    other = shutil.copytree(data_dir, tmp_path / "other")
+    assert "not empty" in command(data_dir, "backup", other, code=1).stderr
+    (other / "manifests").mkdir()
+    assert "originals of a deployment" in command(data_dir, "backup", other, code=1).stderr
 
 
 def test_old_backups_go_with_what_only_they_name(data_dir: Path, tmp_path: Path) -> None:
@@ -272,6 +295,48 @@ def test_old_backups_go_with_what_only_they_name(data_dir: Path, tmp_path: Path)
     command(tmp_path / "new", "restore", target)
     with serving(tmp_path / "new") as server:
         require_same(server, {kept: photo(2)})
+
+
+def test_a_backup_of_another_deployment_neither_joins_nor_removes_those_that_are_there(
+    data_dir: Path, tmp_path: Path
+) -> None:
+    target, other = tmp_path / "target", tmp_path / "other"
+    for folder in (data_dir, other):
+        with serving(folder) as server:
+            server.put(photo(1))
+    kept = backup(data_dir, target)
+    done = command(other, "backup", target, "--keep-last", 1, code=1)
+    assert "another deployment" in done.stderr
+    assert backup(other, target, "--take-over", "--keep-last", 1)["pruned"] == 0
+    command(data_dir, "backups", "verify", target, "--backup", kept["id"])
+    missing = command(tmp_path / "unmounted", "backup", target, "--keep-last", 1, code=1)
+    assert "no deployment here" in missing.stderr
+
+
+def test_a_clock_that_is_ahead_removes_no_backup_and_the_newest_stays_the_newest(
+    data_dir: Path, tmp_path: Path
+) -> None:
+    target, ahead = tmp_path / "target", tmp_path / "ahead"
+    clock = {"PYTHONPATH": str(Path(__file__).with_name("clock")), "TEST_CLOCK": str(ahead)}
+    with serving(data_dir) as server:
+        server.put(photo(1))
+        first = backup(data_dir, target)
+        ahead.write_text(str(60 * 86400))
+        words = [PROGIMAGE, "backup", target, "--keep-days", "30", "--json"]
+        done = subprocess.run(words, env=environment_of(data_dir) | clock, capture_output=True, text=True, timeout=60)
+        assert json.loads(done.stdout)["pruned"] == 0
+        assert "No earlier backup is removed" in done.stderr
+        server.put(photo(2))
+        newest = backup(data_dir, target)
+    listed = command(data_dir, "backups", "list", target, "--json").stdout.splitlines()
+    assert [json.loads(line)["id"] for line in listed][::2] == [newest["id"], first["id"]]
+
+
+def test_a_backup_does_not_go_into_what_it_is_of(data_dir: Path) -> None:
+    with serving(data_dir) as server:
+        server.put(photo(1))
+    done = command(data_dir, "backup", data_dir / "spool" / "backup", code=1)
+    assert "is in the data folder" in done.stderr
 
 
 def test_two_backups_do_not_write_to_one_target(data_dir: Path, tmp_path: Path) -> None:

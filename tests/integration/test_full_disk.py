@@ -144,11 +144,11 @@ def test_it_serves_where_its_log_can_not_be_written(tmp_path: Path) -> None:
         assert server.stop() == 0
 
 
-def test_it_starts_on_a_full_disk_and_deletes(empty: Disk) -> None:
+def test_it_starts_on_a_full_disk_and_deletes_and_is_backed_up(empty: Disk, tmp_path: Path) -> None:
     """The file system outlives the server: a process that holds it runs one server after the other."""
     code = Path(__file__).with_name("full_disk.py")
     done = subprocess.run(
-        empty.command(sys.executable, code, empty.folder),
+        empty.command(sys.executable, code, empty.folder, tmp_path / "backup"),
         cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=120,
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
     )  # fmt: skip

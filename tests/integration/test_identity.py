@@ -144,3 +144,25 @@ def test_a_database_file_that_is_removed_while_running_is_refused_until_it_is_ba
         assert is_refused(server, f"/storage/{reference}?info=1") or is_refused(server, f"/storage/{reference}.info")
         (data_dir / "away").rename(file)
         assert server.client.get("/readyz").status_code == 200
+
+
+@pytest.mark.parametrize("command", ["check", "scrub", "backup /tmp/none", "export", "keys list", "jobs list", "audit"])
+def test_a_command_for_a_deployment_that_is_not_there_says_so_and_makes_none(tmp_path: Path, command: str) -> None:
+    environment = os.environ | {"PROGIMAGE_DATA_DIR": str(tmp_path / "data")}
+    where = [str(tmp_path / "out")] if command == "export" else []
+    done = subprocess.run(
+        [PROGIMAGE, *command.split(), *where], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    assert "There is no deployment here yet" in done.stderr
+    assert not list(tmp_path.rglob("*.sqlite"))
+
+
+def test_the_doctor_finds_a_database_without_its_store(tmp_path: Path) -> None:
+    with serving(tmp_path / "data") as server:
+        server.put(pictures.saved(pictures.colour(), "PNG"))
+    shutil.rmtree(tmp_path / "data" / "blobs")
+    environment = os.environ | {"PROGIMAGE_DATA_DIR": str(tmp_path / "data")}
+    done = subprocess.run([PROGIMAGE, "doctor"], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "wrong    deployment" in done.stdout

@@ -1,9 +1,11 @@
 """Stored bytes that rot: what is answered is what was uploaded, or an error."""
 
 import hashlib
+import os
 import random
 import shutil
 import sqlite3
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 
 from tests import pictures
 from tests.blobs import blob_file
-from tests.integration.server import Server, serving
+from tests.integration.server import PROGIMAGE, Server, serving
 
 MIB = 1 << 20
 
@@ -205,6 +207,28 @@ def test_scrubbing_finds_a_damaged_smaller_copy_even_if_reads_are_not_checked(tm
         step = next(blob(server, data).parent.glob(f"{hashlib.sha256(data).hexdigest()}-*"))
         flip(step, step.stat().st_size // 2)
         assert "ladder-dropped" in server.command("scrub")
+
+
+def test_what_the_disk_can_not_read_is_damaged_and_stops_nothing_else(tmp_path: Path) -> None:
+    # Root reads everything, unless it may not.
+    wrapper = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
+    with serving(tmp_path / "data", scrub_rate=0, wrapper=wrapper) as server:
+        data, other = bitmap(1100), bitmap(30)
+        reference, whole = server.put(data), server.put(other)
+        rendition = server.get(f"{whole}.png").content
+        for path in (blob(server, data), *cached(server)):
+            path.chmod(0)
+        for answer in (*asked_every_way(server, reference), server.client.get(f"/storage/{reference}")):
+            assert is_refused(answer)
+        assert server.get(f"{whole}.png").content == rendition
+        for command in ("scrub", "check --deep", f"backup {tmp_path / 'backup'}"):
+            words = [*wrapper, PROGIMAGE, *command.split()]
+            environment = server.environment | {"PROGIMAGE_DATA_DIR": str(server.data_dir)}
+            done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60)
+            assert (done.returncode, "Traceback" in done.stderr) == (1, False), (command, done.stderr)
+        assert server.get(whole).content == other
+        assert server.put(data)
+        assert server.get(reference).content == data
 
 
 def cached(server: Server) -> list[Path]:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from progimage.backup import snapshot
 from progimage.backup.copying import NotKept, copied, each
 from progimage.backup.names import Named, Names
-from progimage.backup.target import Manifest, Target, new_id
+from progimage.backup.target import BadTarget, Manifest, Target, new_id
 from progimage.storage import BlobDamaged, BlobMissing, BlobStore, Originals, deployment_id
 from progimage.storage.catalogue import Catalogue
 from progimage.storage.holds import Hold
@@ -98,20 +98,24 @@ class BackupMaker:
         advance: Callable[[int, int], None],
     ) -> None:
         """Store the parts."""
-        self._inventory, self._database, self._target = catalogue.inventory, catalogue.database, target
+        self._inventory, self._database, self._clock = catalogue.inventory, catalogue.database, catalogue.clock
+        self._target = target
         self._blobs, self._originals = blobs, originals
         self._revision, self._at_once, self._read_back = revision, at_once, read_back
         self._told, self._advance = told, advance
         self._missing: list[str] = []
         self._is_outdated = False
-        self._made = Made(new_id())
+        self._made = Made("")
 
-    async def make(self, retention: Retention, begun: Callable[[int, int], None]) -> Made:
-        """Make it, and remove those that need not be kept.
+    async def make(self, retention: Retention, begun: Callable[[int, int], None], *, take_over: bool = False) -> Made:
+        """Make it, and remove those of the same deployment that need not be kept.
+
+        Nothing is removed while the clock can't be relied on.
 
         Args:
             retention: Which are kept.
             begun: Is told how many blobs and bytes are still to be copied.
+            take_over: Backups of another deployment may be there; they stay.
 
         Raises:
             BadTarget, NotKept: The target can't be used, or does not keep what is written there.
@@ -120,22 +124,35 @@ class BackupMaker:
         """
         target, spool = self._target, self._target.spool
         with target.locked(), spool.file(spool.incoming) as scratch:
+            state = await self._clock.look()
             earlier = await asyncio.to_thread(target.manifests)
+            own = await asyncio.to_thread(deployment_id, self._database) or ""
+            others = {one.deployment for one in earlier} - {own}
+            if others and not take_over:
+                raise BadTarget(
+                    f"The target has backups of another deployment ({', '.join(sorted(others))}; this one is {own}). Is"
+                    " the right data folder mounted? If that is meant, use --take-over, or another target."
+                )
+            self._made.id = new_id()
+            sequence = max((one.sequence for one in earlier), default=0) + 1
             await asyncio.to_thread(target.remove_unfinished, earlier)
             names = Names(scratch.with_name("names"))
             hold = await asyncio.to_thread(Hold, self._database)
             renewing = asyncio.create_task(self._renew(hold))
             try:
-                manifest = await _guarded(self._copied(scratch, names, begun), renewing)
+                manifest = await _guarded(self._copied(scratch, names, begun, sequence), renewing)
             finally:
                 renewing.cancel()
                 await asyncio.to_thread(hold.release)
                 names.close()
             await asyncio.to_thread(target.put_manifest, manifest)
-            await self._prune([manifest, *earlier], retention, manifest.created_at)
+            if not state.is_trusted:
+                self._told(f"No earlier backup is removed: {state.reason()}")
+                retention = Retention()
+            await self._prune([manifest, *earlier], retention, manifest)
         return self._made
 
-    async def _copied(self, scratch: Path, names: Names, begun: Callable[[int, int], None]) -> Manifest:
+    async def _copied(self, scratch: Path, names: Names, begun: Callable[[int, int], None], sequence: int) -> Manifest:
         """Take a snapshot and copy what it names; if that is outdated meanwhile, do it again."""
         for attempt in range(_SNAPSHOTS):
             self._is_outdated, self._missing = False, []
@@ -153,7 +170,7 @@ class BackupMaker:
         made.missing = len(self._missing)
         return Manifest(
             made.id, now, deployment_id(self._database) or "", version("progimage"), self._revision, counts.images,
-            counts.blobs, counts.bytes, size, sha256, sorted(self._missing),
+            counts.blobs, counts.bytes, size, sha256, sorted(self._missing), sequence,
         )  # fmt: skip
 
     async def _copy(self, named: Named) -> None:
@@ -192,10 +209,11 @@ class BackupMaker:
             await asyncio.sleep(_RENEW_SECONDS)
             await asyncio.to_thread(hold.renew)
 
-    async def _prune(self, manifests: list[Manifest], retention: Retention, now: float) -> None:
+    async def _prune(self, manifests: list[Manifest], retention: Retention, newest: Manifest) -> None:
         """Remove backups that need not be kept: first what names blobs, then the blobs that none names any more."""
         target = self._target
-        outdated = retention.outdated(manifests, now)
+        own = [one for one in manifests if one.deployment == newest.deployment]
+        outdated = retention.outdated(own, newest.created_at)
         if not outdated and not await asyncio.to_thread(target.is_pruning):
             return
         target.confirm_lock()

@@ -60,6 +60,7 @@ class Manifest(msgspec.Struct):
         snapshot_bytes: Of the snapshot's file.
         snapshot_sha256: The hash of that.
         missing: The names of originals that were damaged or missing already, and are not in it.
+        sequence: One more than that of the backup before it, whatever the clock says; 0 in those of early versions.
     """
 
     id: str
@@ -73,6 +74,7 @@ class Manifest(msgspec.Struct):
     snapshot_bytes: int
     snapshot_sha256: str
     missing: list[str]
+    sequence: int = 0
 
 
 class Target:
@@ -81,7 +83,7 @@ class Target:
     Args:
         place: The folder, or the URL of a bucket and prefix.
         options: What a cloud store is told beside it, by obstore's names.
-        scratch: The folder for scratch files, if the target is a bucket, or is only read.
+        data: The data folder, for scratch files if the target is a bucket or is only read.
         make: It is to be written: make the folder, if there is none.
 
     Attributes:
@@ -89,10 +91,11 @@ class Target:
         spool: For scratch files: in a folder that is written, so that a file is put there by a rename.
 
     Raises:
-        BadTarget: There is no such folder, it has something else in it, or the URL is of no known kind.
+        BadTarget: There is no such folder, it has something else in it, or the URL is of no known kind; or it is to
+            be made in the data folder.
     """
 
-    def __init__(self, place: str, options: Mapping[str, str], scratch: Path, *, make: bool) -> None:
+    def __init__(self, place: str, options: Mapping[str, str], data: Path, *, make: bool) -> None:
         """Open it."""
         parts = urlsplit(place)
         self._root: Path | None = None
@@ -106,6 +109,8 @@ class Target:
                 ) from None
         else:
             self._root = Path(unquote(parts.path) if parts.scheme == "file" else place).absolute()
+            if make and self._root.resolve().is_relative_to(data.resolve()):
+                raise BadTarget(f"{self._root} is in the data folder, which the backup is of.")
             if not (self._root / "manifests").is_dir():
                 if not make:
                     raise BadTarget(f"{self._root} has no backups.")
@@ -118,7 +123,7 @@ class Target:
             self.blobs = open_blob_store((self._root / "blobs").as_uri())
         if self.blobs.marker():  # removing old backups would remove its originals
             raise BadTarget(f"{place} has the originals of a deployment.")
-        folder = (self._root if self._root and make else scratch) / "spool"
+        folder = (self._root if self._root and make else data) / "spool"
         sweep_folders(folder)  # what a process left that was killed
         self.spool = Spool(folder)
         self._lost = False
@@ -143,7 +148,7 @@ class Target:
                         found.append(msgspec.json.decode(data, type=Manifest))
                     except msgspec.MsgspecError as error:
                         raise BadTarget(f"{path} can't be read: {error}") from None
-        return sorted(found, key=lambda manifest: manifest.id, reverse=True)
+        return sorted(found, key=lambda manifest: (manifest.sequence, manifest.id), reverse=True)
 
     def wanted(self, id: str | None) -> Manifest:
         """Return a backup, by what its id begins with, or the newest. It blocks.

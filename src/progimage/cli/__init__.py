@@ -1,5 +1,9 @@
 """The command line."""
 
+import errno
+import sqlite3
+from typing import Any
+
 import click
 
 from progimage.cli.access import audit, keys, owners, sign, ticket
@@ -22,6 +26,17 @@ _SECTIONS: dict[str, tuple[click.Command, ...]] = {
 
 class _Sections(click.Group):
     """Lists the commands by what they are about."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; a file that can't be read or written is told in a line."""
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # whoever reads the output has enough of it
+                raise
+            raise click.ClickException(f"{error.filename or 'A file'}: {error.strerror or error}") from None
+        except sqlite3.Error as error:
+            raise click.ClickException(f"A scratch file can't be written: {error}") from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list."""

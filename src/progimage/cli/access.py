@@ -40,7 +40,7 @@ def create(owner: str, name: str, scopes: tuple[str, ...], expires: str | None, 
         raise click.ClickException(f"No owner can be called {owner!r}.")
     allowed = frozenset(map(Scope, scopes or _SCOPES[:-1]))
     expires_at = _expiry(expires) if expires else None
-    with opened(load_settings()) as (catalogue, _):
+    with opened(load_settings(), make=True) as (catalogue, _):
         made = run(catalogue.keys.create(Client(OPERATOR), owner, name, allowed, expires_at))
     if json_:
         from progimage.http.documents import NewKeyDocument
@@ -127,7 +127,7 @@ def set_owner(owner: str, max_images: int | None, max_bytes: int | None, retenti
     if not is_owner(owner):
         raise click.ClickException(f"No owner can be called {owner!r}.")
     seconds = round(_expiry(retention) - time.time()) if retention else None
-    with opened(load_settings()) as (catalogue, _):
+    with opened(load_settings(), make=True) as (catalogue, _):
         found = run(catalogue.owners.set(Client(OPERATOR), owner, Quota(max_images, max_bytes), seconds))
         document = OwnerDocument.of(found, catalogue.owners.quota_of(found))
     show([document], _OWNER_COLUMNS, json=json_)

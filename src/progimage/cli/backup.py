@@ -41,6 +41,9 @@ missing; all others are in the backup. Settings are not: keep those yourself."""
 @click.option(
     "--read-back/--no-read-back", default=True, help="Read each copy again at the target.  [default: read-back]"
 )
+@click.option(
+    "--take-over", is_flag=True, help="Write beside backups of another deployment, such as the one restored from."
+)
 @_AT_ONCE
 @_OPTIONS
 @as_json
@@ -49,6 +52,7 @@ def backup(
     keep_last: int | None,
     keep_days: int | None,
     read_back: bool,
+    take_over: bool,
     at_once: int,
     store_options: tuple[str, ...],
     json_: bool,
@@ -68,7 +72,7 @@ def backup(
                 catalogue, blobs, originals, there, newest(), at_once, read_back, progress.print, progress.advance
             )
             try:
-                made = run(maker.make(Retention(keep_last, keep_days), progress.set_totals))
+                made = run(maker.make(Retention(keep_last, keep_days), progress.set_totals, take_over=take_over))
             finally:
                 spool.close()
     if json_:
@@ -99,21 +103,24 @@ original."""
 @as_json
 def restore(target: str, id: str | None, at_once: int, store_options: tuple[str, ...], json_: bool) -> None:
     """Restore a backup into a new deployment."""
-    from progimage.backup.restoring import Restorer
+    from progimage.backup.restoring import CannotRestore, Restorer
     from progimage.deployment import open_blobs, open_catalogue, open_second_blobs
     from progimage.logs import set_up_logging
-    from progimage.storage import Spool, identify
+    from progimage.storage import Spool, identify, in_use
     from progimage.storage.durable import PRIVATE, make_folder
     from progimage.storage.migrations import locked
 
     settings = load_settings()
     set_up_logging(settings.log_format, "warning")
     data = settings.data_dir.absolute()
+    is_running = in_use(data / "spool")
     with _problems(), _target(target, store_options, settings, make=False) as there:
         make_folder(data, PRIVATE)
         spool, blobs, catalogue = Spool(data / "spool"), open_blobs(settings), open_catalogue(settings)
         second = open_second_blobs(settings)
         try:
+            if is_running or catalogue.database.has_other_users():
+                raise CannotRestore("The deployment is running, or another command is. Stop all its nodes first.")
             with locked(settings.database, data / "migration.lock"), Progress() as progress:
                 restorer = Restorer(
                     catalogue.database, blobs, spool, there, there.wanted(id), at_once, progress.print, progress.advance
@@ -177,8 +184,7 @@ def _target(
     from progimage.backup.target import Target
 
     with _problems():
-        scratch = settings.data_dir.absolute()
-        there = Target(place, transformations_of(store_options), scratch, make=make)
+        there = Target(place, transformations_of(store_options), settings.data_dir.absolute(), make=make)
         try:
             yield there
         finally:

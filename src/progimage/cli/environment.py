@@ -44,33 +44,41 @@ def _fault(message: str, where: "Sequence[Any]") -> str:
 
 
 @contextmanager
-def opened(settings: "Settings", *, stores: bool = False) -> "Iterator[tuple[Catalogue, Changes]]":
-    """Open the database of a deployment, made if need be, and what tells a running server of changes.
+def opened(settings: "Settings", *, stores: bool = False, make: bool = False) -> "Iterator[tuple[Catalogue, Changes]]":
+    """Open the database of a deployment, and what tells a running server of changes.
 
     Args:
         settings: Those of the deployment.
         stores: Its stores will be used, so that they have to belong to it.
+        make: Make the database if there is none.
 
     Raises:
         ClickException: It can't be used.
     """
-    from progimage.deployment import identify_stores, open_catalogue
+    from progimage.deployment import identify_stores, open_catalogue, open_disk_space
     from progimage.logs import set_up_logging
     from progimage.storage import Changes, DatabaseUnavailable, WrongStore
     from progimage.storage.durable import PRIVATE, make_folder
-    from progimage.storage.migrations import migrate
+    from progimage.storage.migrations import is_there, migrate
 
     set_up_logging(settings.log_format, "warning")  # to standard error, apart from what is answered
     data = settings.data_dir.absolute()
     try:
+        if not make and not is_there(settings.database):
+            raise click.ClickException(
+                f"There is no deployment here yet: {settings.database_shown} has no database of ProgImage. Is"
+                " PROGIMAGE_DATA_DIR or PROGIMAGE_DATABASE_URL right? `progimage serve` makes one."
+            )
         make_folder(data, PRIVATE)
+        space = open_disk_space(settings)
+        space.keep_writable()
         migrate(settings.database, data / "migration.lock")
         changes = Changes(data / "changes")
     except OSError as error:
         raise click.ClickException(f"The data folder can't be used: {error}") from None
     except DatabaseUnavailable as error:
         raise click.ClickException(str(error)) from None
-    catalogue = open_catalogue(settings)
+    catalogue = open_catalogue(settings, space=space)
     try:
         if stores:
             identify_stores(settings)

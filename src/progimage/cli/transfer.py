@@ -54,6 +54,8 @@ def export(target: Path, at_once: int, json_: bool, labels: tuple[str, ...], **f
     from progimage.storage import Record
     from progimage.transfer import exporting
 
+    if "://" in str(target) or ":/" in str(target):
+        raise click.UsageError(f"TARGET is a folder; {target} is a URL. `progimage backup` writes to buckets.")
     settings = load_settings()
     pairs = [*((name, value) for name, value in filters.items() if value), *(("label", label) for label in labels)]
     wanted = checked(lambda _: image_filter(pairs), "")
@@ -155,7 +157,7 @@ def import_(
         raise click.UsageError("--urls goes with --from thumbor.")
     owner = _checked_owner(owner or "default")
     about = {"source": _absolute(source), "layout": layout, "owner": owner if layout != "export" else ""}
-    with opened(settings, stores=True) as (_, changes), _journal(settings, journal, about) as kept:
+    with opened(settings, stores=True, make=True) as (_, changes), _journal(settings, journal, about) as kept:
         found = _layout(layout, store, owner, options, kept, urls)
         try:
             counts = _take_in(settings, changes, store, found, kept)

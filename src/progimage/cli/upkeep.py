@@ -1,9 +1,11 @@
 """The commands that look after a deployment: are the stored bytes whole, and is everything as it should be?"""
 
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -97,8 +99,9 @@ def check(deep: bool, repair: bool, owner: str | None, json_: bool) -> None:
             )
 
     async def examine() -> None:
-        with spool.file(spool.incoming) as scratch:
-            async for fault in checking.run(scratch):
+        # Not in the data folder, which may be full.
+        with tempfile.TemporaryDirectory(prefix="progimage-") as scratch:
+            async for fault in checking.run(Path(scratch) / "listing"):
                 found(fault)
 
     with opened(settings, stores=True) as (catalogue, changes):
@@ -127,7 +130,7 @@ def adopt() -> None:
     from progimage.deployment import identify_stores
 
     settings = load_settings()
-    with opened(settings):
+    with opened(settings, make=True):
         deployment = identify_stores(settings, adopt=True)
     if deployment is None:
         raise click.ClickException("Originals in memory belong to no deployment.")

@@ -164,7 +164,7 @@ class ReadyAnswers:
         assert answer.path is not None
         try:
             body = b"".join([chunk async for chunk in file_chunks(answer.path, 0, answer.size)])
-        except FileNotFoundError:
+        except OSError:
             return None
         if len(body) != answer.size:
             return None

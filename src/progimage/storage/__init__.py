@@ -16,7 +16,7 @@ from progimage.storage.clock import ClockState, DatabaseClock
 from progimage.storage.database import Database, DatabaseFull, DatabaseUnavailable, ListTooSlow
 from progimage.storage.disk_cache import DiskCache
 from progimage.storage.disk_space import DiskSpace, StorageFull, is_full
-from progimage.storage.identity import deployment_id, identify
+from progimage.storage.identity import confirm_identity, deployment_id, identify
 from progimage.storage.inventory import Blob, Inventory
 from progimage.storage.keys import Keys, UnknownKey
 from progimage.storage.originals import Finding, Originals
@@ -25,7 +25,7 @@ from progimage.storage.owners import Owner, Owners, Quota, QuotaExceeded
 from progimage.storage.records import AlreadyStored, Held, ImageFilter, Record, Records, TicketUsed, UnknownReference
 from progimage.storage.renditions import Renditions
 from progimage.storage.room import Room, Share, SpoolFull
-from progimage.storage.spool import LockedFolder, Spool, sweep_folders
+from progimage.storage.spool import LockedFolder, Spool, in_use, sweep_folders
 from progimage.storage.totals import Totals
 from progimage.storage.verification import Verification
 from progimage.storage.wrong_store import WrongStore
@@ -76,8 +76,10 @@ __all__ = [
     "UnknownReference",
     "Verification",
     "WrongStore",
+    "confirm_identity",
     "deployment_id",
     "identify",
+    "in_use",
     "is_full",
     "open_blob_store",
     "open_object_store",

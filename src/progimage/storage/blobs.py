@@ -429,6 +429,16 @@ class LocalBlobStore(BlobStore):
                 sync_folder((self._root / folder).parent)
                 self._synced.add(folder)
 
+    async def stream(self, name: str, start: int, end: int) -> AsyncIterator[bytes]:
+        """Read the bytes of a file; one that can't be read, while the folder can, is damaged."""
+        try:
+            async with aclosing(super().stream(name, start, end)) as chunks:  # type: ignore[type-var]
+                async for chunk in chunks:
+                    yield chunk
+        except StoreError as error:
+            await asyncio.to_thread(self.confirm)
+            raise BlobDamaged(name) from error
+
     async def fetch(self, name: str, target: Path, size: int) -> None:
         """Bring a blob to a local file that is only read: a hard link, so nothing is copied."""
         for key in self._keys(name):

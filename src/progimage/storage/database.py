@@ -25,6 +25,8 @@ _LOOKS = 10_000
 _ANALYSED = 1000
 """So many rows of each index are looked at, which takes milliseconds however many there are."""
 _CANCELLED = "57014"
+_APPLICATION = "progimage"
+"""What connections call themselves."""
 _STATEMENT_SECONDS = 30
 _DISK_FULL = "53100"
 _NO_ROOM_FOR_WAL_INDEX = 4874  # SQLITE_IOERR_SHMSIZE, which Python has no name for in all versions
@@ -188,6 +190,21 @@ class Database:
             connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
             connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
 
+    def has_other_users(self) -> bool:
+        """Return whether another process of ProgImage is connected to PostgreSQL; of SQLite, that is not known.
+
+        Raises:
+            DatabaseUnavailable: It fails.
+        """
+        if self.is_sqlite:
+            return False
+        query = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            " AND application_name = :name AND pid <> pg_backend_pid()"
+        )
+        with self.reading(checked=False) as connection:
+            return bool(connection.execute(sa.text(query), {"name": _APPLICATION}).scalar_one())
+
     def time(self) -> float:
         """Return the database's current time, as a Unix time in seconds. It blocks.
 
@@ -282,7 +299,7 @@ def make_engine(url: str, connections: int = 10) -> sa.Engine:
             pool_pre_ping=True,  # a connection that the server has closed is replaced before it is used
             connect_args={
                 "connect_timeout": _CONNECT_SECONDS,
-                "application_name": "progimage",
+                "application_name": _APPLICATION,
                 "options": f"-c statement_timeout={_STATEMENT_SECONDS}s -c lock_timeout={_STATEMENT_SECONDS}s"
                 f" -c idle_in_transaction_session_timeout={_STATEMENT_SECONDS}s",
                 # So a server that vanished without a word is noticed.

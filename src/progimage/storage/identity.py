@@ -36,6 +36,24 @@ def identify(database: Database, store: BlobStore, second: BlobStore | None = No
     """
     if adopt:
         return _adopt(database, store, second)
+    confirm_identity(database, store, second)
+    known, there = deployment_id(database), store.marker()
+    if not (known and there):
+        known = _record(database, known or there or str(uuid.uuid4()))
+        _mark(store, known, "store of originals")
+    if second and not second.marker():
+        _mark(second, known, "second store")
+        _note_second(database)
+    return known
+
+
+def confirm_identity(database: Database, store: BlobStore, second: BlobStore | None = None) -> None:
+    """Check that a database and its stores belong together, and leave them as they are. It blocks.
+
+    Raises:
+        WrongStore: They don't belong together.
+        DatabaseUnavailable, StoreError: They can't be read now.
+    """
     known, second_is_marked = _row(database)
     there = store.marker()
     if known and there and known != there:
@@ -45,17 +63,10 @@ def identify(database: Database, store: BlobStore, second: BlobStore | None = No
         )
     if not (known and there):
         _check_unmarked(database, store, there)
-        known = _record(database, known or there or str(uuid.uuid4()))
-        _mark(store, known, "store of originals")
-    if second:
-        mark = second.marker()
-        if (mark or second_is_marked) and mark != known:
-            what = f"belongs to another deployment ({mark})" if mark else "has lost its marker, or is not mounted"
-            raise WrongStore(f"The second store {what}. Check PROGIMAGE_SECOND_BLOBS_URL. {_GO_ON}")
-        if not mark:
-            _mark(second, known, "second store")
-            _note_second(database)
-    return known
+    mark = second.marker() if second else None
+    if second and (mark or second_is_marked) and mark != known:
+        what = f"belongs to another deployment ({mark})" if mark else "has lost its marker, or is not mounted"
+        raise WrongStore(f"The second store {what}. Check PROGIMAGE_SECOND_BLOBS_URL. {_GO_ON}")
 
 
 def deployment_id(database: Database) -> str | None:

@@ -62,11 +62,15 @@ class Renditions:
     async def get(self, sha256: str, owner: str, name: str) -> Path | None:
         """Return the file, if it is on this node; one that is damaged is removed."""
         path = self.files.get(sha256, owner_tag(owner), name)
+        if path is None:
+            return None
         try:
-            if path is None or await self._is_right(path):
+            if await self._is_right(path):
                 return path
         except FileNotFoundError:  # it was thrown out of the cache just now
             return None
+        except OSError:  # it can't be read
+            pass
         log.warning("a cached rendition was damaged; it is made anew", file=str(path))
         path.unlink(missing_ok=True)
         return None
@@ -183,8 +187,10 @@ class Renditions:
             self._leave_alone(error)
 
     async def _is_right(self, path: Path) -> bool:
-        digest = kept_digest(path)
-        verification = self._large_verification if path.stat().st_size > _LARGE else self._verification
+        digest, size = kept_digest(path), path.stat().st_size
+        verification = self._large_verification if size > _LARGE else self._verification
+        if not size:  # a power cut may have left that; no file here is empty
+            return False
         return digest is None or await verification.is_file_right(path.name, path, digest)
 
     def _leave_alone(self, error: Exception) -> None:

@@ -100,6 +100,12 @@ class Spool:
         self._folder.close()
 
 
+def in_use(root: Path) -> bool:
+    """Return whether a process that lives has a locked folder in a folder."""
+    sweep_folders(root)
+    return root.is_dir() and any((folder / "lock").exists() for folder in root.iterdir())
+
+
 def sweep_folders(root: Path, pattern: str = "*") -> int:
     """Remove the locked folders of processes that are no more, and return how many there were.
 

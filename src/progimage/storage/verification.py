@@ -33,7 +33,7 @@ class Verification:
         self._right: TTLCache[tuple[str, int], bool] = TTLCache(_REMEMBERED, seconds or 0)
 
     async def is_file_right(self, name: str, file: Path, digest: bytes) -> bool:
-        """Return whether a file, which is known by a name, has a hash.
+        """Return whether a file, which is known by a name, can be read and has a hash.
 
         Raises:
             FileNotFoundError: There is no such file.
@@ -41,7 +41,12 @@ class Verification:
         if not self.is_on or (name, -1) in self._right:
             return True
         small = file.stat().st_size <= _IN_A_THREAD
-        right = (hashed(file) if small else await asyncio.to_thread(hashed, file)) == digest
+        try:
+            right = (hashed(file) if small else await asyncio.to_thread(hashed, file)) == digest
+        except FileNotFoundError:
+            raise
+        except OSError:  # a disk that can't read a sector says EIO
+            return False
         if right:
             self._right[name, -1] = True
         return right
