@@ -113,7 +113,9 @@ async def _deployment(settings: Settings, catalogue: Catalogue) -> Finding:
     except WrongStore as error:
         return Finding("deployment", "wrong", str(error))
     known = await asyncio.to_thread(deployment_id, catalogue.database)
-    return Finding("deployment", "well", f"database and stores belong to {known or 'none yet'}")
+    if known is None:
+        return Finding("deployment", "thought", "there are no images here yet; `progimage serve` makes a deployment")
+    return Finding("deployment", "well", f"database and stores belong to {known}")
 
 
 async def _store(

@@ -166,3 +166,16 @@ def test_the_doctor_finds_a_database_without_its_store(tmp_path: Path) -> None:
     done = subprocess.run([PROGIMAGE, "doctor"], env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "wrong    deployment" in done.stdout
+
+
+def test_a_database_that_can_only_be_read_is_refused_in_a_line(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with serving(data):
+        pass
+    (data / "progimage.sqlite").chmod(0o444)
+    # Root writes everything, unless it may not.
+    may_not = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
+    words = [*may_not, PROGIMAGE, "serve", "--port", str(free_port()), "--data-dir", data]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: The database can't be used now: attempt to write a readonly database")

@@ -97,6 +97,8 @@ class Target:
 
     def __init__(self, place: str, options: Mapping[str, str], data: Path, *, make: bool) -> None:
         """Open it."""
+        if not place:
+            raise BadTarget("The target is empty.")
         parts = urlsplit(place)
         self._root: Path | None = None
         if "://" in place and parts.scheme != "file":

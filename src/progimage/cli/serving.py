@@ -1,10 +1,12 @@
 """`progimage serve`."""
 
+import asyncio
 import os
 import socket
 import tempfile
 import uuid
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -112,14 +114,17 @@ def _serve(settings: Any) -> None:
 
 
 def _identify(settings: Any) -> str | None:
-    """Check that database and stores belong together, and return the id of the deployment."""
+    """Check that the database can be written, and belongs to the stores, and return the id of the deployment."""
     from obstore.exceptions import BaseError as StoreError
 
-    from progimage.deployment import identify_stores
+    from progimage.deployment import identify_stores, open_catalogue, open_disk_space
     from progimage.logs import LOSSY_STDERR
-    from progimage.storage import DatabaseUnavailable, WrongStore
+    from progimage.storage import DatabaseFull, DatabaseUnavailable, WrongStore
 
+    catalogue = open_catalogue(settings, space=open_disk_space(settings))
     try:
+        with suppress(DatabaseFull):  # it is read, until there is room again
+            asyncio.run(catalogue.clock.look())
         return identify_stores(settings)
     except StoreError as error:  # it may come back; until then, requests that need it are refused
         reason = str(error).splitlines()[0][:200]
@@ -128,6 +133,8 @@ def _identify(settings: Any) -> str | None:
         return None
     except (DatabaseUnavailable, WrongStore) as error:
         raise click.ClickException(str(error)) from None
+    finally:
+        catalogue.close()
 
 
 def _free_port(host: str, port: int) -> int:

@@ -37,7 +37,7 @@ TARGET gets the originals as plain files, and images.ndjson with a line for each
 in it. An export that was broken off goes on where it was, and a finished one is brought up to date, when it is run
 again. Exits with 1 if an original is damaged or missing; all others are exported.""",
 )
-@click.argument("target", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("target", type=click.Path(file_okay=False))
 @click.option("--owner", help="Only those of one owner.  [default: of all]")
 @click.option("--label", "labels", multiple=True, help="Only those with this label; several times: with all of them.")
 @click.option("--format", help="Only those of a container format, such as JPEG.")
@@ -45,7 +45,7 @@ again. Exits with 1 if an original is damaged or missing; all others are exporte
 @click.option("--before", help="Only those uploaded before this date.")
 @click.option("--at-once", type=click.IntRange(1, 64), default=8, show_default=True, help="How many at a time.")
 @as_json
-def export(target: Path, at_once: int, json_: bool, labels: tuple[str, ...], **filters: str | None) -> None:
+def export(target: str, at_once: int, json_: bool, labels: tuple[str, ...], **filters: str | None) -> None:
     """Write all originals as plain files, and what is known of them as JSON lines."""
     import asyncio
 
@@ -54,8 +54,8 @@ def export(target: Path, at_once: int, json_: bool, labels: tuple[str, ...], **f
     from progimage.storage import Record
     from progimage.transfer import exporting
 
-    if "://" in str(target) or ":/" in str(target):
-        raise click.UsageError(f"TARGET is a folder; {target} is a URL. `progimage backup` writes to buckets.")
+    if "://" in target or not target:
+        raise click.UsageError(f"TARGET is a folder, not {target!r}. `progimage backup` writes to buckets, too.")
     settings = load_settings()
     pairs = [*((name, value) for name, value in filters.items() if value), *(("label", label) for label in labels)]
     wanted = checked(lambda _: image_filter(pairs), "")
@@ -73,7 +73,9 @@ def export(target: Path, at_once: int, json_: bool, labels: tuple[str, ...], **f
             try:
                 blobs = open_blobs(settings)
                 done = run(
-                    exporting.export(catalogue, blobs, target.absolute(), wanted, at_once, failed, progress.advance)
+                    exporting.export(
+                        catalogue, blobs, Path(target).absolute(), wanted, at_once, failed, progress.advance
+                    )
                 )
             except exporting.NotAnExport as error:
                 raise click.ClickException(str(error)) from None

@@ -147,7 +147,7 @@ def doctor(json_: bool) -> None:
     from progimage.doctor import examine
 
     settings = load_settings()
-    with opened(settings) as (catalogue, _):
+    with opened(settings, make=True) as (catalogue, _):
         found = run(examine(settings, catalogue))
     if json_:
         show(found, (), json=True)

@@ -150,6 +150,8 @@ class Gauges:
 
     def _forget(self, pid: int) -> None:
         multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
+        # What was seen last is seen again by a process that lives; only counters have to stay.
+        (Path(self._folder or "") / f"gauge_mostrecent_{pid}.db").unlink(missing_ok=True)
         self._file(pid).unlink(missing_ok=True)
 
     def _file(self, pid: int) -> Path:
