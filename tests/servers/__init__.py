@@ -127,7 +127,9 @@ FILE_SYSTEMS = tuple(_MOUNT)
 def can_mount(kind: str = "tmpfs") -> bool:
     """Whether this user may mount a file system, tmpfs or ext4, that only a process of its own sees."""
     with tempfile.TemporaryDirectory() as folder:
-        command = in_small_file_system(Path(folder), 8 << 20, ["true"], kind)
+        place = Path(folder) / "place"
+        place.mkdir()
+        command = in_small_file_system(place, 8 << 20, ["true"], kind)
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
