@@ -193,7 +193,7 @@ def _row_bytes(folder: Path) -> int:
     """What a record and its blob take in PostgreSQL, with their indexes and the audit log's line, of 200,000."""
     import sqlalchemy as sa
 
-    from progimage.storage.migrations import migrate
+    from progimage.storage.database.migrations import migrate
 
     count = 200_000
     with postgres(folder / "rows") as database:

@@ -19,11 +19,11 @@ import msgspec
 from tests import many
 from tests.servers import postgres
 
-from progimage.access import Client
-from progimage.access.principal import OPERATOR
+from progimage.auth import Client
+from progimage.auth.caller import OPERATOR
 from progimage.engine import ImageInfo
 from progimage.storage import Blob, Catalogue, EventFilter, ImageFilter, Record
-from progimage.storage.migrations import migrate
+from progimage.storage.database.migrations import migrate
 
 _FEWEST = 1000
 _TIMES = 40

@@ -23,9 +23,9 @@ from tests.servers import postgres
 
 from progimage.jobs import JobQueue, JobRunner, State, Wakes
 from progimage.storage import Database
-from progimage.storage.database import after_commit, make_engine
-from progimage.storage.migrations import migrate
-from progimage.storage.schema import used_tickets
+from progimage.storage.database.connections import after_commit, make_engine
+from progimage.storage.database.migrations import migrate
+from progimage.storage.database.schema import used_tickets
 
 _JOB_SECONDS = 0.005
 _AT_ONCE = 2

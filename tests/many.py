@@ -2,8 +2,8 @@
 
 import sqlalchemy as sa
 
-from progimage.storage.database import make_engine
-from progimage.storage.totals import recount
+from progimage.storage.database.connections import make_engine
+from progimage.storage.database.totals import recount
 
 INFO = (
     '{"format":"PNG","media_type":"image/png","width":1,"height":1,"frames":1,"animated":false,"duration":0,"mode":"RGB",'
@@ -38,6 +38,10 @@ def fill(url: str, count: int) -> None:
         def run(statement: str) -> None:
             connection.exec_driver_sql(statement if is_sqlite else statement.replace("%", "%%"))
 
+        if is_sqlite:  # a log of so many pages would be read ever more slowly
+            driver = connection.connection.dbapi_connection
+            driver.execute("PRAGMA journal_mode = OFF")
+            driver.execute("PRAGMA cache_size = -1000000")
         with connection.begin():
             if not is_sqlite:  # one transaction that counts so many would count ever more slowly
                 run("SET LOCAL statement_timeout = 0")

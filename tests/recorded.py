@@ -23,12 +23,12 @@ import msgspec
 import sqlalchemy as sa
 from PIL import Image
 
-from progimage.access import Client, Scope, Visibility
-from progimage.access.principal import OPERATOR
+from progimage.auth import Client, Scope, Visibility
+from progimage.auth.caller import OPERATOR
 from progimage.engine import SIDES, Limits, survey
 from progimage.storage import Blob, Catalogue, ImageFilter, Quota, Record
-from progimage.storage.migrations import migrate
-from progimage.storage.schema import executors, metadata
+from progimage.storage.database.migrations import migrate
+from progimage.storage.database.schema import executors, metadata
 from tests.servers import postgres
 
 DATA = Path(__file__).parent / "data"

@@ -20,8 +20,7 @@ from litestar.static_files import create_static_files_router
 from litestar.types import ASGIApp
 
 from progimage import __version__
-from progimage.access import Fetcher, RateLimits, Signer
-from progimage.background import CLOCK_SECONDS, SCRUB_SLOT, Background
+from progimage.auth import RateLimits, Signer
 from progimage.deployment import (
     StoreWatch,
     limits_of,
@@ -32,28 +31,22 @@ from progimage.deployment import (
     open_pool,
     open_renditions,
 )
-from progimage.housekeeping import Scrubber, repeat
-from progimage.http.browsers import Browsers
-from progimage.http.documentation import complete
-from progimage.http.guard import Guard, KeyRing
-from progimage.http.hosts import Hosts
-from progimage.http.ingest import Ingest
-from progimage.http.observability import (
-    DISK_FREE,
-    POOL_TASKS,
-    POOL_WORKERS,
-    STORAGE_FULL,
-    Gauges,
-    LibraryWatcher,
-    Observed,
-    count_death,
-)
-from progimage.http.operation import PAGE
-from progimage.http.problems import answer
-from progimage.http.ready import ReadyAnswers
+from progimage.fetching import Fetcher
+from progimage.http.middleware.cors import Browsers
+from progimage.http.middleware.guard import Guard, KeyRing
+from progimage.http.middleware.hosts import Hosts
+from progimage.http.middleware.observability import Observed
+from progimage.http.middleware.response_cache import ReadyAnswers
+from progimage.http.openapi import complete
+from progimage.http.responses.problems import answer
 from progimage.http.routes import ROUTES
+from progimage.http.routes.health import PAGE
+from progimage.images.ingest import Ingest
 from progimage.jobs import JobRunner
+from progimage.jobs.scrub import Scrubber, repeat
+from progimage.jobs.tasks import CLOCK_SECONDS, SCRUB_SLOT, Background
 from progimage.logs import set_up_logging
+from progimage.metrics import DISK_FREE, POOL_TASKS, POOL_WORKERS, STORAGE_FULL, Gauges, LibraryWatcher, count_death
 from progimage.settings import Settings
 from progimage.storage import Changes, DiskSpace, Room, Spool
 from progimage.tracing import start_tracing, stop_tracing

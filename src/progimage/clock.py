@@ -1,7 +1,7 @@
 """The time that all nodes share: the database's, not that of the machine.
 
 A machine's own clock may be wrong, or be set while the service runs. So this counts from the time that the database
-was last asked, by a clock that only goes forward. See `progimage.storage.clock`, which asks.
+was last asked, by a clock that only goes forward. See `progimage.storage.database.clock`, which asks.
 """
 
 import time

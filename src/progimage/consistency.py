@@ -12,9 +12,9 @@ import sqlalchemy as sa
 from progimage.backup.copying import hashed
 from progimage.backup.names import Named
 from progimage.storage import Blob, BlobMissing, BlobStore, Catalogue, Originals, Renditions
-from progimage.storage.blobs import Entry
-from progimage.storage.schema import blobs as rows
-from progimage.storage.totals import differences, recount
+from progimage.storage.blobs.store import Entry
+from progimage.storage.database.schema import blobs as rows
+from progimage.storage.database.totals import differences, recount
 
 _PAGE = 500
 

@@ -10,9 +10,9 @@ from urllib.parse import unquote, urlsplit
 from pydantic import SecretStr
 
 from progimage.engine import Limits, use_folder
+from progimage.images.library import ImageLibrary
+from progimage.images.renderer import Watcher
 from progimage.jobs import JobQueue, Wakes
-from progimage.library import ImageLibrary
-from progimage.rendering import Watcher
 from progimage.settings import Settings
 from progimage.storage import (
     BlobStore,
@@ -33,7 +33,8 @@ from progimage.storage import (
     open_blob_store,
     open_object_store,
 )
-from progimage.storage.migrations import locked
+from progimage.storage.database.migrations import locked
+from progimage.storage.durable import make_folder
 from progimage.workers import Sandbox, WorkerPool
 
 _JOB_CONNECTIONS = 3
@@ -111,11 +112,12 @@ def identify_stores(settings: Settings, *, adopt: bool = False) -> str | None:
     A store in memory belongs to nothing: then the answer is None.
 
     Raises:
-        WrongStore: They don't belong together.
+        WrongStore: They don't belong together, or files can't be moved from the data folder to the originals' folder.
         DatabaseUnavailable, StoreError: They can't be read now.
     """
     if settings.blobs.startswith("memory:"):
         return None
+    _require_one_file_system(settings)
     catalogue = open_catalogue(settings)
     try:
         wanted = settings.deployment
@@ -128,6 +130,19 @@ def identify_stores(settings: Settings, *, adopt: bool = False) -> str | None:
             return identify(catalogue.database, open_blobs(settings), open_second_blobs(settings), adopt=adopt)
     finally:
         catalogue.close()
+
+
+def _require_one_file_system(settings: Settings) -> None:
+    """Refuse a folder of originals on another file system than the data folder: a file becomes a blob by a rename."""
+    if not settings.blobs.startswith("file:"):
+        return
+    data, originals = settings.data_dir.absolute(), Path(unquote(urlsplit(settings.blobs).path))
+    make_folder(originals)
+    if originals.stat().st_dev != data.stat().st_dev:
+        raise WrongStore(
+            f"{originals} is on another file system than {data}. Put both on one: PROGIMAGE_DATA_DIR may be a folder of"
+            " that volume."
+        )
 
 
 class StoreWatch:

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from PIL import Image
 
-from progimage.access import RateLimits
+from progimage.auth import RateLimits
 from progimage.deployment import open_blobs, open_pool, open_second_blobs
 from progimage.engine import Limits, RenditionSpec
 from progimage.open_files import TooFewFiles, allow_files, needed_files
 from progimage.settings import GiB, Settings
 from progimage.storage import BlobStore, Catalogue, Spool, WrongStore, confirm_identity, deployment_id
+from progimage.storage.database.images import PURGES_AN_HOUR
 from progimage.storage.durable import PRIVATE
-from progimage.storage.records import PURGES_AN_HOUR
 from progimage.workers import NOBODY, available_defences
 from progimage.workers.tasks import RenderTask
 

@@ -12,8 +12,8 @@ from urllib.parse import parse_qsl, urlsplit
 from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from progimage.access import Visibility
-from progimage.access.rates import parse_rates
+from progimage.auth import Visibility
+from progimage.auth.rate_limits import parse_rates
 from progimage.engine import FORMATS, InvalidParameter, RenditionSpec, check_fonts
 from progimage.variables import PREFIX, complaints, is_kubernetes_address, unknown_variables
 

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 import httpx
 import pytest
 
-from progimage.access import Signer
+from progimage.auth import Signer
 from tests import pictures
 from tests.blobs import blob_files
 from tests.integration.server import Server, eventually, serving

@@ -258,6 +258,20 @@ def test_a_damaged_backup_is_found_and_mended_by_the_next(data_dir: Path, tmp_pa
     assert "damaged" in command(tmp_path / "new", "restore", target, "--backup", id, code=1).stderr
 
 
+def test_what_can_not_be_read_now_stays_in_the_backup(data_dir: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    with serving(data_dir) as server:
+        server.put(photo(1))
+    backup(data_dir, target)
+    (file,) = blob_files(target / "blobs")
+    file.chmod(0)
+    may_not = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+    said = command(data_dir, "backups", "verify", target, code=1, wrapper=may_not).stdout
+    assert "unreadable" in said
+    file.chmod(0o600)
+    command(data_dir, "backups", "verify", target)
+
+
 @pytest.mark.skipif(not can_mount(), reason="this user may not mount")
 def test_what_can_only_be_read_is_verified_and_restored(data_dir: Path, tmp_path: Path) -> None:
     target, elsewhere = tmp_path / "target", tmp_path / "elsewhere"
@@ -308,6 +322,7 @@ def test_a_backup_of_another_deployment_neither_joins_nor_removes_those_that_are
     done = command(other, "backup", target, "--keep-last", 1, code=1)
     assert "another deployment" in done.stderr
     assert backup(other, target, "--take-over", "--keep-last", 1)["pruned"] == 0
+    assert backup(other, target, "--keep-last", 1)["pruned"] == 1
     command(data_dir, "backups", "verify", target, "--backup", kept["id"])
     missing = command(tmp_path / "unmounted", "backup", target, "--keep-last", 1, code=1)
     assert "no deployment here" in missing.stderr

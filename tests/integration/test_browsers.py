@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from progimage.access import Signer
+from progimage.auth import Signer
 from tests import pictures
 from tests.integration.server import Server, serving
 

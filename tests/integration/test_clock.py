@@ -1,6 +1,7 @@
 """Clocks that are wrong: nothing is expired or purged early, and nobody's images are hidden."""
 
 import json
+import os
 import sqlite3
 import subprocess
 import time
@@ -79,6 +80,30 @@ def test_a_clock_that_is_set_while_it_runs_stops_sweeps_until_an_operator_says_g
         assert "sweeps resume" in doctor(server)["detail"]
         server.command("sweeps", "resume")
         eventually(lambda: server.get(lasting).status_code == 404)  # it was said that this is the time
+
+
+def test_a_clock_that_was_set_back_and_goes_ahead_then_stops_sweeps_too(data_dir: Path, ahead: Path) -> None:
+    with serving(data_dir, python_path=CLOCK, **_QUICK) as server:
+        lasting = server.client.put("/storage/", content=PNG, params={"expires": "7d"}).text
+        wait_for_sweeps(server, 1)
+        ahead.write_text("-3600")
+        eventually(lambda: 'progimage_sweeps_stopped{reason="start"} 1.0' in server.client.get("/metrics").text)
+        ahead.write_text(str(MONTH))
+        eventually(lambda: 'progimage_sweeps_stopped{reason="jump"} 1.0' in server.client.get("/metrics").text)
+        assert server.get(lasting).content == PNG
+
+
+def test_sweeps_wait_after_a_restore_whose_clock_is_not_near_its_newest_image(
+    data_dir: Path, ahead: Path, tmp_path: Path
+) -> None:
+    with serving(data_dir) as server:
+        server.client.put("/storage/", content=PNG, params={"expires": "7d"})
+        server.command("backup", str(tmp_path / "target"))
+    elsewhere = {"PROGIMAGE_DATA_DIR": str(tmp_path / "elsewhere")}
+    subprocess.run([PROGIMAGE, "restore", tmp_path / "target"], env=os.environ | elsewhere, check=True, timeout=60)
+    ahead.write_text(str(MONTH))
+    with serving(tmp_path / "elsewhere", python_path=CLOCK, **_QUICK) as server:
+        assert 'progimage_sweeps_stopped{reason="start"} 1.0' in server.client.get("/metrics").text
 
 
 def test_a_clock_that_is_set_and_set_back_needs_nobody(data_dir: Path, ahead: Path) -> None:

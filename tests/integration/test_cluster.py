@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from progimage.images.library import KNOWN_SECONDS
 from progimage.jobs.leases import LEASE_SECONDS
-from progimage.library import KNOWN_SECONDS
 from tests import pictures
 from tests.cluster import STALE_SECONDS, Cluster
 from tests.integration.server import Server, eventually

@@ -11,7 +11,7 @@ import pytest
 
 from tests import pictures
 from tests.integration.server import PROGIMAGE, Server, eventually, serving
-from tests.servers import free_port
+from tests.servers import can_mount, free_port, in_small_file_system
 
 
 def png(size: tuple[int, int] = (30, 20)) -> bytes:
@@ -156,6 +156,9 @@ def test_a_command_for_a_deployment_that_is_not_there_says_so_and_makes_none(tmp
     assert done.returncode == 1
     assert "There is no deployment here yet" in done.stderr
     assert not list(tmp_path.rglob("*.sqlite"))
+    subprocess.run([PROGIMAGE, "doctor"], env=environment, capture_output=True, timeout=60)
+    again = subprocess.run([PROGIMAGE, "check"], env=environment, capture_output=True, text=True, timeout=60)
+    assert "There is no deployment here yet" in again.stderr
 
 
 def test_the_doctor_finds_a_database_without_its_store(tmp_path: Path) -> None:
@@ -179,3 +182,15 @@ def test_a_database_that_can_only_be_read_is_refused_in_a_line(tmp_path: Path) -
     done = subprocess.run(words, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert done.stderr.startswith("Error: The database can't be used now: attempt to write a readonly database")
+
+
+@pytest.mark.skipif(not can_mount(), reason="this user may not mount a small file system")
+def test_originals_on_another_file_system_are_refused_in_a_line(tmp_path: Path) -> None:
+    blobs = tmp_path / "blobs"
+    blobs.mkdir()
+    serve = [PROGIMAGE, "serve", "--port", str(free_port()), "--data-dir", tmp_path / "data"]
+    words = in_small_file_system(blobs, 32 << 20, serve)
+    environment = os.environ | {"PROGIMAGE_BLOBS_URL": blobs.as_uri()}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "on another file system than" in done.stderr

@@ -17,7 +17,7 @@ from progimage.jobs import Job, JobQueue, State, Wakes
 from progimage.jobs.leases import Leases
 from progimage.jobs.runner import LOOK_SECONDS
 from progimage.storage import Database
-from progimage.storage.migrations import migrate
+from progimage.storage.database.migrations import migrate
 from tests.integration.server import eventually, serving
 from tests.servers import Postgres, postgres
 

@@ -15,8 +15,8 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from progimage.access import Client
-from progimage.access.principal import OPERATOR
+from progimage.auth import Client
+from progimage.auth.caller import OPERATOR
 from progimage.engine import ImageInfo
 from progimage.storage import (
     Blob,
@@ -26,9 +26,9 @@ from progimage.storage import (
     ListTooSlow,
     Record,
 )
-from progimage.storage.migrations import migrate
-from progimage.storage.schema import owner_totals, owners
-from progimage.storage.totals import Differences, Totals, counted, differences, recount, summed
+from progimage.storage.database.migrations import migrate
+from progimage.storage.database.schema import owner_totals, owners
+from progimage.storage.database.totals import Differences, Totals, counted, differences, recount, summed
 from tests import many
 from tests.recorded import recorded
 from tests.servers import Postgres
@@ -347,7 +347,7 @@ def test_slow_lists_do_not_take_the_threads_of_others(watched: Watched) -> None:
 
 
 def test_the_schema_is_what_the_migrations_make(filled: tuple[str, int], tmp_path: Path) -> None:
-    from progimage.storage.schema import metadata
+    from progimage.storage.database.schema import metadata
 
     engine = sa.create_engine(filled[0])
     inspector = sa.inspect(engine)

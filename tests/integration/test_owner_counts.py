@@ -13,12 +13,12 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from progimage.access import Client
-from progimage.access.principal import OPERATOR
+from progimage.auth import Client
+from progimage.auth.caller import OPERATOR
 from progimage.engine import ImageInfo
 from progimage.storage import Blob, Catalogue, Quota, QuotaExceeded, Record
-from progimage.storage.migrations import migrate
-from progimage.storage.outbox import NoOutbox
+from progimage.storage.database.migrations import migrate
+from progimage.storage.database.outbox import NoOutbox
 from tests import many
 from tests.servers import Postgres
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from progimage.access import Client
-from progimage.access.principal import OPERATOR
+from progimage.auth import Client
+from progimage.auth.caller import OPERATOR
 from progimage.storage import Catalogue
-from progimage.storage.migrations import migrate
-from progimage.storage.records import PURGES_AN_HOUR
+from progimage.storage.database.images import PURGES_AN_HOUR
+from progimage.storage.database.migrations import migrate
 from tests import many
 from tests.servers import Postgres
 

@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 import httpx
 import pytest
 
-from progimage.access import Signer
+from progimage.auth import Signer
 from tests import pictures
 from tests.integration.server import Server, eventually, serving
 from tests.integration.test_isolation import HOSTILE, SLEEP, qoi

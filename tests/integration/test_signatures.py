@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 import httpx
 import pytest
 
-from progimage.access import Signer
+from progimage.auth import Signer
 from tests import pictures
 from tests.integration.server import Server, eventually, serving
 from tests.servers import Postgres, S3Server

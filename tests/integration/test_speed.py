@@ -12,10 +12,10 @@ import alembic.config
 import httpx
 import pytest
 
-from progimage.access import Client, Signer
-from progimage.access.principal import EVERYBODY
+from progimage.auth import Client, Signer
+from progimage.auth.caller import EVERYBODY
 from progimage.engine import Limits
-from progimage.library import ImageLibrary, Upload
+from progimage.images.library import ImageLibrary, Upload
 from progimage.storage import (
     Blob,
     Catalogue,
@@ -26,11 +26,11 @@ from progimage.storage import (
     Renditions,
     Spool,
     Verification,
-    migrations,
     open_blob_store,
 )
-from progimage.storage.database import make_engine
-from progimage.storage.migrations import migrate
+from progimage.storage.database import migrations
+from progimage.storage.database.connections import make_engine
+from progimage.storage.database.migrations import migrate
 from progimage.workers import Busy, For, Sandbox, WorkerPool
 from tests.attacks import Attack
 from tests.blobs import blob_files

@@ -13,7 +13,7 @@ import pytest
 from docs.gallery import GALLERY
 from PIL import Image
 
-from progimage.access import Signer
+from progimage.auth import Signer
 from tests import pictures
 from tests.integration.server import PROGIMAGE, Server, serving
 from tests.unit.test_png_header import chunk

@@ -20,9 +20,9 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from progimage.storage import migrations
-from progimage.storage.database import make_engine
-from progimage.storage.totals import counted, differences, summed
+from progimage.storage.database import migrations
+from progimage.storage.database.connections import make_engine
+from progimage.storage.database.totals import counted, differences, summed
 from tests.blobs import old_blob_file
 from tests.integration.server import Server, eventually, serving
 from tests.recorded import R, Statement, Version, recorded
@@ -322,7 +322,7 @@ def test_nodes_of_the_version_before_go_on_while_the_schema_is_changed(url: str,
         return False
 
     def migration() -> subprocess.Popen[bytes]:
-        program = "import sys, pathlib; from progimage.storage.migrations import migrate;"
+        program = "import sys, pathlib; from progimage.storage.database.migrations import migrate;"
         program += "migrate(sys.argv[1], pathlib.Path(sys.argv[2]))"
         return subprocess.Popen([sys.executable, "-c", program, url, str(data_dir / "migration.lock")])
 

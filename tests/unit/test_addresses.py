@@ -2,8 +2,8 @@
 
 import pytest
 
-from progimage.access.addresses import is_public
-from progimage.access.rates import network_of
+from progimage.auth.rate_limits import network_of
+from progimage.fetching.addresses import is_public
 
 REFUSED = [
     "0.0.0.0", "0.1.2.3", "10.0.0.1", "100.64.0.1", "100.127.255.254", "127.0.0.1", "127.1.2.3", "169.254.169.254",

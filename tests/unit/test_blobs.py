@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from progimage.storage import BlobMissing, BlobStore, blobs, open_blob_store
+from progimage.storage import BlobMissing, BlobStore, open_blob_store
+from progimage.storage.blobs import local
 from tests.blobs import blob_file, blob_files, in_old_layout, old_blob_file
 
 DATA = random.Random(1).randbytes(5000)
@@ -135,8 +136,8 @@ def test_a_folder_is_on_disk_before_what_is_in_it_counts_as_stored(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: list[Path] = []
-    monkeypatch.setattr(blobs, "sync_file", synced.append)
-    monkeypatch.setattr(blobs, "sync_folder", synced.append)
+    monkeypatch.setattr(local, "sync_file", synced.append)
+    monkeypatch.setattr(local, "sync_folder", synced.append)
     store, other = opened(root), opened(root)
     folders = {root, root / NAME[:2], root / NAME[:2] / NAME[2:4]}
     file = tmp_path / "file"

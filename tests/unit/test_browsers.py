@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from progimage.http.browsers import Browsers, is_foreign, is_public_read, note_visibility
-from progimage.http.hosts import Hosts, host_name, is_loopback_name
-from progimage.http.problems import Problem
+from progimage.http.middleware.cors import Browsers, is_foreign, is_public_read, note_visibility
+from progimage.http.middleware.hosts import Hosts, host_name, is_loopback_name
+from progimage.problems import Problem
 
 IMAGE = "/storage/7d0a2c1e-4b7f-4f0e-9a53-1c6b8e2d5f90"
 LISTED = "https://shop.example"

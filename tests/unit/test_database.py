@@ -5,7 +5,7 @@ import logging
 
 import psycopg
 
-from progimage.storage.database import Database
+from progimage.storage.database.connections import Database
 
 
 def test_a_connection_that_was_lost_is_told_in_one_line() -> None:

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from progimage.engine import RenditionSpec
 from progimage.http.iiif.description import describe
 from progimage.http.iiif.syntax import FORMATS, QUALITIES, Bounds, parse
-from progimage.http.problems import Problem
+from progimage.problems import Problem
 
 sides = st.integers(1, 70_000)
 numbers = st.one_of(st.integers(0, 9000).map(str), st.floats(0, 400).map(lambda number: f"{number:.5f}"))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from progimage.access.iri import decoded, to_uri
+from progimage.fetching.iri import decoded, to_uri
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from obstore.store import MemoryStore
 
 from progimage.engine import ImageInfo
 from progimage.storage import Blob, BlobDamaged, BlobStore, Catalogue, Changes, Originals, Spool, Verification
-from progimage.storage.chunk_hashes import CHUNK, ChunkHasher
-from progimage.storage.migrations import migrate
+from progimage.storage.blobs.chunk_hashes import CHUNK, ChunkHasher
+from progimage.storage.database.migrations import migrate
 from tests import many
 
 DATA = random.Random(1).randbytes(2 * CHUNK + 5)

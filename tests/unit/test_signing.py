@@ -5,7 +5,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from progimage.access import BadSignature, Signer, signing_key_id
+from progimage.auth import BadSignature, Signer, signing_key_id
 
 KEY, OTHER = "a signing key of tests", "another signing key"
 PATH = "/storage/7d0a2c1e-4b7f-4f0e-9a53-1c6b8e2d5f90.webp"

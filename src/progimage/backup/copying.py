@@ -80,7 +80,7 @@ def _forget(path: Path) -> None:
     """Have a file read from the disk the next time, not from memory, where the system can do so."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except OSError:  # reading it says what is wrong
         return
     try:
         if hasattr(os, "posix_fadvise"):

@@ -12,8 +12,8 @@ from progimage.backup.copying import NotKept, copied, each
 from progimage.backup.names import Named, Names
 from progimage.backup.target import BadTarget, Manifest, Target, new_id
 from progimage.storage import BlobDamaged, BlobMissing, BlobStore, Originals, deployment_id
-from progimage.storage.catalogue import Catalogue
-from progimage.storage.holds import Hold
+from progimage.storage.database.catalogue import Catalogue
+from progimage.storage.database.holds import Hold
 
 _T = TypeVar("_T")
 
@@ -127,10 +127,10 @@ class BackupMaker:
             state = await self._clock.look()
             earlier = await asyncio.to_thread(target.manifests)
             own = await asyncio.to_thread(deployment_id, self._database) or ""
-            others = {one.deployment for one in earlier} - {own}
-            if others and not take_over:
+            newest = earlier[0].deployment if earlier else own
+            if newest != own and not take_over:
                 raise BadTarget(
-                    f"The target has backups of another deployment ({', '.join(sorted(others))}; this one is {own}). Is"
+                    f"The newest backup there is of another deployment ({newest}; this one is {own}). Is"
                     " the right data folder mounted? If that is meant, use --take-over, or another target."
                 )
             self._made.id = new_id()

@@ -18,10 +18,10 @@ from progimage.backup.names import Named, Names
 from progimage.backup.snapshot import Snapshot
 from progimage.backup.target import Manifest, Target
 from progimage.storage import BlobDamaged, BlobMissing, BlobStore, Database, Spool
-from progimage.storage.database import translated_errors
-from progimage.storage.identity import deployment_id_of
-from progimage.storage.migrations import RESTORING, bring_to, newest
-from progimage.storage.totals import recount
+from progimage.storage.blobs.identity import deployment_id_of
+from progimage.storage.database.connections import translated_errors
+from progimage.storage.database.migrations import RESTORING, bring_to, newest
+from progimage.storage.database.totals import recount
 
 _TRIES = 2
 _PART = 500

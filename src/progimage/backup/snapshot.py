@@ -20,8 +20,8 @@ import sqlalchemy as sa
 from progimage.backup.names import Named
 from progimage.engine import ImageInfo, Ladder
 from progimage.storage import Database
-from progimage.storage.database import translated_errors
-from progimage.storage.schema import blobs, images, metadata
+from progimage.storage.database.connections import translated_errors
+from progimage.storage.database.schema import blobs, images, metadata
 
 VERSION = 1
 _LEFT_OUT = {"clock", "deployment", "executors", "totals", "owner_totals", "purges", "backups"}

@@ -4,10 +4,13 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from obstore.exceptions import BaseError as StoreError
+
 from progimage.backup.copying import each, hashed
 from progimage.backup.names import Named, Names
 from progimage.backup.snapshot import Snapshot
 from progimage.backup.target import Manifest, Target
+from progimage.storage import BlobMissing, BlobStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +19,8 @@ class Fault:
 
     Attributes:
         name: What it is called.
-        state: `damaged` or `missing`; or `missing-before`: it was not in the store when the backup was made.
+        state: `damaged`, `missing`, or `unreadable` now; or `missing-before`: it was not in the store when the backup
+            was made.
     """
 
     name: str
@@ -48,10 +52,9 @@ async def verify(
     async def look(named: Named) -> None:
         found = await hashed(target.blobs, named)
         if found is None or named.sha256 not in ("", found):
-            is_there = await asyncio.to_thread(target.blobs.has, named.name)
-            state = "damaged" if is_there else "missing-before" if named.name in manifest.missing else "missing"
+            state = await _state(target.blobs, named, found, manifest)
             faults.append(Fault(named.name, state))
-            if is_there:
+            if state == "damaged":
                 await asyncio.to_thread(target.blobs.delete, named.name)
         advance(1, named.bytes)
 
@@ -65,3 +68,14 @@ async def verify(
         finally:
             names.close()
     return faults
+
+
+async def _state(store: BlobStore, named: Named, found: str | None, manifest: Manifest) -> str:
+    """Return what is wrong with a blob. What could not be read may be right, and may be the only copy."""
+    try:
+        size = await store.size(named.name)
+    except BlobMissing:
+        return "missing-before" if named.name in manifest.missing else "missing"
+    except StoreError:
+        return "unreadable"
+    return "unreadable" if found is None and size == named.bytes else "damaged"

@@ -33,8 +33,8 @@ def keys() -> None:
 @as_json
 def create(owner: str, name: str, scopes: tuple[str, ...], expires: str | None, json_: bool) -> None:
     """Make a key and print it; it is not kept, and can't be shown again."""
-    from progimage.access import Client, Scope, is_owner
-    from progimage.access.principal import OPERATOR
+    from progimage.auth import Client, Scope, is_owner
+    from progimage.auth.caller import OPERATOR
 
     if not is_owner(owner):
         raise click.ClickException(f"No owner can be called {owner!r}.")
@@ -43,7 +43,7 @@ def create(owner: str, name: str, scopes: tuple[str, ...], expires: str | None, 
     with opened(load_settings(), make=True) as (catalogue, _):
         made = run(catalogue.keys.create(Client(OPERATOR), owner, name, allowed, expires_at))
     if json_:
-        from progimage.http.documents import NewKeyDocument
+        from progimage.schemas import NewKeyDocument
 
         show([NewKeyDocument.of_new(made.key, made.text)], (), json=True)
     else:
@@ -56,7 +56,7 @@ def create(owner: str, name: str, scopes: tuple[str, ...], expires: str | None, 
 @as_json
 def list_(owner: str | None, json_: bool) -> None:
     """List all keys, those that were revoked among them; never the keys themselves."""
-    from progimage.http.documents import KeyDocument
+    from progimage.schemas import KeyDocument
 
     with opened(load_settings()) as (catalogue, _):
         found = run(catalogue.keys.all(owner))
@@ -67,8 +67,8 @@ def list_(owner: str | None, json_: bool) -> None:
 @click.argument("id")
 def revoke(id: str) -> None:
     """End a key: on this node at once, on others within five seconds."""
-    from progimage.access import Client
-    from progimage.access.principal import OPERATOR
+    from progimage.auth import Client
+    from progimage.auth.caller import OPERATOR
 
     with opened(load_settings()) as (catalogue, changes):
         key = run(catalogue.keys.revoke(Client(OPERATOR), id))
@@ -83,8 +83,8 @@ def revoke(id: str) -> None:
 )
 def rotate(id: str, grace: str) -> None:
     """Print a new key that allows the same as an old one, which ends after a time of grace."""
-    from progimage.access import Client
-    from progimage.access.principal import OPERATOR
+    from progimage.auth import Client
+    from progimage.auth.caller import OPERATOR
 
     seconds = 0.0 if grace == "0" else _expiry(grace) - time.time()
     with opened(load_settings()) as (catalogue, changes):
@@ -103,7 +103,7 @@ def owners() -> None:
 @as_json
 def list_owners(json_: bool) -> None:
     """List all owners with what they have, and may have."""
-    from progimage.http.documents import OwnerDocument
+    from progimage.schemas import OwnerDocument
 
     with opened(load_settings()) as (catalogue, _):
         found = run(catalogue.owners.all())
@@ -119,9 +119,9 @@ def list_owners(json_: bool) -> None:
 @as_json
 def set_owner(owner: str, max_images: int | None, max_bytes: int | None, retention: str | None, json_: bool) -> None:
     """Set what an owner may have, all of it at once."""
-    from progimage.access import Client, is_owner
-    from progimage.access.principal import OPERATOR
-    from progimage.http.documents import OwnerDocument
+    from progimage.auth import Client, is_owner
+    from progimage.auth.caller import OPERATOR
+    from progimage.schemas import OwnerDocument
     from progimage.storage import Quota
 
     if not is_owner(owner):
@@ -151,8 +151,8 @@ def audit(
     json_: bool,
 ) -> None:
     """Show the audit log, the newest first."""
-    from progimage.http.documents import EventDocument
-    from progimage.http.options import date
+    from progimage.images.options import date
+    from progimage.schemas import EventDocument
     from progimage.storage import EventFilter
 
     since = checked(lambda text: date("after", text), after) if after else None
@@ -171,7 +171,7 @@ def sign(url: str, expires: int | None, method: str) -> None:
 
     The first of PROGIMAGE_SIGNING_KEYS signs; the server has to know that key, too.
     """
-    from progimage.access import Signer
+    from progimage.auth import Signer
 
     parts = urlsplit(url)
     until = int(time.time()) + expires if expires else None
@@ -194,8 +194,8 @@ def ticket(
 
     The first of PROGIMAGE_SIGNING_KEYS signs; the server has to know that key, too.
     """
-    from progimage.access import Signer, Ticket, Visibility
-    from progimage.http.options import checked_labels
+    from progimage.auth import Signer, Ticket, Visibility
+    from progimage.images.options import checked_labels
 
     made = Ticket(
         str(uuid.uuid4()),
@@ -212,7 +212,7 @@ def ticket(
 
 def _expiry(text: str) -> float:
     """Return when a date is, or when a duration is over, in seconds since 1970."""
-    from progimage.http.options import expiry
+    from progimage.images.options import expiry
 
     return checked(expiry, text)
 

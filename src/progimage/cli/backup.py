@@ -61,7 +61,7 @@ def backup(
     from progimage.backup.making import BackupMaker, Retention
     from progimage.deployment import open_blobs, open_originals
     from progimage.storage import Spool
-    from progimage.storage.migrations import newest
+    from progimage.storage.database.migrations import newest
 
     settings = load_settings()
     with opened(settings, stores=True) as (catalogue, changes), _target(target, store_options, settings) as there:
@@ -107,8 +107,8 @@ def restore(target: str, id: str | None, at_once: int, store_options: tuple[str,
     from progimage.deployment import open_blobs, open_catalogue, open_second_blobs
     from progimage.logs import set_up_logging
     from progimage.storage import Spool, identify, in_use
+    from progimage.storage.database.migrations import locked
     from progimage.storage.durable import PRIVATE, make_folder
-    from progimage.storage.migrations import locked
 
     settings = load_settings()
     set_up_logging(settings.log_format, "warning")
@@ -165,7 +165,8 @@ def list_backups(target: str, store_options: tuple[str, ...], json_: bool) -> No
 def verify_backup(target: str, id: str | None, at_once: int, store_options: tuple[str, ...], json_: bool) -> None:
     """Read all that a backup names, and hold it against its hashes.
 
-    What is not whole is printed, and is copied again by the next backup. Exits with 1 if there is any.
+    What is not whole is printed, and is copied again by the next backup; what can't be read now is left as it is. Exits
+    with 1 if there is any.
     """
     from progimage.backup.verifying import verify
 
@@ -201,7 +202,7 @@ def _problems() -> Iterator[None]:
     from progimage.backup.snapshot import BadSnapshot
     from progimage.backup.target import BadTarget
     from progimage.storage import DatabaseUnavailable, WrongStore, store_problem
-    from progimage.storage.holds import HoldLost
+    from progimage.storage.database.holds import HoldLost
 
     try:
         yield

@@ -55,11 +55,13 @@ def opened(settings: "Settings", *, stores: bool = False, make: bool = False) ->
     Raises:
         ClickException: It can't be used.
     """
+    from obstore.exceptions import BaseError as StoreError
+
     from progimage.deployment import identify_stores, open_catalogue, open_disk_space
     from progimage.logs import set_up_logging
-    from progimage.storage import Changes, DatabaseUnavailable, WrongStore
+    from progimage.storage import Changes, DatabaseUnavailable, WrongStore, store_problem
+    from progimage.storage.database.migrations import is_there, migrate
     from progimage.storage.durable import PRIVATE, make_folder
-    from progimage.storage.migrations import is_there, migrate
 
     set_up_logging(settings.log_format, "warning")  # to standard error, apart from what is answered
     data = settings.data_dir.absolute()
@@ -85,6 +87,8 @@ def opened(settings: "Settings", *, stores: bool = False, make: bool = False) ->
         yield catalogue, changes
     except (DatabaseUnavailable, WrongStore) as error:
         raise click.ClickException(str(error)) from None
+    except StoreError as error:
+        raise click.ClickException(f"A store can't be used now: {store_problem(error)}") from None
     finally:
         catalogue.close()
         changes.close()
@@ -110,12 +114,12 @@ def checked(read: "Callable[[str], _T]", text: str) -> "_T":
     Raises:
         ClickException: It is not what it should be.
     """
-    from progimage.http.problems import Problem
+    from progimage.engine import InvalidParameter
 
     try:
         return read(text)
-    except Problem as problem:
-        raise click.ClickException(f"{problem.parameter}: {problem.given!r}; allowed: {problem.allowed}") from None
+    except InvalidParameter as error:
+        raise click.ClickException(str(error)) from None
 
 
 def show(documents: Iterable[Any], columns: Sequence[str], *, json: bool) -> None:

@@ -108,7 +108,7 @@ def formats(json_: bool) -> None:
     from progimage.engine import FORMATS
 
     if json_:
-        from progimage.http.documents import FormatRow
+        from progimage.schemas import FormatRow
 
         show(map(FormatRow.of, FORMATS.values()), (), json=True)
         return

@@ -62,8 +62,8 @@ def _serve(settings: Any) -> None:
     from progimage.logs import LOSSY_STDERR
     from progimage.open_files import TooFewFiles, allow_files
     from progimage.storage import DatabaseUnavailable, LockedFolder, sweep_folders
+    from progimage.storage.database.migrations import migrate
     from progimage.storage.durable import PRIVATE, make_folder
-    from progimage.storage.migrations import migrate
     from progimage.workers import available_defences
 
     data = settings.data_dir.absolute()

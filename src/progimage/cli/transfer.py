@@ -15,7 +15,7 @@ from progimage.cli.progress import Progress
 from progimage.cli.service import transformations_of
 
 if TYPE_CHECKING:
-    from progimage.library import Options
+    from progimage.images.library import Options
     from progimage.settings import Settings
     from progimage.storage import BlobStore
     from progimage.transfer.journal import Entry, Journal
@@ -50,7 +50,7 @@ def export(target: str, at_once: int, json_: bool, labels: tuple[str, ...], **fi
     import asyncio
 
     from progimage.deployment import open_blobs
-    from progimage.http.options import image_filter
+    from progimage.images.options import image_filter
     from progimage.storage import Record
     from progimage.transfer import exporting
 
@@ -206,7 +206,7 @@ def _take_in(
 
 def adopted(settings: "Settings", changes: Any, blobs: "BlobStore", names: Sequence[str], owner: str) -> int:
     """Make originals that only the store knows images of an owner, and return how many became images."""
-    from progimage.library import Options
+    from progimage.images.library import Options
     from progimage.transfer.layouts import PlainFiles
     from progimage.transfer.stores import StoredOriginals
 
@@ -240,7 +240,7 @@ def _options(said: dict[str, Any]) -> "Options":
     """Read the options as an upload's are read."""
     import msgspec
 
-    from progimage.http.options import upload_options
+    from progimage.images.options import upload_options
 
     pairs = [(name, said[name]) for name in ("visibility", "expires", "damaged") if said[name]]
     pairs += [("label", label) for label in said["labels"]]
@@ -275,7 +275,7 @@ def _absolute(source: str) -> str:
 
 
 def _checked_owner(owner: str) -> str:
-    from progimage.access import is_owner
+    from progimage.auth import is_owner
 
     if not is_owner(owner):
         raise click.ClickException(f"No owner can be called {owner!r}.")

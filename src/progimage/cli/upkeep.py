@@ -29,7 +29,7 @@ def scrub(rate: int, days: int, json_: bool) -> None:
     """
     from progimage import clock
     from progimage.deployment import StoreWatch, open_blobs, open_originals
-    from progimage.housekeeping import Scrubber
+    from progimage.jobs.scrub import Scrubber
     from progimage.storage import Spool
 
     settings = load_settings()

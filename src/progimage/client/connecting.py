@@ -96,7 +96,7 @@ class Connecting:
         Raises:
             ValueError: There is no signing key.
         """
-        from progimage.access.signing import Signer
+        from progimage.auth.signing import Signer
 
         if self._signing_key is None:
             raise ValueError("To sign URLs, the client needs a signing key.")

@@ -6,12 +6,12 @@ from typing import Any
 from litestar import Request
 from litestar.datastructures import State
 
-from progimage.access import Client, Scope, Visibility
+from progimage.auth import Client, Scope, Visibility
 from progimage.engine import InvalidParameter, RenditionSpec
-from progimage.http.browsers import note_visibility
-from progimage.http.guard import CHALLENGE, CLIENT
-from progimage.http.problems import Problem
-from progimage.library import ImageLibrary
+from progimage.http.middleware.cors import note_visibility
+from progimage.http.middleware.guard import CHALLENGE, CLIENT
+from progimage.images.library import ImageLibrary
+from progimage.problems import Problem
 from progimage.storage import Record, UnknownReference
 
 AnyRequest = Request[Any, Any, Any]

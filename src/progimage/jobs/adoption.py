@@ -12,8 +12,8 @@ import structlog
 
 from progimage.jobs.job import KINDS, State, parent_of
 from progimage.storage import Database
-from progimage.storage.database import insert_rows, time_of
-from progimage.storage.schema import executors, jobs
+from progimage.storage.database.connections import insert_rows, time_of
+from progimage.storage.database.schema import executors, jobs
 
 log = structlog.get_logger(__name__)
 

@@ -16,8 +16,8 @@ import sqlalchemy as sa
 
 from progimage.jobs.job import ENDLESS, State
 from progimage.storage import Database
-from progimage.storage.database import now_of, time_of
-from progimage.storage.schema import jobs
+from progimage.storage.database.connections import now_of, time_of
+from progimage.storage.database.schema import jobs
 
 LEASE_SECONDS = 15.0
 """After so long without a sign of life of the process that has a job, another may claim it."""

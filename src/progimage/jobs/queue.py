@@ -18,8 +18,8 @@ from progimage.jobs.adoption import adopt, has_jobs_of_dbos
 from progimage.jobs.job import KINDS, Job, State, UnknownJob, parent_of, part_id
 from progimage.jobs.wakes import CHANNEL, Wakes
 from progimage.storage import Database
-from progimage.storage.database import after_commit, insert_rows, now_of, time_of
-from progimage.storage.schema import jobs
+from progimage.storage.database.connections import after_commit, insert_rows, now_of, time_of
+from progimage.storage.database.schema import jobs
 from progimage.tracing import carried
 
 _FORGOTTEN_AT_ONCE = 1000

@@ -1,34 +1,35 @@
 """Where things are kept: blobs, the catalogue (all that is in the database), renditions (a cache), the spool."""
 
-from progimage.storage.audit import AuditLog, Event, EventFilter
-from progimage.storage.blobs import (
-    BlobDamaged,
-    BlobMissing,
-    BlobStore,
-    open_blob_store,
-    open_object_store,
-    store_problem,
-    write_hashed,
+from progimage.storage.blobs.identity import confirm_identity, deployment_id, identify
+from progimage.storage.blobs.opening import open_blob_store, open_object_store
+from progimage.storage.blobs.originals import Finding, Originals
+from progimage.storage.blobs.store import BlobDamaged, BlobMissing, BlobStore, store_problem, write_hashed
+from progimage.storage.blobs.verification import Verification
+from progimage.storage.blobs.wrong_store import WrongStore
+from progimage.storage.cache.disk import DiskCache
+from progimage.storage.cache.invalidation import Changes
+from progimage.storage.cache.renditions import Renditions
+from progimage.storage.database.api_keys import Keys, UnknownKey
+from progimage.storage.database.audit import AuditLog, Event, EventFilter
+from progimage.storage.database.blobs import Blob, Inventory
+from progimage.storage.database.catalogue import Catalogue
+from progimage.storage.database.clock import ClockState, DatabaseClock
+from progimage.storage.database.connections import Database, DatabaseFull, DatabaseUnavailable, ListTooSlow
+from progimage.storage.database.images import (
+    AlreadyStored,
+    Held,
+    ImageFilter,
+    Record,
+    Records,
+    TicketUsed,
+    UnknownReference,
 )
-from progimage.storage.catalogue import Catalogue
-from progimage.storage.changes import Changes
-from progimage.storage.clock import ClockState, DatabaseClock
-from progimage.storage.database import Database, DatabaseFull, DatabaseUnavailable, ListTooSlow
-from progimage.storage.disk_cache import DiskCache
+from progimage.storage.database.outbox import NoOutbox, Outbox
+from progimage.storage.database.owners import Owner, Owners, Quota, QuotaExceeded
+from progimage.storage.database.totals import Totals
 from progimage.storage.disk_space import DiskSpace, StorageFull, is_full
-from progimage.storage.identity import confirm_identity, deployment_id, identify
-from progimage.storage.inventory import Blob, Inventory
-from progimage.storage.keys import Keys, UnknownKey
-from progimage.storage.originals import Finding, Originals
-from progimage.storage.outbox import NoOutbox, Outbox
-from progimage.storage.owners import Owner, Owners, Quota, QuotaExceeded
-from progimage.storage.records import AlreadyStored, Held, ImageFilter, Record, Records, TicketUsed, UnknownReference
-from progimage.storage.renditions import Renditions
 from progimage.storage.room import Room, Share, SpoolFull
-from progimage.storage.spool import LockedFolder, Spool, in_use, sweep_folders
-from progimage.storage.totals import Totals
-from progimage.storage.verification import Verification
-from progimage.storage.wrong_store import WrongStore
+from progimage.storage.scratch import LockedFolder, Spool, in_use, sweep_folders
 
 __all__ = [
     "AlreadyStored",

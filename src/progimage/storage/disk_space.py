@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from progimage.storage.disk_cache import DiskCache
+from progimage.storage.cache.disk import DiskCache
 from progimage.storage.durable import allocate
 
 log = structlog.get_logger(__name__)
@@ -61,6 +61,7 @@ class DiskSpace:
         self._data, self._file, self._caches = data, data / "reserve", caches
         self._folders = [data, *folders]
         data.mkdir(parents=True, exist_ok=True)
+        self._opened = data.stat()
         self._reserve = min(reserve, _total(data) // _LARGEST_SHARE)
         self._evicting = threading.Lock()
         self._was_full = False
@@ -159,6 +160,8 @@ class DiskSpace:
         if not self._has_room(4 * _SLACK):
             self.evict(4 * _SLACK)
         missing = self._reserve - self.reserved
+        if not os.path.samestat(self._opened, self._data.stat()):
+            return  # the volume that was mounted there is not, any more
         if missing <= 0 or _free(self._data) < missing + 2 * WRITABLE:
             return
         with self._file.open("a+b") as file:

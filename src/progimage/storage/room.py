@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from progimage.storage.owners import Owner, Owners, QuotaExceeded
+from progimage.storage.database.owners import Owner, Owners, QuotaExceeded
 
 
 class SpoolFull(Exception):

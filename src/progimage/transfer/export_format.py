@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from progimage.access import Visibility
+from progimage.auth import Visibility
 from progimage.engine import FORMATS
 from progimage.storage import Record
 

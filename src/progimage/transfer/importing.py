@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 
-from progimage.access import Client, Principal, Scope
+from progimage.auth import Client, Principal, Scope
 from progimage.deployment import (
     limits_of,
     open_blobs,
@@ -21,10 +21,10 @@ from progimage.deployment import (
     open_pool,
     open_renditions,
 )
-from progimage.http.ingest import Ingest
-from progimage.http.observability import LibraryWatcher
-from progimage.http.problems import to_problem
-from progimage.library import ImageLibrary, ReferenceTaken
+from progimage.images.ingest import Ingest, UploadTooLarge
+from progimage.images.library import ImageLibrary, ReferenceTaken
+from progimage.metrics import LibraryWatcher
+from progimage.problems import to_problem
 from progimage.settings import Settings
 from progimage.storage import Changes, Room, Spool, sweep_folders
 from progimage.transfer.journal import Entry, Journal, Outcome
@@ -125,7 +125,8 @@ class Importer:
                 if problem.status == 500:
                     raise
                 if problem.status < 500:
-                    allowed = f" Allowed: {problem.allowed}." if problem.allowed is not None else ""
+                    is_said = problem.allowed is None or str(problem.allowed) in problem.detail
+                    allowed = "" if is_said else f" Allowed: {problem.allowed}."
                     return Entry(Outcome.FAILED, problem=f"{problem.detail}{allowed}")
                 if wait is None:
                     raise Stopped(f"{item.file.shown}: {problem.detail}") from error
@@ -160,7 +161,7 @@ class Importer:
         if not file.size:
             raise Unreadable("It is empty.")
         if file.size > self._ingest.max_bytes:
-            raise self._ingest.too_large(file.size)
+            raise UploadTooLarge(file.size, self._ingest.max_bytes)
         with ExitStack() as files:
             client = Client(Principal(item.owner, frozenset((Scope.UPLOAD,))))
             share = self._ingest.share(files, client, await library.catalogue.owners.get(item.owner))

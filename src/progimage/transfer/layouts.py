@@ -12,10 +12,10 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
-from progimage.access import is_owner
-from progimage.http.options import checked_labels, metadata
-from progimage.http.problems import Problem
-from progimage.library import Options, Past
+from progimage.auth import is_owner
+from progimage.engine import InvalidParameter
+from progimage.images.library import Options, Past
+from progimage.images.options import checked_labels, metadata
 from progimage.transfer.export_format import HEADER, LINES, VERSION, Header, Line
 from progimage.transfer.journal import Journal
 from progimage.transfer.stores import File, Store, Unreadable
@@ -102,7 +102,7 @@ class ThumborFiles:
     def _known(self, file: File, url: str) -> Item:
         try:
             said = metadata({**self._options.metadata, _URL_METADATA: url})
-        except Problem as problem:
+        except InvalidParameter as problem:
             file, said = replace(file, failed=f"Its URL is too long: {problem.allowed}."), {}
         name = _printable(unquote(url.partition("?")[0].partition("://")[2] or url))
         return Item(file, self._owner, replace(self._options, metadata=said), name)
@@ -137,8 +137,8 @@ class ExportedFiles:
         for number, text in enumerate(self._store.lines(LINES) or (), 1):
             try:
                 yield _exported(text)
-            except (msgspec.DecodeError, Problem, Unreadable) as error:
-                why = f"{error.parameter}: {error.allowed}" if isinstance(error, Problem) else error
+            except (msgspec.DecodeError, InvalidParameter, Unreadable) as error:
+                why = f"{error.parameter}: {error.allowed}" if isinstance(error, InvalidParameter) else error
                 yield Item(File(f"{LINES}:{number}".encode(), failed=f"The line can't be used: {why}"), "", Options())
 
 

@@ -11,16 +11,16 @@ from litestar.response import Redirect
 from litestar.types import ASGIApp
 
 from progimage.engine import ImageInfo, RenditionSpec
-from progimage.http.answers import identity_of, keep_ready, rendition
-from progimage.http.browsers import note_visibility
-from progimage.http.delivery import Delivery, NotModified, cache_control, is_not_modified
-from progimage.http.documents import image_bytes, problems, response
 from progimage.http.iiif.description import CONTEXTS, PROFILES, describe
 from progimage.http.iiif.syntax import VERSIONS, Bounds, ImageRequest, parse
-from progimage.http.negotiation import accepted_types
+from progimage.http.middleware.cors import note_visibility
+from progimage.http.params import readable_again, refuse_query, refuse_unsigned, seen_of, verified_query
 from progimage.http.permission import AnyRequest, readable
-from progimage.http.problems import Problem
-from progimage.http.requested import readable_again, refuse_query, refuse_unsigned, seen_of, verified_query
+from progimage.http.responses.images import identity_of, keep_ready, rendition
+from progimage.http.responses.representation import Delivery, NotModified, cache_control, is_not_modified
+from progimage.images.negotiation import accepted_types
+from progimage.problems import Problem
+from progimage.schemas import image_bytes, problems, response
 from progimage.settings import Settings
 
 _JSON, _JSON_LD = "application/json", "application/ld+json"

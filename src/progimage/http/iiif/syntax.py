@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from progimage.engine import Format, by_extension
 from progimage.engine.geometry import Box, Size
-from progimage.http.problems import Problem
+from progimage.problems import Problem
 
 VERSIONS = ("2", "3")
 FORMATS = ("jpg", "png", "tif", "gif", "webp", "jp2", "pdf", "avif")

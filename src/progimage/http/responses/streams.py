@@ -1,0 +1,163 @@
+"""Several results in one answer, as a stream: NDJSON or ZIP, each item with a result of its own."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import ExitStack, aclosing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from litestar import Request
+from litestar.types import Receive, Scope, Send
+from zipstream import ZipStream
+
+from progimage.http.bodies import unless_disconnected
+from progimage.http.responses.problems import to_problem
+from progimage.problems import ClientGone, Problem
+
+NDJSON, ZIP = "application/x-ndjson", "application/zip"
+RESULTS = "results.ndjson"
+"""The member of a ZIP that tells what became of each item."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one item.
+
+    Attributes:
+        document: What is said of it.
+        path: Its file, if it has one.
+        name: What the file is called in a ZIP.
+        files: Removes the file when it is closed.
+    """
+
+    document: dict[str, Any]
+    path: Path | None = None
+    name: str = ""
+    files: ExitStack = field(default_factory=ExitStack)
+
+
+Work = Callable[[], Coroutine[Any, Any, Result]]
+
+
+async def results(works: Sequence[tuple[dict[str, Any], Work]], at_once: int) -> AsyncIterator[Result]:
+    """Do some works, a few at once, and give their results in the order of the works.
+
+    Args:
+        works: What is said of each item in any case, and what makes its result. An exception is a result, too.
+        at_once: How many are under way at once.
+    """
+    waiting = deque(works)
+    running: deque[asyncio.Task[Result]] = deque()
+    try:
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                running.append(asyncio.create_task(_attempt(*waiting.popleft())))
+            yield await running[0]
+            running.popleft()
+    finally:
+        for task in running:
+            task.cancel()
+        for outcome in await asyncio.gather(*running, return_exceptions=True):
+            if isinstance(outcome, Result):
+                outcome.files.close()
+
+
+async def _attempt(item: dict[str, Any], work: Work) -> Result:
+    try:
+        result = await work()
+    except Exception as error:
+        problem = to_problem(error).body()
+        return Result({**item, "status": problem["status"], "problem": problem})
+    return Result({**item, "status": 200, **result.document}, result.path, result.name, result.files)
+
+
+def preferred(request: Request[Any, Any, Any], usual: str) -> str:
+    """Return the media type of the stream that a request asks for.
+
+    Raises:
+        Problem: It accepts neither.
+    """
+    kinds = [usual, ZIP if usual == NDJSON else NDJSON]
+    chosen = request.accept.best_match(kinds) if request.headers.get("accept") else usual
+    if chosen is None:
+        raise Problem(
+            406, "not-acceptable", "The answer is a stream of results.", parameter="Accept",
+            given=request.headers["accept"], allowed=kinds,
+        )  # fmt: skip
+    return chosen
+
+
+async def as_ndjson(items: AsyncIterator[Result], describe: Callable[[Result], dict[str, Any]]) -> AsyncIterator[bytes]:
+    """Write one JSON document a line, each as soon as it is there.
+
+    Args:
+        items: The results.
+        describe: Makes the document of a result; it may read its file, and is called in a thread.
+    """
+    async for result in items:
+        with result.files:
+            yield msgspec.json.encode(await asyncio.to_thread(describe, result)) + b"\n"
+
+
+async def as_zip(items: AsyncIterator[Result]) -> AsyncIterator[bytes]:
+    """Write a ZIP of the files, not compressed again, and at its end a member that tells what became of each item."""
+    archive = ZipStream()
+    lines = []
+    async for result in items:
+        with result.files:
+            document = result.document
+            if result.path:
+                document = {**document, "file": result.name}
+                archive.add_path(result.path, result.name)
+                async for chunk in _in_thread(archive.all_files()):
+                    yield chunk
+            lines.append(msgspec.json.encode(document) + b"\n")
+    archive.add(b"".join(lines), RESULTS)
+    async for chunk in _in_thread(archive.finalize()):
+        yield chunk
+
+
+async def _in_thread(chunks: Any) -> AsyncIterator[bytes]:
+    while chunk := await asyncio.to_thread(next, chunks, None):
+        yield chunk
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """An ASGI application that answers with a stream, and stops making it when the client is gone.
+
+    Attributes:
+        chunks: The bytes.
+        media_type: Their media type.
+        files: Is closed at the end.
+        headers: Further headers.
+    """
+
+    chunks: AsyncIterator[bytes]
+    media_type: str
+    files: ExitStack
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer."""
+        with self.files:
+            try:
+                await unless_disconnected(receive, self._send(send))
+            except ClientGone:
+                return
+
+    async def _send(self, send: Send) -> None:
+        headers = [
+            (b"content-type", self.media_type.encode()),
+            (b"x-content-type-options", b"nosniff"),
+            (b"cache-control", b"no-store"),
+            *self.headers,
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        async with aclosing(self.chunks) as chunks:  # type: ignore[type-var]
+            async for chunk in chunks:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})

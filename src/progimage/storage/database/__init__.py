@@ -1,0 +1,1 @@
+"""The database: its schema, and what is asked of each table."""
