@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,9 +107,11 @@ async def _database(settings: Settings, catalogue: Catalogue) -> Finding:
 async def _deployment(settings: Settings, catalogue: Catalogue) -> Finding:
     if settings.blobs.startswith("memory:"):
         return Finding("deployment", "thought", "originals are kept in memory, and are gone after a restart")
-    stores = open_blobs(settings), open_second_blobs(settings)
+    second = None
+    with suppress(OSError):  # a second store that can't be opened is a finding of its own
+        second = open_second_blobs(settings)
     try:
-        await asyncio.to_thread(confirm_identity, catalogue.database, *stores)
+        await asyncio.to_thread(confirm_identity, catalogue.database, open_blobs(settings), second)
     except WrongStore as error:
         return Finding("deployment", "wrong", str(error))
     known = await asyncio.to_thread(deployment_id, catalogue.database)
