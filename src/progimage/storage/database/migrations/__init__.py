@@ -18,10 +18,10 @@ from progimage.storage.database.connections import DatabaseUnavailable, make_eng
 # Any number that all nodes share: the key of PostgreSQL's advisory lock around a migration.
 _ADVISORY_LOCK = 7_016_941
 _ASK_SECONDS = 0.1
-_TELLING_TABLES = ("deployment", "images", "api_keys", "owners")
-"""What is in one of these was put there by somebody who meant this deployment."""
 RESTORING = "restoring"
 """A table that there is from the beginning to the end of a restore."""
+_TELLING_TABLES = ("deployment", "images", "api_keys", "owners", RESTORING)
+"""What is in one of these was put there by somebody who meant this deployment."""
 
 
 class BeingRestored(DatabaseUnavailable):
@@ -60,7 +60,7 @@ def is_there(url: str) -> bool:
     engine = make_engine(url)
     try:
         with translated_errors():
-            return _revision(engine) is not None and _has_rows(engine)
+            return _has_rows(engine)
     finally:
         engine.dispose()
 
