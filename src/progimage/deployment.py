@@ -34,7 +34,6 @@ from progimage.storage import (
     open_object_store,
 )
 from progimage.storage.database.migrations import locked
-from progimage.storage.durable import make_folder
 from progimage.workers import Sandbox, WorkerPool
 
 _JOB_CONNECTIONS = 3
@@ -106,8 +105,8 @@ def _make_room(database: Database, space: DiskSpace | None) -> None:
         database.before_writing = space.keep_writable
 
 
-def identify_stores(settings: Settings, *, adopt: bool = False) -> str | None:
-    """Check that database and stores belong together, see `identify`, and return the id of the deployment.
+def identify_stores(settings: Settings, database: Database, *, adopt: bool = False) -> str | None:
+    """Check that a database and the stores belong together, see `identify`, and return the id of the deployment.
 
     A store in memory belongs to nothing: then the answer is None.
 
@@ -117,28 +116,28 @@ def identify_stores(settings: Settings, *, adopt: bool = False) -> str | None:
     """
     if settings.blobs.startswith("memory:"):
         return None
-    _require_one_file_system(settings)
-    catalogue = open_catalogue(settings)
-    try:
-        wanted = settings.deployment
-        if wanted and not adopt and (there := deployment_id(catalogue.database)) != wanted:
-            raise WrongStore(
-                f"PROGIMAGE_DEPLOYMENT is {wanted}, but the database belongs to {there or 'none'}. Is its volume"
-                " mounted, and is PROGIMAGE_DATABASE_URL right?"
-            )
-        with locked(settings.database, settings.data_dir.absolute() / "migration.lock"):
-            return identify(catalogue.database, open_blobs(settings), open_second_blobs(settings), adopt=adopt)
-    finally:
-        catalogue.close()
+    wanted = settings.deployment
+    if wanted and not adopt and (there := deployment_id(database)) != wanted:
+        raise WrongStore(
+            f"PROGIMAGE_DEPLOYMENT is {wanted}, but the database belongs to {there or 'none'}. Is its volume"
+            " mounted, and is PROGIMAGE_DATABASE_URL right?"
+        )
+    blobs = open_blobs(settings)
+    require_one_file_system(settings)
+    with locked(settings.database, settings.data_dir.absolute() / "migration.lock"):
+        return identify(database, blobs, open_second_blobs(settings), adopt=adopt)
 
 
-def _require_one_file_system(settings: Settings) -> None:
-    """Refuse a folder of originals on another file system than the data folder: a file becomes a blob by a rename."""
+def require_one_file_system(settings: Settings) -> None:
+    """Refuse a folder of originals on another file system than the data folder: a file becomes a blob by a rename.
+
+    Raises:
+        WrongStore: It is on another one.
+    """
     if not settings.blobs.startswith("file:"):
         return
     data, originals = settings.data_dir.absolute(), Path(unquote(urlsplit(settings.blobs).path))
-    make_folder(originals)
-    if originals.stat().st_dev != data.stat().st_dev:
+    if originals.exists() and originals.stat().st_dev != data.stat().st_dev:
         raise WrongStore(
             f"{originals} is on another file system than {data}. Put both on one: PROGIMAGE_DATA_DIR may be a folder of"
             " that volume."
@@ -177,7 +176,7 @@ class StoreWatch:
     def _look(self) -> None:
         if self._deployment is None:
             # At the start, a store could not be read.
-            if identify_stores(self._settings):
+            if identify_stores(self._settings, self._database):
                 self.begin()
             return
         is_wrong = deployment_id(self._database) != self._deployment

@@ -7,12 +7,11 @@ import tempfile
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from PIL import Image
 
 from progimage.auth import RateLimits
-from progimage.deployment import open_blobs, open_pool, open_second_blobs
+from progimage.deployment import open_blobs, open_pool, open_second_blobs, require_one_file_system
 from progimage.engine import Limits, RenditionSpec
 from progimage.open_files import TooFewFiles, allow_files, needed_files
 from progimage.settings import GiB, Settings
@@ -75,12 +74,10 @@ async def _data_folder(settings: Settings) -> Finding:
     with tempfile.NamedTemporaryFile(dir=data):
         free = shutil.disk_usage(data).free
     detail = f"{data} can be written; {free / GiB:.1f} GiB are free"
-    if settings.blobs.startswith("file:"):
-        folder = Path(settings.blobs.removeprefix("file://"))
-        if folder.exists() and folder.stat().st_dev != data.stat().st_dev:
-            return Finding(
-                "data folder", "wrong", f"{folder} is on another file system than {data}; it has to be the same"
-            )
+    try:
+        require_one_file_system(settings)
+    except WrongStore as error:
+        return Finding("data folder", "wrong", str(error))
     thoughts = []
     # nginx, which sends originals itself, is let in by the group.
     if data.stat().st_mode & (0o007 if settings.send_originals == "accel" else 0o077):

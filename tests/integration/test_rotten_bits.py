@@ -1,7 +1,6 @@
 """Stored bytes that rot: what is answered is what was uploaded, or an error."""
 
 import hashlib
-import os
 import random
 import shutil
 import sqlite3
@@ -15,6 +14,7 @@ import pytest
 from tests import pictures
 from tests.blobs import blob_file
 from tests.integration.server import PROGIMAGE, Server, serving
+from tests.servers import ORDINARY
 
 MIB = 1 << 20
 
@@ -210,9 +210,7 @@ def test_scrubbing_finds_a_damaged_smaller_copy_even_if_reads_are_not_checked(tm
 
 
 def test_what_the_disk_can_not_read_is_damaged_and_stops_nothing_else(tmp_path: Path) -> None:
-    # Root reads everything, unless it may not.
-    wrapper = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
-    with serving(tmp_path / "data", scrub_rate=0, wrapper=wrapper) as server:
+    with serving(tmp_path / "data", scrub_rate=0, wrapper=ORDINARY) as server:
         data, other = bitmap(1100), bitmap(30)
         reference, whole = server.put(data), server.put(other)
         rendition = server.get(f"{whole}.png").content
@@ -222,7 +220,7 @@ def test_what_the_disk_can_not_read_is_damaged_and_stops_nothing_else(tmp_path: 
             assert is_refused(answer)
         assert server.get(f"{whole}.png").content == rendition
         for command in ("scrub", "check --deep", f"backup {tmp_path / 'backup'}"):
-            words = [*wrapper, PROGIMAGE, *command.split()]
+            words = [*ORDINARY, PROGIMAGE, *command.split()]
             environment = server.environment | {"PROGIMAGE_DATA_DIR": str(server.data_dir)}
             done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60)
             assert (done.returncode, "Traceback" in done.stderr) == (1, False), (command, done.stderr)

@@ -127,20 +127,19 @@ class BackupMaker:
             state = await self._clock.look()
             earlier = await asyncio.to_thread(target.manifests)
             own = await asyncio.to_thread(deployment_id, self._database) or ""
-            newest = earlier[0].deployment if earlier else own
-            if newest != own and not take_over:
+            if earlier and earlier[0].deployment != own and not take_over:
                 raise BadTarget(
-                    f"The newest backup there is of another deployment ({newest}; this one is {own}). Is"
+                    f"The newest backup there is of another deployment ({earlier[0].deployment}; this one is {own}). Is"
                     " the right data folder mounted? If that is meant, use --take-over, or another target."
                 )
             self._made.id = new_id()
-            sequence = max((one.sequence for one in earlier), default=0) + 1
+            sequence = earlier[0].sequence + 1 if earlier else 1
             await asyncio.to_thread(target.remove_unfinished, earlier)
             names = Names(scratch.with_name("names"))
             hold = await asyncio.to_thread(Hold, self._database)
             renewing = asyncio.create_task(self._renew(hold))
             try:
-                manifest = await _guarded(self._copied(scratch, names, begun, sequence), renewing)
+                manifest = await _guarded(self._copied(scratch, names, begun, own, sequence), renewing)
             finally:
                 renewing.cancel()
                 await asyncio.to_thread(hold.release)
@@ -152,7 +151,9 @@ class BackupMaker:
             await self._prune([manifest, *earlier], retention, manifest)
         return self._made
 
-    async def _copied(self, scratch: Path, names: Names, begun: Callable[[int, int], None], sequence: int) -> Manifest:
+    async def _copied(
+        self, scratch: Path, names: Names, begun: Callable[[int, int], None], deployment: str, sequence: int
+    ) -> Manifest:
         """Take a snapshot and copy what it names; if that is outdated meanwhile, do it again."""
         for attempt in range(_SNAPSHOTS):
             self._is_outdated, self._missing = False, []
@@ -169,7 +170,7 @@ class BackupMaker:
         made.images, made.blobs, made.bytes = counts.images, counts.blobs, counts.bytes
         made.missing = len(self._missing)
         return Manifest(
-            made.id, now, deployment_id(self._database) or "", version("progimage"), self._revision, counts.images,
+            made.id, now, deployment, version("progimage"), self._revision, counts.images,
             counts.blobs, counts.bytes, size, sha256, sorted(self._missing), sequence,
         )  # fmt: skip
 

@@ -83,7 +83,7 @@ def opened(settings: "Settings", *, stores: bool = False, make: bool = False) ->
     catalogue = open_catalogue(settings, space=space)
     try:
         if stores:
-            identify_stores(settings)
+            identify_stores(settings, catalogue.database)
         yield catalogue, changes
     except (DatabaseUnavailable, WrongStore) as error:
         raise click.ClickException(str(error)) from None

@@ -125,7 +125,7 @@ def _identify(settings: Any) -> str | None:
     try:
         with suppress(DatabaseFull):  # it is read, until there is room again
             asyncio.run(catalogue.clock.look())
-        return identify_stores(settings)
+        return identify_stores(settings, catalogue.database)
     except StoreError as error:  # it may come back; until then, requests that need it are refused
         reason = str(error).splitlines()[0][:200]
         text = f"A store can't be used now, and is looked at again while the service runs: {reason}"

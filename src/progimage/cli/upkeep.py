@@ -130,8 +130,8 @@ def adopt() -> None:
     from progimage.deployment import identify_stores
 
     settings = load_settings()
-    with opened(settings, make=True):
-        deployment = identify_stores(settings, adopt=True)
+    with opened(settings, make=True) as (catalogue, _):
+        deployment = identify_stores(settings, catalogue.database, adopt=True)
     if deployment is None:
         raise click.ClickException("Originals in memory belong to no deployment.")
     click.echo(deployment)

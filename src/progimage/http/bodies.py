@@ -68,7 +68,7 @@ async def receive(
         most: The most bytes that the body may have.
 
     Raises:
-        Problem: There is no image.
+        Problem: The body has no image.
         UploadTooLarge: One is too large.
         QuotaExceeded: Their owner may not have so much.
         SpoolFull: There is no room for them.
@@ -177,7 +177,9 @@ class _Form:
             try:
                 self.received.texts.append((name, value.decode()))
             except UnicodeDecodeError:
-                raise Problem(400, "invalid-parameter", "It is no UTF-8.", parameter=name, allowed="text") from None
+                raise Problem(
+                    400, "invalid-parameter", "The value is not valid UTF-8.", parameter=name, allowed="text"
+                ) from None
         self._arriving = self._text = None
 
 

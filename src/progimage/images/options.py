@@ -14,6 +14,7 @@ from progimage import clock
 from progimage.auth import Visibility
 from progimage.engine import FORMATS, InvalidParameter
 from progimage.images.library import Options
+from progimage.images.requests import each_once
 from progimage.storage import ImageFilter
 
 Pairs = Iterable[tuple[str, str]]
@@ -48,11 +49,7 @@ def upload_options(pairs: Pairs) -> Options:
         InvalidParameter: It can't be used.
     """
     options, labels = Options(), []
-    seen = set()
-    for name, value in pairs:
-        if name in seen and name != "label":
-            raise InvalidParameter(name, value[:100], "given once")
-        seen.add(name)
+    for name, value in each_once(pairs):
         if name == "visibility":
             options = replace(options, visibility=visibility(value))
         elif name == "expires":
@@ -151,11 +148,9 @@ def image_filter(pairs: Pairs) -> ImageFilter:
     """
     values: dict[str, Any] = {}
     labels = []
-    for name, value in pairs:
+    for name, value in each_once(pairs):
         if name == "label":
             labels.append(value)
-        elif name in values:
-            raise InvalidParameter(name, value[:100], "given once")
         elif name in ("min_bytes", "max_bytes"):
             values[name] = whole_number(name, value, 0, 2**62)
         elif name in ("after", "before"):

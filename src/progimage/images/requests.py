@@ -1,6 +1,6 @@
 """What is asked for, from any door: from parameters, a preset and an extension to the spec of a rendition."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from progimage.engine import FORMATS, Format, ImageInfo, InvalidParameter, RenditionSpec, by_extension
@@ -52,11 +52,22 @@ def refuse_repeated(query: Query) -> None:
     Raises:
         InvalidParameter: Something is.
     """
+    for _ in each_once(query):
+        pass
+
+
+def each_once(query: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Return names and values one by one, until a name comes again that may come once.
+
+    Raises:
+        InvalidParameter: It does.
+    """
     names = set()
     for name, value in query:
         if name in names and name not in _SEVERAL:
             raise InvalidParameter(name, value[:100], "given once")
         names.add(name)
+        yield name, value
 
 
 def with_preset(query: Query, presets: Presets) -> RenditionRequest:

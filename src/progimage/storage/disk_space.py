@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import structlog
 
+from progimage.engine.files import FULL_DISK
 from progimage.storage.cache.disk import DiskCache
 from progimage.storage.durable import allocate
 
@@ -25,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 _T = TypeVar("_T")
 
-FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+FULL = frozenset((*FULL_DISK, errno.EFBIG))
 """How the operating system says that there is no room: on the disk, for this user, or for this process."""
 WRITABLE = 1024 * 1024
 """So much is kept free for the database; the reserve is given up by as much at a time."""

@@ -26,7 +26,7 @@ class Verification:
     """
 
     def __init__(self, seconds: float | None = 0) -> None:
-        """Begin with nothing remembered."""
+        """Start with an empty memory of what was right."""
         self.is_on = seconds is not None
         self._right: TTLCache[tuple[str, int], bool] = TTLCache(_REMEMBERED, seconds or 0)
 
