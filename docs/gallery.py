@@ -92,7 +92,7 @@ SHOWN: dict[str, list[tuple[str, str]]] = {
         ("text-cjk", "width=300&text=你好 こんにちは 안녕&text_size=28"),
         ("text-tile", "width=300&text=SAMPLE&text_tile&text_opacity=0.5&text_offset=30,30&text_font=sans-bold"),
     ],
-    "Several in an order of your own": [
+    "Several operations in your own order": [
         ("ops", "ops=rotate:20|width:200;height:200|blur:1.5|border:6;border_color:firebrick"),
         ("avatar", "width=120&height=120&gravity=0.5,0.5&grayscale&radius=max"),
     ],
@@ -113,10 +113,10 @@ def extension(name: str) -> str:
 def page() -> str:
     """Return the page."""
     parts = [
-        "# Gallery\n\nEach operation, by the service itself; [transformations.md](transformations.md) tells what each"
-        " parameter means. The photograph is *Chelsea* by Stéfan van der Walt (CC0); `{logo}` and `{mask}` are the"
-        " references of two drawings.\n\n![the photograph](gallery/photograph.jpg) ![the logo](gallery/logo.svg)"
-        " ![the mask](gallery/mask.svg)\n"
+        "# Gallery\n\nThe result of each operation, rendered by the service."
+        " [transformations.md](transformations.md) describes the parameters.\n\nThe photograph is *Chelsea* by Stéfan"
+        " van der Walt (CC0). `{logo}` and `{mask}` stand for the references of the two drawings.\n\n"
+        "![the photograph](gallery/photograph.jpg) ![the logo](gallery/logo.svg) ![the mask](gallery/mask.svg)\n"
     ]
     for group, entries in SHOWN.items():
         parts.append(f"\n## {group}\n\n| | |\n|---|---|\n")

@@ -25,7 +25,8 @@ def settings_page() -> str:
     rows = []
     for name, field in Settings.model_fields.items():
         default = "one a core" if name == "workers" else f"`{field.default}`"
-        rows.append(f"| `PROGIMAGE_{name.upper()}` | {default} | {field.description} |")
+        description = " ".join((field.description or "").split())
+        rows.append(f"| `PROGIMAGE_{name.upper()}` | {default} | {description} |")
     head = "# Settings\n\nEvery option is an environment variable; `progimage serve --help` shows those that are also"
     return f"{head} command line options.\n\n| variable | default | meaning |\n|---|---|---|\n" + "\n".join(rows) + "\n"
 
@@ -42,9 +43,10 @@ def formats_page() -> str:
             f"| {format.name} | {format.description} | {extensions} | {format.media_type} | {marks} | {modes} |"
         )
     head = (
-        "# Formats\n\n*Modes* are the kinds of pixels that a format is written with; an image of another kind is"
-        " converted as docs/conversion.md tells, which also says what is accepted of damaged files.\n\n"
-        "| name | what | extensions | media type | read | write | animation | pages | alpha | lossless | modes |\n"
+        "# Formats\n\n*Modes* are the kinds of pixels that a format can be written with. Images of other kinds are"
+        " converted: see [conversion.md](conversion.md), which also describes how damaged files are handled.\n\n"
+        "| name | description | extensions | media type | read | write | animation | pages | alpha | lossless |"
+        " modes |\n"
         "|---|---|---|---|---|---|---|---|---|---|---|\n"
     )
     return head + "\n".join(rows) + "\n"
@@ -54,17 +56,22 @@ def transformations_page() -> str:
     """Describe every parameter of a rendition."""
     parts = [
         "# Transformations\n\n"
-        "`GET /storage/{reference}.{extension}?…` takes these parameters for a stored image, and"
-        " `POST /transform.{extension}?…` for one in the body; the pictures that they make are in"
-        " [gallery.md](gallery.md). Their order in a query does not matter. A flag needs no value: `?flip`. Whatever is"
-        " unknown, out of its range, given twice, or has nothing to say for the format is a 400 that names it.\n\n"
-        "The pixels go through the steps in this order, whatever the order of the query: page, orientation, crop and"
-        " trim, decoding at a suitable size, working colour space, size, turn, tone, effects, frame and mask, watermark"
-        " and text, background; at last the format's own needs: transparency, colour space, depth, metadata. Within a"
-        " group the order is that of the table. `ops` makes another order.\n\n"
-        "Animations are transformed frame by frame and keep their timing; what depends on the pixels (`trim`,"
-        " `normalize`, a gravity that looks for something) is settled by the first frame. While pixels are mixed,"
-        " colours are weighted by their alpha. 16 bits a channel stay where the format has them.\n"
+        "These are the query parameters of `GET /storage/{reference}.{extension}?…`, for a stored image, and of"
+        " `POST /transform.{extension}?…`, for an image in the body. [gallery.md](gallery.md) shows their results.\n\n"
+        "- A flag needs no value: `?flip`.\n"
+        "- A parameter that is unknown, out of range, given twice, or not applicable to the format returns a 400 that"
+        " names it.\n"
+        "- The order of the parameters in the query doesn't matter. The steps are always applied in this order; within"
+        " a group, in the order of its table. To choose another order, use `ops`.\n"
+        "  1. page, orientation, crop and trim\n"
+        "  2. decoding at a suitable size, working colour space\n"
+        "  3. size, rotation, tone, effects\n"
+        "  4. frame and mask, watermark and text, background\n"
+        "  5. what the format requires: transparency, colour space, depth, metadata\n"
+        "- Animations are transformed frame by frame and keep their timing. Values that depend on the pixels (`trim`,"
+        " `normalize`, a `gravity` that searches the image) are determined from the first frame.\n"
+        "- Where pixels are mixed, colours are weighted by their alpha.\n"
+        "- 16 bits per channel are kept where the format supports them.\n"
     ]
     for group, entries in groupby(declared(RenditionSpec), lambda one: one.group):
         parts.append(f"\n## {group}\n\n| parameter | allowed | default | what it does |\n|---|---|---|---|\n")
@@ -82,8 +89,9 @@ def transformations_page() -> str:
         if format.can_write and (format.options or format.keeps)
     ]
     parts.append(
-        "\n## What each format has\n\nThe other formats have `depth` and `lossless` at most; a parameter of the output"
-        " that a format does not have is a 400, but for the extension `auto`, which leaves it out.\n\n"
+        "\n## Output parameters of each format\n\nFormats that aren't listed support `depth` and `lossless` at most. An"
+        " output parameter that the format doesn't support returns 400, except with the extension `auto`, which ignores"
+        " it.\n\n"
         "| format | parameters | `depth` | `keep` |\n|---|---|---|---|\n" + "".join(rows)
     )
     return "".join(parts)

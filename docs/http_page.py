@@ -11,15 +11,38 @@ _TAGS = ("storage", "transform", "formats", "iiif", "access", "jobs", "operation
 _TITLES = {"iiif": "IIIF"}
 _Operation = tuple[str, str, dict[str, Any]]
 """Path, method, and what the document says of them."""
-_HEAD = """# The HTTP API
+_HEAD = """# HTTP API
 
-A service shows this with forms to try it out at `/docs`, and as OpenAPI at `/docs/openapi.json`. Where it asks for
-keys, requests have `Authorization: Bearer KEY`, or the key as the password of HTTP basic. Each `GET` of an image or a
-description can be a `HEAD`.
+Every service has this reference with forms to try it out at `/docs`, and as an OpenAPI document at
+`/docs/openapi.json`.
 
-Whatever goes wrong is `application/problem+json`, [a document](#problemdocument) with what is wrong, which parameter,
-what was given and what is allowed. 401: no valid key; 403: not with this key; 404: not there, or not for you; 413: too
-large; 422: an image that can't be decoded; 429: too often; 503: ask again, after `Retry-After` seconds.
+- **Authentication.** If the service requires API keys, send `Authorization: Bearer KEY`, or the key as the password of
+  HTTP basic authentication.
+- **HEAD.** Every `GET` of an image or a description also works as `HEAD`.
+
+## Errors
+
+Errors are `application/problem+json`: [a document](#problemdocument) that says what is wrong, and for which parameter,
+with the given value and the allowed ones.
+
+| status | meaning |
+|---|---|
+| 400 | An invalid request, a file that isn't an image, or a damaged image. |
+| 401 | No valid API key. |
+| 403 | Not allowed, or beyond a quota. |
+| 404 | It doesn't exist, or isn't visible to you. |
+| 405 | The path doesn't support the method. |
+| 406 | `Accept` doesn't allow a stream of results. |
+| 408 | The body didn't arrive in time. |
+| 409 | A legal hold, or an `Idempotency-Key` that was used for another image. |
+| 412 | `If-Match` or `If-Unmodified-Since` doesn't match. |
+| 413 | Too large, or too much at once. |
+| 415 | An unsupported `Content-Encoding`. |
+| 416 | The range begins after the last byte. |
+| 422 | The image can't be processed: it takes too much time or memory, or its codec crashed. Or a URL fails. |
+| 429 | A rate limit; try again after `Retry-After` seconds. |
+| 503 | Busy or temporarily unavailable; try again after `Retry-After` seconds. |
+| 507 | The disk is full; stored images can still be read and deleted. |
 """
 
 
@@ -54,17 +77,17 @@ def _operation(summary: str, same: list[_Operation]) -> str:
     transforms = transformations <= named.keys()
     shown = [one for name, one in named.items() if not (transforms and name in transformations)]
     if shown:
-        parts.append("\n| parameter | in the | type | |\n|---|---|---|---|\n")
+        parts.append("\n| parameter | in | type | description |\n|---|---|---|---|\n")
         parts += [
             f"| `{one['name']}` | {one['in']} | {_type(one['schema']).removesuffix(' or null')} |"
             f" {_cell(one['description'])} |\n"
             for one in shown
         ]
     if transforms:
-        parts.append("\nand every parameter of [transformations.md](transformations.md).\n")
+        parts.append("\nPlus every parameter of [transformations.md](transformations.md).\n")
     if "requestBody" in operation:
         parts.append(f"\nBody: {', or '.join(_contents(operation['requestBody']))}.\n")
-    parts.append(f"\nAnswers: {', '.join(_answer(*one) for one in sorted(operation['responses'].items()))}.\n")
+    parts.append(f"\nResponses: {', '.join(_answer(*one) for one in sorted(operation['responses'].items()))}.\n")
     return "".join(parts)
 
 
@@ -83,7 +106,7 @@ def _schema(name: str, schema: dict[str, Any]) -> str:
     if schema.get("description"):
         parts.append(f"\n{schema['description']}\n")
     if "properties" in schema:
-        parts.append("\n| member | type | |\n|---|---|---|\n")
+        parts.append("\n| member | type | description |\n|---|---|---|\n")
         parts += [
             f"| `{member}` | {_type(one)} | {_cell(one.get('description', ''))} |\n"
             for member, one in schema["properties"].items()
