@@ -1,10 +1,12 @@
 """What pages of other origins may do, by the headers that browsers send; and which hosts the service answers as."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from progimage.http.middleware.cors import Browsers, is_foreign, is_public_read, note_visibility
+from progimage.http.middleware import hosts as hosts_module
+from progimage.http.middleware.cors import Browsers, is_foreign, is_public, is_public_read, note_visibility
 from progimage.http.middleware.hosts import Hosts, host_name, is_loopback_name
 from progimage.problems import Problem
 
@@ -116,7 +118,7 @@ def test_the_public_url_is_the_own_origin() -> None:
 
 @pytest.mark.parametrize("origin", [EVIL, "null"])
 def test_signatures_and_tickets_let_any_page_in_where_they_are_looked_at(origin: str) -> None:
-    foreign = {"origin": origin, "site": "cross-site"}
+    foreign: dict[str, Any] = {"origin": origin, "site": "cross-site"}
     assert allowed("POST", "/storage/", "ticket=x", **foreign)
     assert allowed("PUT", "/storage/", "ticket=x", **foreign)
     assert allowed("PUT", "/storage/a.png", "ticket=x", **foreign)
@@ -149,7 +151,7 @@ def test_a_foreign_page_is_known_as_one() -> None:
         assert is_foreign(request) is foreign
 
 
-def preflight(origins: list[str], origin: str, method: str, path: str) -> dict[str, str] | int:
+def preflight(origins: list[str], origin: str, method: str, path: str) -> dict[str, str]:
     request = scope(
         "OPTIONS", path, origin=origin, access_control_request_method=method,
         access_control_request_headers="authorization",
@@ -158,15 +160,16 @@ def preflight(origins: list[str], origin: str, method: str, path: str) -> dict[s
     try:
         found = list(browsers.preflight(request, origin.encode()).items())
     except Problem as problem:
-        return problem.status
-    found += [(name.decode(), value.decode()) for name, value in browsers.answer_headers(request, origin.encode())]
+        assert problem.status == 403
+        return {}
+    found += [(name.decode(), value.decode()) for name, value in browsers.response_headers(request, origin.encode())]
     assert len(dict(found)) == len(found)  # a browser takes no header twice
     return dict(found)
 
 
 def test_preflights() -> None:
     for method, path in (*WRITES, ("GET", "/storage/"), ("GET", "/account"), ("PUT", IMAGE)):
-        assert preflight([], EVIL, method, path) == preflight([LISTED], EVIL, method, path) == 403
+        assert preflight([], EVIL, method, path) == preflight([LISTED], EVIL, method, path) == {}
         listed = preflight([LISTED], LISTED, method, path)
         assert listed["access-control-allow-origin"] == LISTED and listed["vary"] == "Origin"
         assert method in listed["access-control-allow-methods"].split(", ")
@@ -183,7 +186,7 @@ def answer(origins: list[str], origin: str | None, method: str = "GET", visibili
     request = scope(method, IMAGE)
     for public in visibilities:
         note_visibility(request, public=public)
-    pairs = Browsers(origins, None).answer_headers(request, None if origin is None else origin.encode())
+    pairs = Browsers(origins, None).response_headers(request, None if origin is None else origin.encode())
     headers = {name.decode(): value.decode() for name, value in pairs}
     headers.pop("access-control-expose-headers", None)
     return headers
@@ -230,11 +233,11 @@ def test_names_of_hosts() -> None:
         assert not is_loopback_name(name), name
 
 
-def refused(hosts: list[bytes], forwarded: bytes | None = None, **more: Any) -> tuple[int, str] | None:
+def refused(hosts: list[bytes], forwarded: bytes | None = None, **more: Any) -> tuple[int, str | None] | None:
     chosen, public_url = more.pop("chosen", False), more.pop("public_url", None)
     request = scope("GET", more.pop("path", "/formats")) | more
     problem = Hosts(public_url, chosen=chosen).refusal(request, hosts, forwarded)
-    return problem and (problem.status, problem.parameter)
+    return (problem.status, problem.parameter) if problem else None
 
 
 def test_a_request_says_once_which_host_it_is_for() -> None:
@@ -261,3 +264,103 @@ def test_what_a_proxy_forwards_is_refused_until_access_is_chosen() -> None:
     for header in (b"forwarded", b"x-forwarded-for", b"x-forwarded-host"):
         assert refused([b"localhost"], header) == (403, header.decode())
         assert refused([b"localhost"], header, chosen=True) is refused([b"localhost"], header, path="/readyz") is None
+
+
+def test_a_refusal_says_what_was_sent_and_what_would_do() -> None:
+    browsers = Browsers([], None)
+    for origin, site, parameter, given in (
+        (b"https://evil.example", b"cross-site", "Origin", "https://evil.example"),
+        (None, b"cross-site", "Sec-Fetch-Site", "cross-site"), (b"x" * 500, None, "Origin", "x" * 200),
+    ):  # fmt: skip
+        problem = browsers.refusal(scope("PUT", "/storage/"), b"images.example", origin, site, bearer=False)
+        assert problem is not None and (problem.parameter, problem.given) == (parameter, given)
+        assert "PROGIMAGE_CORS_ORIGINS" in str(problem.allowed)
+
+
+def test_a_request_of_no_page_is_nobodys() -> None:
+    request = scope("PUT", "/storage/")
+    assert Browsers([LISTED], None).refusal(request, b"images.example", None, None, bearer=False) is None
+    assert not is_foreign(request) and not is_public(request)
+
+
+def test_a_request_without_a_host_is_of_no_origin() -> None:
+    assert Browsers([], None).refusal(scope("PUT", "/storage/"), None, b"http://a", None, bearer=False) is not None
+
+
+def test_a_preflight_is_answered_to_any_page() -> None:
+    assert allowed("OPTIONS", "/keys", origin=EVIL, site="cross-site")
+
+
+def test_answers_are_as_public_as_the_least_public_image_in_them() -> None:
+    for visibilities, public in (((), False), ((True,), True), ((True, True), True), ((True, False, True), False)):
+        request = scope("GET", IMAGE)
+        for one in visibilities:
+            note_visibility(request, public=one)
+        assert is_public(request) is public
+
+
+def test_only_images_are_announced_to_any_page() -> None:
+    for path in ("/storage/", "/storage", "/iiif/", "/formats", "/", "/docs/x"):
+        assert preflight([], EVIL, "GET", path) == {}
+    for path in (IMAGE, "/iiif/3/x/info.json"):
+        assert preflight([], EVIL, "HEAD", path)
+
+
+def test_scripts_may_read_the_header_fields_that_tell_of_an_image() -> None:
+    request = scope("GET", IMAGE)
+    note_visibility(request, public=True)
+    told = (
+        dict(Browsers([], None).response_headers(request, None))[b"access-control-expose-headers"].decode().split(", ")
+    )
+    assert {"Content-Disposition", "Content-Range", "ETag", "X-Request-ID"} == set(told)
+
+
+def test_a_preflight_without_header_fields_allows_none() -> None:
+    request = scope("OPTIONS", "/keys", access_control_request_method="POST")
+    found = Browsers([LISTED], None).preflight(request, LISTED.encode())
+    assert "access-control-allow-headers" not in found and found["access-control-max-age"] == "600"
+
+
+@pytest.mark.parametrize(
+    ("url", "origin", "own"),
+    [
+        ("http://a.example:80", "http://a.example", True), ("https://a.example:443/x", "https://a.example", True),
+        ("http://a.example:443", "http://a.example", False), ("http://a.example:443", "http://a.example:443", True),
+        ("https://a.example:8443", "https://a.example:8443", True), ("https://a.example", "https://A.Example", True),
+    ],
+)  # fmt: skip
+def test_the_usual_port_belongs_to_no_origin(url: str, origin: str, own: bool) -> None:
+    assert allowed("PUT", "/storage/", host="node1", origin=origin, site="cross-site", public_url=url) is own
+
+
+def test_what_is_wrong_with_a_host_is_said() -> None:
+    def given(names: list[bytes]) -> tuple[object, object]:
+        problem = Hosts(None, chosen=False).refusal(scope("GET", "/formats"), names, None)
+        assert problem is not None
+        return problem.given, problem.allowed
+
+    assert given([]) == given([b""]) != given([b"a b"]) and "Host" in str(given([])[0])
+    assert str(given([b"a", b"b", b"c"])[0]).startswith("3 ")
+    assert given([b"a b" * 99])[0] == ("a b" * 99)[:100] and given([b"a" * 200])[0] == "a" * 100
+    assert given([b"Evil.Example:80"])[0] == "evil.example"
+
+
+def test_names_of_http_1_0_are_none() -> None:
+    for version in ("1.0", "1"):  # RFC 9112, section 3.2: only from 1.1 on a request has to have one
+        assert refused([], http_version=version) is None
+    for version in ("1.1", "2", "3"):
+        assert refused([], http_version=version) == (400, "Host")
+
+
+def test_the_operator_is_warned_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    warned: list[str] = []
+    seconds = 5000.0
+    monkeypatch.setattr(hosts_module, "log", SimpleNamespace(warning=lambda text, header: warned.append(header)))
+    monkeypatch.setattr(hosts_module, "time", SimpleNamespace(monotonic=lambda: seconds))
+    guard = Hosts(None, chosen=False)
+    for seconds, count in ((5000.0, 1), (5000.1, 1), (5059.9, 1), (5060.0, 2), (5061.0, 2), (5121.0, 3)):
+        assert guard.refusal(scope("GET", "/formats"), [b"localhost"], b"forwarded") is not None
+        assert len(warned) == count, seconds
+    seconds = 0.0  # just after a start
+    assert Hosts(None, chosen=False).refusal(scope("GET", "/formats"), [b"localhost"], b"forwarded")
+    assert len(warned) == 4

@@ -169,7 +169,8 @@ def test_spaces_have_names(space: Cicp | Calibrated, name: str) -> None:
 
 def test_what_is_srgb_already() -> None:
     assert is_srgb(None) and is_srgb(Cicp(1, 13)) and is_srgb(Cicp(1, 1))
-    assert not any(map(is_srgb, (b"profile", Cicp(12, 13), PQ, Calibrated(0.45455), Cicp(1, 13, 0, False))))
+    others = (b"profile", Cicp(12, 13), PQ, Calibrated(0.45455), Cicp(1, 13, 0, False))
+    assert not any(is_srgb(space) for space in others)
     pixels = flat(1, 2, 3)
     assert to_srgb(pixels, Cicp(1, 13)) is pixels
     assert Cicp(9, 16, 9, False).decoded() == Cicp(9, 16)

@@ -15,11 +15,11 @@ from progimage.engine import (
     Limits,
     RenditionSpec,
     TooCostly,
+    inspect_upload,
     render,
-    survey,
 )
+from progimage.engine.analysis import placeholder
 from progimage.engine.cost import Units, _weights, costliest, priced, rendition_cost, rendition_units
-from progimage.engine.look import placeholder
 from tests import pictures
 from tests.costs import OPERATIONS, Sample, at_random, facts_of, files, ways_of_writing
 
@@ -98,7 +98,7 @@ def test_what_is_not_light_says_so(tmp_path: Path) -> None:
             render(source, RenditionSpec.from_canonical(f"PNG?{query}"), tmp_path / "target", light)
         assert refusal.value.cost > 0.3 and not refusal.value.drawing
     render(source, RenditionSpec("JPEG", width=300), tmp_path / "target", light)
-    assert survey(source, light, {}).info.width == 800
+    assert inspect_upload(source, light, {}).info.width == 800
 
 
 def test_a_drawing_is_never_light(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_drawing_is_never_light(tmp_path: Path) -> None:
     source.write_bytes(pictures.SVG)
     light = Limits(cost=0.3)
     for work in (
-        lambda: survey(source, light, {}),
+        lambda: inspect_upload(source, light, {}),
         lambda: placeholder(source, light),
         lambda: render(source, RenditionSpec("PNG"), tmp_path / "target", light),
     ):
@@ -174,7 +174,7 @@ def test_two_hundred_requests_at_random(tmp_path: Path) -> None:
             break
     assert len(measured) == 200
     # Spearman's coefficient.
-    correlation = statistics.correlation(*(_ranks([one[at] for one in measured]) for at in (1, 2)))
+    correlation = statistics.correlation(_ranks([one[1] for one in measured]), _ranks([one[2] for one in measured]))
     assert correlation >= 0.9, correlation
     # This machine's speed against that of the weights, by a few requests of one kind.
     path, facts = next((path, facts) for path, facts in images.items() if path.name == "1600.JPEG")

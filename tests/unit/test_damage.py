@@ -5,11 +5,11 @@ The pixels are held against those of the whole file, and of decoders that the se
 
 import io
 import re
-import shutil
 import struct
 import subprocess
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from PIL import Image, ImageCms
 
 from progimage.engine import CorruptImage, EngineError, ImageInfo, Limits, RenditionSpec, inspect, render
 from tests import pictures
+from tests.programs import needs
 
 END = b"\xff\xd9"
 EXIF = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\3\0\0\0\1\0\1\0\0\0\0\0\0"
@@ -29,7 +30,7 @@ def grain(width: int = 150, height: int = 112, seed: int = 1) -> Image.Image:
     return Image.fromarray(noise + np.asarray(pictures.colour((width, height))) // 2)
 
 
-def jpeg(*, grey: bool = False, **options: object) -> bytes:
+def jpeg(*, grey: bool = False, **options: Any) -> bytes:
     return pictures.saved(grain().convert("L") if grey else grain(), "JPEG", quality=80, **options)
 
 
@@ -45,17 +46,13 @@ def rendered(folder: Path, data: bytes, spec: str = "PNG", limits: Limits = WHOL
 
 
 def by_djpeg(data: bytes) -> np.ndarray:
-    program = shutil.which("djpeg")
-    if program is None:
-        pytest.skip("there is no djpeg")
+    program = needs("djpeg")
     made = subprocess.run([program, "-rgb"], input=data, capture_output=True, check=False).stdout
     return np.asarray(Image.open(io.BytesIO(made)).convert("RGBA")).astype(int)
 
 
 def by_imagemagick(folder: Path, data: bytes, extension: str) -> np.ndarray:
-    program = shutil.which("convert")
-    if program is None:
-        pytest.skip("there is no ImageMagick")
+    program = needs("convert")
     (folder / f"judged.{extension}").write_bytes(data)
     subprocess.run([program, folder / f"judged.{extension}", f"PNG32:{folder}/judged.out.png"], check=False)
     return np.asarray(Image.open(folder / "judged.out.png").convert("RGBA")).astype(int)
@@ -75,7 +72,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("options", KINDS.values(), ids=KINDS)
-def test_a_jpeg_without_an_end_marker_is_accepted_with_every_pixel(tmp_path: Path, options: dict[str, object]) -> None:
+def test_a_jpeg_without_an_end_marker_is_accepted_with_every_pixel(tmp_path: Path, options: dict[str, Any]) -> None:
     whole = jpeg(**options)
     found = described(tmp_path, whole[:-2])
     assert found.warnings == ("The JPEG has no end marker.",) and not found.damaged
@@ -85,7 +82,7 @@ def test_a_jpeg_without_an_end_marker_is_accepted_with_every_pixel(tmp_path: Pat
 
 
 @pytest.mark.parametrize("options", KINDS.values(), ids=KINDS)
-def test_a_jpeg_that_lacks_any_of_its_data_is_refused(tmp_path: Path, options: dict[str, object]) -> None:
+def test_a_jpeg_that_lacks_any_of_its_data_is_refused(tmp_path: Path, options: dict[str, Any]) -> None:
     whole = jpeg(**options)
     right, refused = by_djpeg(whole), 0
     for missing in (*range(1, 25), 60, 200, len(whole) // 2):
@@ -119,8 +116,8 @@ def test_bytes_around_the_segments_of_a_jpeg_cost_no_pixel(tmp_path: Path) -> No
     for damaged, warning in (
         (whole + b"junk", "After the end of the image there are 4 bytes, which are ignored."),
         (whole + END + b"\0", "After the end of the image there are 3 bytes, which are ignored."),
-        (whole[:tables] + b"\1\2\3" + whole[tables:], "Inside of the file there are 3 bytes that belong to nothing"),
-        (whole[:2] + b"\1" + whole[2:-2], "Inside of the file there is 1 byte that belongs to nothing"),
+        (whole[:tables] + b"\1\2\3" + whole[tables:], "Inside the file there are 3 bytes without meaning"),
+        (whole[:2] + b"\1" + whole[2:-2], "Inside the file there is 1 byte without meaning"),
     ):
         found = described(tmp_path, damaged)
         assert found.warnings[0].startswith(warning)
@@ -137,7 +134,7 @@ def test_what_is_decoded_of_a_damaged_jpeg_is_what_djpeg_decodes(tmp_path: Path)
     assert missing > 20
     found = described(tmp_path, half, ACCEPTED)
     assert found.damaged and found.warnings[0] == (
-        f"The image is damaged: the last {missing} of 112 rows are missing, and blank here."
+        f"The image is damaged: the last {missing} of 112 rows are missing and left blank."
     )
     assert (rendered(tmp_path, half, limits=ACCEPTED) == right).all()
     for spec in ("WEBP?width=60", "AVIF?height=40", "JPEG?rotate=90", "TIFF", "GIF"):
@@ -163,7 +160,7 @@ def test_broken_codes_inside_of_a_jpeg_are_found(tmp_path: Path) -> None:
 # PNG
 
 
-def png(picture: Image.Image | None = None, **options: object) -> bytes:
+def png(picture: Image.Image | None = None, **options: Any) -> bytes:
     return pictures.saved(picture or grain(), "PNG", **options)
 
 
@@ -176,8 +173,8 @@ def behind_header(data: bytes, added: bytes) -> bytes:
     return data[:33] + added + data[33:]
 
 
-WRONG = "Chunks of the PNG have a wrong checksum and are left out: {}."
-LARGE = "Chunks of the PNG are too large to be read: {}."
+WRONG = "Chunks of the PNG have a wrong checksum and are ignored: {}."
+LARGE = "Chunks of the PNG are too large and are ignored: {}."
 LONG = zlib.compress(b"a" * 1_800_000)
 HARMLESS = {
     "text with a wrong checksum": (behind_header(png(), chunk(b"tEXt", b"a\0b", 1)), WRONG.format("tEXt")),
@@ -195,11 +192,11 @@ HARMLESS = {
     ),
     "pixels with a wrong checksum": (
         png()[:-16] + b"abcd" + png()[-12:],
-        "The pixels of the PNG have a wrong checksum, but by another one they are whole.",
+        "The pixels of the PNG have a wrong checksum, but another checksum shows that they are intact.",
     ),
-    "no end": (png()[:-12], "The PNG has no end."),
-    "half of an end": (png()[:-5], "The PNG has no end."),
-    "an end with a wrong checksum": (png()[:-4] + b"abcd", "The end of the PNG has a wrong checksum."),
+    "no end": (png()[:-12], "The PNG has no end chunk."),
+    "half of an end": (png()[:-5], "The PNG has no end chunk."),
+    "an end with a wrong checksum": (png()[:-4] + b"abcd", "The end chunk of the PNG has a wrong checksum."),
     "bytes behind the end": (png() + b"junk" * 9, "After the end of the image there are 36 bytes, which are ignored."),
 }  # fmt: skip
 
@@ -255,7 +252,7 @@ def test_an_animation_that_ends_between_two_frames_is_refused(tmp_path: Path) ->
     found = described(tmp_path, whole[:last], ACCEPTED)
     assert found.damaged and found.frames == 2
     cut = described(tmp_path, whole[:-200], ACCEPTED)
-    assert cut.warnings[0] == "The image is damaged: the first 2 of its 3 frames are whole, what follows is not."
+    assert cut.warnings[0] == "The image is damaged: only the first 2 of its 3 frames are intact."
 
 
 def test_the_missing_rows_of_a_png_are_counted(tmp_path: Path) -> None:
@@ -284,10 +281,10 @@ def test_a_large_profile_of_a_png_counts(tmp_path: Path) -> None:
 def test_the_end_of_a_gif(tmp_path: Path) -> None:
     whole = pictures.animation()
     assert described(tmp_path, whole).warnings == ()
-    assert described(tmp_path, whole[:-1]).warnings == ("The file has no end: frames may be missing.",)
+    assert described(tmp_path, whole[:-1]).warnings == ("The file has no end marker; frames may be missing.",)
     assert "3 bytes" in described(tmp_path, whole + b"abc").warnings[0]
     for cut in (whole[: whole.rindex(b"\x2c") + 3], whole[: whole.rindex(b"\x21\xf9") + 8]):
-        with pytest.raises(CorruptImage, match="last frame of the GIF is cut off"):
+        with pytest.raises(CorruptImage, match="last frame of the GIF is truncated"):
             described(tmp_path, cut)
         found = described(tmp_path, cut, ACCEPTED)
         assert found.damaged and found.frames == 3
@@ -303,10 +300,10 @@ def riff(body: bytes, said: int | None = None) -> bytes:
 
 
 @pytest.mark.parametrize("options", [{"quality": 80}, {"lossless": True}, {"quality": 80, "exif": EXIF}])
-def test_the_lengths_of_a_webp(tmp_path: Path, options: dict[str, object]) -> None:
+def test_the_lengths_of_a_webp(tmp_path: Path, options: dict[str, Any]) -> None:
     whole = pictures.saved(grain(), "WEBP", **options)
     body, right = whole[12:], by_imagemagick(tmp_path, whole, "webp")
-    wrong = "The WebP tells a wrong length of itself."
+    wrong = "The header of the WebP has a wrong file length."
     for damaged, warnings in (
         (riff(body, len(body) - 50), (wrong,)),
         (riff(body, len(body) + 5000), (wrong,)),
@@ -321,9 +318,9 @@ def test_a_webp_without_its_padding_or_its_last_metadata(tmp_path: Path) -> None
     whole = pictures.saved(grain(), "WEBP", quality=80, exif=EXIF + b"\0")
     assert whole[-1:] == b"\0" and len(whole) % 2 == 0
     right = rendered(tmp_path, whole)
-    assert described(tmp_path, whole[:-1]).warnings == ("The WebP lacks its last byte.",)
+    assert described(tmp_path, whole[:-1]).warnings == ("The last byte of the WebP is missing.",)
     assert (rendered(tmp_path, whole[:-1]) == right).all()
-    assert described(tmp_path, whole[:-4]).warnings == ("A chunk of the WebP is cut off and left out: EXIF.",)
+    assert described(tmp_path, whole[:-4]).warnings == ("A chunk of the WebP is truncated and ignored: EXIF.",)
     assert (rendered(tmp_path, whole[:-4]) == right).all()
 
 
@@ -373,12 +370,19 @@ def test_what_is_left_of_half_a_file(tmp_path: Path, format: str) -> None:
     assert (kept[there] == right[there]).all()
 
 
+@pytest.mark.parametrize(("missing", "said"), [(1, "the last row of 112 is"), (2, "the last 2 of 112 rows are")])
+def test_one_row_and_several(tmp_path: Path, missing: int, said: str) -> None:
+    whole = pictures.saved(grain(), "PPM")
+    found = described(tmp_path, whole[: -150 * 3 * missing], ACCEPTED)
+    assert f"{said} missing" in found.warnings[0]
+
+
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_broken_metadata_cost_nothing(tmp_path: Path, format: str) -> None:
     profile = b"\0\0\0\x80junkjunkjunk" + bytes(112)
     data = pictures.saved(grain(), format, icc_profile=profile)
     found = described(tmp_path, data)
-    assert "The ICC profile is broken and is ignored." in found.warnings and not found.damaged
+    assert "The ICC profile is invalid and ignored." in found.warnings and not found.damaged
     assert rendered(tmp_path, data).shape == (112, 150, 4)
     assert rendered(tmp_path, data, "JPEG?width=40&keep=icc").shape[1] == 40
 
@@ -402,11 +406,11 @@ def test_a_gif_that_goes_on_with_what_is_none_has_lost_frames(tmp_path: Path) ->
     found = described(tmp_path, stray)
     assert (found.frames, found.damaged) == (3, False)
     render(tmp_path / "source", RenditionSpec("GIF"), tmp_path / "target", Limits())
-    assert Image.open(tmp_path / "target").n_frames == 3
+    assert pictures.frame_count(Image.open(tmp_path / "target")) == 3
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 5}], ids=str)
-def test_a_jpeg_that_goes_on_behind_its_last_pixel_has_lost_some(tmp_path: Path, options: dict[str, object]) -> None:
+def test_a_jpeg_that_goes_on_behind_its_last_pixel_has_lost_some(tmp_path: Path, options: dict[str, Any]) -> None:
     whole = pictures.saved(grain(), "JPEG", quality=85, **options)
     assert not described(tmp_path, whole).warnings
     half = len(whole) // 2

@@ -1,12 +1,12 @@
 """What a file is by its header, and that its pixels follow that, whatever the format; files are made here."""
 
 import io
-import shutil
 import struct
 import subprocess
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -18,6 +18,7 @@ from PIL import Image, ImageCms
 from progimage.engine import FORMATS, InvalidParameter, RenditionSpec
 from tests import pictures
 from tests.files import File
+from tests.programs import needs
 from tests.unit.test_png_header import ADOBE, CICP_P3, chunk
 
 RED, GREEN, BLUE, CLEAR = (255, 0, 0, 255), (0, 255, 0, 255), (0, 0, 255, 255), (0, 0, 0, 0)
@@ -258,7 +259,7 @@ def test_a_frame_does_not_enlarge_the_canvas(made) -> None:
 # JPEG XL
 
 
-def jxl(samples: np.ndarray, **options: object) -> bytes:
+def jxl(samples: np.ndarray, **options: Any) -> bytes:
     return bytes(imagecodecs.jpegxl_encode(samples, lossless=True, numthreads=1, **options))
 
 
@@ -374,8 +375,7 @@ def test_a_gif_that_ends_early_says_so(made) -> None:
 
 
 def test_premultiplied_alpha_of_ten_bits_is_divided(made, tmp_path: Path) -> None:
-    if shutil.which("avifenc") is None:
-        pytest.skip("there is no avifenc")
+    needs("avifenc")
     source, target = tmp_path / "a.png", tmp_path / "a.avif"
     pixels = np.full((32, 32, 4), (200, 100, 50, 64), np.uint16) * 257
     pyvips.Image.new_from_array(pixels).copy(interpretation="rgb16").pngsave(str(source))

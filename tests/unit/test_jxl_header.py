@@ -4,12 +4,12 @@ import io
 import os
 import random
 import re
-import shutil
 import struct
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -36,8 +36,9 @@ from progimage.engine.codecs.jxl.header import (
 )
 from progimage.engine.codecs.jxl.icc import icc_profile
 from tests import pictures
+from tests.programs import has
 
-libjxl = pytest.mark.skipif(not all(map(shutil.which, ("cjxl", "djxl", "jxlinfo"))), reason="needs libjxl's programs")
+libjxl = pytest.mark.needs("cjxl", "djxl", "jxlinfo")
 NOISE = np.random.default_rng(7)
 DURATIONS = [40, 100, 30, 250, 70, 1000, 90, 20, 600]
 
@@ -56,7 +57,7 @@ def box(kind: bytes, content: bytes) -> bytes:
     return (8 + len(content)).to_bytes(4, "big") + kind + content
 
 
-def lossless(samples: np.ndarray, **options: object) -> bytes:
+def lossless(samples: np.ndarray, **options: Any) -> bytes:
     return bytes(imagecodecs.jpegxl_encode(samples, lossless=True, numthreads=1, **options))
 
 
@@ -69,7 +70,7 @@ def cjxl(folder: Path, source: Path, *options: str) -> bytes:
 def djxl(folder: Path, data: bytes) -> pyvips.Image:
     (folder / "made.jxl").write_bytes(data)
     target = folder / "decoded.png"
-    command = ["djxl", folder / "made.jxl", target, "--bits_per_sample=16", "--num_threads=0"]
+    command: list[str | Path] = ["djxl", folder / "made.jxl", target, "--bits_per_sample=16", "--num_threads=0"]
     subprocess.run(command, check=True, capture_output=True)
     return pyvips.Image.new_from_file(target)
 
@@ -110,7 +111,7 @@ def animations(tmp_path_factory: pytest.TempPathFactory) -> Path:
     frames = [pictures.colour((300, 200)).rotate(7 * i) for i in range(len(DURATIONS))]
     frames[0].save(folder / "a.gif", save_all=True, append_images=frames[1:], duration=DURATIONS, loop=0)
     clear = [pictures.transparent((300, 200)).rotate(7 * i) for i in range(4)]
-    options = {"save_all": True, "append_images": clear[1:], "duration": [33, 17, 50, 90], "loop": 2}
+    options: dict[str, Any] = {"save_all": True, "append_images": clear[1:], "duration": [33, 17, 50, 90], "loop": 2}
     clear[0].save(folder / "clear.png", **options)
     clear[0].save(folder / "profile.png", icc_profile=odd_profile(), **options)
     large = [pictures.colour((1300, 700)), pictures.colour((1300, 700)).rotate(10)]
@@ -132,7 +133,7 @@ def test_what_a_header_says_is_what_was_written(size: tuple[int, int], deep: boo
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float16, np.float32])
 @pytest.mark.parametrize("bands", [1, 2, 3, 4])
-def test_pixels_of_every_depth_come_back(dtype: type, bands: int):
+def test_pixels_of_every_depth_come_back(dtype: type[Any], bands: int):
     samples = (NOISE.random((20, 30, bands)) * (1 if dtype().dtype.kind == "f" else np.iinfo(dtype).max)).astype(dtype)
     data = lossless(samples)
     (got,) = decoded(data)
@@ -174,7 +175,7 @@ def _with_kind(data: bytes, kind: int, flag: bool = False) -> bytes:
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_black_is_not_lost(dtype: type):
+def test_black_is_not_lost(dtype: type[Any]):
     most = np.iinfo(dtype).max
     samples = (NOISE.random((20, 30, 4)) * most).astype(dtype)
     data = lossless(samples)
@@ -186,7 +187,7 @@ def test_black_is_not_lost(dtype: type):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_alpha_is_taken_out_of_the_colours(dtype: type):
+def test_alpha_is_taken_out_of_the_colours(dtype: type[Any]):
     most = int(np.iinfo(dtype).max)
     straight = np.full((20, 30, 4), most // 2, dtype)
     straight[:, :, 3] = np.arange(30) * (most // 30)
@@ -209,7 +210,7 @@ def test_frames_of_an_animation():
     assert (np.stack(decoded(data, 0, 5)) == samples).all()
     assert (np.stack(decoded(data, 1, 4)) == samples[1:4]).all()
     assert (decoded(data, 3, 4)[0] == samples[3]).all()
-    assert jxl_frames(data, header, most=2).ends == frames.ends[:2]
+    assert jxl_frames(data, header, maximum=2).ends == frames.ends[:2]
 
 
 def test_large_animations_are_decoded_one_frame_at_a_time(monkeypatch: pytest.MonkeyPatch):
@@ -257,7 +258,12 @@ def test_metadata(compressed: bool):
     exif[0x010E] = "Ein Schaf " * 30
     exif[0x0112] = 6
     xmp = b"<x:xmpmeta>" + b"a" * 500
-    options = {"exif": exif.tobytes(), "xmp": xmp, "compress_metadata": compressed, "use_container": True}
+    options: dict[str, Any] = {
+        "exif": exif.tobytes(),
+        "xmp": xmp,
+        "compress_metadata": compressed,
+        "use_container": True,
+    }
     data = pictures.saved(pictures.colour(), "JXL", **options)
     assert any(box.compressed for box in boxes(data)) == compressed
     header = jxl_header(data)
@@ -369,14 +375,14 @@ def test_any_bytes_give_a_value_or_a_value_error(tmp_path: Path):
         lossless(NOISE.integers(0, 256, (3, 40, 60, 4), dtype=np.uint8)),
         pictures.saved(pictures.transparent(), "JXL", use_container=True, exif=b"II*\0" + b"1" * 40),
     ]
-    if shutil.which("cjxl"):
+    if has("cjxl"):
         files.append(cjxl(tmp_path, deep_png(tmp_path, odd_profile()), "-d", "1"))
     began, values = time.process_time(), 0
     for _ in range(3000):
-        data = bytearray(chance.choice(files))
+        changed = bytearray(chance.choice(files))
         for _ in range(chance.choice((1, 3, 12))):
-            data[chance.randrange(min(len(data), chance.choice((30, 200, 1000))))] = chance.randrange(256)
-        data = bytes(data[: chance.choice((len(data), chance.randrange(len(data))))])
+            changed[chance.randrange(min(len(changed), chance.choice((30, 200, 1000))))] = chance.randrange(256)
+        data = bytes(changed[: chance.choice((len(changed), chance.randrange(len(changed))))])
         try:
             header = jxl_header(data)
             jxl_frames(data, header)
@@ -408,7 +414,7 @@ for frame in jxl_decode.jxl_decode(data, header, frames, 0, 3):
 
 def test_decoding_in_a_sandbox(tmp_path: Path):
     (tmp_path / "a.jxl").write_bytes(lossless(NOISE.integers(0, 256, (3, 40, 60, 4), dtype=np.uint8)))
-    command = [sys.executable, "-c", _IN_A_SANDBOX, tmp_path / "a.jxl"]
+    command: list[str | Path] = [sys.executable, "-c", _IN_A_SANDBOX, tmp_path / "a.jxl"]
     made = subprocess.run(command, capture_output=True, text=True, env={"PATH": os.environ["PATH"]})
     assert made.returncode == 0, made.stderr
     assert made.stdout.splitlines()[0].startswith("(40, 60, 4)")

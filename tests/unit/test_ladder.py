@@ -2,21 +2,32 @@
 
 import dataclasses
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import pytest
 import pyvips
 from PIL import Image
 
-from progimage.engine import SIDES, Limits, RenditionSpec, TooCostly, inspect, render, survey
+from progimage.engine import SIDES, Limits, RenditionSpec, TooCostly, inspect, inspect_upload, render
 from progimage.engine.colourspace import to_grey
 from progimage.engine.quality import similarity
-from tests.pictures import colour, detailed, difference, oriented, pages, saved, transparent, with_swapped_profile
+from tests.pictures import (
+    colour,
+    detailed,
+    difference,
+    oriented,
+    pages,
+    pixel,
+    saved,
+    transparent,
+    with_swapped_profile,
+)
 
 LIMITS = Limits()
 
 
 @pytest.fixture
-def steps(tmp_path: Path) -> dict[int, Path]:
+def rungs(tmp_path: Path) -> dict[int, Path]:
     return {side: tmp_path / f"step-{side}" for side in SIDES}
 
 
@@ -28,7 +39,7 @@ def photograph(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def spec(query: str, format: str = "JPEG") -> RenditionSpec:
-    return RenditionSpec.parse(format, [tuple(pair.split("=")) for pair in query.split("&") if pair])
+    return RenditionSpec.parse(format, parse_qsl(query))
 
 
 def grey(image: pyvips.Image) -> pyvips.Image:
@@ -37,17 +48,17 @@ def grey(image: pyvips.Image) -> pyvips.Image:
 
 @pytest.mark.parametrize("width", [60, 200, 300, 319, 500, 600])
 def test_a_rendition_of_a_step_is_as_near_to_the_true_downscale(
-    photograph: Path, steps: dict[int, Path], tmp_path: Path, width: int
+    photograph: Path, rungs: dict[int, Path], tmp_path: Path, width: int
 ) -> None:
-    ladder = survey(photograph, LIMITS, steps).ladder
+    ladder = inspect_upload(photograph, LIMITS, rungs).ladder
     assert ladder and ladder.size == (4000, 3000)
     wanted = spec(f"width={width}")
-    step = ladder.step_for(wanted)
-    assert step
+    rung = ladder.rung_for(wanted)
+    assert rung
     true = pyvips.Image.new_from_file(str(photograph)).resize(width / 4000, kernel="lanczos3")
     target = tmp_path / "rendition.jpg"
     found = []
-    for source, stands_for in ((photograph, None), (steps[step.side], ladder.size)):
+    for source, stands_for in ((photograph, None), (rungs[rung.side], ladder.size)):
         rendered = render(source, wanted, target, LIMITS, stands_for=stands_for)
         assert (rendered.width, rendered.height) == (width, round(width * 3 / 4))
         found.append(similarity(grey(true), grey(pyvips.Image.new_from_file(str(target)))))
@@ -75,14 +86,14 @@ def test_a_rendition_of_a_step_is_as_near_to_the_true_downscale(
         ("ops=rotate:90|width:100", None),
     ],
 )
-def test_which_step_is_taken(photograph: Path, steps: dict[int, Path], query: str, side: int | None) -> None:
-    ladder = survey(photograph, LIMITS, steps).ladder
+def test_which_step_is_taken(photograph: Path, rungs: dict[int, Path], query: str, side: int | None) -> None:
+    ladder = inspect_upload(photograph, LIMITS, rungs).ladder
     assert ladder
-    step = ladder.step_for(spec(query))
-    assert (step.side if step else None) == side
+    rung = ladder.rung_for(spec(query))
+    assert (rung.side if rung else None) == side
 
 
-def test_nothing_else_has_a_ladder(tmp_path: Path, steps: dict[int, Path]) -> None:
+def test_nothing_else_has_a_ladder(tmp_path: Path, rungs: dict[int, Path]) -> None:
     large = 1000, 900
     deep = detailed(*large).cast("ushort") * 257
     images = {
@@ -97,23 +108,23 @@ def test_nothing_else_has_a_ladder(tmp_path: Path, steps: dict[int, Path]) -> No
     for name, data in images.items():
         path = tmp_path / "image"
         path.write_bytes(data)
-        assert survey(path, LIMITS, steps).ladder is None, name
-    assert not any(path.exists() for path in steps.values())
+        assert inspect_upload(path, LIMITS, rungs).ladder is None, name
+    assert not any(path.exists() for path in rungs.values())
 
 
 @pytest.mark.parametrize("picture", [colour((2000, 1500)), transparent((2000, 1500)), colour((900, 500)).convert("L")])
 @pytest.mark.parametrize("format", ["PNG", "WEBP", "TIFF"])
-def test_alpha_and_grey_stay(tmp_path: Path, steps: dict[int, Path], picture: Image.Image, format: str) -> None:
+def test_alpha_and_grey_stay(tmp_path: Path, rungs: dict[int, Path], picture: Image.Image, format: str) -> None:
     path, target = tmp_path / "image", tmp_path / "rendition.png"
     picture.save(path, format, lossless=True)
-    ladder = survey(path, LIMITS, steps).ladder
+    ladder = inspect_upload(path, LIMITS, rungs).ladder
     assert ladder
-    step = ladder.step_for(spec("width=300", "PNG"))
-    assert step
+    rung = ladder.rung_for(spec("width=300", "PNG"))
+    assert rung
     render(path, spec("width=300", "PNG"), target, LIMITS)
     with Image.open(target) as image:
         image.load()
-    render(steps[step.side], spec("width=300", "PNG"), target, LIMITS, stands_for=ladder.size)
+    render(rungs[rung.side], spec("width=300", "PNG"), target, LIMITS, stands_for=ladder.size)
     with Image.open(target) as small:
         assert (small.mode, small.size) == (image.mode, image.size)
         assert difference(small, image) < 1.5
@@ -122,33 +133,33 @@ def test_alpha_and_grey_stay(tmp_path: Path, steps: dict[int, Path], picture: Im
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_steps_are_upright(tmp_path: Path, steps: dict[int, Path], orientation: int) -> None:
+def test_steps_are_upright(tmp_path: Path, rungs: dict[int, Path], orientation: int) -> None:
     path, target = tmp_path / "image.jpg", tmp_path / "rendition.png"
     path.write_bytes(oriented(orientation, (1800, 1200)))
-    ladder = survey(path, LIMITS, steps).ladder
+    ladder = inspect_upload(path, LIMITS, rungs).ladder
     assert ladder and ladder.size == (1800, 1200) and ladder.turned == (orientation > 1)
-    step = ladder.step_for(spec("width=150", "PNG"))
-    assert step and (step.width, step.height) == (512, 341)
-    render(steps[512], spec("width=150", "PNG"), target, LIMITS, stands_for=ladder.size)
+    rung = ladder.rung_for(spec("width=150", "PNG"))
+    assert rung and (rung.width, rung.height) == (512, 341)
+    render(rungs[512], spec("width=150", "PNG"), target, LIMITS, stands_for=ladder.size)
     with Image.open(target) as image:
         assert difference(image, colour((1800, 1200)).resize((150, 100), Image.Resampling.LANCZOS)) < 2
-    as_stored = ladder.step_for(spec("width=150&autorotate=false", "PNG"))
+    as_stored = ladder.rung_for(spec("width=150&autorotate=false", "PNG"))
     assert as_stored is None or orientation == 1
 
 
-def test_steps_keep_the_profile(tmp_path: Path, steps: dict[int, Path]) -> None:
+def test_steps_keep_the_profile(tmp_path: Path, rungs: dict[int, Path]) -> None:
     path, target = tmp_path / "image.jpg", tmp_path / "rendition.png"
     path.write_bytes(with_swapped_profile(size=(1000, 800)))
-    ladder = survey(path, LIMITS, steps).ladder
+    ladder = inspect_upload(path, LIMITS, rungs).ladder
     assert ladder
-    render(steps[512], spec("width=100&profile=srgb", "PNG"), target, LIMITS, stands_for=ladder.size)
+    render(rungs[512], spec("width=100&profile=srgb", "PNG"), target, LIMITS, stands_for=ladder.size)
     with Image.open(target) as image:
-        red, green, _ = image.convert("RGB").getpixel((50, 40))
+        red, green, _ = pixel(image.convert("RGB"), (50, 40))
         assert green > 200 > 100 > red
 
 
-def test_what_is_told_of_an_image_does_not_depend_on_the_ladder(photograph: Path, steps: dict[int, Path]) -> None:
-    assert survey(photograph, LIMITS, steps).info == inspect(photograph, LIMITS)
+def test_what_is_told_of_an_image_does_not_depend_on_the_ladder(photograph: Path, rungs: dict[int, Path]) -> None:
+    assert inspect_upload(photograph, LIMITS, rungs).info == inspect(photograph, LIMITS)
 
 
 def test_a_jpeg_that_is_broken_anywhere_is_refused_though_it_is_decoded_small(photograph: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from obstore.store import MemoryStore
 
 from progimage.engine import ImageInfo
-from progimage.storage import Blob, BlobDamaged, BlobStore, Catalogue, Changes, Originals, Spool, Verification
+from progimage.storage import Blob, BlobDamaged, BlobStore, Catalogue, Changes, Originals, ScratchFolder, Verification
 from progimage.storage.blobs.chunk_hashes import CHUNK, ChunkHasher
 from progimage.storage.database.migrations import migrate
 from tests import many
@@ -34,7 +34,7 @@ class Bending(BlobStore):
 def parts(tmp_path: Path) -> Iterator[tuple[Originals, Bending, Blob]]:
     url = f"sqlite:///{tmp_path / 'progimage.sqlite'}"
     migrate(url, tmp_path / "migration.lock")
-    catalogue, changes, spool = Catalogue(url), Changes(tmp_path / "changes"), Spool(tmp_path / "spool")
+    catalogue, changes, scratch = Catalogue(url), Changes(tmp_path / "changes"), ScratchFolder(tmp_path / "spool")
     store = Bending(MemoryStore())
     hasher = ChunkHasher()
     hasher.update(DATA)
@@ -43,10 +43,10 @@ def parts(tmp_path: Path) -> Iterator[tuple[Originals, Bending, Blob]]:
     file = tmp_path / "original"
     file.write_bytes(DATA)
     asyncio.run(store.put(blob.sha256, file))
-    yield Originals(store, None, catalogue.inventory, catalogue.audit, changes, spool, Verification()), store, blob
+    yield Originals(store, None, catalogue.inventory, catalogue.audit, changes, scratch, Verification()), store, blob
     catalogue.close()
     changes.close()
-    spool.close()
+    scratch.close()
 
 
 async def read(originals: Originals, blob: Blob) -> bytes:
@@ -62,9 +62,9 @@ def test_a_store_that_bends_one_read_is_read_again(parts: tuple[Originals, Bendi
 def test_a_read_that_is_wrong_twice_is_refused_as_damage(parts: tuple[Originals, Bending, Blob]) -> None:
     originals, store, blob = parts
 
-    async def examined(_: Blob) -> bool:
+    async def examined(blob: Blob) -> bool:
         return True  # whole when it was looked at, and bent again in the next read
 
-    store.bends, originals.examine = 2, examined  # type: ignore[method-assign]
+    store.bends, originals.examine = 2, examined
     with pytest.raises(BlobDamaged):
         asyncio.run(read(originals, blob))

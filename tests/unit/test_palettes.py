@@ -320,7 +320,9 @@ def _repetitive() -> numpy.ndarray:
 
 def _cleared_when_full(indices: list[int], bits: int) -> int:
     """How many bytes LZW takes with a table that is cleared as soon as it is full."""
-    total, table, string, width = bits + 1, {}, (), bits + 1
+    total = width = bits + 1
+    table: dict[tuple[int, ...], int] = {}
+    string: tuple[int, ...] = ()
     for index in indices:
         if not string or (*string, index) in table:
             string = (*string, index)
@@ -434,7 +436,7 @@ def test_every_frame_keeps_its_time(tmp_path: Path, loop: int) -> None:
     frames = [_of_colours(9, seed) for seed in range(5)]
     made = Image.open(io.BytesIO(_rendered(tmp_path, _animation(frames, times, loop), "GIF")))
     found = []
-    for index in range(made.n_frames):
+    for index in range(pictures.frame_count(made)):
         made.seek(index)
         found.append(made.info["duration"])
     assert found == [100, 20, 70, 1000, 20]

@@ -12,7 +12,7 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageOps
 
 from progimage.engine import FORMATS, InvalidParameter, Limits, RenditionSpec, by_extension, inspect, render
 from progimage.engine.codecs.codec import Decoding
-from progimage.engine.demand import decoding
+from progimage.engine.cost_limits import decoding
 from progimage.engine.files import InputFile
 from progimage.engine.quality import similarity
 from progimage.engine.source import open_source
@@ -66,8 +66,9 @@ REFERENCES = {
 @pytest.mark.parametrize(("name", "query"), [entry for entries in SHOWN.values() for entry in entries])
 def test_every_operation_looks_as_in_the_gallery(name: str, query: str, tmp_path: Path) -> None:
     names = {key: reference for key, (reference, _) in REFERENCES.items()}
-    format = by_extension(extension(name)).name
-    spec = RenditionSpec.parse(format, parse_qsl(query.format(**names), keep_blank_values=True))
+    format = by_extension(extension(name))
+    assert format
+    spec = RenditionSpec.parse(format.name, parse_qsl(query.format(**names), keep_blank_values=True))
     target = tmp_path / "made"
     render(PHOTO, spec, target, Limits(), dict(REFERENCES.values()))
     made = pyvips.Image.new_from_file(str(target)).colourspace("srgb")
@@ -463,7 +464,9 @@ def test_stripping_the_profile_keeps_the_colours(rendered) -> None:
 def test_pictures_that_look_alike_have_hashes_that_are_near(tmp_path: Path) -> None:
     def hash_of(picture: Image.Image, format: str) -> int:
         (tmp_path / "x").write_bytes(pictures.saved(picture, format))
-        return int(inspect(tmp_path / "x", Limits()).perceptual_hash, 16)
+        found = inspect(tmp_path / "x", Limits()).perceptual_hash
+        assert found
+        return int(found, 16)
 
     photo = Image.open(PHOTO)
     one, same, other = (

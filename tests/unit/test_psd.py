@@ -10,6 +10,7 @@ from PIL import Image, ImageCms
 
 from progimage.engine import LimitExceeded, Limits, RenditionSpec, UnreadKind, inspect, render
 from progimage.engine.errors import CorruptImage
+from tests import pictures
 from tests.photoshop import (
     BITMAP,
     CMYK,
@@ -118,14 +119,16 @@ def test_lab_is_converted(shown, depth: int) -> None:
         "RGB",
         ImageCms.Intent.RELATIVE_COLORIMETRIC,
     )
-    wanted = ImageCms.applyTransform(picture, to_srgb).getpixel((0, 0))
+    converted = ImageCms.applyTransform(picture, to_srgb)
+    assert converted
+    wanted = pictures.pixel(converted, (0, 0))
     assert np.allclose(shown(psd(planes, LAB, depth=depth))[0, 0, :3], wanted, atol=2)
 
 
 def test_a_fourth_channel_is_no_transparency(shown, told) -> None:
     data = psd(slopes(4), RGB)
     assert (shown(data)[:, :, 3] == 255).all()
-    assert not told(data).alpha and "1 more channels" in told(data).warnings[0]
+    assert not told(data).alpha and "additional channels (1)" in told(data).warnings[0]
 
 
 def with_count(key: bytes, count: int, large: bool) -> bytes:
@@ -162,7 +165,7 @@ def test_colours_that_were_never_on_white_stay(shown) -> None:
 
 @pytest.mark.parametrize(("mode", "bands", "said"), [
     (DUOTONE, 1, "duotone"), (MULTICHANNEL, 3, "cyan, magenta and yellow"), (MULTICHANNEL, 5, "5 channels"),
-    (CMYK, 5, "1 more"),
+    (CMYK, 5, "channels (1)"),
 ])  # fmt: skip
 def test_what_is_not_shown_is_told(told, shown, mode: int, bands: int, said: str) -> None:
     data = psd(slopes(bands), mode)
@@ -190,7 +193,7 @@ def test_exif_turns_and_is_kept(shown, told, tmp_path: Path) -> None:
 
 def test_a_file_without_its_merged_picture_is_refused_by_name(told) -> None:
     without = struct.pack(">IB", 1, 0) + bytes(9)
-    with pytest.raises(UnreadKind, match="Photoshop file was saved without its merged picture"):
+    with pytest.raises(UnreadKind, match="Photoshop file was saved without a merged image"):
         told(psd(slopes(3), RGB, resources={VERSION_INFO: without}))
     told(psd(slopes(3), RGB, resources={VERSION_INFO: struct.pack(">IB", 1, 1) + bytes(9)}))
 

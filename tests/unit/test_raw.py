@@ -23,12 +23,16 @@ from progimage.engine import (
     inspect,
     render,
 )
-from progimage.engine.inspect import survey
+from progimage.engine.inspect import inspect_upload
 from progimage.engine.ladder import SIDES
 from tests import pictures, raws
 
 SIZE = 192, 128
-EXIF = {33434: (raws.RATIONAL, (0.01,)), 36867: (raws.TEXT, "2024:05:06 07:08:09"), 37500: (raws.BYTE, [65] * 40)}
+EXIF: raws.Fields = {
+    33434: (raws.RATIONAL, (0.01,)),
+    36867: (raws.TEXT, "2024:05:06 07:08:09"),
+    37500: (raws.BYTE, [65] * 40),
+}
 JPEG_XL = 52546
 MAKERS = {"NIKON CORPORATION": "NEF", "SONY": "ARW", "PENTAX": "PEF", "SAMSUNG": "SRW", "Hasselblad": "RAW"}
 
@@ -75,7 +79,7 @@ def test_samples_are_developed_to_what_the_sensor_saw(told, shown, scene) -> Non
     info = told(data)
     assert (info.format, info.media_type, info.mode, info.bit_depth) == ("DNG", "image/x-adobe-dng", "RGB", 8)
     assert (info.width, info.height) == SIZE
-    assert info.warnings == ("The picture was developed from the sensor's samples.",)
+    assert info.warnings == ("The image was developed from the raw sensor data.",)
     assert error(shown(data), scene) < 1.5
 
 
@@ -86,7 +90,7 @@ def test_an_exposure_is_not_changed_by_what_is_in_the_picture(shown, scene) -> N
 
 def test_a_preview_of_full_size_stands_for_the_picture(told, shown, scene) -> None:
     data = raws.raw_file(scene, preview=preview(scene))
-    assert told(data).warnings == ("The picture is the camera's own preview of 192×128 pixels.",)
+    assert told(data).warnings == ("The image is the camera's preview of 192×128 pixels.",)
     assert told(data).mode == "RGB"
     assert error(shown(data), scene.transpose(Image.Transpose.FLIP_LEFT_RIGHT)) < 2
 
@@ -166,7 +170,7 @@ def test_a_tiff_of_a_maker_of_cameras_stays_a_tiff(told) -> None:
 
 @pytest.mark.parametrize("with_preview", [False, True])
 def test_exif_is_told_and_kept_without_makers_notes(told, shown, scene, with_preview: bool) -> None:
-    notes = {**EXIF, 37500: (raws.BYTE, [*b"Acme", *bytes(20)])}
+    notes: raws.Fields = {**EXIF, 37500: (raws.BYTE, [*b"Acme", *bytes(20)])}
     data = raws.raw_file(scene, orientation=6, exif=notes, preview=preview(scene) if with_preview else b"")
     assert told(data).exif == {
         "Make": "Acme", "Model": "Acme One", "ExposureTime": 0.01, "DateTimeOriginal": "2024:05:06 07:08:09",
@@ -194,7 +198,7 @@ def test_missing_samples_do_not_show_what_was_in_memory_before(told, scene, phot
     for _ in range(5):
         traces = [b"\x07" * (1 << power) for power in range(10, 24)]
         del traces
-        with pytest.raises(CorruptImage, match="no samples"):
+        with pytest.raises(CorruptImage, match="no sensor data"):
             told(data)
 
 
@@ -219,7 +223,7 @@ def test_where_the_preview_is_damaged_the_picture_is_developed(told, shown, scen
     for limits in (Limits(), Limits(damaged=True)):
         info = told(data, limits)
         assert info.warnings == (
-            "The camera's own preview is damaged, so that the picture was developed from the sensor's samples.",
+            "The camera's preview is damaged, so the image was developed from the raw sensor data.",
         )
         assert (info.width, info.height, info.damaged) == (*SIZE, False)
     found = shown(data, spec)
@@ -229,7 +233,7 @@ def test_where_the_preview_is_damaged_the_picture_is_developed(told, shown, scen
 def test_damage_of_the_preview_that_costs_no_pixel_is_mended(told, shown, scene) -> None:
     whole = preview(scene)
     wanted = shown(raws.raw_file(scene, preview=whole))
-    said = "The picture is the camera's own preview of 192×128 pixels."
+    said = "The image is the camera's preview of 192×128 pixels."
     for jpeg, warnings in (
         (whole[:-2], (said, "The JPEG has no end marker.")),
         (whole + bytes(7), (said,)),
@@ -290,10 +294,10 @@ def test_a_file_that_ends_inside_of_its_preview_is_developed(told, shown, scene)
 # What LibRaw misreads
 
 
-FLOATS = {258: (raws.SHORT, (32, 32, 32)), 339: (raws.SHORT, (3, 3, 3)), 50717: (raws.LONG, (1, 1, 1))}
-HALVES = {258: (raws.SHORT, (16, 16, 16)), 339: (raws.SHORT, (3, 3, 3)), 50717: (raws.LONG, (1, 1, 1))}
+FLOATS: raws.Fields = {258: (raws.SHORT, (32, 32, 32)), 339: (raws.SHORT, (3, 3, 3)), 50717: (raws.LONG, (1, 1, 1))}
+HALVES: raws.Fields = {258: (raws.SHORT, (16, 16, 16)), 339: (raws.SHORT, (3, 3, 3)), 50717: (raws.LONG, (1, 1, 1))}
 STRIP = 32
-STRIPS = {278: (raws.LONG, STRIP)}
+STRIPS: raws.Fields = {278: (raws.LONG, STRIP)}
 
 
 def in_strips(picture: Image.Image) -> list[Image.Image]:
@@ -305,12 +309,12 @@ def floats(picture: Image.Image, kind: str) -> bytes:
 
 
 MISREAD: dict[str, tuple[str, Callable[[Image.Image, bytes], bytes]]] = {
-    "floats, deflated": ("floats with Deflate", lambda picture, jpeg: raws.raw_file(
+    "floats, deflated": ("floating-point samples with Deflate", lambda picture, jpeg: raws.raw_file(
         picture, preview=jpeg, photometric=raws.LINEAR_RAW, compression=8, further=FLOATS,
         samples=zlib.compress(floats(picture, "<f4")),
     )),
-    "halves, deflated": ("floats with Deflate", lambda picture, jpeg: raws.raw_file(
-        picture, preview=jpeg, photometric=raws.LINEAR_RAW, compression=8, further=HALVES | STRIPS,
+    "halves, deflated": ("floating-point samples with Deflate", lambda picture, jpeg: raws.raw_file(
+        picture, preview=jpeg, photometric=raws.LINEAR_RAW, compression=8, further={**HALVES, **STRIPS},
         samples=[zlib.compress(floats(strip, "<f2")) for strip in in_strips(picture)],
     )),
     "whole numbers, deflated": ("whole numbers with Deflate", lambda picture, jpeg: raws.raw_file(
@@ -324,7 +328,7 @@ MISREAD: dict[str, tuple[str, Callable[[Image.Image, bytes], bytes]]] = {
         picture, preview=jpeg, compression=7, further=STRIPS,
         samples=[imagecodecs.ljpeg_encode(raws.mosaic(strip), bitspersample=16) for strip in in_strips(picture)],
     )),
-    "strips apart": ("strips that are apart", lambda picture, jpeg: raws.raw_file(
+    "strips apart": ("strips that aren't adjacent", lambda picture, jpeg: raws.raw_file(
         picture, preview=jpeg, further=STRIPS,
         samples=[raws.mosaic(strip).tobytes() + bytes(64) for strip in in_strips(picture)],
     )),
@@ -338,7 +342,7 @@ MISREAD: dict[str, tuple[str, Callable[[Image.Image, bytes], bytes]]] = {
 @pytest.mark.parametrize("kind", MISREAD)
 def test_what_libraw_would_misread_is_refused_by_name_unless_there_is_a_preview(told, scene, kind: str) -> None:
     name, made = MISREAD[kind]
-    with pytest.raises(UnreadKind, match=rf"\(DNG\) of .*{name}"):
+    with pytest.raises(UnreadKind, match=rf"\(DNG\) with .*{name}"):
         told(made(scene, b""))
     assert "preview" in told(made(scene, preview(scene))).warnings[0]
 
@@ -347,7 +351,7 @@ def test_strips_and_floats_that_libraw_does_read_are_developed(shown, scene) -> 
     whole = raws.raw_file(scene, further=STRIPS, samples=[raws.mosaic(one).tobytes() for one in in_strips(scene)])
     assert error(shown(whole), scene) < 1.5
     single = raws.raw_file(
-        scene, photometric=raws.LINEAR_RAW, further=FLOATS | STRIPS,
+        scene, photometric=raws.LINEAR_RAW, further={**FLOATS, **STRIPS},
         samples=[floats(one, "<f4") for one in in_strips(scene)],
     )  # fmt: skip
     assert error(shown(single), scene) < 1.5
@@ -377,7 +381,7 @@ def test_the_small_picture_alone_is_a_tiff(told) -> None:
 @pytest.mark.parametrize("mark", MARKS)
 def test_a_tiff_with_the_marks_of_a_raw_is_not_taken_for_its_small_picture(told, mark: str) -> None:
     with pytest.raises((CorruptImage, UnreadKind), match=r"\((RAW|DNG)\)"):
-        told(raws.tiff(raws.Directory(SMALL | MARKS[mark], [bytes(144)])))
+        told(raws.tiff(raws.Directory({**SMALL, **MARKS[mark]}, [bytes(144)])))
 
 
 @pytest.mark.parametrize("signature", [b"IIIICwaR", b"IIIITwaR"])
@@ -409,7 +413,7 @@ def test_samples_that_are_missing_are_not_shown_as_black(told, scene, with_previ
         told(cut)
     with pytest.raises(CorruptImage):
         told(raws.raw_file(scene, samples=raws.mosaic(scene).tobytes()[:5000]))
-    with pytest.raises(CorruptImage, match="no samples"):
+    with pytest.raises(CorruptImage, match="no sensor data"):
         told(raws.raw_file(scene, samples=bytes(whole)))
 
 
@@ -418,10 +422,10 @@ def test_smaller_copies_are_made(tmp_path: Path, with_preview: bool) -> None:
     picture = raws.scene((2000, 1400))
     jpeg = pictures.saved(picture, "JPEG") if with_preview else b""
     (tmp_path / "source").write_bytes(raws.raw_file(picture, orientation=6, preview=jpeg))
-    steps = {side: tmp_path / str(side) for side in SIDES}
-    found = survey(tmp_path / "source", Limits(), steps)
+    rungs = {side: tmp_path / str(side) for side in SIDES}
+    found = inspect_upload(tmp_path / "source", Limits(), rungs)
     assert found.ladder is not None and found.ladder.size == (1400, 2000)
-    with Image.open(steps[512]) as copy:
+    with Image.open(rungs[512]) as copy:
         upright = picture.transpose(Image.Transpose.ROTATE_270).resize(copy.size)
         assert error(copy, upright) < 6
 

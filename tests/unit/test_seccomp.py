@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from progimage.workers.seccomp import ALLOWED, AUDIT_ARCH, UNKNOWN, is_available, program
+from tests.programs import missing
 
 ROOT = Path(__file__).parents[2]
 HEADERS = {
@@ -49,7 +50,7 @@ def run(machine: str, number: int, *arguments: int, architecture: int | None = N
 def calls_of(machine: str) -> dict[str, int]:
     """The numbers of all system calls of a machine, from the headers of the kernel."""
     if not HEADERS[machine].exists():
-        pytest.skip("the kernel's headers are not installed")
+        missing("linux-libc-dev")
     text = HEADERS[machine].read_text()
     numbers = {name: int(number) for name, number in re.findall(r"#define __NR(?:3264)?_(\w+) (\d+)", text)}
     for name, other in re.findall(r"#define __NR_(\w+) __NR3264_(\w+)", text):
@@ -89,7 +90,7 @@ def test_a_foreign_call_is_fatal(machine: str) -> None:
 
 def number_of(machine: str, name: str) -> int:
     number = ALLOWED[name][list(AUDIT_ARCH).index(machine)]
-    assert number is not None
+    assert isinstance(number, int)
     return number
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from progimage.engine import FORMATS, InvalidParameter, RenditionSpec, UnknownParameter
 from progimage.engine.operations import Operations
-from progimage.engine.parameters import declared
+from progimage.engine.parameters import Parameter, declared
 from tests.specs import REFERENCE, queries
 
 
@@ -23,7 +23,7 @@ def test_a_canonical_string_parses_to_its_spec_whatever_the_order(
 
 
 @pytest.mark.parametrize("one", list(declared(RenditionSpec)), ids=lambda one: one.name)
-def test_every_parameter_says_what_it_allows_and_refuses_nonsense(one: object) -> None:
+def test_every_parameter_says_what_it_allows_and_refuses_nonsense(one: Parameter) -> None:
     assert one.doc.endswith(".") and one.kind.allowed and one.kind.schema()
     query = [(one.name, "\x00nonsense|")]
     if one.needs:
@@ -37,7 +37,7 @@ def test_every_parameter_says_what_it_allows_and_refuses_nonsense(one: object) -
 @pytest.mark.parametrize(
     "one", [one for one in declared(RenditionSpec) if one.kind.schema().get("maximum")], ids=lambda one: one.name
 )
-def test_ranges_hold_at_both_ends(one: object) -> None:
+def test_ranges_hold_at_both_ends(one: Parameter) -> None:
     needed = [(one.needs, REFERENCE if one.needs == "watermark" else "text")] if one.needs else []
     schema, name = one.kind.schema(), one.name
     format = "PNG" if name == "palette" else "WEBP"

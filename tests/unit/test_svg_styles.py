@@ -115,10 +115,10 @@ def test_what_is_not_drawn_is_said(warnings) -> None:
         ("<foreignObject><p/></foreignObject>", "foreignObject"),
         ("<animate/>", "animat"),
         ("<style>@keyframes a{}</style>", "animat"),
-        ("<script/>", "script"),
+        ("<script/>", "Scripts"),
         ("<style>@font-face{src:url(data:,)}</style>", "@font-face"),
         (box('style="clip-path:circle(9px)"'), "circle()"),
-        ('<image href="https://example.com/a.png"/>', "left out: 1"),
+        ('<image href="https://example.com/a.png"/>', "are ignored: 1"),
         ("<text>👍🏽</text>", "without colours"),
     ):
         said = warnings(svg(content))

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from progimage.settings import Settings
-from progimage.variables import complaints, unknown_variables
+from progimage.variables import complaints, is_kubernetes_address, unknown_variables
 
 # As Kubernetes makes them for a Service `progimage` with a port `http`, and for another, `progimage-db`.
 OF_KUBERNETES = {
@@ -33,8 +33,8 @@ def test_misspelt_settings_are_found_with_the_nearest_name() -> None:
         "PROGIMAGE_": None,
     }  # fmt: skip
     first, *_, last = complaints(unknown)
-    assert "PROGIMAGE_ is no setting" in first
-    assert last == "progimage_acess is no setting; did you mean PROGIMAGE_ACCESS?"
+    assert "PROGIMAGE_ is not a setting" in first
+    assert last == "progimage_acess is not a setting; did you mean PROGIMAGE_ACCESS?"
 
 
 def test_settings_and_what_others_set_are_known() -> None:
@@ -48,8 +48,25 @@ def test_settings_and_what_others_set_are_known() -> None:
 
 def test_settings_do_not_begin_with_a_misspelt_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROGIMAGE_ACCES", "keys")
-    with pytest.raises(ValidationError, match="PROGIMAGE_ACCES is no setting; did you mean PROGIMAGE_ACCESS"):
+    with pytest.raises(ValidationError, match="PROGIMAGE_ACCES is not a setting; did you mean PROGIMAGE_ACCESS"):
         Settings()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "name"),
+    [
+        ("PROGIMAGE_TRACES_SHARE", "PROGIMAGE_TRACES_SAMPLE_RATIO", "traces_sample_ratio"),
+        ("PROGIMAGE_SPOOL_BYTES", "PROGIMAGE_SCRATCH_BYTES", "scratch_bytes"),
+    ],
+)
+def test_a_setting_that_was_renamed_is_still_read(
+    monkeypatch: pytest.MonkeyPatch, old: str, new: str, name: str
+) -> None:
+    monkeypatch.setenv(old, "1")
+    assert getattr(Settings(), name) == 1
+    assert Settings.renamed_variables()[old] == new
+    monkeypatch.setenv(new, "0.5" if name.startswith("traces") else "7")
+    assert getattr(Settings(), name) in (0.5, 7)
 
 
 def test_what_kubernetes_sets_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,10 +83,43 @@ def test_what_kubernetes_sets_changes_nothing(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("origin", ["null", "shop.example", "https://shop.example/", "https://shop.example/a", ""])
 def test_origins_that_no_browser_sends_are_refused(origin: str) -> None:
-    with pytest.raises(ValidationError, match="is no origin"):
+    with pytest.raises(ValidationError, match="is not an origin"):
         Settings(cors_origins=[origin])
 
 
 def test_origins() -> None:
     given = ["*", "https://*.example.org", "http://localhost:3000", "HTTPS://Shop.Example"]
     assert Settings(cors_origins=given).cors_origins == [*given[:3], "https://shop.example"]
+
+
+def test_only_variables_with_our_prefix_are_looked_at() -> None:
+    assert (
+        unknown_variables({"PROGIMAG": "", "XPROGIMAGE_ACCESS": "", "MY_PROGIMAGE_X": ""}, ["PROGIMAGE_ACCESS"]) == {}
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "known"),
+    [
+        ("PROGIMAGE_CACHE_PORT", "tcp://10.0.0.1:80", True), ("PROGIMAGE_CACHE_PORT", "udp://10.0.0.1:80", True),
+        ("PROGIMAGE_CACHE_PORT", "sctp://10.0.0.1:80", True), ("PROGIMAGE_CACHE_PORT", "http://10.0.0.1:80", False),
+        ("PROGIMAGE_CACHE_PORT", "80", False), ("PROGIMAGE_CACHE", "tcp://10.0.0.1:80", False),
+        ("PROGIMAGE_A_B_PORT_53_UDP_ADDR", "10.0.0.1", True), ("PROGIMAGE_A_PORT_53_HTTP", "", False),
+        ("PROGIMAGE_A_PORT_X_TCP", "", False), ("PROGIMAGE_A_SERVICE_PORT_METRICS", "9", True),
+        ("PROGIMAGE_A_SERVICE_HOST", "10.0.0.1", True), ("PROGIMAGE_A_SERVICE_NAME", "x", False),
+    ],
+)  # fmt: skip
+def test_what_kubernetes_sets_for_services_of_such_names(name: str, value: str, known: bool) -> None:
+    assert (unknown_variables({name: value}, ["PROGIMAGE_ACCESS"]) == {}) is known
+
+
+def test_a_setting_whose_value_is_no_text_is_no_address() -> None:
+    assert is_kubernetes_address("tcp://10.0.0.1:80")
+    assert not is_kubernetes_address(80) and not is_kubernetes_address(None) and not is_kubernetes_address("x tcp://y")
+
+
+def test_each_complaint_names_the_variable_and_what_may_be_meant() -> None:
+    first, second = complaints({"PROGIMAGE_B": None, "PROGIMAGE_A": "PROGIMAGE_ACCESS"})
+    assert first.startswith("PROGIMAGE_A ") and "PROGIMAGE_ACCESS?" in first
+    assert second.startswith("PROGIMAGE_B ") and "docs/settings.md" in second
+    assert complaints({}) == []

@@ -13,23 +13,31 @@ from typing import Any
 
 import pytest
 
-from progimage.engine import ImageInfo, Ladder, Limits, Placeholder, Rendered, Step, Survey, Swatch
+from progimage.engine import ImageInfo, Inspection, Ladder, Limits, Placeholder, Rendered, Rung, Swatch
 from progimage.workers import (
     CpuBudgetExceeded,
-    For,
+    Requester,
     Sandbox,
     TaskTooLong,
     WorkerCrashed,
     WorkerPool,
     available_defences,
 )
-from progimage.workers.protocol import BadAnswer
-from progimage.workers.tasks import InspectTask, Nothing, PaletteTask, PlaceholderTask, RenderTask, SurveyTask, Task
+from progimage.workers.protocol import BadResult
+from progimage.workers.tasks import (
+    InspectTask,
+    InspectUploadTask,
+    Nothing,
+    PaletteTask,
+    PlaceholderTask,
+    RenderTask,
+    Task,
+)
 from tests.attacks import MESSAGES, Attack, Forever, Say
 
 ROOT = Path(__file__).parents[2]
 SANDBOX = Sandbox(1 << 30, 60, 1 << 20, (str(ROOT),))  # which has the attacks
-ALICE, BOB = For("alice", frozenset(("alice",))), For("bob", frozenset(("bob",)))
+ALICE, BOB = Requester("alice", frozenset(("alice",))), Requester("bob", frozenset(("bob",)))
 landlock = pytest.mark.skipif(not available_defences()["landlock"], reason="this kernel has no Landlock")
 seccomp = pytest.mark.skipif(not available_defences()["seccomp"], reason="this kernel has no seccomp")
 
@@ -79,12 +87,12 @@ def test_a_worker_has_nothing_but_its_socket(attack, monkeypatch: pytest.MonkeyP
 def test_what_a_worker_prints_is_seen_nowhere() -> None:
     program = """
 import asyncio
-from progimage.workers import For, Sandbox, WorkerPool
+from progimage.workers import Requester, Sandbox, WorkerPool
 from tests.attacks import Attack
 async def main():
     pool = WorkerPool(1, 1, 10, Sandbox(1 << 30, 60, 1 << 20, (".",)), "tests.attacks")
     pool.start()
-    print(await pool.run(Attack("print_something"), For("x")))
+    print(await pool.run(Attack("print_something"), Requester("x")))
     await pool.close()
 asyncio.run(main())
 """
@@ -186,7 +194,7 @@ def test_a_worker_never_sees_the_bytes_of_two_owners(attacking) -> None:
         await pool.run(Attack("keep", ("alice's",)), ALICE)
         assert await pool.run(Attack("kept"), ALICE) == "alice's"  # or this test would show nothing
         assert await pool.run(Attack("kept"), BOB) == "None"
-        both = For("alice", frozenset(("alice", "bob")))
+        both = Requester("alice", frozenset(("alice", "bob")))
         await pool.run(Attack("keep", ("both's",)), both)
         for whom in (ALICE, BOB, both):
             assert await pool.run(Attack("kept"), whom) != "both's"
@@ -239,8 +247,8 @@ def _info(**changes: Any) -> tuple[Task, Any]:
     return InspectTask(Limits()), dataclasses.replace(INFO, **changes)
 
 
-def _ladder(*steps: Step, width: int = 10, height: int = 20) -> tuple[Task, Any]:
-    return SurveyTask(Limits(), (1024, 512)), Survey(INFO, Ladder(width, height, False, steps))
+def _ladder(*rungs: Rung, width: int = 10, height: int = 20) -> tuple[Task, Any]:
+    return InspectUploadTask(Limits(), (1024, 512)), Inspection(INFO, Ladder(width, height, False, rungs))
 
 
 @pytest.mark.parametrize(
@@ -270,11 +278,11 @@ def _ladder(*steps: Step, width: int = 10, height: int = 20) -> tuple[Task, Any]
         _info(page_sizes=((1, 2), (3, 4))),
         _info(page_sizes=((0, 20),)),
         _info(perceptual_hash="'; DROP TABLE images"),
-        _ladder(Step(300, 10, 20, 5)),
-        _ladder(Step(512, 10, 20, 5), Step(512, 10, 20, 5)),
-        _ladder(Step(512, 10, 20, 5), Step(1024, 10, 20, 5)),
-        _ladder(Step(1024, 2000, 20, 5)),
-        _ladder(Step(1024, 0, 20, 5)),
+        _ladder(Rung(300, 10, 20, 5)),
+        _ladder(Rung(512, 10, 20, 5), Rung(512, 10, 20, 5)),
+        _ladder(Rung(512, 10, 20, 5), Rung(1024, 10, 20, 5)),
+        _ladder(Rung(1024, 2000, 20, 5)),
+        _ladder(Rung(1024, 0, 20, 5)),
         _ladder(width=11),
         (RenderTask("PNG", Limits()), Rendered(0, 5, 1)),
         (RenderTask("PNG", Limits()), Rendered(5, 5, 10**6)),
@@ -289,14 +297,14 @@ def _ladder(*steps: Step, width: int = 10, height: int = 20) -> tuple[Task, Any]
     ids=repr,
 )
 def test_values_that_cannot_be_are_not_believed(task: Task, result: Any) -> None:
-    with pytest.raises(BadAnswer):
+    with pytest.raises(BadResult):
         task.check(result)
 
 
 def test_values_that_can_be_are_believed() -> None:
     for task, result in (
         _info(exif={"Make": "Ünïcode", "FNumber": 2.8, "ISOSpeedRatings": 100}, icc="sRGB", perceptual_hash="0" * 32),
-        _ladder(Step(1024, 10, 20, 5), Step(512, 10, 20, 5)),
+        _ladder(Rung(1024, 10, 20, 5), Rung(512, 10, 20, 5)),
         (
             PlaceholderTask(Limits()),
             Placeholder(1, 1, "3OcRJYB4d3h/iIeHeEh3eIhw+j3A", "LEHV6nWB2yk8pyo0adR*.7kCMdnj", PREVIEW),
@@ -334,7 +342,7 @@ def test_what_a_client_used_is_what_the_kernel_says(attacking) -> None:
     spent: dict[str, float] = {}
 
     async def scenario(pool: WorkerPool) -> None:
-        pool._spent = lambda client, seconds: spent.__setitem__(client, seconds)
+        pool._spent = lambda caller, seconds: spent.__setitem__(caller, seconds)
         with pytest.raises(CpuBudgetExceeded):
             await pool.run(Forever(), ALICE, cpu_seconds=0.5)
 
@@ -345,13 +353,13 @@ def test_what_a_client_used_is_what_the_kernel_says(attacking) -> None:
 def test_nothing_outlives_the_server(tmp_path: Path) -> None:
     program = """
 import asyncio, sys
-from progimage.workers import For, Sandbox, WorkerPool
+from progimage.workers import Requester, Sandbox, WorkerPool
 from tests.attacks import Forever
 async def main():
     pool = WorkerPool(1, 1, 100, Sandbox(1 << 30, 600, 1 << 20, (".",)), "tests.attacks")
     pool.start()
     await pool.warm_up()
-    running = asyncio.ensure_future(pool.run(Forever(), For("x")))
+    running = asyncio.ensure_future(pool.run(Forever(), Requester("x")))
     await asyncio.sleep(0.5)
     print("running", flush=True)
     await running
