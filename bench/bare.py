@@ -10,16 +10,19 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 os.environ["VIPS_CONCURRENCY"] = "1"
 
 import pyvips
-from load import CORES
-from peers import QUALITY, Conversion
 from PIL import AvifImagePlugin, Image
+
+from bench.load import CORES
+from bench.peers import QUALITY, Conversion
 
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 pyvips.cache_set_max(0)
+LIBVIPS = f"{pyvips.version(0)}.{pyvips.version(1)}"
 
 
 def by_vips(source: Path, wanted: Conversion, target: Path) -> None:
@@ -30,12 +33,13 @@ def by_vips(source: Path, wanted: Conversion, target: Path) -> None:
         image = pyvips.Image.new_from_file(str(source), access="sequential", n=-1)
     else:
         image = pyvips.Image.new_from_file(str(source), access="sequential")
-    saver, options = {
+    ways: dict[str, tuple[str, dict[str, Any]]] = {
         "jpg": ("jpegsave", {"Q": QUALITY["jpg"], "optimize_coding": True}),
         "webp": ("webpsave", {"Q": QUALITY["webp"], "effort": 4}),
         "png": ("pngsave", {"compression": 6, "filter": "all"}),
         "avif": ("heifsave", {"Q": QUALITY["avif"], "compression": "av1", "effort": 2}),
-    }[wanted.extension]
+    }
+    saver, options = ways[wanted.extension]
     getattr(image, saver)(str(target), keep="none", **options)
 
 
@@ -49,13 +53,13 @@ def by_pillow(source: Path, wanted: Conversion, target: Path) -> None:
             picture = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
         else:
             picture = image
-        options = {
+        ways: dict[str, dict[str, Any]] = {
             "jpg": {"quality": QUALITY["jpg"], "optimize": True},
             "webp": {"quality": QUALITY["webp"], "method": 4, "save_all": True},
             "png": {"compress_level": 6},
             "avif": {"quality": QUALITY["avif"], "speed": 7, "max_threads": 1},
-        }[wanted.extension]
-        picture.save(target, **options)
+        }
+        picture.save(target, **ways[wanted.extension])
 
 
 def decode_fully(source: Path, wanted: Conversion, target: Path) -> None:

@@ -1,6 +1,6 @@
 """How many nodes, how large a database and what a store a deployment needs, from what was measured of each request.
 
-    python bench/capacity.py --check | --write
+    python -m bench.capacity --check | --write
 
 The costs are those of docs/costs.json. What is asked for is a population of images and renditions whose popularity
 follows Zipf's law. A CDN answers the given share of the requests, the most popular ones, as a cache does that forgets
@@ -260,7 +260,7 @@ def main() -> None:
     before, _, rest = text.partition(BEGIN)
     new = before + BEGIN + made + END + rest.partition(END)[2]
     if options.check and new != text:
-        sys.exit("docs/capacity.md does not say what docs/costs.json does: python bench/capacity.py --write")
+        sys.exit("docs/capacity.md does not say what docs/costs.json does: python -m bench.capacity --write")
     DOCUMENT.write_text(new)
 
 

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 os.environ["VIPS_CONCURRENCY"] = "1"
 
@@ -44,7 +45,7 @@ def vips_read(loader: str) -> Callable[[Path], None]:
     return lambda path: getattr(pyvips.Image, loader)(str(path), access="sequential").avg()
 
 
-WRITES = {
+WRITES: dict[str, tuple[int, dict[str, Any], str, dict[str, Any]]] = {
     "JPEG 12 MP": (12, dict(quality=80, optimize=True), "jpegsave", dict(Q=80, optimize_coding=True)),
     "PNG 2 MP": (2, dict(compress_level=6), "pngsave", dict(compression=6, filter="all")),
     "WEBP 2 MP": (2, dict(quality=80, method=4), "webpsave", dict(Q=80, effort=4)),

@@ -1,6 +1,6 @@
 """ProgImage beside its peers: the same images, the same work, on one machine, in one run.
 
-Run it with `make bench`, or with some of its cases: `python bench/compare.py --only cold --seconds 5`. bench/README.md
+Run it with `make bench`, or with some of its cases: `python -m bench.compare --only cold --seconds 5`. bench/README.md
 says what is compared and how; docs/performance.md says what came out.
 """
 
@@ -15,19 +15,20 @@ import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from pathlib import Path
 
-import bare
 import numpy
 import PIL
-from load import CORES, Load, Request, ask, closed_loop, memory_of, quantile, wrk
-from peers import CONVERTERS, QUALITY, Absent, Conversion, Service, empty_application, nginx_static, progimage
 from PIL import Image
-from report import write
 from skimage.metrics import structural_similarity
 
-from pictures import Pictures, distinct
+from bench import bare
+from bench.load import CORES, Load, Request, ask, closed_loop, memory_of, quantile, wrk
+from bench.peers import CONVERTERS, QUALITY, Absent, Conversion, Service, empty_application, nginx_static, progimage
+from bench.pictures import Pictures, distinct
+from bench.report import write
 
 CONVERSIONS = {
     "12 MP JPEG to 300 px JPEG": Conversion("photo12.jpg", "jpg", 300),
@@ -42,6 +43,8 @@ SMALL = CONVERSIONS["12 MP JPEG to 300 px JPEG"]
 MIX = [*[SMALL] * 5, *[CONVERSIONS["2 MP PNG to JPEG"]] * 2, *[CONVERSIONS["2 MP WebP to JPEG"]] * 2,
        CONVERSIONS["12 MP JPEG to 1200 px WebP"]]  # fmt: skip
 STEADY_REQUESTS = 10_000
+Asking = tuple[Service, Request | Callable[[int], Request] | None]
+"""A service, and its request, or what makes one for each number; None: it has no such conversion."""
 GROUPS = ("cold", "first", "bare", "delivery", "upload", "clients", "fairness", "memory", "steady", "start")
 
 
@@ -131,7 +134,7 @@ class Comparison:
             "absent": ", ".join(f"{name}: {why}" for name, why in self.absent.items()) or "none",
             "machine": f"{_processor()}, {CORES} cores, Linux {platform.release().partition('-')[0]}",
             "libraries": f"{platform.python_implementation()} {platform.python_version()}, pyvips' libvips"
-            f" {bare.pyvips.version(0)}.{bare.pyvips.version(1)}, Pillow {PIL.__version__}",
+            f" {bare.LIBVIPS}, Pillow {PIL.__version__}",
             "qualities": ", ".join(f"{extension} {quality}" for extension, quality in QUALITY.items()),
             "rounds": f"{self.rounds} of {self.seconds:g} s each, in turns; rates are the median round's",
         }
@@ -149,7 +152,7 @@ class Comparison:
         does with an image in its own store, without a ladder.
         """
         for case, wanted in self.conversions.items():
-            asking = {service.name: (service, service.convert(wanted)) for service in self.services}
+            asking: dict[str, Asking] = {service.name: (service, service.convert(wanted)) for service in self.services}
             asking["ProgImage, from its store"] = (
                 self.without_ladder,
                 self._stored_requests(self.without_ladder, wanted),
@@ -237,14 +240,11 @@ class Comparison:
         able = [service for service in self.services[1:] if all(service.convert(wanted) for wanted in MIX)]
         for clients in (1, 8, 64):
             stored = [self._stored_requests(self.own, wanted) for wanted in MIX]
-            asking: dict[str, tuple[Service, Callable[[int], Request]]] = {
+            asking: dict[str, Asking] = {
                 "ProgImage": (self.own, lambda number: random.Random(number).choice(stored)(number))
             }
             for service in able:
-                asking[service.name] = (
-                    service,
-                    lambda number, service=service: service.convert(random.Random(number).choice(MIX)),
-                )
+                asking[service.name] = service, partial(_of_mix, service)
             self._interleaved("clients", f"mix, {clients} clients", asking, None, clients)
 
     def memory(self) -> None:
@@ -307,7 +307,7 @@ class Comparison:
         self,
         group: str,
         case: str,
-        asking: dict[str, tuple[Service, "Request | Callable[[int], Request] | None"]],
+        asking: dict[str, Asking],
         wanted: Conversion | None,
         clients: int,
     ) -> None:
@@ -329,7 +329,8 @@ class Comparison:
             random.Random(number).shuffle(order)
             for name in order:
                 service, request = asking[name]
-                makes = request if callable(request) else _same(request)  # type: ignore[arg-type]
+                assert request
+                makes = _same(request) if isinstance(request, Request) else request
                 rows[name].loads.append(closed_loop(service.process, service.port, makes, clients, self.seconds))
         for row in rows.values():
             self._add(row)
@@ -420,6 +421,12 @@ def _bare_load(rate: float) -> Load:
 
 def _same(request: Request) -> Callable[[int], Request]:
     return lambda _: request
+
+
+def _of_mix(service: Service, number: int) -> Request:
+    request = service.convert(random.Random(number).choice(MIX))
+    assert request  # it has all of the mix
+    return request
 
 
 def main() -> None:

@@ -24,9 +24,10 @@ from typing import Any
 
 import httpx
 import psutil
-from bench.pictures import Pictures, distinct
 from tests.integration.server import Server, serving
 from tests.servers import Postgres, Process, Proxy, S3Server, postgres, running
+
+from bench.pictures import Pictures, distinct
 
 DOCS = Path(__file__).parents[1] / "docs"
 _UPLOADS, _RENDITIONS, _CACHED = 40, 60, 3000
@@ -99,7 +100,7 @@ class Bench:
 
 
 @contextmanager
-def deployed(folder: Path, **settings: object) -> Iterator[tuple[Bench, Postgres, S3Server]]:
+def deployed(folder: Path, **settings: Any) -> Iterator[tuple[Bench, Postgres, S3Server]]:
     """A node with its database and its store."""
     with ExitStack() as stack:
         database = stack.enter_context(postgres(folder / "postgres"))

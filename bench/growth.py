@@ -19,7 +19,7 @@ import msgspec
 from tests import many
 from tests.servers import postgres
 
-from progimage.auth import Client
+from progimage.auth import Caller
 from progimage.auth.caller import OPERATOR
 from progimage.engine import ImageInfo
 from progimage.storage import Blob, Catalogue, EventFilter, ImageFilter, Record
@@ -27,7 +27,7 @@ from progimage.storage.database.migrations import migrate
 
 _FEWEST = 1000
 _TIMES = 40
-_CLIENT = Client(OPERATOR)
+_CLIENT = Caller(OPERATOR)
 _INFO = msgspec.json.decode(many.INFO, type=ImageInfo)
 _FILTERS = {
     "list": ImageFilter(owner="default"),

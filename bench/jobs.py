@@ -82,7 +82,7 @@ def throughput(url: str, folder: Path, processes: int, jobs: int) -> float:
             time.sleep(0.02)
         seconds = time.monotonic() - began
     queue.close()
-    assert len(asyncio.run(opened(url, folder).find(state=State.DONE, most=100))) == 100
+    assert len(asyncio.run(opened(url, folder).find(state=State.DONE, limit=100))) == 100
     return jobs / seconds
 
 

@@ -13,9 +13,8 @@ import time
 from pathlib import Path
 
 from bench.codecs import picture
-
 from progimage.engine import Limits, RenditionSpec
-from progimage.workers import For, Sandbox, WorkerPool
+from progimage.workers import Requester, Sandbox, WorkerPool
 from progimage.workers.tasks import RenderTask
 
 _TASKS, _ROUNDS = 60, 7
@@ -35,7 +34,7 @@ async def measure(source: Path, target: Path) -> dict[str, list[float]]:
             for _ in range(_TASKS):
                 number += 1
                 owner = "one" if kind == "one owner" else f"owner {number}"
-                await pool.run(task, For("bench", frozenset((owner,))), [source], [target])
+                await pool.run(task, Requester("bench", frozenset((owner,))), [source], [target])
             rounds.append((time.perf_counter() - started) / _TASKS * 1000)
     await pool.close()
     return found

@@ -1,6 +1,6 @@
 """Bytes and likeness of palettes beside pngquant, gifsicle and vipsthumbnail, where those are on the PATH.
 
-.venv/bin/python bench/palettes.py
+.venv/bin/python -m bench.palettes
 """
 
 import io
@@ -15,7 +15,7 @@ import numpy
 import pyvips
 from PIL import Image, ImageDraw
 
-from pictures import photographs
+from bench.pictures import photographs
 from progimage.engine import Limits, RenditionSpec, render
 from progimage.engine.codecs import samples
 from progimage.engine.quality import similarity
@@ -58,10 +58,10 @@ def _compare(title: str, file: Path, wanted: list[Image.Image], format: str, oth
         if not shutil.which(command[0]):
             print(f"  {name:24} absent")
             continue
-        start = os.times()
+        before = os.times()
         made = subprocess.run(command, input=file.read_bytes(), capture_output=True, check=True).stdout
-        end = os.times()
-        seconds = end.children_user + end.children_system - start.children_user - start.children_system
+        after = os.times()
+        seconds = after.children_user + after.children_system - before.children_user - before.children_system
         _tell(name, made or file.with_name("thumbnail.gif").read_bytes(), len(ours), wanted, seconds)
 
 
@@ -106,7 +106,7 @@ def _drawing() -> Image.Image:
     picture = Image.new("RGB", (1800, 1200), "white")
     draw = ImageDraw.Draw(picture)
     for number in range(40):
-        x, y, radius = chance.integers(0, 1800), chance.integers(0, 1200), chance.integers(30, 300)
+        x, y, radius = (int(chance.integers(*between)) for between in ((0, 1800), (0, 1200), (30, 300)))
         shape = draw.ellipse if number % 2 else draw.rectangle
         colour = tuple(int(band) for band in chance.integers(0, 255, 3))
         shape((x - radius, y - radius, x + radius, y + radius), fill=colour, outline="black", width=9)

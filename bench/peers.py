@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from load import CORES, Request, ask
 from PIL import Image
 
-from pictures import Pictures
+from bench.load import CORES, Request, ask
+from bench.pictures import Pictures
 
 QUALITY = {"jpg": 80, "webp": 80, "avif": 60}
 """What everyone is told to encode with."""
@@ -184,7 +184,9 @@ def imaginary(pictures: Pictures, folder: Path, work: Path) -> Service:
             return None
         body = pictures[wanted.source].read_bytes()
         path = request.path.replace(f"file={wanted.source}&", "")
-        return Request(path, "POST", body, {"content-type": Image.MIME[Image.open(pictures[wanted.source]).format]})
+        return Request(
+            path, "POST", body, {"content-type": Image.MIME[str(Image.open(pictures[wanted.source]).format)]}
+        )
 
     return Service("imaginary", _said(program, "-v"), process, port, convert, posted)
 
@@ -295,8 +297,16 @@ def nginx_static(root: Path, folder: Path, work: Path) -> Service:
 def empty_application(file: Path, work: Path) -> Service:
     """Start the server that ProgImage runs on, with an application that only sends one file's bytes."""
     port = free_port()
-    command = [Path(sys.executable).with_name("granian"), "--interface", "asgi", "--http", "1", "--port", str(port)]
-    folder = ["--working-dir", Path(__file__).parent, "--no-access-log", "empty:app"]
+    command: list[str | Path] = [
+        Path(sys.executable).with_name("granian"),
+        "--interface",
+        "asgi",
+        "--http",
+        "1",
+        "--port",
+        str(port),
+    ]
+    folder: list[str | Path] = ["--working-dir", Path(__file__).parent, "--no-access-log", "empty:app"]
     process = start([*command, *folder], port, "/", work / "empty.log", BENCH_FILE=file)
     return Service("Granian, empty application", "", process, port, lambda _: None)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -46,7 +47,7 @@ class Pictures:
         """Return the path of a file."""
         return self.folder / name
 
-    def _save(self, name: str, picture: Image.Image, **options: object) -> None:
+    def _save(self, name: str, picture: Image.Image, **options: Any) -> None:
         path = self.folder / name
         if not path.exists():
             picture.save(path, **options)

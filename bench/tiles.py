@@ -13,8 +13,9 @@ from pathlib import Path
 
 import httpx
 import pyvips
-from bench.codecs import picture
 from tests.integration.server import Server, serving
+
+from bench.codecs import picture
 
 TILE = 512
 SIDES = {20: (5164, 3873), 50: (8165, 6124), 100: (11547, 8660)}

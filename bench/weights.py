@@ -15,6 +15,7 @@ import random
 import statistics
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 os.environ["VIPS_CONCURRENCY"] = "1"
@@ -25,7 +26,7 @@ from scipy.optimize import least_squares, nnls
 from scipy.stats import spearmanr
 from tests.costs import Sample, at_random, files, one_by_one
 
-from progimage.engine import EngineError, Limits, build_pyramid, survey
+from progimage.engine import EngineError, Limits, build_pyramid, inspect_upload
 from progimage.engine.cost import Units, rendition_units
 
 WEIGHTS = Path(__file__).parents[1] / "src" / "progimage" / "engine" / "cost_weights.json"
@@ -89,12 +90,12 @@ def judged(units: list[Units], seconds: list[float], weights: dict[str, float]) 
     )
 
 
-def others(images: dict[Path, object], target: Path, weights: dict[str, float]) -> dict[str, float]:
+def others(images: Iterable[Path], target: Path, weights: dict[str, float]) -> dict[str, float]:
     """Return the weights of what is no rendition: validating an upload, and making a pyramid."""
     path = next(path for path in images if path.name == "3000.JPEG")
     found = {}
     for name, work in (
-        ("survey", lambda: survey(path, Limits(), {1024: target, 512: target.with_suffix(".2")})),
+        ("inspection", lambda: inspect_upload(path, Limits(), {1024: target, 512: target.with_suffix(".2")})),
         ("pyramid", lambda: build_pyramid(path, target, False, Limits())),
     ):
         taken = []
