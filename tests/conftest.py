@@ -1,5 +1,6 @@
 """Fixtures for all tests."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,11 +8,32 @@ import hypothesis
 import pytest
 
 from tests.integration.server import Server, serving
+from tests.programs import LEFT_OUT, left_out, needs
 from tests.servers import AzureServer, Postgres, S3Server, postgres, running
 
 # How long an example takes says more of the machine than of us.
 hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
 hypothesis.settings.load_profile("patient")
+
+# Hundreds of servers, each with the default reserve of 64 MiB, would fill the disk.
+os.environ["PROGIMAGE_DISK_RESERVE"] = str(1 << 20)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("needs"):
+        needs(*mark.args)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
+    """Say what was left out, behind everything else."""
+    yield
+    stats = terminalreporter.stats
+    reasons = [one.longrepr[2].removeprefix("Skipped: ") for one in stats.get("skipped", ()) if one.longrepr]
+    reasons += [one.message.partition("Warning: ")[2] for one in stats.get("warnings", ()) if LEFT_OUT in one.message]
+    if line := left_out(reasons):
+        terminalreporter.write_line(line, yellow=True)
 
 
 @pytest.fixture(scope="session")

@@ -102,10 +102,10 @@ def files(folder: Path) -> dict[Path, Facts]:
         image.convert("CMYK").save(path)
         found[path] = facts_of(path)
     plain = next(iter(found))
-    for format in FORMATS.values():
-        if format.can_write and format.can_read and format.name not in READ:
-            path = folder / f"800.{format.name}"
-            render(plain, RenditionSpec(format.name, width=800, enlarge=True), path, Limits())
+    for other in FORMATS.values():
+        if other.can_write and other.can_read and other.name not in READ:
+            path = folder / f"800.{other.name}"
+            render(plain, RenditionSpec(other.name, width=800, enlarge=True), path, Limits())
             found[path] = facts_of(path)
     frames = [
         Image.frombytes("RGB", (300, 200), bytes(detailed(300, 200).write_to_memory())).rotate(n) for n in range(8)
@@ -182,11 +182,11 @@ def one_by_one(images: dict[Path, Facts]) -> Iterator[Sample]:
         yield from filter(None, (made(*by_name[f"{side}{kind}.PNG"], f"{format}?{query}"),))
         if FORMATS[format].animated and not any(word in query for word in ("depth", "quality=99", "progressive")):
             yield from filter(None, (made(*by_name["moving.GIF"], f"{format}?{query}"),))
-    for format in FORMATS.values():
-        if format.can_write:
+    for one in FORMATS.values():
+        if one.can_write:
             for query in ("", "quality=auto", "max_bytes=50000", "palette=32", "strip=true", "profile=p3"):
-                yield from filter(None, (made(*by_name["800.PNG"], f"{format.name}?{query}"),))
-            yield from filter(None, (made(*by_name["1600.PNG"], f"{format.name}"),))
+                yield from filter(None, (made(*by_name["800.PNG"], f"{one.name}?{query}"),))
+            yield from filter(None, (made(*by_name["1600.PNG"], f"{one.name}"),))
 
 
 def ways_of_writing() -> Iterator[tuple[str, str]]:

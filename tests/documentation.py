@@ -17,7 +17,8 @@ from typing import Any
 
 from markdown_it import MarkdownIt
 
-from tests.integration.server import PROGIMAGE, Server
+from tests.integration.server import Server
+from tests.servers import BIN
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")])
@@ -59,6 +60,7 @@ def blocks_of(page: Path) -> list[Block]:
         if token.type == "fence":
             language, _, rest = token.info.strip().partition(" ")
             title = re.fullmatch(r'title="(.+)"', rest)
+            assert token.map
             found.append(Block(page, token.map[0] + 1, language, title and title[1], token.content, reason))
             reason = None
         elif token.type == "html_block" and (match := _NOT_RUN.search(token.content)):
@@ -77,7 +79,7 @@ class Reader:
         elsewhere: Replaces addresses of the documentation by those of servers of the tests.
     """
 
-    def __init__(self, folder: Path, elsewhere: dict[str, str], **settings: object) -> None:
+    def __init__(self, folder: Path, elsewhere: dict[str, str], **settings: Any) -> None:
         self.folder = folder / "reader"
         self.folder.mkdir()
         self._settings = settings
@@ -86,7 +88,7 @@ class Reader:
         self.environment = {
             **self.server.environment,
             "HOME": str(self.folder),
-            "PATH": f"{PROGIMAGE.parent}:{os.environ['PATH']}",
+            "PATH": f"{BIN}:{os.environ['PATH']}",
             "LC_ALL": "C.UTF-8",
             "PROGIMAGE_URL": self.server.url,
             "PROGIMAGE_DATA_DIR": str(self.server.data_dir),
@@ -96,10 +98,12 @@ class Reader:
             ["bash", "--norc"], cwd=self.folder, env=self.environment, text=True, bufsize=1,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
+        assert self._shell.stdin and self._shell.stdout
+        self._stdin, self._stdout = self._shell.stdin, self._shell.stdout
         self._names: dict[str, Any] = {"__name__": "example"}
 
     def close(self) -> None:
-        self._shell.stdin.close()
+        self._stdin.close()
         self._shell.wait(timeout=30)
         self.server.stop()
 
@@ -126,9 +130,9 @@ class Reader:
         if match := _SERVE.match(command):
             self._serve(match[1], match[2])
             return
-        self._shell.stdin.write(f'{command}\ncode=$?; echo; echo "<<$code>>"\n')
+        self._stdin.write(f'{command}\ncode=$?; echo; echo "<<$code>>"\n')
         said, code = [], None
-        for line in self._shell.stdout:
+        for line in self._stdout:
             if match := re.fullmatch(r"<<(\d+)>>\n", line):
                 code = int(match[1])
                 break
@@ -144,7 +148,7 @@ class Reader:
         given = dict(word.split("=", 1) for word in shlex.split(variables))
         words = shlex.split(options)
         given |= {f"PROGIMAGE_{name[2:].upper()}": value for name, value in zip(words[::2], words[1::2], strict=True)}
-        settings = {name.removeprefix("PROGIMAGE_").lower(): value for name, value in given.items()}
+        settings: dict[str, Any] = {name.removeprefix("PROGIMAGE_").lower(): value for name, value in given.items()}
         self.server.stop()
         self.server = Server(self.server.data_dir, port=self.server.port, **self._settings, **settings)
 
@@ -167,7 +171,7 @@ def commands(text: str) -> Iterator[tuple[str, str]]:
 
 
 @contextlib.contextmanager
-def reading(folder: Path, elsewhere: dict[str, str], **settings: object) -> Iterator[Reader]:
+def reading(folder: Path, elsewhere: dict[str, str], **settings: Any) -> Iterator[Reader]:
     """A reader, for as long as it takes."""
     reader = Reader(folder, elsewhere, **settings)
     try:

@@ -8,7 +8,7 @@ from progimage.engine import ImageInfo, Limits, RenditionSpec, inspect, render
 class File:
     """A file, and what becomes of it."""
 
-    def __init__(self, folder: Path, data: bytes) -> None:
+    def __init__(self, folder: Path, data: bytes | bytearray) -> None:
         self.path, self._target = folder / "source", folder / "target"
         self.path.write_bytes(data)
 

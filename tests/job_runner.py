@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from progimage.jobs import JobQueue, JobRunner, Later, Wakes
+from progimage.jobs import JobQueue, JobRunner, RetryLater, Wakes
 from progimage.storage import Database
 
 
@@ -19,7 +19,7 @@ async def work(arguments: dict[str, Any]) -> dict[str, Any]:
         file.write(f"{os.getpid()}\n")
     await asyncio.sleep(arguments.get("seconds", 0))
     if arguments.get("later"):
-        raise Later({"detail": "not now"})
+        raise RetryLater({"detail": "not now"})
     with open(arguments["effect"], "a") as file:
         file.write("ended\n")
     return {"process": os.getpid()}

@@ -1,5 +1,7 @@
 """A database of very many images, made by SQL."""
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from progimage.storage.database.connections import make_engine
@@ -39,7 +41,7 @@ def fill(url: str, count: int) -> None:
             connection.exec_driver_sql(statement if is_sqlite else statement.replace("%", "%%"))
 
         if is_sqlite:  # a log of so many pages would be read ever more slowly
-            driver = connection.connection.dbapi_connection
+            driver: Any = connection.connection.dbapi_connection
             driver.execute("PRAGMA journal_mode = OFF")
             driver.execute("PRAGMA cache_size = -1000000")
         with connection.begin():
@@ -88,7 +90,7 @@ def sha256_of(number: int) -> str:
     return f"{number:064x}"
 
 
-def plan(connection: sa.Connection, statement: str, parameters: object) -> list[str]:
+def plan(connection: sa.Connection, statement: str, parameters: Any) -> list[str]:
     """How a database executes a statement, a line for each step."""
     explain = "EXPLAIN QUERY PLAN " if connection.dialect.name == "sqlite" else "EXPLAIN "
     rows = connection.exec_driver_sql(explain + statement, parameters).all()

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable
 
+import numpy as np
 import pyvips
 from PIL import Image, ImageCms, ImageDraw
 
@@ -135,6 +136,30 @@ def open_bytes(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data))
 
 
+def pixel(picture: Image.Image, at: tuple[int, int]) -> tuple[int, ...]:
+    """One pixel of a picture that has several bands."""
+    found = picture.getpixel(at)
+    assert isinstance(found, tuple)
+    return found
+
+
+def colours(picture: Image.Image) -> list[tuple[int, tuple[int, ...]]]:
+    """How many pixels have each colour, without alpha."""
+    array = np.asarray(picture.convert("RGB")).reshape(-1, 3)
+    found, counts = np.unique(array, axis=0, return_counts=True)
+    return [(int(count), tuple(map(int, one))) for one, count in zip(found, counts, strict=True)]
+
+
+def greatest(picture: Image.Image) -> int:
+    """The greatest red of a picture."""
+    return int(np.asarray(picture.convert("RGB"))[..., 0].max())
+
+
+def frame_count(picture: Image.Image) -> int:
+    """How many frames or pages a picture has."""
+    return int(getattr(picture, "n_frames", 1))
+
+
 def difference(one: Image.Image, other: Image.Image) -> float:
     """The mean absolute difference of two pictures of one size, in levels of 255."""
     assert one.size == other.size
@@ -151,7 +176,7 @@ def with_faces(size: tuple[int, int], *faces: tuple[int, int, int]) -> Image.Ima
     for x, y, r in faces:
         draw = ImageDraw.Draw(picture)
 
-        def oval(across: float, down: float, wide: float, high: float, colour: object) -> None:
+        def oval(across: float, down: float, wide: float, high: float, colour: str | tuple[int, int, int]) -> None:
             box = (x + (across - wide) * r, y + (down - high) * r, x + (across + wide) * r, y + (down + high) * r)
             draw.ellipse(box, fill=colour)
 

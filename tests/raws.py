@@ -17,8 +17,9 @@ CFA, LINEAR_RAW = 32803, 34892
 _SRGB_MATRIX = (3.2405, -1.5371, -0.4985, -0.9693, 1.8760, 0.0416, 0.0556, -0.2040, 1.0572)
 WHITE = 65535
 
+Samples = bytes | bytearray
 Value = int | str | Sequence[int] | Sequence[float]
-Fields = dict[int, tuple[int, Value]]
+Fields = Mapping[int, tuple[int, Value]]
 
 
 @dataclass
@@ -32,7 +33,7 @@ class Directory:
     """
 
     fields: Fields
-    samples: Sequence[bytes] = ()
+    samples: Sequence[Samples] = ()
     inside: Mapping[int, "Sequence[Directory]"] | None = None
 
 
@@ -54,7 +55,7 @@ def linear(picture: Image.Image) -> np.ndarray:
 
 def raw_file(
     picture: Image.Image, *, make: str = "Acme", orientation: int = 1, preview: bytes = b"", dng: bool = True,
-    compression: int = 1, samples: bytes | Sequence[bytes] | None = None, photometric: int = CFA,
+    compression: int = 1, photometric: int = CFA, samples: Samples | Sequence[Samples] | None = None,
     exif: Fields | None = None, crop: tuple[int, int, int, int] | None = None, start: bytes = b"II*\0",
     further: Fields | None = None,
 ) -> bytes:  # fmt: skip
@@ -77,7 +78,7 @@ def raw_file(
     width, height = picture.size
     of_colour = photometric == LINEAR_RAW
     bands = 3 if of_colour else 1
-    fields: Fields = {
+    fields: dict[int, tuple[int, Value]] = {
         254: (LONG, 0), 256: (LONG, width), 257: (LONG, height), 258: (SHORT, [16] * bands), 259: (SHORT, compression),
         262: (SHORT, photometric), 277: (SHORT, bands), 278: (LONG, height), 284: (SHORT, 1),
     }  # fmt: skip
@@ -88,8 +89,8 @@ def raw_file(
     if crop:
         fields |= {50719: (LONG, crop[:2]), 50720: (LONG, crop[2:])}
     plain = (linear(picture) if of_colour else mosaic(picture)).tobytes()
-    strips = [plain] if samples is None else [samples] if isinstance(samples, bytes) else samples
-    inside = [Directory(fields | (further or {}), strips)]
+    strips = [plain] if samples is None else [samples] if isinstance(samples, bytes | bytearray) else samples
+    inside = [Directory({**fields, **(further or {})}, strips)]
     if preview:
         size = Image.open(io.BytesIO(preview)).size
         inside.append(
@@ -100,7 +101,7 @@ def raw_file(
             )
         )  # fmt: skip
     thumbnail = Image.new("RGB", (8, 6), (200, 20, 20))
-    first: Fields = {
+    first: dict[int, tuple[int, Value]] = {
         254: (LONG, 1), 256: (LONG, 8), 257: (LONG, 6), 258: (SHORT, (8, 8, 8)), 259: (SHORT, 1), 262: (SHORT, 2),
         271: (TEXT, make), 272: (TEXT, f"{make} One"), 274: (SHORT, orientation), 277: (SHORT, 3), 278: (LONG, 6),
     }  # fmt: skip
@@ -125,7 +126,7 @@ def tiff(first: Directory, start: bytes = b"II*\0") -> bytes:
 
 def _write(data: bytearray, directory: Directory) -> int:
     """Write a directory behind what it points at, and return where it is."""
-    fields: Fields = dict(directory.fields)
+    fields: dict[int, tuple[int, Value]] = dict(directory.fields)
     if directory.samples:
         places = []
         for strip in directory.samples:

@@ -23,9 +23,9 @@ import msgspec
 import sqlalchemy as sa
 from PIL import Image
 
-from progimage.auth import Client, Scope, Visibility
+from progimage.auth import Caller, Scope, Visibility
 from progimage.auth.caller import OPERATOR
-from progimage.engine import SIDES, Limits, survey
+from progimage.engine import SIDES, Limits, inspect_upload
 from progimage.storage import Blob, Catalogue, ImageFilter, Quota, Record
 from progimage.storage.database.migrations import migrate
 from progimage.storage.database.schema import executors, metadata
@@ -34,7 +34,7 @@ from tests.servers import postgres
 DATA = Path(__file__).parent / "data"
 R = [f"00000000-0000-4000-8000-{number:012}" for number in range(12)]
 """The references, by their numbers."""
-_CLIENT = Client(OPERATOR, "127.0.0.1")
+_CLIENT = Caller(OPERATOR, "127.0.0.1")
 
 
 class Statement(msgspec.Struct):
@@ -175,7 +175,11 @@ def _recording(engine: sa.Engine) -> Iterator[list[list[Statement]]]:
             transactions.append(current.copy())
             current.clear()
 
-    events = [("after_cursor_execute", executed), ("commit", ended), ("rollback", ended)]
+    events: list[tuple[str, Callable[..., None]]] = [
+        ("after_cursor_execute", executed),
+        ("commit", ended),
+        ("rollback", ended),
+    ]
     for event, listener in events:
         sa.event.listen(engine, event, listener)
     try:
@@ -197,12 +201,12 @@ def _blob(seed: int, folder: Path, files: dict[str, str]) -> Blob:
     data = written.getvalue()
     path = folder / f"{seed}.jpg"
     path.write_bytes(data)
-    steps = {side: folder / f"{seed}-{side}" for side in SIDES}
-    found = survey(path, Limits(), steps)
+    rungs = {side: folder / f"{seed}-{side}" for side in SIDES}
+    found = inspect_upload(path, Limits(), rungs)
     blob = Blob(hashlib.sha256(data).hexdigest(), len(data), found.info, found.ladder)
     files[blob.sha256] = base64.b64encode(data).decode()
-    for step in blob.steps:
-        files[blob.step_name(step)] = base64.b64encode(steps[step.side].read_bytes()).decode()
+    for rung in blob.rungs:
+        files[blob.rung_name(rung)] = base64.b64encode(rungs[rung.side].read_bytes()).decode()
     return blob
 
 

@@ -25,9 +25,9 @@ def _lengths(kind: values.Lengths) -> st.SearchStrategy[Any]:
 def of_kind(kind: values.Kind) -> st.SearchStrategy[Any]:
     if isinstance(kind, values.Number):
         if kind.whole:
-            numbers = st.integers(int(kind.least), int(kind.most))
+            numbers = st.integers(int(kind.minimum), int(kind.maximum))
             return numbers.filter(lambda number: number % 2) if kind.odd else numbers
-        least, most = round(kind.least * 10_000), round(kind.most * 10_000)
+        least, most = round(kind.minimum * 10_000), round(kind.maximum * 10_000)
         return st.integers(least, most).map(lambda number: number / 10_000)
     if isinstance(kind, values.Flag):
         return st.booleans()
@@ -42,7 +42,7 @@ def of_kind(kind: values.Kind) -> st.SearchStrategy[Any]:
     if isinstance(kind, values.Lengths):
         return _lengths(kind)
     if isinstance(kind, values.Four):
-        return st.tuples(*[st.integers(0, kind.most * 10).map(lambda number: number / 10)] * 4)
+        return st.tuples(*[st.integers(0, kind.maximum * 10).map(lambda number: number / 10)] * 4)
     if isinstance(kind, values.Place):
         return st.sampled_from([*values.COMPASS, *kind.found]) | st.tuples(_FRACTION, _FRACTION)
     if isinstance(kind, values.Words):

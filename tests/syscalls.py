@@ -17,15 +17,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from progimage.engine import FORMATS, EngineError, Limits, RenditionSpec, render
-from progimage.workers import For, Sandbox, WorkerCrashed, WorkerPool, seccomp
+from progimage.workers import Requester, Sandbox, WorkerCrashed, WorkerPool, seccomp
 from progimage.workers.tasks import (
     TASKS,
     InspectTask,
+    InspectUploadTask,
     PaletteTask,
     PlaceholderTask,
     PyramidTask,
     RenderTask,
-    SurveyTask,
 )
 from tests import pictures
 
@@ -97,7 +97,7 @@ async def exercise(folder: Path) -> None:
         nonlocal number
         number += 1
         try:
-            await pool.run(task, For("trace", frozenset((f"owner {number % 7}",))), inputs, outputs)  # type: ignore[arg-type]
+            await pool.run(task, Requester("trace", frozenset((f"owner {number % 7}",))), inputs, outputs)  # type: ignore[arg-type]
         except (EngineError, MemoryError):
             pass
         except WorkerCrashed as error:
@@ -106,16 +106,16 @@ async def exercise(folder: Path) -> None:
     photo = folder / "large.jpg"
     files = list(corpus(folder))
     for path in files:
-        await attempt(SurveyTask(limits, (1024, 512)), [path], [target, step])
+        await attempt(InspectUploadTask(limits, (1024, 512)), [path], [target, step])
         await attempt(InspectTask(limits), [path], [])
         await attempt(PlaceholderTask(limits), [path], [])
         await attempt(PaletteTask(limits, 8), [path], [])
         for format in ("PNG", "JPEG", "WEBP", "GIF"):
             await attempt(RenderTask(RenditionSpec(format, width=30).canonical(), limits), [path], [target])
     for path in (photo, folder / "mode-0", folder / "animation.gif", folder / "pages.tiff"):
-        for format in FORMATS.values():
-            if format.can_write:
-                await attempt(RenderTask(format.name, limits), [path], [target])
+        for one in FORMATS.values():
+            if one.can_write:
+                await attempt(RenderTask(one.name, limits), [path], [target])
     for query in _QUERIES:
         await attempt(RenderTask(RenditionSpec.from_canonical(f"PNG?{query}").canonical(), limits), [photo], [target])
     for output in _OUTPUTS:
@@ -178,4 +178,4 @@ if __name__ == "__main__":
     main()
 else:
     # A fork server that has these tasks is one that is traced: its workers have no filter.
-    seccomp.install = lambda: None  # type: ignore[assignment]
+    seccomp.install = lambda: None

@@ -12,6 +12,7 @@ import msgspec
 from granian.utils.proxies import wrap_asgi_with_proxy_headers
 from litestar import Litestar, Router
 from litestar.datastructures import CacheControlHeader
+from litestar.di import Provide
 from litestar.exceptions import InternalServerException, NotFoundException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
@@ -32,23 +33,26 @@ from progimage.deployment import (
     open_renditions,
 )
 from progimage.fetching import Fetcher
+from progimage.http.middleware.admission import Admission
+from progimage.http.middleware.authentication import KeyRing
 from progimage.http.middleware.cors import Browsers
-from progimage.http.middleware.guard import Guard, KeyRing
 from progimage.http.middleware.hosts import Hosts
 from progimage.http.middleware.observability import Observed
-from progimage.http.middleware.response_cache import ReadyAnswers
+from progimage.http.middleware.response_cache import ResponseCache
 from progimage.http.openapi import complete
-from progimage.http.responses.problems import answer
+from progimage.http.params import known_query
+from progimage.http.permission import caller_of
+from progimage.http.responses.problems import problem_response
 from progimage.http.routes import ROUTES
-from progimage.http.routes.health import PAGE
+from progimage.http.routes.page import PAGE
 from progimage.images.ingest import Ingest
 from progimage.jobs import JobRunner
 from progimage.jobs.scrub import Scrubber, repeat
 from progimage.jobs.tasks import CLOCK_SECONDS, SCRUB_SLOT, Background
 from progimage.logs import set_up_logging
-from progimage.metrics import DISK_FREE, POOL_TASKS, POOL_WORKERS, STORAGE_FULL, Gauges, LibraryWatcher, count_death
+from progimage.metrics import DISK_FREE, POOL_TASKS, POOL_WORKERS, STORAGE_FULL, Gauges, RenditionMetrics, count_death
 from progimage.settings import Settings
-from progimage.storage import Changes, DiskSpace, Room, Spool
+from progimage.storage import Changes, DiskSpace, Room, ScratchFolder
 from progimage.tracing import start_tracing, stop_tracing
 from progimage.workers import die_with_parent
 
@@ -70,23 +74,23 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     if server := multiprocessing.parent_process():
         die_with_parent(int(server.pid or 0))
     settings = settings or Settings()
-    start_tracing(settings.traces_url, settings.traces_share)
+    start_tracing(settings.traces_url, settings.traces_sample_ratio)
     access_log = set_up_logging(settings.log_format, settings.log_level)
     browsers = Browsers(settings.cors_origins, settings.public_url)
     app = _application()
     app.state.settings = settings
     app.state.signer = Signer([key.get_secret_value() for key in settings.signing_keys])
-    app.state.ready = ReadyAnswers(browsers)
-    app.state.guard = Guard(
+    app.state.response_cache = ResponseCache(browsers)
+    app.state.admission = Admission(
         app,
-        app.state.ready,
+        app.state.response_cache,
         browsers,
         Hosts(settings.public_url, chosen=settings.access is not None),
         needs_keys=settings.needs_keys,
         idle_seconds=settings.idle_seconds,
         upload_seconds=settings.upload_seconds,
     )
-    served: ASGIApp = Observed(app.state.guard, access_log)
+    served: ASGIApp = Observed(app.state.admission, access_log)
     if settings.trusted_proxies:
         served = wrap_asgi_with_proxy_headers(served, settings.trusted_proxies)
     return served
@@ -105,8 +109,10 @@ def _application() -> Litestar:
             _files(_ASSETS, Path(litestar_offline_docs.__file__).parent / "static"),
             _files("/page", PAGE),
         ],
+        dependencies={"caller": Provide(caller_of, sync_to_thread=False)},
+        guards=[known_query],
         lifespan=[_lifespan],
-        exception_handlers={Exception: answer},
+        exception_handlers={Exception: problem_response},
         openapi_config=OpenAPIConfig(
             title="ProgImage",
             version=__version__,
@@ -142,7 +148,7 @@ def _files(path: str, folder: Path) -> Router:
         include_in_schema=False,
         cache_control=CacheControlHeader(no_cache=True),  # their names are the same in the next version
         # So it says of a name that no file can have.
-        exception_handlers={InternalServerException: lambda request, _: answer(request, NotFoundException())},
+        exception_handlers={InternalServerException: lambda request, _: problem_response(request, NotFoundException())},
     )
 
 
@@ -150,7 +156,7 @@ def _files(path: str, folder: Path) -> Router:
 async def _lifespan(app: Litestar) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     data = settings.data_dir.absolute()
-    spool = Spool(data / "spool")
+    scratch = ScratchFolder(settings.scratch_folder)
     gauges = Gauges()
     app.state.rates = rates = RateLimits(
         settings.rate_limits_url,
@@ -165,25 +171,25 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
     pool = open_pool(settings, limits_of(settings), POOL_TASKS.set, count_death, rates.spent)
     pool.start()
     POOL_WORKERS.set(settings.workers_per_process)
-    blobs = open_blobs(settings, spool)
-    renditions = open_renditions(settings, spool)
+    blobs = open_blobs(settings, scratch)
+    renditions = open_renditions(settings, scratch)
     caches = [renditions.files] + ([blobs.copies] if blobs.copies else [])
     space = open_disk_space(settings, caches)
     await _watch_disks(space)
     jobs = open_jobs(settings, space)
     library = open_library(
-        settings, jobs, blobs, renditions, Changes(data / "changes"), spool, pool, space, LibraryWatcher()
+        settings, jobs, blobs, renditions, Changes(data / "changes"), scratch, pool, space, RenditionMetrics()
     )
     watch = StoreWatch(settings, library.catalogue, blobs)
     await asyncio.to_thread(watch.begin)
-    app.state.library = app.state.ready.library = library
+    app.state.library = app.state.response_cache.library = library
     app.state.jobs = jobs
-    room = Room(settings.spool_room, library.catalogue.owners)
+    room = Room(settings.scratch_limit, library.catalogue.owners)
     app.state.ingest = Ingest(
-        spool, settings.max_upload_bytes, settings.max_upload_parts, room, space, _fetcher(settings)
+        scratch, settings.max_upload_bytes, settings.max_upload_parts, room, space, _fetcher(settings)
     )
     app.state.key_ring = KeyRing(library.catalogue, library.changes)
-    app.state.guard.open(library.catalogue, app.state.key_ring, rates)
+    app.state.admission.open(library.catalogue, app.state.key_ring, rates)
     scrubber = None
     if settings.scrub_rate:
         scrubber = Scrubber(library.catalogue.inventory, library.originals, settings.scrub_rate)
@@ -194,11 +200,11 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
     async def clear_away() -> None:
         gauges.hold_room()
         gauges.forget_dead()
-        await asyncio.to_thread(spool.sweep)
+        await asyncio.to_thread(scratch.sweep)
 
     repeated = [
         asyncio.create_task(repeat("looking at the clock", CLOCK_SECONDS, background.look_at_clock, is_done=True)),
-        asyncio.create_task(repeat("reminding", min(settings.sweep_seconds, SCRUB_SLOT), background.remind)),
+        asyncio.create_task(repeat("reminding", min(settings.sweep_seconds, SCRUB_SLOT), background.enqueue_periodic)),
         asyncio.create_task(repeat("looking whether the stores are the right ones", _WATCH_SECONDS, watch.look)),
         asyncio.create_task(repeat("watching the disks", _DISK_SECONDS, lambda: _watch_disks(space), is_done=True)),
         asyncio.create_task(repeat("clearing away after killed processes", _CLEAR_SECONDS, clear_away)),
@@ -221,7 +227,7 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
         await renditions.close()
         library.catalogue.close()
         library.changes.close()
-        spool.close()
+        scratch.close()
         gauges.close()
         await asyncio.to_thread(stop_tracing)
 

@@ -1,25 +1,25 @@
-"""The time that all nodes share: the database's, not that of the machine.
+"""Clock that all nodes share: the database's, not the machine's.
 
-A machine's own clock may be wrong, or be set while the service runs. So this counts from the time that the database
-was last asked, by a clock that only goes forward. See `progimage.storage.database.clock`, which asks.
+A machine's clock can be wrong, or be changed while the service runs. This clock starts from the last time read from the
+database and advances monotonically. `progimage.storage.database.clock` reads the database's time.
 """
 
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-# It counts while a machine sleeps, and all processes of a machine share it. macOS's other one is like that.
+# Counts while the machine sleeps and is shared by all its processes; on macOS, CLOCK_MONOTONIC does both.
 _SINCE_BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def since_boot() -> float:
-    """Return the seconds since this machine was started. This clock can't be set."""
+    """Return the seconds since this machine booted. This clock can't be set."""
     return time.clock_gettime(_SINCE_BOOT)
 
 
 def boot_id() -> str:
-    """Return an id that changes with each start of the machine, or an empty string if the system has none."""
+    """Return an ID that changes at every boot, or an empty string if the system has none."""
     try:
         return _BOOT_ID.read_text().strip()
     except OSError:
@@ -30,7 +30,7 @@ _offset = time.time() - since_boot()
 
 
 def now() -> float:
-    """Return the database's current time, as a Unix time in seconds."""
+    """Return the database's current time as a Unix timestamp."""
     return since_boot() + _offset
 
 
@@ -40,6 +40,6 @@ def utc_now() -> datetime:
 
 
 def set_now(seconds: float) -> None:
-    """Set the current time, a Unix time in seconds."""
+    """Set the current time, as a Unix timestamp."""
     global _offset
     _offset = seconds - since_boot()

@@ -1,4 +1,4 @@
-"""Whether database, store and caches say the same, beside the running service; and putting right what does not."""
+"""Check whether database, store and caches agree, while the service runs, and repair what doesn't."""
 
 import asyncio
 import sqlite3
@@ -21,16 +21,16 @@ _PAGE = 500
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that is not as it should be.
+    """An inconsistency.
 
     Attributes:
-        kind: `database`: SQLite's file is damaged; `count`: a count is not what the rows say; `missing-original`,
-            `damaged-original`: images are answered with 503; `unknown-original`: the store has bytes that no row names;
-            `missing-ladder`, `orphaned-ladder`: smaller copies that are not there, or that no row names;
-            `orphaned-renditions`: cached renditions of an original that is not there any more.
-        name: What it is about.
-        detail: In a few words.
-        repaired: It was put right.
+        kind: `database`: the SQLite file is damaged; `count`: a count doesn't match the rows; `missing-original`,
+            `damaged-original`: requests for these images return 503; `unknown-original`: the store has bytes without a
+            row; `missing-ladder`, `orphaned-ladder`: rungs that are missing, or have no row; `orphaned-renditions`:
+            cached renditions of an original that no longer exists.
+        name: Name of the affected thing: the SHA-256 of an original, a file or a count.
+        detail: Short explanation.
+        repaired: Whether it was repaired.
     """
 
     kind: str
@@ -40,7 +40,7 @@ class Fault:
 
 
 class _Listing:
-    """What a store has, in a file, so that ten million names take no memory."""
+    """List of the files in a store, kept in a temporary SQLite file: ten million names would take too much memory."""
 
     def __init__(self, path: Path, entries: Iterable[Entry]) -> None:
         self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -53,12 +53,12 @@ class _Listing:
         self._database.execute("COMMIT")
 
     def take(self, name: str) -> int | None:
-        """Return the number of bytes of a file, or None, and strike it off."""
+        """Remove a file from the list and return its size in bytes, or None if it isn't listed."""
         row = self._database.execute("DELETE FROM files WHERE name = ? RETURNING bytes", (name,)).fetchone()
         return row[0] if row else None
 
     def rest(self) -> Iterator[Entry]:
-        """Return those that were not struck off."""
+        """Return the remaining files."""
         for row in self._database.execute("SELECT name, bytes, changed_at FROM files ORDER BY name"):
             yield Entry(*row)
 
@@ -67,16 +67,16 @@ class _Listing:
 
 
 class ConsistencyCheck:
-    """Holds database, store and caches against one another.
+    """Compares database, store and caches.
 
     Args:
         catalogue: The database.
         blobs: The store of originals.
-        originals: Marks and restores what is damaged.
-        renditions: The cache of renditions.
-        grace_seconds: What is younger may belong to an upload that is under way, and is left alone.
-        deep: Read all originals and smaller copies, and hold them against their hashes.
-        repair: Put right what can be.
+        originals: Marks and restores damaged originals.
+        renditions: The rendition cache.
+        grace_seconds: Younger files are skipped: they can belong to an upload in progress.
+        deep: Read all originals and rungs, and verify their hashes.
+        repair: Repair what can be repaired.
     """
 
     def __init__(
@@ -90,23 +90,23 @@ class ConsistencyCheck:
         deep: bool = False,
         repair: bool = False,
     ) -> None:
-        """Store the parts."""
         self._database, self._inventory = catalogue.database, catalogue.inventory
         self._blobs, self._originals, self._renditions = blobs, originals, renditions
         self._grace_seconds, self._deep, self._repair = grace_seconds, deep, repair
 
     async def run(self, scratch: Path) -> AsyncIterator[Fault]:
-        """Return what is not as it should be.
+        """Yield all faults.
 
         Args:
-            scratch: A file that does not exist.
+            scratch: Path for a temporary file; must not exist yet.
 
         Raises:
-            DatabaseUnavailable, StoreError: They can't be read now.
+            DatabaseUnavailable: The database is unavailable.
+            StoreError: The store is unavailable.
         """
         for fault in await asyncio.to_thread(self._counts):
             yield fault
-        # The files first: what is uploaded after that is a row without a listed file, which is looked for again.
+        # List the files first: an upload after that has a row but no listed file, and the file is looked up again.
         listing = await asyncio.to_thread(_Listing, scratch, self._blobs.entries())
         try:
             after = ""
@@ -139,7 +139,7 @@ class ConsistencyCheck:
         if wrong.blobs:
             totals["images of originals"] = f"of {wrong.blobs} originals"
         if wrong.owners:
-            totals["what owners have"] = f"of {wrong.owners} owners"
+            totals["totals of owners"] = f"of {wrong.owners} owners"
         return faults + [Fault("count", name, detail, self._repair) for name, detail in totals.items()]
 
     async def _blob(self, blob: Blob, listing: _Listing) -> AsyncIterator[Fault]:
@@ -149,28 +149,28 @@ class ConsistencyCheck:
         if fault:
             yield fault
         wrong = [
-            step.side
-            for step in blob.steps
+            rung.side
+            for rung in blob.rungs
             if not await self._is_right(
-                Named(blob.step_name(step), step.bytes, step.sha256, ""), listing.take(blob.step_name(step))
+                Named(blob.rung_name(rung), rung.bytes, rung.sha256, ""), listing.take(blob.rung_name(rung))
             )
         ]
-        if wrong and await self._inventory.known(blob.sha256) == blob:  # else it was described anew meanwhile
+        if wrong and await self._inventory.known(blob.sha256) == blob:  # otherwise its row has changed meanwhile
             if self._repair:
                 await self._inventory.without_ladder(blob.sha256)
-            yield Fault("missing-ladder", blob.sha256, f"of {wrong} pixels", self._repair)
+            yield Fault("missing-ladder", blob.sha256, f"rungs of {wrong} pixels", self._repair)
 
     async def _original(self, blob: Blob, listed: int | None) -> Fault | None:
         named = Named(blob.sha256, blob.bytes, blob.sha256, "")
         if await self._is_right(named, listed):
-            return Fault("damaged-original", blob.sha256, "is marked as damaged") if blob.damaged else None
+            return Fault("damaged-original", blob.sha256, "marked as damaged") if blob.damaged else None
         if await self._inventory.known(blob.sha256) is None:
-            return None  # it was purged meanwhile
+            return None  # purged meanwhile
         try:
             size = await self._blobs.size(blob.sha256)
         except BlobMissing:
             return Fault("missing-original", blob.sha256, f"{blob.bytes} bytes")
-        detail = "has other bytes" if size == blob.bytes else f"has {size} bytes instead of {blob.bytes}"
+        detail = "content differs" if size == blob.bytes else f"{size} bytes instead of {blob.bytes}"
         return Fault("damaged-original", blob.sha256, detail)
 
     async def _is_right(self, named: Named, listed: int | None) -> bool:
@@ -184,7 +184,7 @@ class ConsistencyCheck:
         return await hashed(self._blobs, named) == named.sha256
 
     async def _unnamed(self, listing: _Listing) -> AsyncIterator[Fault]:
-        """Return files that no row names."""
+        """Yield files without a row."""
         before = await asyncio.to_thread(self._database.time) - self._grace_seconds
         for entry in listing.rest():
             sha256, _, side = entry.name.partition("-")
@@ -192,22 +192,22 @@ class ConsistencyCheck:
                 continue
             blob = await self._inventory.known(sha256)
             if blob and entry.name in blob.names:
-                continue  # sweeps remove it, or an upload has just brought it
+                continue  # a sweep will remove it, or an upload has just stored it
             if not side:
                 yield Fault("unknown-original", sha256, f"{entry.bytes} bytes")
                 continue
             if self._repair:
-                await asyncio.to_thread(self._remove_step, entry.name, sha256)
+                await asyncio.to_thread(self._remove_rung, entry.name, sha256)
             yield Fault("orphaned-ladder", entry.name, f"{entry.bytes} bytes", self._repair)
 
-    def _remove_step(self, name: str, sha256: str) -> None:
-        """Remove a smaller copy while nobody else changes its original's row."""
+    def _remove_rung(self, name: str, sha256: str) -> None:
+        """Remove a rung while the row of its original is locked."""
         with self._database.writing() as connection:
             connection.execute(sa.select(rows.c.sha256).where(rows.c.sha256 == sha256).with_for_update())
             self._blobs.delete(name)
 
     async def _cached(self) -> AsyncIterator[Fault]:
-        """Return originals that are not there any more, of which there are renditions."""
+        """Yield originals that no longer exist, but have cached renditions."""
         here = await asyncio.to_thread(self._renditions.files.originals)
         shared = {sha256 async for sha256 in self._renditions.shared_originals()}
         found = sorted(shared.union(here))
@@ -220,7 +220,7 @@ class ConsistencyCheck:
 
 
 def _damage(connection: sa.Connection) -> list[str]:
-    """Return what SQLite finds wrong in its own file."""
+    """Return the errors that SQLite finds in its file."""
     found = [row[0] for row in connection.exec_driver_sql("PRAGMA integrity_check(20)") if row[0] != "ok"]
     broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
-    return found + [f"{row[0]}: a row refers to one of {row[2]} that is not there" for row in broken[:20]]
+    return found + [f"{row[0]}: a row refers to a missing row of {row[2]}" for row in broken[:20]]

@@ -1,4 +1,4 @@
-"""The doctor: looks at a deployment as it is set up here, and says what is wrong with it."""
+"""Checks of `progimage doctor`: configuration and state of the deployment on this node."""
 
 import asyncio
 import os
@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from progimage import plugins
 from progimage.auth import RateLimits
 from progimage.deployment import open_blobs, open_pool, open_second_blobs, require_one_file_system
 from progimage.engine import Limits, RenditionSpec
 from progimage.open_files import TooFewFiles, allow_files, needed_files
 from progimage.settings import GiB, Settings
-from progimage.storage import BlobStore, Catalogue, Spool, WrongStore, confirm_identity, deployment_id
+from progimage.storage import BlobStore, Catalogue, ScratchFolder, WrongStore, confirm_identity, deployment_id
 from progimage.storage.database.images import PURGES_AN_HOUR
 from progimage.storage.durable import PRIVATE
 from progimage.workers import NOBODY, available_defences
@@ -28,12 +29,12 @@ _TRIED = ("JPEG", "PNG", "WEBP", "AVIF", "HEIC", "JXL", "GIF", "TIFF")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found.
+    """Result of one check.
 
     Attributes:
-        what: What was looked at.
-        verdict: `well`, `thought` (worth one), or `wrong`.
-        detail: In a sentence.
+        what: Name of the check.
+        verdict: `ok`, `warning` or `error`.
+        detail: Explanation.
     """
 
     what: str
@@ -42,7 +43,7 @@ class Finding:
 
 
 async def examine(settings: Settings, catalogue: Catalogue) -> list[Finding]:
-    """Look at everything, and say what was found."""
+    """Run all checks and return their results."""
     checks: list[tuple[str, Callable[[], Awaitable[Finding]]]] = [
         ("data folder", lambda: _data_folder(settings)),
         ("open files", lambda: _open_files(settings)),
@@ -60,12 +61,14 @@ async def examine(settings: Settings, catalogue: Catalogue) -> list[Finding]:
     if settings.second_blobs_url:
         url = settings.second_blobs_url
         checks.append(("second store", lambda: _store("second store", url, open_second_blobs, settings)))
+    if plugins.listed():
+        checks.append(("plugins", _plugins))
     found = []
     for what, check in checks:
         try:
             found.append(await check())
         except Exception as error:
-            found.append(Finding(what, "wrong", f"{type(error).__name__}: {error}"))
+            found.append(Finding(what, "error", f"{type(error).__name__}: {error}"))
     return found
 
 
@@ -73,48 +76,48 @@ async def _data_folder(settings: Settings) -> Finding:
     data = settings.data_dir.absolute()
     with tempfile.NamedTemporaryFile(dir=data):
         free = shutil.disk_usage(data).free
-    detail = f"{data} can be written; {free / GiB:.1f} GiB are free"
+    detail = f"{data} is writable; {free / GiB:.1f} GiB free"
     try:
         require_one_file_system(settings)
     except WrongStore as error:
-        return Finding("data folder", "wrong", str(error))
-    thoughts = []
-    # nginx, which sends originals itself, is let in by the group.
+        return Finding("data folder", "error", str(error))
+    warnings = []
+    # nginx, which sends originals itself, has access through the group.
     if data.stat().st_mode & (0o007 if settings.send_originals == "accel" else 0o077):
-        thoughts.append(f"others than its owner can enter it: `chmod {PRIVATE:o} {data}`, unless that is meant")
+        warnings.append(f"other users have access: run `chmod {PRIVATE:o} {data}` unless that is intended")
     if free < _LITTLE_ROOM + settings.cache_bytes:
-        thoughts.append(f"the cache alone may take {settings.cache_bytes / GiB:.1f} GiB")
-    return Finding("data folder", "thought" if thoughts else "well", "; ".join((detail, *thoughts)))
+        warnings.append(f"the rendition cache alone may use {settings.cache_bytes / GiB:.1f} GiB")
+    return Finding("data folder", "warning" if warnings else "ok", "; ".join((detail, *warnings)))
 
 
 async def _open_files(settings: Settings) -> Finding:
     try:
         allow_files(settings)
     except TooFewFiles as error:
-        return Finding("open files", "wrong", str(error))
-    return Finding("open files", "well", f"an HTTP process may have the {needed_files(settings)} open that it needs")
+        return Finding("open files", "error", str(error))
+    return Finding("open files", "ok", f"an HTTP process may open the {needed_files(settings)} files it needs")
 
 
 async def _database(settings: Settings, catalogue: Catalogue) -> Finding:
     await catalogue.records.check()
     totals = await catalogue.inventory.totals()
-    return Finding("database", "well", f"{settings.database_shown} answers; {totals.images} images")
+    return Finding("database", "ok", f"{settings.database_shown} is reachable; {totals.images} images")
 
 
 async def _deployment(settings: Settings, catalogue: Catalogue) -> Finding:
     if settings.blobs.startswith("memory:"):
-        return Finding("deployment", "thought", "originals are kept in memory, and are gone after a restart")
+        return Finding("deployment", "warning", "originals are stored in memory and lost at a restart")
     second = None
-    with suppress(OSError):  # a second store that can't be opened is a finding of its own
+    with suppress(OSError):  # an unavailable second store is reported by a check of its own
         second = open_second_blobs(settings)
     try:
         await asyncio.to_thread(confirm_identity, catalogue.database, open_blobs(settings), second)
     except WrongStore as error:
-        return Finding("deployment", "wrong", str(error))
+        return Finding("deployment", "error", str(error))
     known = await asyncio.to_thread(deployment_id, catalogue.database)
     if known is None:
-        return Finding("deployment", "thought", "there are no images here yet; `progimage serve` makes a deployment")
-    return Finding("deployment", "well", f"database and stores belong to {known}")
+        return Finding("deployment", "warning", "no deployment yet; `progimage serve` creates one")
+    return Finding("deployment", "ok", f"database and stores belong to deployment {known}")
 
 
 async def _store(
@@ -124,9 +127,9 @@ async def _store(
     assert store is not None
     name, data = f"{'0' * 63}d", os.urandom(1024)
     with ExitStack() as files:
-        spool = Spool(settings.data_dir.absolute() / "spool")
-        files.callback(spool.close)
-        path = files.enter_context(spool.file(spool.incoming))
+        scratch = ScratchFolder(settings.scratch_folder)
+        files.callback(scratch.close)
+        path = files.enter_context(scratch.file(scratch.incoming))
         path.write_bytes(data)
         await store.put(name, path)
         try:
@@ -134,17 +137,17 @@ async def _store(
         finally:
             await asyncio.to_thread(store.delete, name)
     if back != data:
-        return Finding(what, "wrong", f"{url} did not give back what was put there")
-    return Finding(what, "well", f"{url} takes, gives back and deletes")
+        return Finding(what, "error", f"{url} returned other bytes than were written")
+    return Finding(what, "ok", f"{url}: write, read and delete work")
 
 
 async def _workers(settings: Settings) -> Finding:
-    """Convert a picture to several formats in a worker, behind all defences."""
+    """Convert an image to several formats in a worker, with all defences."""
     pool = open_pool(settings, Limits())
     with ExitStack() as files:
-        spool = Spool(settings.data_dir.absolute() / "spool")
-        files.callback(spool.close)
-        source, target = (files.enter_context(spool.file(folder)) for folder in (spool.incoming, spool.outgoing))
+        scratch = ScratchFolder(settings.scratch_folder)
+        files.callback(scratch.close)
+        source, target = (files.enter_context(scratch.file(folder)) for folder in (scratch.incoming, scratch.outgoing))
         Image.radial_gradient("L").convert("RGB").save(source, "PNG")
         failed = []
         pool.start()
@@ -157,37 +160,43 @@ async def _workers(settings: Settings) -> Finding:
         finally:
             await pool.close()
     if failed:
-        return Finding("workers", "wrong", "; ".join(failed))
-    return Finding("workers", "well", f"a worker wrote {', '.join(_TRIED)}")
+        return Finding("workers", "error", "; ".join(failed))
+    return Finding("workers", "ok", f"a worker wrote {', '.join(_TRIED)}")
 
 
 async def _defences() -> Finding:
     defences = available_defences()
     missing = [name for name, there in defences.items() if not there]
     if missing:
-        return Finding("defences", "thought", f"this kernel does not have {', '.join(missing)}")
-    return Finding("defences", "well", ", ".join(defences))
+        return Finding("defences", "warning", f"not supported by this kernel: {', '.join(missing)}")
+    return Finding("defences", "ok", ", ".join(defences))
+
+
+async def _plugins() -> Finding:
+    return Finding("plugins", "ok", ", ".join(plugins.listed()))
 
 
 async def _access(settings: Settings, catalogue: Catalogue) -> Finding:
     active = [key for key in await catalogue.keys.all() if key.is_active]
     if settings.access is None and not settings.is_loopback:
-        return Finding("access", "wrong", f"{settings.host} is no loopback address, and PROGIMAGE_ACCESS is not set")
+        return Finding(
+            "access", "error", f"{settings.host} is not a loopback address and PROGIMAGE_ACCESS is not set"
+        )  # fmt: skip
     if settings.needs_keys and not active:
-        return Finding("access", "wrong", "keys are needed, and there is none: `progimage keys create`")
+        return Finding("access", "error", "keys are required, but none exists: run `progimage keys create`")
     if settings.access is None and settings.trusted_proxies:
         return Finding(
-            "access", "wrong", "PROGIMAGE_TRUSTED_PROXIES is set and PROGIMAGE_ACCESS is not: what a proxy forwards is"
-            " refused"
+            "access", "error", "PROGIMAGE_TRUSTED_PROXIES is set, but PROGIMAGE_ACCESS is not: forwarded requests are"
+            " rejected"
         )  # fmt: skip
     if not settings.needs_keys and (not settings.is_loopback or settings.trusted_proxies or settings.public_url):
-        return Finding("access", "thought", "everybody who can reach the service may upload and delete")
+        return Finding("access", "warning", "anyone who can reach the service may upload and delete")
     if settings.visibility == "signed" and not settings.signing_keys:
-        return Finding("access", "thought", "images are read with signatures, and PROGIMAGE_SIGNING_KEYS is empty")
+        return Finding("access", "warning", "visibility is signed, but PROGIMAGE_SIGNING_KEYS is empty")
     who = f"{len(active)} active keys" if settings.needs_keys else "open on a loopback address"
     if settings.access is None:
-        who += ", and what a proxy forwards is refused, until PROGIMAGE_ACCESS is set"
-    return Finding("access", "well", f"{who}; reads are {settings.visibility}")
+        who += "; requests forwarded by a proxy are rejected until PROGIMAGE_ACCESS is set"
+    return Finding("access", "ok", f"{who}; default visibility: {settings.visibility}")
 
 
 async def _rate_limits(settings: Settings) -> Finding:
@@ -195,41 +204,43 @@ async def _rate_limits(settings: Settings) -> Finding:
     await rates.check()
     bounded = settings.requests_per_address or settings.requests_per_key or settings.renders_per_address
     if not bounded and not settings.is_loopback:
-        return Finding("rate limits", "thought", "no client's requests are bounded")
+        return Finding("rate limits", "warning", "no rate limits are set")
     if bounded and settings.rate_limits_url == "memory://" and settings.http_processes > 1:
-        return Finding("rate limits", "thought", "each HTTP process counts for itself; Redis would count for all")
-    return Finding("rate limits", "well", settings.rate_limits_url.rpartition("@")[2])
+        return Finding("rate limits", "warning", "each HTTP process counts separately; use Redis to count together")
+    return Finding("rate limits", "ok", settings.rate_limits_url.rpartition("@")[2])
 
 
 async def _nodes(settings: Settings, catalogue: Catalogue) -> Finding:
-    """See whether several nodes could share this deployment, and whether this one's clock is right."""
+    """Check whether several nodes can share this deployment, and compare this node's clock with the database's."""
     skew = await asyncio.to_thread(catalogue.database.clock_skew)
     if abs(skew) > _MOST_SKEW:
-        return Finding("nodes", "wrong", f"this node's clock is {skew:+.0f} s away from the database's")
+        return Finding("nodes", "error", f"this node's clock differs from the database's by {skew:+.0f} s")
     if settings.blobs_are_shared != settings.records_are_shared:
         shared, own = ("originals", "records") if settings.blobs_are_shared else ("records", "originals")
-        return Finding("nodes", "thought", f"{shared} could be shared by several nodes, but {own} are on this one")
+        return Finding("nodes", "warning", f"several nodes can share the {shared}, but the {own} are local")
     if settings.records_are_shared and settings.rate_limits_url == "memory://" and settings.requests_per_address:
-        return Finding("nodes", "thought", "each node counts requests for itself; Redis would count for all")
-    return Finding("nodes", "well", "several can share this" if settings.records_are_shared else "this is the only one")
+        return Finding("nodes", "warning", "each node counts requests separately; use Redis to count together")
+    return Finding(
+        "nodes", "ok", "several nodes can share this deployment" if settings.records_are_shared else "single node"
+    )  # fmt: skip
 
 
 async def _sweeps(settings: Settings, catalogue: Catalogue) -> Finding:
-    """See whether what is due expires and is purged."""
+    """Check whether images expire and are purged on time."""
     state = await catalogue.clock.look()
     waiting = await catalogue.records.waiting_for_purge(settings.undelete_seconds)
-    detail = f"{waiting} deleted images are to be purged"
+    detail = f"{waiting} deleted images waiting to be purged"
     if not state.is_trusted:
-        return Finding("sweeps", "wrong" if state.jump_seconds else "thought", f"{detail}; {state.reason()}")
+        return Finding("sweeps", "error" if state.jump_seconds else "warning", f"{detail}; {state.reason()}")
     if waiting > PURGES_AN_HOUR:
-        return Finding("sweeps", "thought", f"{detail}, which takes hours: PROGIMAGE_PURGE_SHARE bounds it")
-    return Finding("sweeps", "well", detail)
+        return Finding("sweeps", "warning", f"{detail}; this takes hours, as limited by PROGIMAGE_PURGE_SHARE")
+    return Finding("sweeps", "ok", detail)
 
 
 async def _integrity(settings: Settings, catalogue: Catalogue) -> Finding:
     totals = await catalogue.inventory.totals()
     if totals.damaged:
-        return Finding("integrity", "wrong", f"{totals.damaged} originals are damaged; see `progimage scrub`")
+        return Finding("integrity", "error", f"{totals.damaged} originals are damaged; run `progimage scrub`")
     if not settings.scrub_rate:
-        return Finding("integrity", "thought", "nothing is scrubbed in the background: PROGIMAGE_SCRUB_RATE is 0")
-    return Finding("integrity", "well", f"{settings.scrub_rate} bytes a second are read again in the background")
+        return Finding("integrity", "warning", "the background scrub is off: PROGIMAGE_SCRUB_RATE is 0")
+    return Finding("integrity", "ok", f"the background scrub reads {settings.scrub_rate} bytes per second")

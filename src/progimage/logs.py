@@ -1,4 +1,4 @@
-"""What is logged, and in which form: on standard error, JSON or for people."""
+"""Logging to standard error, as JSON or readable text."""
 
 import asyncio
 import logging
@@ -16,19 +16,20 @@ _LOG_SECONDS = 0.2
 
 
 class AccessLog:
-    """One line a request, written a few times a second: a write for each would take longer than a ready answer.
+    """Log of requests, one line each.
+
+    Lines are written in batches a few times per second: one write per request would take longer than a cached response.
 
     Args:
-        render: Makes the text of a line, or None: nothing is logged.
+        render: Formats a line. None turns the log off.
     """
 
     def __init__(self, render: Callable[[dict[str, Any]], str] | None) -> None:
-        """Begin with no lines."""
         self._render = render
         self._lines: list[tuple[float, str, str, str, int, float]] = []
 
     def add(self, request_id: str, method: str, path: str, status: int, seconds: float) -> None:
-        """Log a request that was answered just now."""
+        """Log a request whose response has just been sent."""
         if self._render is None:
             return
         if not self._lines:
@@ -36,16 +37,16 @@ class AccessLog:
         self._lines.append((time.time(), request_id, method, path, status, seconds))
 
     def flush(self) -> None:
-        """Write the lines."""
+        """Write the collected lines."""
         lines, self._lines = self._lines, []
         if self._render and lines:
             LOSSY_STDERR.write("".join(f"{self._render(_named(line))}\n" for line in lines))
 
 
 class _Lossy:
-    """Standard error, for the log: where a line can't be written, since a disk is full, that is no fault of a request.
+    """Standard error for the log. A failed write (a full disk) is ignored, so that it doesn't fail the request.
 
-    How many lines were lost is said as soon as one can be written again.
+    The number of lost writes is reported as soon as one succeeds again.
     """
 
     def __init__(self) -> None:
@@ -54,7 +55,7 @@ class _Lossy:
     def write(self, text: str) -> int:
         try:
             if self._lost:
-                sys.stderr.write(f"{self._lost} pieces of the log were lost: they could not be written\n")
+                sys.stderr.write(f"{self._lost} writes to the log failed and were lost\n")
             sys.stderr.write(text)
             sys.stderr.flush()
             self._lost = 0
@@ -85,14 +86,14 @@ def _named(line: tuple[float, str, str, str, int, float]) -> dict[str, Any]:
 
 
 def set_up_logging(log_format: str, level: str) -> AccessLog:
-    """Make structlog and the standard library's loggers write to standard error in one form.
+    """Make structlog and the standard library's loggers write to standard error in one format.
 
     Args:
-        log_format: `json`, `console`, or `auto`: console on a terminal, else json.
-        level: The least important level to write.
+        log_format: `json`, `console`, or `auto`: console on a terminal, otherwise json.
+        level: Minimum level to write.
 
     Returns:
-        Where requests are logged.
+        The log of requests.
     """
     console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
     shared: list[Any] = [

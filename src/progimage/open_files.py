@@ -1,27 +1,27 @@
-"""How many files a process may have open (RLIMIT_NOFILE), and how many the service needs."""
+"""Limit of open files per process (RLIMIT_NOFILE)."""
 
 import resource
 
 from progimage.settings import Settings
 
 _ITSELF = 256
-"""The program, its database, and connections of clients that wait for nothing."""
+"""Files of the program itself, its database, and idle connections."""
 _A_WORKER = 8
 _A_TASK = 4
-"""A connection, its body, what is read and what is written."""
+"""Connection, request body, input file and output file."""
 
 
 class TooFewFiles(Exception):
-    """A process may not have as many files open as are needed."""
+    """The limit of open files is too low."""
 
 
 def needed_files(settings: Settings) -> int:
-    """Return how many files one HTTP process may have to have open at once."""
+    """Return the maximum number of files that one HTTP process needs open at once."""
     return _ITSELF + _A_WORKER * settings.workers_per_process + _A_TASK * settings.queue
 
 
 def allow_files(settings: Settings) -> None:
-    """Raise the soft limit of this process, and of those that it starts, to what is needed.
+    """Raise the soft limit of this process and its children to the number of files needed.
 
     Raises:
         TooFewFiles: The hard limit is lower.
@@ -32,9 +32,9 @@ def allow_files(settings: Settings) -> None:
         return
     if not _is_enough(hard, needed):
         raise TooFewFiles(
-            f"A process may have {hard} files open here (RLIMIT_NOFILE), and each of {settings.http_processes} HTTP"
-            f" process(es) with {settings.workers_per_process} workers and a queue of {settings.queue} needs {needed}:"
-            f" `ulimit -n {needed}`, or LimitNOFILE={needed} in the unit of systemd."
+            f"The limit of open files (RLIMIT_NOFILE) is {hard}, but each of {settings.http_processes} HTTP"
+            f" process(es) with {settings.workers_per_process} workers and a queue of {settings.queue} needs {needed}."
+            f" Run `ulimit -n {needed}`, or set LimitNOFILE={needed} in the systemd unit."
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 

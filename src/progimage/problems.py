@@ -1,8 +1,9 @@
-"""Every error as a problem document (RFC 9457): what is wrong, with what was given and what is allowed.
+"""Every error as a problem document (RFC 9457): an explanation, the given value and the allowed ones.
 
-HTTP answers it, a job keeps it, and a command prints its detail.
+HTTP returns the document, a job stores it, and a command prints its detail.
 """
 
+import errno
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
@@ -26,7 +27,7 @@ from progimage.storage import (
     Held,
     ListTooSlow,
     QuotaExceeded,
-    SpoolFull,
+    ScratchFull,
     TicketUsed,
     UnknownKey,
     UnknownReference,
@@ -36,23 +37,27 @@ from progimage.storage import (
 from progimage.workers import Busy, TaskTooLong, WorkerCrashed, WorkerKilled
 
 CLIENT_GONE = 499
-"""The status of a request whose client closed the connection; nobody sees it but the log."""
+"""The status of a request whose caller closed the connection; it appears only in the log."""
 _FULL_RETRY_AFTER = 30
-_DAMAGED = "The stored original is damaged or missing. It is answered again when it is restored, or uploaded again."
+_DISK_FAILURES = frozenset(
+    (errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.ESTALE)
+)
+"""How the operating system reports a disk, or a folder on it, that can't be used; a full one is another problem."""
+_DAMAGED = "The stored original is damaged or missing. It is available again once it is restored or uploaded again."
 _DAMAGED_RETRY_AFTER = 60
 
 
 class Problem(Exception):
-    """An error to be answered.
+    """An error to return to the caller.
 
     Args:
         status: The HTTP status.
         kind: A short name for this kind of problem, the last part of its type URN.
-        detail: What is wrong, in a sentence.
-        parameter: The name of the parameter, field or header at fault, if one is.
-        given: What was given for it.
-        allowed: What would have been allowed.
-        headers: Further response headers.
+        detail: An explanation, in a sentence.
+        parameter: The name of the parameter, form field or header field that caused it, if any.
+        given: Its value.
+        allowed: The allowed values.
+        headers: Additional response headers.
     """
 
     def __init__(
@@ -66,7 +71,6 @@ class Problem(Exception):
         allowed: str | int | list[str] | None = None,
         headers: dict[str, str] | None = None,
     ) -> None:
-        """Store the parts."""
         super().__init__(detail)
         self.status, self.kind, self.detail = status, kind, detail
         self.parameter, self.given, self.allowed = parameter, given, allowed
@@ -86,16 +90,16 @@ class Problem(Exception):
         return {name: value for name, value in members.items() if value is not None}
 
     def encoded(self) -> bytes:
-        """Return the problem document."""
+        """Return the problem document as JSON."""
         return msgspec.json.encode(self.body())
 
 
-class ClientGone(Exception):
-    """The client closed the connection; nobody will read an answer."""
+class CallerGone(Exception):
+    """The caller closed the connection and won't read a response."""
 
 
 def to_problem(error: Exception) -> Problem:
-    """Return the problem that an exception stands for."""
+    """Return the problem for an exception."""
     if isinstance(error, Problem):
         return error
     if is_full(error):
@@ -103,7 +107,9 @@ def to_problem(error: Exception) -> Problem:
     for kind, make in _PROBLEMS.items():
         if isinstance(error, kind):
             return make(error)
-    return Problem(500, "internal", "Something went wrong here; the log has it under the request's id.")
+    if isinstance(error, OSError) and error.errno in _DISK_FAILURES:
+        return _unavailable("disk-failed", "A disk of the service fails. Its operator has to repair it.", 60)
+    return Problem(500, "internal", "Internal error. The log has details under the id of this request.")
 
 
 def _unavailable(kind: str, detail: str, retry_after: int = 1) -> Problem:
@@ -114,8 +120,8 @@ def _storage_full() -> Problem:
     return Problem(
         507,
         "storage-full",
-        "The service has no room left for this. Stored images can still be read and deleted. Try again later; its"
-        " operator has to make room.",
+        "The service is out of storage space. Stored images can still be read and deleted. Try again later; the"
+        " operator has to free space.",
         headers={"retry-after": str(_FULL_RETRY_AFTER)},
     )
 
@@ -125,44 +131,44 @@ def _about_image(status: int, kind: str) -> Callable[[Any], Problem]:
 
 
 def _which(error: BaseException) -> str:
-    """Say which part of a request is meant, where there are several."""
+    """Return which part of a request an error is about, where there are several."""
     return "".join(f" ({note})" for note in getattr(error, "__notes__", []))
 
 
 _PROBLEMS: dict[type[Exception], Callable[[Any], Problem]] = {
-    # The same whether there is none, or one that the client may not know of.
+    # The same for images that don't exist and for those that the caller may not know of.
     UnknownReference: lambda e: Problem(
-        404, "unknown-reference", "No image has this reference, or none that this request may see.", given=str(e)
+        404, "unknown-reference", "No image has this reference, or this request has no access to it.", given=str(e)
     ),
     BadKey: lambda e: Problem(401, "invalid-key", str(e), parameter="Authorization", allowed="an active API key"),
     TooManyRequests: lambda e: Problem(429, "too-many-requests", str(e), allowed=e.allowed, headers=e.headers),
     QuotaExceeded: lambda e: Problem(
         403, "quota-exceeded", str(e), parameter=e.what, given=e.wanted, allowed=e.allowed
     ),
-    SpoolFull: lambda e: (
+    ScratchFull: lambda e: (
         Problem(413, "too-much-at-once", str(e), parameter="data", allowed=e.allowed)
         if e.own
         else _unavailable("spool-full", str(e), 5)
     ),
-    TicketUsed: lambda e: Problem(403, "ticket-used", "The ticket has been used.", parameter="ticket"),
+    TicketUsed: lambda e: Problem(403, "ticket-used", "The ticket was already used.", parameter="ticket"),
     ReferenceTaken: lambda e: Problem(
         409,
         "idempotency-key-reused",
-        "With this key another image was uploaded.",
+        "This idempotency key was already used for another image.",
         parameter="Idempotency-Key",
         allowed="a new random UUID for each upload",
     ),
-    Held: lambda e: Problem(409, "held", "A legal hold keeps the image from being deleted."),
-    UnknownKey: lambda e: Problem(404, "unknown-key", "No active key has this id.", given=str(e)),
+    Held: lambda e: Problem(409, "held", "The image is under a legal hold and can't be deleted."),
+    UnknownKey: lambda e: Problem(404, "unknown-key", "No active API key has this id.", given=str(e)),
     UrlRefused: lambda e: Problem(400, "url-refused", str(e), parameter="url", allowed=e.allowed),
     TooManyFetches: lambda e: Problem(
-        429, "too-many-requests", str(e), parameter="url", allowed=e.most, headers={"retry-after": "5"}
+        429, "too-many-requests", str(e), parameter="url", allowed=e.limit, headers={"retry-after": "5"}
     ),
     UploadTooLarge: lambda e: Problem(
         413, "upload-too-large", str(e), parameter="data", given=e.given, allowed=e.allowed
     ),
     FetchingDisabled: lambda e: Problem(
-        403, "url-not-allowed", str(e), parameter="url", given=e.url, allowed="the image itself"
+        403, "url-not-allowed", str(e), parameter="url", given=e.url, allowed="an upload of the image itself"
     ),
     FetchFailed: lambda e: Problem(422, "fetch-failed", str(e), parameter="url"),
     engine.UnknownParameter: lambda e: Problem(
@@ -192,21 +198,21 @@ _PROBLEMS: dict[type[Exception], Callable[[Any], Problem]] = {
         422, "drawing-too-costly", f"{e}{_which(e)}", parameter="data", allowed=f"{e.seconds:g} seconds of CPU time"
     ),
     MemoryError: lambda e: Problem(
-        422, "too-much-memory", f"It needs more memory than one worker may use.{_which(e)}", parameter="data"
+        422, "too-much-memory", f"Processing needs more memory than a worker may use.{_which(e)}", parameter="data"
     ),
-    WorkerKilled: lambda e: _unavailable("worker-killed", "The worker was killed; try again."),
+    WorkerKilled: lambda e: _unavailable("worker-killed", "The worker process was killed; try again."),
     ListTooSlow: lambda e: Problem(
         503,
         "list-too-slow",
-        f"{e} Ask for less: name a label, a format, or a time with `after` and `before`.",
+        f"{e} Narrow the list: filter by label or format, or by time with `after` and `before`.",
         headers={"retry-after": "60"},
     ),
     DatabaseFull: lambda e: _storage_full(),
-    DatabaseUnavailable: lambda e: _unavailable("database-unavailable", "The database can't be used now."),
+    DatabaseUnavailable: lambda e: _unavailable("database-unavailable", "The database is unavailable."),
     BlobMissing: lambda e: _unavailable("blob-damaged", _DAMAGED, _DAMAGED_RETRY_AFTER),
     BlobDamaged: lambda e: _unavailable("blob-damaged", _DAMAGED, _DAMAGED_RETRY_AFTER),
     WrongStore: lambda e: _unavailable("wrong-store", str(e), 10),
-    StoreError: lambda e: _unavailable("store-unavailable", "The store of originals can't be used now."),
-    UnknownJob: lambda e: Problem(404, "unknown-job", "There is no such job, or it is another's.", given=str(e)),
-    ClientGone: lambda e: Problem(CLIENT_GONE, "client-gone", "The client closed the connection."),
+    StoreError: lambda e: _unavailable("store-unavailable", "The store of originals is unavailable."),
+    UnknownJob: lambda e: Problem(404, "unknown-job", "No such job, or it belongs to another owner.", given=str(e)),
+    CallerGone: lambda e: Problem(CLIENT_GONE, "client-gone", "The caller closed the connection."),
 }

@@ -1,4 +1,4 @@
-"""The JSON documents that requests are answered with, and how the OpenAPI document describes the answers."""
+"""The JSON documents of requests and responses, and descriptions of responses for the OpenAPI document."""
 
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -13,16 +13,16 @@ from progimage.storage import Event, Owner, Quota, Record
 
 
 class ProblemDocument(msgspec.Struct, omit_defaults=True):
-    """What went wrong (RFC 9457).
+    """An error (RFC 9457).
 
     Attributes:
-        type: What kind of problem it is: `urn:progimage:problem:` and a name that does not change.
+        type: The kind of problem: `urn:progimage:problem:` and a name that never changes.
         title: The status in words.
         status: The HTTP status.
-        detail: What is wrong, in a sentence.
-        parameter: The parameter, field or header that is at fault.
-        given: What was given for it.
-        allowed: What would have been allowed.
+        detail: An explanation, in a sentence.
+        parameter: The parameter, form field or header field that caused it.
+        given: Its value.
+        allowed: The allowed values.
     """
 
     type: str
@@ -35,14 +35,14 @@ class ProblemDocument(msgspec.Struct, omit_defaults=True):
 
 
 class ImageRecord(msgspec.Struct):
-    """What is known of a stored image.
+    """The public record of a stored image.
 
     Attributes:
-        reference: What it is asked for by.
-        filename: What it was called when it was uploaded, if that was said.
-        uploaded_at: When (RFC 3339).
-        bytes: Of the original.
-        sha256: Of the original, in hexadecimal digits.
+        reference: The image's reference, a UUID.
+        filename: The file name from the upload, or null.
+        uploaded_at: When it was uploaded (RFC 3339).
+        bytes: The size of the original in bytes.
+        sha256: The SHA-256 of the original, in hexadecimal.
     """
 
     reference: str
@@ -84,21 +84,21 @@ class ImageRecord(msgspec.Struct):
 
     @classmethod
     def of(cls, record: Record) -> "ImageRecord":
-        """Make it of a record."""
+        """Return the public record of an image."""
         return cls(**_described(record))
 
 
 class OwnImageRecord(ImageRecord, kw_only=True):
-    """What is known of a stored image, for whoever may act for its owner.
+    """The record of a stored image, for keys of its owner.
 
     Attributes:
-        owner: Whose it is.
-        visibility: Who may read it.
-        expires_at: Until when it is there (RFC 3339), or null.
-        deleted_at: When it was deleted, or null.
-        held: A legal hold keeps it from being deleted and from expiring.
-        labels: To find it by.
-        metadata: Names and texts.
+        owner: The image's owner.
+        visibility: Who can read it.
+        expires_at: When it expires (RFC 3339), or null.
+        deleted_at: When it was deleted (RFC 3339), or null.
+        held: Whether a legal hold prevents deletion and expiry.
+        labels: Labels to filter lists by.
+        metadata: The metadata set by its owner: names and string values.
     """
 
     owner: str
@@ -111,11 +111,11 @@ class OwnImageRecord(ImageRecord, kw_only=True):
 
     @classmethod
     def of_own(cls, record: Record, usual: Visibility) -> "OwnImageRecord":
-        """Make it of a record.
+        """Return the full record of an image.
 
         Args:
-            record: The record to make it of.
-            usual: Who may read an image that says nothing of that.
+            record: The record.
+            usual: The visibility of images without one of their own.
         """
         return cls(
             **_described(record),
@@ -141,18 +141,18 @@ def _described(record: Record) -> dict[str, Any]:
 
 
 def _told(info: ImageInfo) -> dict[str, Any]:
-    """Return what clients are told of an image."""
+    """Return the public members that describe an image."""
     own = {"inspection"}
     lists = {name: list(getattr(info, name)) for name in ("durations", "page_sizes", "warnings")}
     return {name: getattr(info, name) for name in ImageInfo.__dataclass_fields__ if name not in own} | lists
 
 
 class ImagePage(msgspec.Struct):
-    """A page of a list of images, the newest first.
+    """A page of a list of images, newest first.
 
     Attributes:
-        images: Their records.
-        next: The `cursor` of the next page; null on the last.
+        images: The records.
+        next: The `cursor` of the next page, or null on the last page.
     """
 
     images: list[OwnImageRecord]
@@ -160,13 +160,14 @@ class ImagePage(msgspec.Struct):
 
 
 class ImageChange(msgspec.Struct, forbid_unknown_fields=True):
-    """What is to be changed of an image (RFC 7396): what is left out stays as it is, null removes.
+    """A change to an image (RFC 7396): omitted members stay unchanged, null removes a value.
 
     Attributes:
+        visibility: Who can read the image.
         expires: A date, such as 2027-01-31, or a duration, such as 30d or P30D.
-        labels: All that it is to have.
-        metadata: Names and texts; null for a text removes its name.
-        held: A legal hold; for administrators.
+        labels: The labels; they replace all existing ones.
+        metadata: Names and string values to set; null as a value removes the name.
+        held: Whether a legal hold applies; administrators only.
     """
 
     visibility: Visibility | msgspec.UnsetType | None = msgspec.UNSET
@@ -177,14 +178,17 @@ class ImageChange(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class KeyDocument(msgspec.Struct):
-    """What is known of an API key.
+    """An API key, without its secret part.
 
     Attributes:
-        id: Its public part.
-        scopes: What it allows.
-        expires_at: Until when it is valid, or null.
-        revoked_at: When it was revoked, or null.
-        active: It is valid now.
+        id: The public part of the key.
+        owner: The owner whose images it gives access to.
+        name: A name to recognize it by.
+        scopes: Its scopes.
+        created_at: When it was created (RFC 3339).
+        expires_at: When it expires (RFC 3339), or null.
+        revoked_at: When it was revoked (RFC 3339), or null.
+        active: Whether it is valid now.
     """
 
     id: str
@@ -198,22 +202,22 @@ class KeyDocument(msgspec.Struct):
 
     @classmethod
     def of(cls, key: ApiKey) -> "KeyDocument":
-        """Make it of a key."""
+        """Describe a key."""
         return cls(**_key(key))
 
 
 class NewKeyDocument(KeyDocument, kw_only=True):
-    """A key that was made just now.
+    """A new API key.
 
     Attributes:
-        key: The whole key; it is not shown again.
+        key: The full key. It is never shown again.
     """
 
     key: str
 
     @classmethod
     def of_new(cls, key: ApiKey, text: str) -> "NewKeyDocument":
-        """Make it of a key, and its text."""
+        """Describe a new key, with its text."""
         return cls(**_key(key), key=text)
 
 
@@ -231,13 +235,13 @@ def _key(key: ApiKey) -> dict[str, Any]:
 
 
 class KeyWanted(msgspec.Struct, forbid_unknown_fields=True):
-    """Which key is to be made.
+    """The API key to create.
 
     Attributes:
-        owner: For whose images.
-        scopes: What it allows.
-        name: To tell it from others.
-        expires: A date or a duration; null: never.
+        owner: The owner whose images it gives access to.
+        scopes: Its scopes.
+        name: A name to recognize it by.
+        expires: When it expires: a date or a duration; null means never.
     """
 
     owner: str
@@ -247,22 +251,25 @@ class KeyWanted(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class KeyRotation(msgspec.Struct, forbid_unknown_fields=True):
-    """How a key is to be replaced.
+    """How to replace an API key.
 
     Attributes:
-        grace_seconds: For how long the old one stays valid.
+        grace_seconds: How long the old key stays valid, in seconds.
     """
 
     grace_seconds: int = 86400
 
 
 class OwnerDocument(msgspec.Struct):
-    """What an owner has, and what it may have; null is no bound.
+    """The usage and limits of an owner; null means no limit.
 
     Attributes:
-        images: How many it has.
-        bytes: How many they have.
-        retention_seconds: After how long its images expire, unless an upload says otherwise.
+        owner: The owner's name.
+        images: The number of images.
+        bytes: Their total size in bytes.
+        max_images: The maximum number of images.
+        max_bytes: The maximum total size in bytes.
+        retention_seconds: Default lifetime of its images in seconds; an upload can set another.
     """
 
     owner: str
@@ -274,15 +281,17 @@ class OwnerDocument(msgspec.Struct):
 
     @classmethod
     def of(cls, owner: Owner, quota: Quota) -> "OwnerDocument":
-        """Make it of an owner, and its quota in effect."""
+        """Describe an owner with its effective quota."""
         return cls(owner.name, owner.images, owner.bytes, quota.images, quota.bytes, owner.retention_seconds)
 
 
 class OwnerWanted(msgspec.Struct, forbid_unknown_fields=True):
-    """What an owner may have; null is what the deployment allows everybody.
+    """The limits of an owner; null means the deployment's default.
 
     Attributes:
-        retention_seconds: After how long its images expire, unless an upload says otherwise.
+        max_images: The maximum number of images.
+        max_bytes: The maximum total size in bytes.
+        retention_seconds: Default lifetime of its images in seconds; an upload can set another.
     """
 
     max_images: int | None = None
@@ -291,14 +300,16 @@ class OwnerWanted(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class TicketWanted(msgspec.Struct, forbid_unknown_fields=True):
-    """What a ticket is to allow, and what is to be said of its images.
+    """The ticket to create, and the options of the images uploaded with it.
 
     Attributes:
-        max_bytes: The largest upload.
-        expires_in: For how many seconds the ticket is valid.
-        expires: Until when the image is there: a date or a duration.
-        labels: Of the image.
-        metadata: Of the image.
+        max_bytes: The maximum size of the upload in bytes.
+        expires_in: How long the ticket is valid, in seconds.
+        visibility: Who can read the images.
+        expires: When the images expire: a date or a duration.
+        labels: Labels of the images.
+        metadata: Metadata of the images: names and string values.
+        damaged: Images that have lost pixels: `refuse` rejects them, `accept` stores what can be decoded.
     """
 
     max_bytes: int
@@ -311,11 +322,12 @@ class TicketWanted(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class TicketDocument(msgspec.Struct):
-    """A ticket.
+    """An upload ticket.
 
     Attributes:
-        url: Where to PUT or POST the image, once.
-        expires_at: Until when (RFC 3339).
+        url: The path and query to PUT or POST the image to, once.
+        expires_at: When the ticket expires (RFC 3339).
+        max_bytes: The maximum size of the upload in bytes.
     """
 
     url: str
@@ -324,12 +336,12 @@ class TicketDocument(msgspec.Struct):
 
 
 class SignatureWanted(msgspec.Struct, forbid_unknown_fields=True):
-    """Which request is to be signed.
+    """The request to sign.
 
     Attributes:
-        url: Its path and query.
-        expires_in: For how many seconds it is valid; null: for ever.
-        method: GET (and with it HEAD) or DELETE.
+        url: The path and query to sign.
+        expires_in: How long the signature is valid, in seconds; null means indefinitely.
+        method: `GET`, which includes `HEAD`, or `DELETE`.
     """
 
     url: str
@@ -338,22 +350,29 @@ class SignatureWanted(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class SignedDocument(msgspec.Struct):
-    """A signed request."""
+    """A signed request.
+
+    Attributes:
+        url: The path and query with the signature.
+        expires_at: When the signature expires (RFC 3339), or null.
+    """
 
     url: str
     expires_at: str | None
 
 
 class EventDocument(msgspec.Struct):
-    """Something that happened.
+    """An event in the audit log.
 
     Attributes:
-        at: When (RFC 3339).
-        action: What, such as upload, delete or refused.
-        key_id: With which key, if with one.
-        address: From which network address.
-        reference: To which image, if to one.
-        detail: What else there is to say.
+        id: The number of the event.
+        at: When it happened (RFC 3339).
+        action: What happened, such as `upload`, `delete` or `refused`.
+        owner: The owner concerned, or null.
+        key_id: The id of the API key that was used, or null.
+        address: The network address of the caller, or null.
+        reference: The reference of the image, or null.
+        detail: More details.
     """
 
     id: int
@@ -367,7 +386,7 @@ class EventDocument(msgspec.Struct):
 
     @classmethod
     def of(cls, event: Event) -> "EventDocument":
-        """Make it of an event."""
+        """Describe an event."""
         return cls(
             event.id, date_text(event.at) or "", event.action, event.owner, event.key_id, event.address,
             event.reference, event.detail,
@@ -375,11 +394,11 @@ class EventDocument(msgspec.Struct):
 
 
 class EventPage(msgspec.Struct):
-    """A page of the audit log, the newest first.
+    """A page of the audit log, newest first.
 
     Attributes:
-        events: What happened.
-        next: The `cursor` of the next page; null on the last.
+        events: The events.
+        next: The `cursor` of the next page, or null on the last page.
     """
 
     events: list[EventDocument]
@@ -387,12 +406,16 @@ class EventPage(msgspec.Struct):
 
 
 class ImportWanted(msgspec.Struct, forbid_unknown_fields=True):
-    """Which images are to be fetched and stored; in the background, if the answer is not waited for.
+    """The images to fetch and store.
 
     Attributes:
-        urls: From where.
-        background: Answer at once, with a job.
-        expires: Until when the images are there: a date or a duration.
+        urls: The URLs of the images.
+        background: Whether to return immediately and fetch the images in a background job.
+        visibility: Who can read the images.
+        expires: When the images expire: a date or a duration.
+        labels: Labels of the images.
+        metadata: Metadata of the images: names and string values.
+        damaged: Images that have lost pixels: `refuse` rejects them, `accept` stores what can be decoded.
     """
 
     urls: list[str]
@@ -405,12 +428,12 @@ class ImportWanted(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class BegunDocument(msgspec.Struct):
-    """Work that goes on in the background.
+    """A background job that was started.
 
     Attributes:
-        job: The id of its job.
-        url: Where to see how far it is.
-        references: Of what will be stored, in the order of the request.
+        job: The id of the job.
+        url: The path to get its progress from.
+        references: The references that the images will have, in the order of the request.
     """
 
     job: str
@@ -419,12 +442,16 @@ class BegunDocument(msgspec.Struct):
 
 
 def date_text(seconds: float | None) -> str | None:
-    """Return a time in seconds since 1970 as text (RFC 3339)."""
+    """Return a Unix timestamp as text (RFC 3339)."""
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")
 
 
 class InspectedImage(msgspec.Struct):
-    """What an image that is not stored is like."""
+    """The metadata of an image that is not stored.
+
+    Attributes:
+        bytes: The size of the file in bytes.
+    """
 
     bytes: int
     format: str
@@ -461,12 +488,12 @@ class InspectedImage(msgspec.Struct):
 
     @classmethod
     def of(cls, info: ImageInfo, size: int) -> "InspectedImage":
-        """Make it of what the engine says, and the size of the file in bytes."""
+        """Return the engine's metadata of an image, with the size of its file in bytes."""
         return cls(bytes=size, **_told(info))
 
 
 class PlaceholderDocument(msgspec.Struct):
-    """What to show until a picture is there."""
+    """Placeholders to show while an image loads."""
 
     width: int
     height: int
@@ -476,23 +503,28 @@ class PlaceholderDocument(msgspec.Struct):
 
 
 class SwatchDocument(msgspec.Struct):
-    """A dominant colour, and what part of the picture is near to it."""
+    """A dominant colour, and the share of the image close to it."""
 
     color: str
     share: float
 
 
 class FormatRow(msgspec.Struct):
-    """What can be done with a format.
+    """A format and its capabilities.
 
     Attributes:
-        extensions: In URLs; the first is the usual one.
-        animated: It can have frames that are shown one after the other.
-        writes_animations: Animations are written in it.
-        pages: It can have several pages.
-        alpha: It can have transparency.
-        lossless: It can keep every pixel as it is.
-        hdr: HDR is written in it.
+        name: The name of the format.
+        description: A short description.
+        extensions: The extensions that select it in URLs; the first is the preferred one.
+        media_type: The media type of its files.
+        can_read: Whether images in this format can be uploaded.
+        can_write: Whether renditions can be made in this format.
+        animated: Whether the format supports animations.
+        writes_animations: Whether renditions in this format can be animated.
+        pages: Whether the format supports multiple pages.
+        alpha: Whether renditions in this format can be transparent.
+        lossless: Whether renditions in this format can be lossless.
+        hdr: Whether renditions in this format can be HDR.
     """
 
     name: str
@@ -510,22 +542,24 @@ class FormatRow(msgspec.Struct):
 
     @classmethod
     def of(cls, format: Format) -> "FormatRow":
-        """Make it of a format."""
+        """Describe a format."""
         other: dict[str, Any] = {"extensions": list(format.extensions), "hdr": format.cicp}
         return cls(**other, **{name: getattr(format, name) for name in cls.__struct_fields__ if name not in other})
 
 
 class ParameterRow(msgspec.Struct):
-    """A parameter of a rendition: what it does, and how its value is written.
+    """A parameter of a rendition.
 
     Attributes:
+        name: The name of the parameter.
+        group: The group it belongs to.
         doc: What it does.
-        allowed: In words.
-        unit: Of its value; empty if it has none.
-        default: Empty if there is none.
-        aliases: Its other names.
-        needs: Another parameter without which it means nothing.
-        schema: The JSON schema of its value.
+        allowed: The allowed values, in words.
+        unit: The unit of its value, or empty.
+        default: The default value, or empty.
+        aliases: Other names of the parameter.
+        needs: Another parameter that it requires, or null.
+        schema: The JSON Schema of its value.
     """
 
     name: str
@@ -540,7 +574,7 @@ class ParameterRow(msgspec.Struct):
 
     @classmethod
     def of(cls, one: Parameter) -> "ParameterRow":
-        """Make it of a declaration."""
+        """Describe a declared parameter."""
         return cls(
             one.name, one.group, one.doc, one.kind.allowed, one.unit, one.default_text, list(one.aliases), one.needs,
             one.kind.schema(),
@@ -548,21 +582,21 @@ class ParameterRow(msgspec.Struct):
 
 
 def response(body: Any, description: str, media_type: str = "application/json") -> ResponseSpec:
-    """Describe an answer, without an example: Litestar would make one up at every start, of random letters.
+    """Describe a response, without an example: Litestar would generate one from random letters at every start.
 
     Args:
-        body: The type of what it has; None: nothing.
-        description: When it is given, and what it says.
-        media_type: Of the body.
+        body: The type of the body; None for a response without one.
+        description: The description in the OpenAPI document.
+        media_type: The media type of the body.
     """
     return ResponseSpec(body, description=description, media_type=media_type, generate_examples=False)
 
 
 def problems(*statuses: int) -> dict[int, ResponseSpec]:
-    """Describe the errors with which a path may answer."""
-    return dict.fromkeys(statuses, response(ProblemDocument, "What is wrong.", "application/problem+json"))
+    """Describe the error responses of a path."""
+    return dict.fromkeys(statuses, response(ProblemDocument, "An error.", "application/problem+json"))
 
 
 def image_bytes(description: str) -> ResponseSpec:
-    """Describe an answer that is an image."""
+    """Describe a response that is an image."""
     return response(bytes, description, "image/*")

@@ -1,4 +1,4 @@
-"""Doing some work once, however many ask for it at the same time."""
+"""Share one run of some work among all concurrent callers."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,18 +8,17 @@ _T = TypeVar("_T")
 
 
 class SingleFlight(Generic[_T]):
-    """Work under way, by name."""
+    """Work in progress, by name."""
 
     def __init__(self) -> None:
-        """Begin with none."""
         self._flights: dict[str, _Flight[_T]] = {}
 
     async def once(self, name: str, work: Callable[[], Awaitable[_T]]) -> _T:
-        """Do some work, or wait for whoever does it already; when all who wait have given up, it is stopped.
+        """Run some work, or wait for it if it is already running. It is cancelled when all callers have given up.
 
         Args:
-            name: Equal for equal work.
-            work: Does it.
+            name: Identifies the work.
+            work: Called to do it.
         """
         flight = self._flights.get(name)
         if flight is None:
@@ -38,7 +37,7 @@ class SingleFlight(Generic[_T]):
 
 
 class _Flight(Generic[_T]):
-    """One piece of work that any number wait for."""
+    """A run of some work, with any number of waiting callers."""
 
     def __init__(self, task: "asyncio.Future[_T]") -> None:
         self.task = task

@@ -1,7 +1,7 @@
-"""Traces: what a request or job spent its time on, as spans of OpenTelemetry.
+"""Traces: how a request or job spends its time, as OpenTelemetry spans.
 
-Without `PROGIMAGE_TRACES_URL` a span is next to nothing. What runs in a worker is measured there, and becomes a span
-here, where the exporter is.
+Without `PROGIMAGE_TRACES_URL` a span costs almost nothing. Workers only measure; their times become spans in this
+process, which has the exporter.
 """
 
 import os
@@ -25,8 +25,8 @@ def start_tracing(url: str | None, share: float) -> None:
     """Send spans to a collector from now on.
 
     Args:
-        url: Where it takes OTLP over HTTP, such as `http://collector:4318/v1/traces`; None: nowhere.
-        share: Of the traces that begin here, how many are kept, from 0 to 1; a caller's decision goes first.
+        url: Its URL for OTLP over HTTP, such as `http://collector:4318/v1/traces`; None turns tracing off.
+        share: Share of traces started here that are kept, from 0 to 1. A caller's decision takes precedence.
     """
     global _started
     if url is None or _started:
@@ -49,20 +49,20 @@ def start_tracing(url: str | None, share: float) -> None:
 
 
 def stop_tracing() -> None:
-    """Send what has not been sent yet. It blocks."""
+    """Send the remaining spans. Blocks."""
     provider: Any = trace.get_tracer_provider()
     if _started:
         provider.shutdown()
 
 
 def is_tracing() -> bool:
-    """Return whether spans are sent anywhere."""
+    """Return whether spans are sent to a collector."""
     return _started
 
 
 @contextmanager
 def span(name: str, **attributes: Any) -> Iterator[Any]:
-    """Measure a part of the work; an exception is noted with it."""
+    """Measure a part of the work; an exception is recorded on the span."""
     if not _started:
         yield trace.INVALID_SPAN
         return
@@ -72,14 +72,14 @@ def span(name: str, **attributes: Any) -> Iterator[Any]:
 
 @contextmanager
 def request_span(name: str, headers: Mapping[str, str]) -> Iterator[Any]:
-    """Measure a request; if its headers have a trace (W3C Trace Context), it is a part of that."""
+    """Measure a request, as a part of the trace in its headers (W3C Trace Context) if there is one."""
     with _tracer.start_as_current_span(name, context=extract(headers), kind=SpanKind.SERVER) as current:
         yield current
 
 
 @contextmanager
 def job_span(name: str, carrier: Mapping[str, str]) -> Iterator[Any]:
-    """Measure a job, as a part of the trace of the request that asked for it."""
+    """Measure a job, as a part of the trace of the request that created it."""
     if not _started:
         yield trace.INVALID_SPAN
         return
@@ -88,7 +88,7 @@ def job_span(name: str, carrier: Mapping[str, str]) -> Iterator[Any]:
 
 
 def carried() -> dict[str, str]:
-    """Return what makes `job_span` go on with the trace of now."""
+    """Return the current trace context, for `job_span` to continue the trace."""
     carrier: dict[str, str] = {}
     if _started:
         inject(carrier)
@@ -96,14 +96,14 @@ def carried() -> dict[str, str]:
 
 
 def past_span(name: str, began: float, ended: float) -> None:
-    """Add a span of what another process has measured, from and to seconds since 1970."""
+    """Add a span measured by another process; its start and end are Unix timestamps."""
     if _started:
         begun = _tracer.start_span(name, start_time=int(began * 1e9))
         begun.end(int(ended * 1e9))
 
 
-def note_answer(current: Any, method: str, route: str, status: int) -> None:
-    """Note on a request's span what was asked for, and how it was answered."""
+def note_response(current: Any, method: str, route: str, status: int) -> None:
+    """Record the request and the status of its response on its span."""
     current.update_name(f"{method} {route}")
     current.set_attributes({"http.request.method": method, "http.route": route, "http.response.status_code": status})
     if status >= 500:

@@ -1,4 +1,4 @@
-"""Which environment variables are settings: a misspelt one would leave a setting, and so a door, at its default."""
+"""Find misspelt environment variables: one would leave a setting, perhaps one for access control, at its default."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -6,8 +6,8 @@ from difflib import get_close_matches
 
 PREFIX = "PROGIMAGE_"
 _OF_CLIENTS = frozenset(("PROGIMAGE_URL", "PROGIMAGE_KEY", "PROGIMAGE_COMPLETE"))
-"""Variables of the command line, the client, and the shell's completion."""
-# Kubernetes puts these into every pod, for each Service of the namespace whose name begins with "progimage".
+"""Variables of the command line, the client, and shell completion."""
+# Kubernetes sets these in every pod, for each Service of the namespace whose name begins with "progimage".
 _OF_KUBERNETES = re.compile(
     r"PROGIMAGE_(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)"
 )
@@ -15,16 +15,16 @@ _ADDRESS_OF_KUBERNETES = re.compile(r"(?:tcp|udp|sctp)://.*")
 
 
 def is_kubernetes_address(value: object) -> bool:
-    """Return whether a value is what Kubernetes puts into `…_PORT`: the address of a Service, such as `tcp://10.0.0.1:80`."""
+    """Return whether a value is the address of a Service that Kubernetes sets in `…_PORT`: `tcp://10.0.0.1:80`."""
     return isinstance(value, str) and bool(_ADDRESS_OF_KUBERNETES.fullmatch(value))
 
 
 def unknown_variables(environment: Mapping[str, str], settings: Iterable[str]) -> dict[str, str | None]:
-    """Return the variables that are called like settings and are none, each with the setting that may be meant.
+    """Return the unknown variables that look like settings, each with the most similar setting, if any.
 
     Args:
-        environment: All variables with their values.
-        settings: The variables of all settings, in capitals.
+        environment: All environment variables with their values.
+        settings: Variables of all settings, in capitals.
     """
     known = set(settings)
     found: dict[str, str | None] = {}
@@ -39,15 +39,15 @@ def unknown_variables(environment: Mapping[str, str], settings: Iterable[str]) -
 
 
 def _nearest(name: str, known: Iterable[str]) -> str | None:
-    # The prefix, which all have, would make all alike.
+    # The common prefix would make all names similar.
     rests = sorted(one.removeprefix(PREFIX) for one in known)
     nearest = get_close_matches(name.removeprefix(PREFIX), rests, n=1)
     return f"{PREFIX}{nearest[0]}" if nearest else None
 
 
 def complaints(unknown: Mapping[str, str | None]) -> list[str]:
-    """Return what is to be said of unknown variables, a sentence for each."""
+    """Return an error message for each unknown variable."""
     return [
-        f"{name} is no setting" + (f"; did you mean {nearest}?" if nearest else "; docs/settings.md lists all")
+        f"{name} is not a setting" + (f"; did you mean {nearest}?" if nearest else "; see docs/settings.md")
         for name, nearest in sorted(unknown.items())
     ]

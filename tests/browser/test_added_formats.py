@@ -1,6 +1,5 @@
 """A format that another package adds, as docs/adding-a-format.md tells: it is there as any other is."""
 
-import re
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,27 +10,16 @@ from playwright.sync_api import Page
 
 from tests import pictures
 from tests.integration.server import Server, serving
+from tests.plugins import install_example
 
-GUIDE = Path(__file__).parents[2] / "docs/adding-a-format.md"
 SIZE = (40, 30)
-
-
-def blocks(language: str) -> list[str]:
-    """Return what the page has in code of a language."""
-    return re.findall(rf"```{language}\n(.*?)```", GUIDE.read_text(), re.DOTALL)
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The service, with the package of the guide installed beside it."""
     folder = tmp_path_factory.mktemp("packages")
-    (folder / "toy_format.py").write_text(blocks("python")[0])
-    entry_point = re.search(r'\[project\.entry-points\."(.+?)"\]\n(.+)', blocks("toml")[0])
-    assert entry_point
-    installed = folder / "toy_format-1.0.dist-info"
-    installed.mkdir()
-    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: toy-format\nVersion: 1.0\n")
-    (installed / "entry_points.txt").write_text(f"[{entry_point[1]}]\n{entry_point[2].replace(chr(34), '')}\n")
+    install_example("adding-a-format.md", folder)
     with serving(tmp_path_factory.mktemp("data"), folder) as server:
         yield server
 
@@ -73,3 +61,16 @@ def test_it_is_on_the_page(server: Server, open_page: Callable[..., Page]) -> No
     page = open_page(f"{server.url}/#/image/{reference}")
     page.locator("#format option[value=toy]").wait_for(state="attached")
     page.locator("#before-facts", has_text="TOY").wait_for()
+
+
+def test_a_transformation_that_another_package_adds_is_on_the_page(
+    tmp_path: Path, open_page: Callable[..., Page]
+) -> None:
+    (tmp_path / "packages").mkdir()
+    install_example("adding-a-transformation.md", tmp_path / "packages")
+    with serving(tmp_path / "data", tmp_path / "packages") as server:
+        reference = server.put(pictures.saved(pictures.colour(SIZE), "PNG"))
+        page = open_page(f"{server.url}/#/image/{reference}")
+        control = page.locator("#parameter-posterize")
+        control.wait_for(state="attached")
+        assert control.get_attribute("title") == "Allowed: a whole number from 2 to 255"

@@ -90,7 +90,7 @@ def page(browser: Browser, foreign: Site, request: pytest.FixtureRequest) -> Ite
     page.context.close()
 
 
-def send(frame: Any, url: str, method: str = "GET", **options: Any) -> dict[str, Any] | None:
+def send(frame: Any, url: str, method: str = "GET", **options: Any) -> Any:
     return frame.evaluate(TRY, [url, {"method": method, **options}])
 
 

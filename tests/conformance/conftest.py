@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
-from tests.browser.conftest import CHROMIUM, OPTIONS
+from tests.browser.conftest import OPTIONS
 from tests.conformance.judges import Chromium
 from tests.conformance.table import FORMATS, PROPERTIES, Cell, page
+from tests.programs import needs
 from tests.servers import serving_folder
 
 _CELLS: dict[tuple[str, str], Cell] = defaultdict(Cell)
@@ -39,11 +40,10 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
     with ExitStack() as running:
 
         def opened() -> Page:
-            if CHROMIUM is None:
-                pytest.skip("there is no chromium")
+            program = needs("chromium")
             url = running.enter_context(serving_folder(folder))
             playwright = running.enter_context(sync_playwright())
-            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
+            browser = playwright.chromium.launch(executable_path=program, args=OPTIONS)
             running.callback(browser.close)
             tab = browser.new_page()
             tab.goto(url)

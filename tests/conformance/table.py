@@ -13,15 +13,16 @@ FORMATS = (
 )  # fmt: skip
 _INTRODUCTION = """# Conformance
 
-What the service makes of files, held against decoders that it does not use itself: djxl, avifdec, heif-convert, djpeg,
-opj_decompress, FFmpeg, dcraw, netpbm, ImageMagick and Chromium; of JPEG XR, against JxrDecApp, which has the same
-library. The files are made when it is run. `make conformance` writes this page anew; CONTRIBUTING.md tells how to add a
-check.
+The service's results, compared with independent decoders: djxl, avifdec, heif-convert, djpeg, opj_decompress, FFmpeg,
+dcraw, netpbm, ImageMagick and Chromium. For JPEG XR the reference is JxrDecApp, which uses the same library as the
+service. The test files are generated on each run.
 
-- **right**: every check of this property passes.
-- A reason: what is wrong, and how many of the checks say so.
-- *not judged*: a program that makes or decodes the files was not there.
-- Empty: the format does not have this property, or nothing checks it.
+`make conformance` runs the checks and rewrites this page. CONTRIBUTING.md describes how to add a check.
+
+- **right**: all checks of this property pass.
+- A reason: what is wrong, and in how many of the checks.
+- *not judged*: a program that makes or decodes the files was missing.
+- Empty: the format doesn't have this property, or no check covers it.
 
 """
 _MOST_REASONS = 4

@@ -18,8 +18,8 @@ from tests import pictures
 from tests.conformance import judges, making
 from tests.conformance.complaints import Complaints
 from tests.conformance.judges import Chromium, Seen
-from tests.conformance.tools import needs
 from tests.integration.server import Server
+from tests.programs import needs
 
 
 def _noise() -> Image.Image:

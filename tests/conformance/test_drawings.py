@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from progimage.engine.fonts import font_files
-from tests.browser.conftest import CHROMIUM, OPTIONS
+from tests.browser.conftest import OPTIONS
 from tests.conformance.complaints import Complaints
 from tests.integration.server import Server
 from tests.pictures import open_bytes
+from tests.programs import needs
 
 _XMLNS = 'xmlns="http://www.w3.org/2000/svg"'
 _CELL = 400, 60
@@ -208,8 +209,7 @@ def _images(documents: Mapping[str, str], size: str = "") -> str:
 
 def _chromium(folder: Path, page: str, *options: str) -> bytes:
     """Have Chromium look at a page, with the fonts of the service and no others."""
-    if CHROMIUM is None:
-        pytest.skip("there is no chromium")
+    chromium = needs("chromium")
     folders = "".join(f"<dir>{one}</dir>" for one in sorted({str(file.parent) for file in font_files()}))
     generic = {"sans-serif": "Noto Sans", "serif": "Noto Serif", "monospace": "Roboto Mono", "emoji": "Twemoji Mozilla"}
     aliases = "".join(
@@ -225,7 +225,7 @@ def _chromium(folder: Path, page: str, *options: str) -> bytes:
     )
     (folder / "page.html").write_text(page)
     done = subprocess.run(
-        [CHROMIUM, "--headless", *OPTIONS, "--hide-scrollbars", "--force-device-scale-factor=1", *options,
+        [chromium, "--headless", *OPTIONS, "--hide-scrollbars", "--force-device-scale-factor=1", *options,
          (folder / "page.html").as_uri()],
         env=os.environ | {"FONTCONFIG_FILE": str(folder / "fonts.conf")}, capture_output=True, timeout=120, cwd=folder,
     )  # fmt: skip

@@ -1,22 +1,13 @@
 """Runs the programs that make and judge files; a test that needs one which is not there is skipped."""
 
 import re
-import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
-import pytest
+from tests.programs import needs
 
 _NAMES = {"convert": "ImageMagick"}
-
-
-def needs(program: str) -> str:
-    """Return where a program is."""
-    path = shutil.which(program)
-    if path is None:
-        pytest.skip(f"there is no {program}")
-    return path
 
 
 def run(program: str, *arguments: str, **files: bytes) -> bytes:

@@ -13,7 +13,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["PIL", "progimage.engine"]):
-    from progimage.engine import FORMATS, EngineError, Limits, RenditionSpec, render, survey
+    from progimage.engine import FORMATS, EngineError, Limits, RenditionSpec, inspect_upload, render
 
 WRITTEN = sorted(format.name for format in FORMATS.values() if format.can_write)
 COUNTS = ("tried", "taken", "refused", "rendered")
@@ -29,7 +29,7 @@ def one_input(data: bytes) -> None:
     source, target = _FOLDER / "input", _FOLDER / "output"
     source.write_bytes(data)
     try:
-        found = survey(source, LIMITS, {1024: _FOLDER / "1024", 512: _FOLDER / "512"})
+        found = inspect_upload(source, LIMITS, {1024: _FOLDER / "1024", 512: _FOLDER / "512"})
         _count("taken")
         format = WRITTEN[sum(data[-4:]) % len(WRITTEN)]
         query = [("width", "40"), ("rotate", "90")] if len(data) % 2 else []

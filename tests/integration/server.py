@@ -14,7 +14,7 @@ import httpx
 
 from tests.servers import free_port
 
-PROGIMAGE = Path(sys.executable).with_name("progimage")
+PROGIMAGE = str(Path(sys.executable).with_name("progimage"))
 
 
 class Server:
@@ -36,7 +36,7 @@ class Server:
         ready: bool = True,
         port: int = 0,
         wrapper: Sequence[str] = (),
-        **settings: object,
+        **settings: Any,
     ) -> None:
         self.data_dir = data_dir
         self.log_path = data_dir.with_name(f"{data_dir.name}.log")
@@ -76,7 +76,7 @@ class Server:
         assert response.status_code == 200, response.text
         return response.text
 
-    def get(self, path: str, **options: object) -> httpx.Response:
+    def get(self, path: str, **options: Any) -> httpx.Response:
         return self.client.get(f"/storage/{path}", **options)
 
     def command(self, *arguments: str) -> str:
@@ -116,7 +116,7 @@ def serving(
     python_path: Path | None = None,
     ready: bool = True,
     wrapper: Sequence[str] = (),
-    **settings: object,
+    **settings: Any,
 ) -> Iterator[Server]:
     server = Server(data_dir, python_path, ready, wrapper=wrapper, **settings)
     try:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -23,7 +24,7 @@ FINE = (200, 400, 413, 422)
 @pytest.fixture(scope="module")
 def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with the usual limits; at the end it still serves."""
-    settings = {"workers": 2, "queue": 500, "undelete_seconds": 0}
+    settings: dict[str, Any] = {"workers": 2, "queue": 500, "undelete_seconds": 0}
     with serving(tmp_path_factory.mktemp("attacked") / "data", **settings) as server:
         reference = server.put(PNG)
         yield server
@@ -134,9 +135,7 @@ def test_drawings(hurried: Server, listening: list, name: str) -> None:
         shown = hurried.get(f"{answer.text}.png?width=64")
         assert shown.status_code in FINE
         if shown.status_code == 200 and ("file" in name or "entity" in name or "xinclude" in name):
-            assert (
-                pictures.open_bytes(shown.content).convert("RGBA").getextrema()[3][1] == 0 or name == "quadratic entity"
-            )
+            assert pictures.open_bytes(shown.content).convert("RGBA").getbbox() is None or name == "quadratic entity"
         original = hurried.get(answer.text)
         assert original.headers["content-type"] == "image/svg+xml"
         assert "sandbox" in original.headers["content-security-policy"]

@@ -1,6 +1,5 @@
 """The API, to the letter, as an application meets it."""
 
-import shutil
 import subprocess
 import uuid
 from pathlib import Path
@@ -26,7 +25,7 @@ def shell(command: str, cwd: Path) -> str:
     return subprocess.run(["bash", "-c", command], cwd=cwd, capture_output=True, text=True, check=True).stdout
 
 
-@pytest.mark.skipif(not (shutil.which("curl") and shutil.which("file")), reason="needs curl and file")
+@pytest.mark.needs("curl", "file")
 def test_curl_session(server: Server, tmp_path: Path) -> None:
     (tmp_path / "image.jpg").write_bytes(PHOTO)
     host = server.url

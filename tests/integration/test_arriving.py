@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -110,8 +111,8 @@ def uploading(client: httpx.Client, path: str, body: Body) -> Iterator[list[int]
 
 @pytest.mark.parametrize("path", ["/storage/", "/transform.png", "/info"])
 def test_one_client_leaves_room_for_others(path: str, data_dir: Path) -> None:
-    settings = {
-        "access": "open", "trusted_proxies": '["127.0.0.1"]', "spool_bytes": 20 * MB, "max_upload_bytes": 8 * MB,
+    settings: dict[str, Any] = {
+        "access": "open", "trusted_proxies": '["127.0.0.1"]', "scratch_bytes": 20 * MB, "max_upload_bytes": 8 * MB,
         "idle_seconds": 20,
     }  # fmt: skip
     with serving(data_dir, **settings) as server:

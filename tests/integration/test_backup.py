@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -37,13 +38,13 @@ def heavy() -> bytes:
     return pictures.saved(Image.frombytes("RGB", (800, 800), random.Random(1).randbytes(800 * 800 * 3)), "PNG")
 
 
-def environment_of(data_dir: Path, **settings: object) -> dict[str, str]:
+def environment_of(data_dir: Path, **settings: Any) -> dict[str, str]:
     given = {f"PROGIMAGE_{name.upper()}": str(value) for name, value in settings.items()}
     return os.environ | given | {"PROGIMAGE_DATA_DIR": str(data_dir)}
 
 
 def command(
-    data_dir: Path, *arguments: object, code: int = 0, wrapper: Sequence[object] = (), **settings: object
+    data_dir: Path, *arguments: object, code: int = 0, wrapper: Sequence[object] = (), **settings: Any
 ) -> subprocess.CompletedProcess:
     """Run a command of a deployment, perhaps by another one."""
     words = [*map(str, wrapper), PROGIMAGE, *map(str, arguments)]
@@ -53,11 +54,11 @@ def command(
     return done
 
 
-def backup(data_dir: Path, target: object, *options: object, code: int = 0, **settings: object) -> dict:
+def backup(data_dir: Path, target: object, *options: object, code: int = 0, **settings: Any) -> dict:
     return json.loads(command(data_dir, "backup", target, "--json", *options, code=code, **settings).stdout)
 
 
-def faults(data_dir: Path, *options: object, code: int = 1, **settings: object) -> list[tuple[str, str, bool]]:
+def faults(data_dir: Path, *options: object, code: int = 1, **settings: Any) -> list[tuple[str, str, bool]]:
     """What `progimage check` finds: the kind, the name, and whether it was repaired."""
     lines = command(data_dir, "check", "--json", *options, code=code, **settings).stdout.splitlines()
     return [(one["kind"], one["name"], one["repaired"]) for one in map(json.loads, lines)]
@@ -100,7 +101,7 @@ def require_same(server: Server, images: dict[str, bytes]) -> None:
             assert client.get(f"/storage/{reference}.webp?width=20").status_code == 200
 
 
-def killed(data_dir: Path, after: float, *arguments: object, **settings: object) -> bool:
+def killed(data_dir: Path, after: float, *arguments: object, **settings: Any) -> bool:
     """Start a command, kill it after some seconds, and return whether it was still going."""
     process = subprocess.Popen(
         [PROGIMAGE, *map(str, arguments)], env=environment_of(data_dir, **settings), stderr=subprocess.DEVNULL,
@@ -117,7 +118,7 @@ def killed(data_dir: Path, after: float, *arguments: object, **settings: object)
 
 def test_a_backup_under_load_with_kills_is_the_same_images_elsewhere(data_dir: Path, tmp_path: Path) -> None:
     target, generator = tmp_path / "target", random.Random(3)
-    sweeping = {"orphan_grace_seconds": 1, "sweep_seconds": 1}
+    sweeping: dict[str, Any] = {"orphan_grace_seconds": 1, "sweep_seconds": 1}
     with serving(data_dir, **sweeping) as server:
         first = {server.put(data): data for data in map(large, range(6))}
         with uploading(server) as there:
@@ -203,7 +204,7 @@ def test_a_restore_does_not_go_beside_a_node_elsewhere(data_dir: Path, tmp_path:
     with serving(data_dir) as server:
         server.put(photo(1))
         backup(data_dir, tmp_path / "target")
-    shared = {"database_url": database.new_database()}
+    shared: dict[str, Any] = {"database_url": database.new_database()}
     with serving(tmp_path / "node", **shared):
         done = command(tmp_path / "elsewhere", "restore", tmp_path / "target", code=1, **shared)
     assert "is running" in done.stderr
@@ -288,7 +289,7 @@ def test_what_can_only_be_read_is_verified_and_restored(data_dir: Path, tmp_path
 def test_a_deployment_is_no_target(data_dir: Path, tmp_path: Path) -> None:
     with serving(data_dir) as server:
         server.put(photo(1))
-    assert "is in the data folder" in command(data_dir, "backup", data_dir, code=1).stderr
+    assert "is inside the data folder" in command(data_dir, "backup", data_dir, code=1).stderr
     other = shutil.copytree(data_dir, tmp_path / "other")
     assert "not empty" in command(data_dir, "backup", other, code=1).stderr
     (other / "manifests").mkdir()
@@ -336,10 +337,10 @@ def test_a_clock_that_is_ahead_removes_no_backup_and_the_newest_stays_the_newest
         server.put(photo(1))
         first = backup(data_dir, target)
         ahead.write_text(str(60 * 86400))
-        words = [PROGIMAGE, "backup", target, "--keep-days", "30", "--json"]
+        words = [PROGIMAGE, "backup", str(target), "--keep-days", "30", "--json"]
         done = subprocess.run(words, env=environment_of(data_dir) | clock, capture_output=True, text=True, timeout=60)
         assert json.loads(done.stdout)["pruned"] == 0
-        assert "No earlier backup is removed" in done.stderr
+        assert "Not removing earlier backups" in done.stderr
         server.put(photo(2))
         newest = backup(data_dir, target)
     listed = command(data_dir, "backups", "list", target, "--json").stdout.splitlines()
@@ -350,7 +351,7 @@ def test_a_backup_does_not_go_into_what_it_is_of(data_dir: Path) -> None:
     with serving(data_dir) as server:
         server.put(photo(1))
     done = command(data_dir, "backup", data_dir / "spool" / "backup", code=1)
-    assert "is in the data folder" in done.stderr
+    assert "is inside the data folder" in done.stderr
 
 
 def test_two_backups_do_not_write_to_one_target(data_dir: Path, tmp_path: Path) -> None:
@@ -380,12 +381,12 @@ def limited(data_dir: Path, kibibytes: int, *arguments: object) -> None:
         env=environment_of(data_dir), capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
-    assert "Run it again" in done.stderr
+    assert "Run the command again" in done.stderr
 
 
 def test_check_finds_each_kind_of_fault_and_repairs_what_can_be(data_dir: Path, tmp_path: Path) -> None:
     second = tmp_path / "second"
-    settings = {"orphan_grace_seconds": 1}
+    settings: dict[str, Any] = {"orphan_grace_seconds": 1}
     with serving(data_dir, second_blobs_url=second.as_uri()) as server:
         lost, stepped = server.put(photo(1)), server.put(large(1))
         adopted = photo(7)
@@ -420,7 +421,7 @@ def test_check_finds_each_kind_of_fault_and_repairs_what_can_be(data_dir: Path, 
         ("unknown-original", names[adopted]),
         ("orphaned-renditions", "ab" * 32),
         ("count", "total of bytes"),
-        ("count", "what owners have"),
+        ("count", "totals of owners"),
     }
     assert {fault[:2] for fault in faults(data_dir, **settings)} == expected
     with serving(data_dir, second_blobs_url=second.as_uri()) as server:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from tests.integration.server import Server, eventually, serving
 
 PHOTO = pictures.saved(pictures.colour((2400, 1600)), "JPEG", quality=95)
 NAME = hashlib.sha256(PHOTO).hexdigest()
-SETTINGS = {"scrub_rate": 0, "orphan_grace_seconds": 1, "sweep_seconds": 1, "undelete_seconds": 0}
+SETTINGS: dict[str, Any] = {"scrub_rate": 0, "orphan_grace_seconds": 1, "sweep_seconds": 1, "undelete_seconds": 0}
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -102,7 +103,7 @@ def statuses(url: str, count: int, **options) -> Counter:
 
 
 def test_requests_of_an_address_and_of_a_key_are_bounded(data_dir: Path) -> None:
-    settings = {"requests_per_address": "20/hour", "requests_per_key": "40/hour"}
+    settings: dict[str, Any] = {"requests_per_address": "20/hour", "requests_per_key": "40/hour"}
     with serving(data_dir, **settings, access="open", trusted_proxies='["127.0.0.1"]') as server:
         key = {"authorization": server.as_owner("alice").headers["authorization"]}
         other = {"authorization": server.as_owner("bob").headers["authorization"]}
@@ -127,7 +128,7 @@ def test_requests_of_an_address_and_of_a_key_are_bounded(data_dir: Path) -> None
 
 def test_redis_counts_for_all_nodes(tmp_path: Path) -> None:
     with redis(tmp_path) as url:
-        settings = {"requests_per_address": "30/hour", "rate_limits_url": url}
+        settings: dict[str, Any] = {"requests_per_address": "30/hour", "rate_limits_url": url}
         with serving(tmp_path / "one", **settings) as one, serving(tmp_path / "two", **settings) as two:
             both = statuses(f"{one.url}/formats", 20) + statuses(f"{two.url}/formats", 20)
             assert both == {200: 30, 429: 10}
@@ -140,7 +141,7 @@ def test_without_redis_requests_are_let_through(tmp_path: Path) -> None:
     try:
         assert statuses(f"{server.url}/formats", 10) == {200: 10}
         assert server.client.put("/storage/", content=PNG).status_code == 200
-        assert "can't be counted" in server.log()
+        assert "request limits unavailable" in server.log()
     finally:
         server.stop()
 
@@ -155,7 +156,7 @@ def test_renderings_at_once_are_bounded(tmp_path: Path, shared: bool) -> None:
     from tests.integration.test_isolation import qoi
 
     with redis(tmp_path) if shared else contextlib.nullcontext("memory://") as url:
-        settings = {"access": "keys", "renders_per_key": 1, "rate_limits_url": url, "workers": 2}
+        settings: dict[str, Any] = {"access": "keys", "renders_per_key": 1, "rate_limits_url": url, "workers": 2}
         with serving(tmp_path / "data", HOSTILE, **settings) as server:
             alice, bob = server.as_owner("alice"), server.as_owner("bob")
             assert bob.put("/storage/", content=PNG).status_code == 200
@@ -272,7 +273,7 @@ def test_a_client_that_does_not_read_is_cut_off(data_dir: Path) -> None:
                 while received := connection.recv(1 << 20):
                     size += len(received)
         assert 0 < size < 30_000_000
-        assert "took nothing of the answer" in server.log()
+        assert "caller stopped reading the response" in server.log()
 
 
 @pytest.mark.parametrize(

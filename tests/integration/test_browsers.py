@@ -5,6 +5,7 @@ import json
 import re
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -26,7 +27,11 @@ FOREIGN = [
 @pytest.fixture(scope="module")
 def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A service with keys, whose operator lists one other origin."""
-    settings = {"access": "keys", "cors_origins": '["https://shop.example"]', "signing_keys": f'["{SIGNING_KEY}"]'}
+    settings: dict[str, Any] = {
+        "access": "keys",
+        "cors_origins": '["https://shop.example"]',
+        "signing_keys": f'["{SIGNING_KEY}"]',
+    }
     with serving(tmp_path_factory.mktemp("keyed") / "data", **settings) as server:
         yield server
 
@@ -219,7 +224,9 @@ def raw(server: Server, request: str) -> tuple[int, str]:
         while part := connection.recv(65536):
             answer += part
     head, _, body = answer.decode().partition("\r\n\r\n")
-    return int(re.match(r"HTTP/1\.[01] (\d+)", head)[1]), body
+    status = re.match(r"HTTP/1\.[01] (\d+)", head)
+    assert status
+    return int(status[1]), body
 
 
 def test_a_request_says_once_which_host_it_is_for(server: Server, keyed: Server) -> None:

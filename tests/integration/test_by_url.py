@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import httpx
 import msgspec
@@ -24,8 +24,10 @@ class Web(BaseHTTPRequestHandler):
 
     hits: ClassVar[Counter] = Counter()
 
+    server: ThreadingHTTPServer
+
     def do_GET(self) -> None:
-        host, path = self.server.server_address[0], self.path.partition("?")[0]
+        host, path = str(self.server.server_address[0]), self.path.partition("?")[0]
         Web.hits[host] += 1
         other = f"http://127.0.0.2:{self.server.server_address[1]}"
         here = f"http://127.0.0.1:{self.server.server_address[1]}"
@@ -108,7 +110,7 @@ def port() -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def fetching(tmp_path_factory: pytest.TempPathFactory, port: int) -> Iterator[Server]:
-    settings = {
+    settings: dict[str, Any] = {
         "upload_by_url": "true",
         "fetch_private_networks": '["127.0.0.1/32"]',
         "fetch_ports": f"[{port}]",
@@ -214,7 +216,11 @@ def test_import_by_a_list(fetching: Server, port: int) -> None:
 
 
 def test_only_the_hosts_that_are_allowed(data_dir: Path, port: int) -> None:
-    settings = {"upload_by_url": "true", "fetch_private_networks": '["127.0.0.1/32"]', "fetch_ports": f"[{port}]"}
+    settings: dict[str, Any] = {
+        "upload_by_url": "true",
+        "fetch_private_networks": '["127.0.0.1/32"]',
+        "fetch_ports": f"[{port}]",
+    }
     with serving(data_dir, NAMES, **settings, fetch_allow='["*.test"]', fetch_deny='["inside.*"]') as server:
         assert upload(server, f"http://good.test:{port}/image.png").status_code == 200
         assert kind(upload(server, f"http://127.0.0.1:{port}/image.png")) == (400, "url-refused")

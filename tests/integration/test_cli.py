@@ -6,6 +6,7 @@ import os
 import pty
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -24,7 +25,7 @@ def run(
     return subprocess.run(command, capture_output=True, timeout=120, env=environment, input=stdin)
 
 
-def said(*arguments: object, **options: object) -> str:
+def said(*arguments: object, **options: Any) -> str:
     done = run(*arguments, **options)
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout.decode().strip()
@@ -50,7 +51,7 @@ def test_serve_refuses_what_it_cannot_use(server: Server, tmp_path: Path) -> Non
     assert "bogus" in refusal(*own, blobs_url="s3://images", blobs_options='{"bogus": "x"}')
     assert "send_originals" in refusal(*own, send_originals="redirect")
     gone = "postgresql+psycopg://postgres@127.0.0.1:9/nothing"
-    assert "database can't be used" in refusal(*own, database_url=gone)
+    assert "database is unavailable" in refusal(*own, database_url=gone)
 
 
 def test_formats_are_listed() -> None:
@@ -91,14 +92,14 @@ def test_a_folder_is_put_once(server: Server, tmp_path: Path) -> None:
     (folder / ".hidden" / "5.jpg").write_bytes(photo(5))
     (folder / "broken.png").write_bytes(PNG[:100])
     first = run("put", folder, "--json", server=server)
-    assert first.returncode == 1 and b"4 stored, 0 were there already, 1 failed" in first.stderr
+    assert first.returncode == 1 and b"4 uploaded, 0 already stored, 1 failed" in first.stderr
     assert b"broken.png" in first.stderr
     assert {json.loads(line)["source"] for line in first.stdout.splitlines()} == {
         str(folder / "deep" / f"{number}.jpg") for number in range(4)
     }
     (folder / "deep" / "new.jpg").write_bytes(photo(9))
     again = run("put", folder, server=server)
-    assert b"1 stored, 4 were there already, 1 failed" in again.stderr
+    assert b"1 uploaded, 4 already stored, 1 failed" in again.stderr
     assert len(again.stdout.splitlines()) == 5
 
 

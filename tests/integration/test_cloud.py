@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -45,7 +46,7 @@ def test_everything_works_over_a_cloud_store(
     kind: str, request: pytest.FixtureRequest, data_dir: Path, large: bytes
 ) -> None:
     store: ObjectServer = request.getfixturevalue(kind)
-    settings = store.settings("everything") | {
+    settings: dict[str, Any] = store.settings("everything") | {
         "orphan_grace_seconds": 1, "sweep_seconds": 1, "undelete_seconds": 0, "originals_cache_bytes": 0,
     }  # fmt: skip
     with serving(data_dir, **settings) as server:
@@ -78,7 +79,11 @@ def test_everything_works_over_a_cloud_store(
 
 
 def test_blobs_are_put_once_and_go_with_their_last_reference(s3: S3Server, data_dir: Path) -> None:
-    settings = s3.settings("once") | {"orphan_grace_seconds": 1, "sweep_seconds": 1, "undelete_seconds": 0}
+    settings: dict[str, Any] = s3.settings("once") | {
+        "orphan_grace_seconds": 1,
+        "sweep_seconds": 1,
+        "undelete_seconds": 0,
+    }
     with serving(data_dir, **settings) as server:
         data = noise(2, 1500)
         one, other = server.put(data), server.put(data)
@@ -94,7 +99,7 @@ def test_blobs_are_put_once_and_go_with_their_last_reference(s3: S3Server, data_
 
 
 def test_old_renditions_are_removed_from_the_store(s3: S3Server, data_dir: Path, tmp_path: Path) -> None:
-    settings = s3.settings("old")
+    settings: dict[str, Any] = s3.settings("old")
     with serving(data_dir, **settings) as server:
         references = [server.put(noise(n)) for n in (50, 51)]
         for reference in references:
@@ -114,7 +119,7 @@ def test_old_renditions_are_removed_from_the_store(s3: S3Server, data_dir: Path,
 
 def test_originals_come_from_the_store_itself(s3: S3Server, data_dir: Path) -> None:
     svg = b'<svg xmlns="http://www.w3.org/2000/svg" width="10" height="10"><rect width="5" height="5"/></svg>'
-    settings = s3.settings("redirected") | {"send_originals": "redirect", "redirect_seconds": 60}
+    settings: dict[str, Any] = s3.settings("redirected") | {"send_originals": "redirect", "redirect_seconds": 60}
     with serving(data_dir, **settings) as server:
         data = noise(3)
         reference = server.put(data, "noise.png")
@@ -138,7 +143,7 @@ def test_originals_come_from_the_store_itself(s3: S3Server, data_dir: Path) -> N
 def behind_proxy(s3: S3Server, data_dir: Path, bucket: str, **settings: object) -> Iterator[tuple[Server, Proxy]]:
     proxy = Proxy(s3.port)
     try:
-        options = s3.settings(bucket, proxy.port) | {"store_seconds": 2} | settings
+        options: dict[str, Any] = s3.settings(bucket, proxy.port) | {"store_seconds": 2} | settings
         with serving(data_dir, **options) as server:
             yield server, proxy
     finally:
@@ -239,7 +244,7 @@ def test_what_the_store_lost_or_bent_is_never_served(s3: S3Server, data_dir: Pat
 
 
 def test_a_store_that_refuses_is_a_503(s3: S3Server, data_dir: Path) -> None:
-    settings = s3.settings("refusing")
+    settings: dict[str, Any] = s3.settings("refusing")
     wrong = settings | {"blobs_options": settings["blobs_options"].replace("tester-secret", "another-secret")}
     with serving(data_dir, ready=False, **wrong) as server:
         answer = server.client.put("/storage/", content=noise(40))

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from progimage.images.library import KNOWN_SECONDS
+from progimage.images.records import KNOWN_SECONDS
 from progimage.jobs.leases import LEASE_SECONDS
 from tests import pictures
 from tests.cluster import STALE_SECONDS, Cluster
@@ -29,7 +30,7 @@ def site() -> Iterator[Site]:
 
 
 @pytest.fixture(scope="module")
-def settings(database: Postgres, s3: S3Server, site: Site) -> dict[str, object]:
+def settings(database: Postgres, s3: S3Server, site: Site) -> dict[str, Any]:
     return s3.settings("nodes") | site.settings() | {
         "database_url": database.new_database(), "workers": 1, "sweep_seconds": 2, "access": "keys",
         "undelete_seconds": 0, "orphan_grace_seconds": 1,
@@ -37,7 +38,7 @@ def settings(database: Postgres, s3: S3Server, site: Site) -> dict[str, object]:
 
 
 @pytest.fixture(scope="module")
-def nodes(settings: dict[str, object], tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
+def nodes(settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
     folder = tmp_path_factory.mktemp("nodes")
     with ExitStack() as stack:
         started = []
@@ -135,7 +136,7 @@ def test_many_nodes_asked_for_the_same_rendition_make_it_once_each_at_most(nodes
 
 @pytest.mark.alone
 def test_the_jobs_of_a_node_that_never_comes_back_are_done_by_others(
-    settings: dict[str, object], nodes: list[Server], site: Site, tmp_path: Path
+    settings: dict[str, Any], nodes: list[Server], site: Site, tmp_path: Path
 ) -> None:
     def slowly(path: str) -> tuple[int, bytes]:
         time.sleep(4)

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -17,7 +18,7 @@ MARK = pictures.saved(pictures.transparent(), "PNG")
 SIGNING = "a signing key for the tests of composites"
 
 
-def settings(mark: str = "") -> dict[str, object]:
+def settings(mark: str = "") -> dict[str, Any]:
     presets = {"marked": f"width=200&watermark={mark}"} if mark else {}
     return {
         "access": "keys", "signing_keys": json.dumps([SIGNING]), "surrogate_header": "Surrogate-Key",

@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -51,7 +52,7 @@ def site() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory, site: str) -> Iterator[Server]:
-    settings = {
+    settings: dict[str, Any] = {
         "upload_by_url": "true", "fetch_private_networks": '["127.0.0.1/32"]',
         "fetch_ports": f"[{site.rpartition(':')[2]}]", "signing_keys": '["a-secret-key-of-32-characters-or-so"]',
     }  # fmt: skip
@@ -59,7 +60,7 @@ def house(tmp_path_factory: pytest.TempPathFactory, site: str) -> Iterator[Serve
         yield server
 
 
-def refused(answer: httpx.Response) -> dict[str, object]:
+def refused(answer: httpx.Response) -> dict[str, Any]:
     body = answer.json()
     assert answer.status_code == 400 and body["type"].endswith("corrupt-image"), answer.text
     assert "damaged=accept" in body["detail"] and body["parameter"] == "data"
@@ -71,7 +72,7 @@ def by_query(server: Server, data: bytes, url: str, wanted: str) -> str:
 
 
 def by_form(server: Server, data: bytes, url: str, wanted: str) -> str:
-    files = {"data": ("a.jpg", data), "damaged": (None, wanted)}
+    files: dict[str, tuple[str | None, str | bytes]] = {"data": ("a.jpg", data), "damaged": (None, wanted)}
     return stored(server.client.post("/storage/", files=files))
 
 
@@ -175,7 +176,7 @@ def test_every_rendition_is_made_of_what_is_left(house: Server) -> None:
     assert iiif.status_code == 200
     base = house.put(pictures.BY_MODE["RGB"]())
     assert house.get(f"{base}.png?watermark={reference}").status_code == 200
-    body = {"references": [reference], "extension": "webp", "queries": ["width=50"]}
+    body: dict[str, Any] = {"references": [reference], "extension": "webp", "queries": ["width=50"]}
     assert json.loads(house.client.post("/storage/renditions", json=body).text)["status"] == 200
     posted = house.client.post(f"/transform.png?watermark={reference}", content=pictures.BY_MODE["RGB"]())
     assert posted.status_code == 200
@@ -255,7 +256,7 @@ def test_what_costs_no_pixel_is_told(house: Server) -> None:
 
 def test_commands_without_a_service(tmp_path: Path) -> None:
     (tmp_path / "half.jpg").write_bytes(damaged(90))
-    command = [PROGIMAGE, "transform", tmp_path / "half.jpg", tmp_path / "out.png", "width=60"]
+    command: list[str | Path] = [PROGIMAGE, "transform", tmp_path / "half.jpg", tmp_path / "out.png", "width=60"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1 and "damaged=accept" in done.stderr
     subprocess.run([*command, "--damaged", "accept"], check=True, capture_output=True, timeout=60)

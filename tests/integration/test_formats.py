@@ -2,7 +2,9 @@
 
 import io
 import struct
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import imagecodecs
 import magic
@@ -68,7 +70,7 @@ def decode_independently(extension: str, data: bytes) -> Image.Image:
     return pictures.open_bytes(data)
 
 
-DECODERS = {
+_DECODERS: dict[str, Callable[[bytes], Any] | None] = {
     "avif": imagecodecs.avif_decode,
     "avifs": imagecodecs.avif_decode,
     "bmp": imagecodecs.bmp_decode if hasattr(imagecodecs, "bmp_decode") else None,
@@ -81,7 +83,7 @@ DECODERS = {
     "qoi": imagecodecs.qoi_decode,
     "webp": imagecodecs.webp_decode,
 }
-DECODERS = {extension: decoder for extension, decoder in DECODERS.items() if decoder}
+DECODERS = {extension: decoder for extension, decoder in _DECODERS.items() if decoder}
 
 
 def _read_palm(data: bytes) -> Image.Image:
@@ -151,7 +153,7 @@ def expected(mode: str, extension: str) -> Image.Image:
 def flattened(picture: Image.Image) -> Image.Image:
     if picture.mode.startswith("I") or picture.mode == "F":
         values = picture.convert("F")
-        low, high = values.getextrema()
+        high = float(numpy.asarray(values).max())
         picture = values.point(lambda v: v * (255 / (65535 if high > 255 else 255 if high > 1 else 1))).convert("L")
     picture = picture.convert("RGBA")
     white = Image.new("RGBA", picture.size, "white")
@@ -225,14 +227,14 @@ def test_profiles_are_kept(server: Server, extension: str) -> None:
     reference = server.put(pictures.with_swapped_profile("PNG" if extension == "jpeg" else "JPEG"))
     picture = pictures.open_bytes(server.get(f"{reference}.{extension}").content)
     assert picture.info["icc_profile"]
-    assert picture.convert("RGB").getpixel((5, 5))[0] > 240
+    assert pictures.pixel(picture.convert("RGB"), (5, 5))[0] > 240
 
 
 @pytest.mark.parametrize("extension", ["bmp", "gif", "jxl", "jp2", "tga", "ppm", "qoi", "ico", "pdf"])
 def test_profiles_are_applied_where_they_cannot_be_kept(server: Server, extension: str) -> None:
     reference = server.put(pictures.with_swapped_profile())
     picture = decode_independently(extension, server.get(f"{reference}.{extension}").content)
-    red, green, _ = picture.convert("RGB").getpixel((5, 5))
+    red, green, _ = pictures.pixel(picture.convert("RGB"), (5, 5))
     assert green > 200 and red < 80
 
 
@@ -247,20 +249,20 @@ def test_animations_stay_animations(server: Server, source: str, target: str) ->
     info = server.get(f"{reference}/info").json()
     assert info["animated"] and info["frames"] == 4 and info["duration"] == 700
     picture = pictures.open_bytes(server.get(f"{reference}.{ANIMATED[target]}").content)
-    assert picture.n_frames == 4
+    assert pictures.frame_count(picture) == 4
     durations = []
     for index in range(4):
         picture.seek(index)
         picture.load()
         durations.append(picture.info["duration"])
-        red, _, blue = picture.convert("RGB").getpixel((60, 44))
+        red, _, blue = pictures.pixel(picture.convert("RGB"), (60, 44))
         assert abs(red - 40 * index) < 25 and abs(blue - (200 - 30 * index)) < 25
     assert durations == [100, 150, 200, 250]
     if target != "AVIF":
         assert picture.info.get("loop") == 0
     still = pictures.open_bytes(server.get(f"{reference}.{ANIMATED[target]}?page=3").content)
     assert getattr(still, "n_frames", 1) == 1
-    assert abs(still.convert("RGB").getpixel((60, 44))[0] - 80) < 25
+    assert abs(pictures.pixel(still.convert("RGB"), (60, 44))[0] - 80) < 25
 
 
 @pytest.mark.parametrize("plays", [1, 3])
@@ -288,9 +290,9 @@ def test_a_transparent_animation_stays_transparent(server: Server) -> None:
             for index in range(3):
                 picture.seek(index)
                 shown = picture.convert("RGBA")
-                assert shown.getpixel((10 * index + 5, 10 * index + 5))[3] > 200, (extension, index)
-                assert shown.getpixel((35, 2))[3] < 60
-                assert shown.getpixel((5, 5))[3] < 60 or index == 0
+                assert pictures.pixel(shown, (10 * index + 5, 10 * index + 5))[3] > 200, (extension, index)
+                assert pictures.pixel(shown, (35, 2))[3] < 60
+                assert pictures.pixel(shown, (5, 5))[3] < 60 or index == 0
 
 
 def test_pages(server: Server) -> None:
@@ -301,7 +303,7 @@ def test_pages(server: Server) -> None:
     first = pictures.open_bytes(server.get(f"{reference}.png").content)
     assert first.size == (60, 40) and getattr(first, "n_frames", 1) == 1
     third = pictures.open_bytes(server.get(f"{reference}.png?page=3").content)
-    assert third.size == (80, 40) and third.convert("RGB").getpixel((5, 5))[0] == 140
+    assert third.size == (80, 40) and pictures.pixel(third.convert("RGB"), (5, 5))[0] == 140
     assert len(pypdfium2.PdfDocument(server.get(f"{reference}.pdf?page=2").content)) == 1
     assert server.get(f"{reference}.png?page=4").status_code == 400
 
@@ -353,4 +355,4 @@ def test_a_codec_that_is_seldom_needed_is_loaded_when_it_is(tmp_path: Path) -> N
             for name, one in data.items():
                 reference = server.put(one)
                 assert server.get(f"{reference}.png?width=100").status_code == 200, name
-        assert server.log().count("a library that is seldom needed is loaded") == 1
+        assert server.log().count("a rarely used library is loaded") == 1

@@ -8,14 +8,18 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
+from progimage.settings import Settings
 from tests.integration.server import Server, eventually, serving
 from tests.integration.test_cloud import noise
 from tests.servers import FILE_SYSTEMS, can_mount, in_small_file_system
 
 _SIZE = 96 << 20
+_RESERVE = Settings.model_fields["disk_reserve"].default
 _ADMITTED = 1 << 20
 """A rendition is begun if so many bytes are free."""
 _FORMATS = ("jpg", "png", "webp", "tiff", "gif", "bmp", "jp2", "j2k", "jxl", "avif", "pdf", "ppm", "tga", "sgi")
@@ -32,7 +36,8 @@ class Disk:
         """A command that runs another one there."""
         return [str(part) for part in in_small_file_system(self.folder, _SIZE, list(arguments), self._kind)]
 
-    def serve(self, **settings: object) -> Server:
+    def serve(self, **settings: Any) -> Server:
+        settings = {"disk_reserve": _RESERVE} | settings
         self.server = Server(self.folder / "data", wrapper=self.command(), **settings)
         return self.server
 
@@ -70,7 +75,7 @@ def disk(empty: Disk) -> Iterator[Disk]:
     assert "Traceback" not in disk.server.log(), disk.server.log()[-3000:]
 
 
-def kind(answer: object) -> tuple[int, str]:
+def kind(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["type"].rpartition(":")[2]
 
 
@@ -150,6 +155,6 @@ def test_it_starts_on_a_full_disk_and_deletes_and_is_backed_up(empty: Disk, tmp_
     done = subprocess.run(
         empty.command(sys.executable, code, empty.folder, tmp_path / "backup"),
         cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=120,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "PROGIMAGE_DISK_RESERVE": str(_RESERVE)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]

@@ -77,7 +77,7 @@ def test_halves_of_two_deployments_are_refused(data_dir: Path, tmp_path: Path) -
     filled(tmp_path / "other")
     emptied(data_dir / "blobs")
     shutil.copytree(tmp_path / "other" / "blobs", data_dir / "blobs", dirs_exist_ok=True)
-    assert "another deployment" in refusal(data_dir)
+    assert "different deployment" in refusal(data_dir)
 
 
 @pytest.mark.parametrize("has_images", [True, False])
@@ -168,7 +168,7 @@ def test_the_doctor_finds_a_database_without_its_store(tmp_path: Path) -> None:
     environment = os.environ | {"PROGIMAGE_DATA_DIR": str(tmp_path / "data")}
     done = subprocess.run([PROGIMAGE, "doctor"], env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
-    assert "wrong    deployment" in done.stdout
+    assert "error    deployment" in done.stdout
 
 
 def test_a_database_that_can_only_be_read_is_refused_in_a_line(tmp_path: Path) -> None:
@@ -176,19 +176,19 @@ def test_a_database_that_can_only_be_read_is_refused_in_a_line(tmp_path: Path) -
     with serving(data):
         pass
     (data / "progimage.sqlite").chmod(0o444)
-    words = [*ORDINARY, PROGIMAGE, "serve", "--port", str(free_port()), "--data-dir", data]
+    words: list[str | Path] = [*ORDINARY, PROGIMAGE, "serve", "--port", str(free_port()), "--data-dir", data]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
-    assert done.stderr.startswith("Error: The database can't be used now: attempt to write a readonly database")
+    assert done.stderr.startswith("Error: The database is unavailable: attempt to write a readonly database")
 
 
 @pytest.mark.skipif(not can_mount(), reason="this user may not mount a small file system")
 def test_originals_on_another_file_system_are_refused_in_a_line(tmp_path: Path) -> None:
     blobs = tmp_path / "blobs"
     blobs.mkdir()
-    serve = [PROGIMAGE, "serve", "--port", str(free_port()), "--data-dir", tmp_path / "data"]
+    serve: list[str | Path] = [PROGIMAGE, "serve", "--port", str(free_port()), "--data-dir", tmp_path / "data"]
     words = in_small_file_system(blobs, 32 << 20, serve)
     environment = os.environ | {"PROGIMAGE_BLOBS_URL": blobs.as_uri()}
     done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
-    assert "on another file system than" in done.stderr
+    assert "on different file systems" in done.stderr

@@ -43,6 +43,6 @@ def test_a_bucket_or_a_database_of_another_deployment_is_refused(data_dir: Path,
         known = database.sql("SELECT id FROM deployment", "progimage1")
         assert known
         database.sql("UPDATE deployment SET id = 'another'", "progimage1")
-        assert "another deployment" in refusal(data_dir, **variables)
+        assert "different deployment" in refusal(data_dir, **variables)
         for server in servers:
             server.stop()

@@ -200,7 +200,7 @@ def test_mirrored_then_turned(server: Server, picture: str) -> None:
     turned = shown(ask(server, f"3/{picture}/full/max/!90/default.png")).convert("RGB")
     expected = original.transpose(Image.Transpose.FLIP_LEFT_RIGHT).transpose(Image.Transpose.ROTATE_270)
     assert turned.tobytes() == expected.tobytes()
-    corner = shown(ask(server, f"3/{picture}/full/max/45/default.png")).convert("RGBA").getpixel((0, 0))
+    corner = pictures.pixel(shown(ask(server, f"3/{picture}/full/max/45/default.png")).convert("RGBA"), (0, 0))
     assert corner[3] == 0  # transparent where the format can be
 
 
@@ -234,7 +234,7 @@ def test_bounds_are_told_and_kept(data_dir: Path) -> None:
 
 
 def test_who_may_see_an_image(data_dir: Path) -> None:
-    settings = {"access": "keys", "transformations": "presets", "signing_keys": '["0123456789abcdef"]'}
+    settings: dict[str, Any] = {"access": "keys", "transformations": "presets", "signing_keys": '["0123456789abcdef"]'}
     with serving(data_dir, **settings) as server:
         alice = server.as_owner("alice")
         content = pictures.saved(pictures.colour(SIZE), "PNG")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from progimage.engine import INSPECTION
+from progimage.engine import INSPECTION_VERSION
 from tests import pictures
 from tests.integration.server import eventually, serving
 
@@ -52,14 +52,14 @@ def test_it_is_described_anew_when_it_is_first_used(old_image: tuple[Path, str],
             assert made.size == (300, 200)
         info = server.get(f"{reference}/info").json()
         assert info["orientation"] == 6 and (info["upright_width"], info["upright_height"]) == SIZE
-        assert version(data_dir, reference) == INSPECTION
+        assert version(data_dir, reference) == INSPECTION_VERSION
         assert pictures.open_bytes(server.get(f"{reference}.png?width=150").content).size == (150, 100)
 
 
 def test_it_is_described_anew_in_the_background(old_image: tuple[Path, str]) -> None:
     data_dir, reference = old_image
     with serving(data_dir, sweep_seconds=1):
-        eventually(lambda: version(data_dir, reference) == INSPECTION)
+        eventually(lambda: version(data_dir, reference) == INSPECTION_VERSION)
 
 
 def test_one_that_can_not_be_described_stays_as_it_is(old_image: tuple[Path, str]) -> None:
@@ -67,7 +67,7 @@ def test_one_that_can_not_be_described_stays_as_it_is(old_image: tuple[Path, str
     with serving(data_dir, max_pixels=1000, sweep_seconds=3600) as server:
         assert server.get(f"{reference}/info").json()["orientation"] == 1
         assert server.get(reference).status_code == 200
-        assert version(data_dir, reference) == INSPECTION
+        assert version(data_dir, reference) == INSPECTION_VERSION
 
 
 def test_another_upload_of_its_bytes_describes_it_anew(old_image: tuple[Path, str]) -> None:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -91,7 +92,7 @@ def test_no_job_is_lost_whatever_is_killed(shop: Shop) -> None:
     living = shop.start_several(3)
 
     def done() -> list[Job]:
-        return asyncio.run(shop.queue.find(state=State.DONE, most=1000))
+        return asyncio.run(shop.queue.find(state=State.DONE, limit=1000))
 
     for killed in range(1, 5):
         eventually(lambda: len(done()) >= 15 * killed)
@@ -103,7 +104,7 @@ def test_no_job_is_lost_whatever_is_killed(shop: Shop) -> None:
     for job in done():
         # Its result is of a process that has done it to its end.
         written = lines(effects[job.id])
-        assert "ended" in written and str(job.result["process"]) in written, job
+        assert job.result and "ended" in written and str(job.result["process"]) in written, job
 
 
 def test_a_frozen_process_loses_its_job_and_does_not_overwrite_the_result(shop: Shop) -> None:
@@ -157,7 +158,8 @@ def test_what_kills_its_process_each_time_fails_in_the_end(shop: Shop) -> None:
         assert len(leases.settle([], {"import": 1})[0]) == 1  # and no outcome
     shop.start()
     eventually(lambda: shop.get("import-1").state is State.FAILED)
-    assert "died" in shop.get("import-1").problem["detail"] and not lines(effect)
+    problem = shop.get("import-1").problem
+    assert problem and "died" in problem["detail"] and not lines(effect)
     asyncio.run(shop.queue.retry([shop.get("import-1")]))
     eventually(lambda: shop.get("import-1").state is State.DONE)
 
@@ -211,7 +213,9 @@ def test_lists_and_counts_are_of_what_is_there(shop: Shop) -> None:
     everything = asyncio.run(queue.find())
     assert len(everything) == 12
     assert [job.created_at for job in everything] == sorted((job.created_at for job in everything), reverse=True)
-    pages = [job for offset in range(0, 12, 5) for job in asyncio.run(queue.find(most=5, offset=offset))]
+    pages: list[Job] = []
+    while more := asyncio.run(queue.find(limit=5, below=(pages[-1].created_at, pages[-1].id) if pages else None)):
+        pages += more
     assert pages == everything
     assert {job.owner for job in asyncio.run(queue.find(owner="bob"))} == {"bob"}
     assert [job.id for job in asyncio.run(queue.find(owner="bob", kind="purge"))] == ["purge-bob"]
@@ -225,7 +229,7 @@ def test_lists_and_counts_are_of_what_is_there(shop: Shop) -> None:
 
 def test_no_query_reads_jobs_that_have_ended(server: Postgres, url: str, tmp_path: Path) -> None:
     shop = Shop(url, tmp_path)
-    asked: list[tuple[str, object]] = []
+    asked: list[tuple[str, Any]] = []
     engine = shop.queue.database._engine
     with engine.begin() as connection:
         numbers = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 20000) "
@@ -245,19 +249,26 @@ def test_no_query_reads_jobs_that_have_ended(server: Postgres, url: str, tmp_pat
     leases.due_in(("import", "purge", "scrub"))
     (job,), _ = leases.settle([], {"import": 5, "scrub": 5, "purge": 5})
     leases.renew([job])
-    for options in ({}, {"owner": "default"}, {"kind": "purge"}, {"owner": "default", "state": State.FAILED}):
+    ways: list[dict[str, Any]] = [
+        {},
+        {"owner": "default"},
+        {"kind": "purge"},
+        {"owner": "default", "state": State.FAILED},
+    ]
+    for options in ways:
         asyncio.run(shop.queue.find(**options))
     asyncio.run(shop.queue.counts())
     asyncio.run(shop.queue.forget(10**10))
     asyncio.run(shop.queue.get("purge-1"))
-    asyncio.run(shop.queue.get("x9")), shop.queue.close()
+    asyncio.run(shop.queue.get("x9"))
+    shop.queue.close()
     explain = "EXPLAIN QUERY PLAN " if url.startswith("sqlite") else "EXPLAIN "
     plans = []
     with engine.connect() as connection:
         for statement, values in asked:
             if statement.split()[0] in ("SELECT", "UPDATE", "DELETE") and "jobs" in statement:
-                rows = connection.exec_driver_sql(explain + statement, values).all()
-                plans.append((statement, "\n".join(str(row[-1]) for row in rows)))
+                steps = connection.exec_driver_sql(explain + statement, values).all()
+                plans.append((statement, "\n".join(str(row[-1]) for row in steps)))
     shop.close()
     assert len(plans) > 10
     for statement, plan in plans:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -47,7 +48,7 @@ class Site:
         self.url = f"http://127.0.0.1:{self.port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
-    def settings(self) -> dict[str, object]:
+    def settings(self) -> dict[str, Any]:
         return {"upload_by_url": True, "fetch_private_networks": '["127.0.0.0/8"]', "fetch_ports": f"[{self.port}]"}
 
 
@@ -81,7 +82,7 @@ def test_presets_are_rendered_before_anybody_asks(data_dir: Path) -> None:
         listed = server.client.get("/jobs", params={"kind": "prerender", "state": "done"}).json()["jobs"]
         assert [job["id"] for job in listed] == [f"prerender-{reference}"]
         assert f"prerender-{reference}" in server.command("jobs", "list", "--kind", "prerender", "--json")
-        for wrong in ("kind=x", "state=x", "limit=0", "offset=-1", "bogus=1"):
+        for wrong in ("kind=x", "state=x", "limit=0", "cursor=x", "offset=1", "bogus=1"):
             assert server.client.get(f"/jobs?{wrong}").status_code == 400, wrong
         assert server.client.get("/jobs/nothing").status_code == 404
 
@@ -150,7 +151,7 @@ def test_what_fails_is_tried_again_with_pauses_and_by_hand(data_dir: Path, site:
 def test_a_cdn_is_told_what_must_not_be_seen_any_more(data_dir: Path, site: Site) -> None:
     answers = iter([(503, b""), (200, b"")])
     site.answer = lambda path: next(answers, (200, b""))
-    settings = {
+    settings: dict[str, Any] = {
         "purge_url": f"{site.url}/purge", "purge_headers": '{"Fastly-Key": "secret"}',
         "surrogate_header": "Surrogate-Key", "signing_keys": '["0123456789abcdef"]', "sweep_seconds": 1,
     }  # fmt: skip
@@ -188,7 +189,7 @@ def test_jobs_are_their_owners_business(data_dir: Path, site: Site) -> None:
 
 
 def test_a_node_can_leave_the_jobs_to_others(data_dir: Path) -> None:
-    settings = {"presets": PRESETS, "prerender": '["small.webp"]'}
+    settings: dict[str, Any] = {"presets": PRESETS, "prerender": '["small.webp"]'}
     with serving(data_dir, jobs=0, **settings) as server:
         reference = server.put(PNG)
         time.sleep(3)

@@ -7,6 +7,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -23,7 +24,7 @@ def kind(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["type"].rpartition(":")[2]
 
 
-def listed(client: httpx.Client, **query: object) -> list[str]:
+def listed(client: httpx.Client, **query: Any) -> list[str]:
     answer = client.get("/storage/", params=query)
     assert answer.status_code == 200, answer.text
     return [image["reference"] for image in answer.json()["images"]]
@@ -72,9 +73,15 @@ def test_lists_are_paged_and_narrowed(server: Server) -> None:
 
 def test_what_is_said_of_an_image(server: Server) -> None:
     metadata = {"camera": "X1", "täg": "é"}
-    said = {"label": ["sea", "summer"], "metadata": json.dumps(metadata), "visibility": "signed", "expires": "P1DT2H"}
+    said: dict[str, Any] = {
+        "label": ["sea", "summer"],
+        "metadata": json.dumps(metadata),
+        "visibility": "signed",
+        "expires": "P1DT2H",
+    }
     by_query = server.client.put("/storage/", content=PNG, params=said).text
-    form = [("data", ("x.png", PNG)), *[("label", (None, label)) for label in said["label"]]]
+    form: list[tuple[str, tuple[str | None, str | bytes]]] = [("data", ("x.png", PNG))]
+    form += [("label", (None, label)) for label in said["label"]]
     form += [(name, (None, said[name])) for name in ("metadata", "visibility", "expires")]
     by_form = server.client.post("/storage/", files=form).text
     for reference in (by_query, by_form):
@@ -252,7 +259,7 @@ def test_scrubbing_finds_and_restores(tmp_path: Path) -> None:
         digests[gone]: "missing",
         digests[laddered]: "ladder-dropped",
     }
-    assert "wrong" in progimage(data_dir, "doctor").stdout
+    assert "error" in progimage(data_dir, "doctor").stdout
     for reference in (flipped, cut):  # a copy of one of them, and a damaged copy of another
         target = old_blob_file(second, digests[reference])
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -295,15 +302,15 @@ def test_an_upload_heals_a_damaged_blob(data_dir: Path) -> None:
 
 def test_the_doctor(tmp_path: Path) -> None:
     well = progimage(tmp_path / "data", "doctor")
-    assert well.returncode == 0 and "wrong" not in well.stdout and "a worker wrote JPEG" in well.stdout, well.stdout
+    assert well.returncode == 0 and "error" not in well.stdout and "a worker wrote JPEG" in well.stdout, well.stdout
     for settings, what in (
-        ({"access": "keys"}, "there is none"),
+        ({"access": "keys"}, "none exists"),
         ({"host": "0.0.0.0"}, "PROGIMAGE_ACCESS"),
         ({"rate_limits_url": "redis://127.0.0.1:1/0"}, "rate limits"),
         ({"second_blobs_url": "file:///proc/nowhere"}, "second store"),
     ):
         ill = progimage(tmp_path / "data", "doctor", "--json", **settings)
-        wrong = [line for line in map(json.loads, ill.stdout.splitlines()) if line["verdict"] == "wrong"]
+        wrong = [line for line in map(json.loads, ill.stdout.splitlines()) if line["verdict"] == "error"]
         assert ill.returncode == 1 and len(wrong) == 1 and what in str(wrong), (settings, ill.stdout, ill.stderr)
 
 
@@ -311,8 +318,8 @@ def test_serving_others_has_to_be_asked_for(tmp_path: Path) -> None:
     refused = progimage(tmp_path / "data", "serve", "--host", "0.0.0.0", "--port", "0")
     assert refused.returncode == 1 and "PROGIMAGE_ACCESS=keys" in refused.stderr and not (tmp_path / "data").exists()
     for host in ("127.0.0.1", "localhost"):
-        command = [PROGIMAGE, "serve", "--host", host, "--port", "0", "--data-dir", tmp_path / host]
+        command: list[str | Path] = [PROGIMAGE, "serve", "--host", host, "--port", "0", "--data-dir", tmp_path / host]
         started = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        assert "serves on" in started.stderr.readline()
+        assert started.stderr and "is listening on" in started.stderr.readline()
         started.terminate()
         started.wait()

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from progimage.auth import Client
+from progimage.auth import Caller
 from progimage.auth.caller import OPERATOR
 from progimage.engine import ImageInfo
 from progimage.storage import (
@@ -33,7 +33,7 @@ from tests import many
 from tests.recorded import recorded
 from tests.servers import Postgres
 
-CLIENT = Client(OPERATOR)
+CLIENT = Caller(OPERATOR)
 LARGE = ("images", "blobs", "labels", "audit")
 """The tables with a row for each image, or more."""
 
@@ -312,9 +312,9 @@ def test_the_version_before_has_an_index_for_what_it_asks(watched: Watched) -> N
     assert any("ix_images_with_deleted_at" in step for step in plans[1])
 
 
-def test_a_list_that_takes_too_long_is_given_up(watched: Watched) -> None:
+def test_a_list_that_takes_too_long_is_given_up(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     database = watched.catalogue.database
-    database.list_seconds = 0.05
+    monkeypatch.setattr(database, "list_seconds", 0.05)
 
     def slow() -> None:
         with database.listing() as connection:

@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import shutil
 import subprocess
 import zipfile
 from pathlib import Path
@@ -14,17 +13,17 @@ from progimage.engine import FORMATS
 from tests import pictures
 from tests.integration.server import Server
 from tests.photographs import SOURCES, leaked
+from tests.programs import has
 
 ACCEPTS = ["", "*/*", "image/avif,image/webp,*/*", "image/webp,*/*", "image/jxl,*/*", "image/png"]
 
 
 def places_told(data: bytes, folder: Path) -> list[str]:
     """Return what exiftool, where it is installed, finds of a place."""
-    exiftool = shutil.which("exiftool")
-    if exiftool is None:
+    if not has("exiftool"):
         return []
     (folder / "asked").write_bytes(data)
-    done = subprocess.run([exiftool, "-a", "-G1", "-s", "-ee", folder / "asked"], capture_output=True, text=True)
+    done = subprocess.run(["exiftool", "-a", "-G1", "-s", "-ee", folder / "asked"], capture_output=True, text=True)
     return [line for line in done.stdout.splitlines() if "GPS" in line or "Creator" in line or "Artist" in line]
 
 

@@ -1,12 +1,12 @@
 """The configurations of nginx in deploy/, with a real nginx."""
 
 import re
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -15,11 +15,12 @@ from PIL import Image
 from tests import pictures
 from tests.integration.server import Server, eventually, serving
 from tests.integration.test_cloud import noise
+from tests.programs import find
 from tests.servers import Process, free_port, running
 
-NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+NGINX = find("nginx") or ""
 DEPLOY = Path(__file__).parents[2] / "deploy" / "nginx"
-pytestmark = pytest.mark.skipif(NGINX is None, reason="there is no nginx here")
+pytestmark = pytest.mark.needs("nginx")
 
 
 @contextmanager
@@ -48,7 +49,7 @@ def nginx(folder: Path, name: str, port: int | None = None, **replaced: str) -> 
         yield client
 
 
-def nodes_at(*servers: Server) -> dict[str, str]:
+def nodes_at(*servers: Server) -> dict[str, Any]:
     names = [f"node{number}:5000" for number in (1, 2)]
     return dict(zip(names, (f"127.0.0.1:{server.port}" for server in (*servers, servers[0])), strict=False))
 
@@ -98,7 +99,7 @@ def test_a_cache_in_front(tmp_path: Path) -> None:
 
 def test_a_purge_reaches_the_cache(tmp_path: Path) -> None:
     port = free_port()
-    settings = {
+    settings: dict[str, Any] = {
         "access": "open",
         "purge_url": f"http://127.0.0.1:{port}/storage/{{reference}}.webp", "purge_method": "GET",
         "purge_headers": '{"X-Refresh": "change-me-please"}',
@@ -113,14 +114,17 @@ def test_a_purge_reaches_the_cache(tmp_path: Path) -> None:
 
 
 def test_nginx_sends_originals_itself(tmp_path: Path) -> None:
-    settings = {"access": "open", "send_originals": "accel"}
+    settings: dict[str, Any] = {"access": "open", "send_originals": "accel"}
     with ExitStack() as stack:
         server = stack.enter_context(serving(tmp_path / "data", **settings))
         blobs = tmp_path / "data" / "blobs"
         for path in (tmp_path, *tmp_path.parents):
             if path.stat().st_uid == 0 and path.is_relative_to("/tmp/pytest-of-root"):
                 path.chmod(0o755)
-        replaced = {"/var/lib/progimage/blobs/": f"{blobs}/", "127.0.0.1:5000": f"127.0.0.1:{server.port}"}
+        replaced: dict[str, Any] = {
+            "/var/lib/progimage/blobs/": f"{blobs}/",
+            "127.0.0.1:5000": f"127.0.0.1:{server.port}",
+        }
         client = stack.enter_context(nginx(tmp_path / "nginx", "accel.conf", **replaced))
         data = pictures.saved(Image.new("RGB", (2000, 2000)), "BMP")
         reference = client.put("/storage/", content=data).text
@@ -138,11 +142,11 @@ CERTIFICATE = "ssl_certificate     /etc/ssl/images.example.org/fullchain.pem;"
 CERTIFICATE_KEY = "ssl_certificate_key /etc/ssl/images.example.org/privkey.pem;"
 
 
-def configured(name: str, port: int, server: Server) -> dict[str, str]:
+def configured(name: str, port: int, server: Server) -> dict[str, Any]:
     """What is replaced in a configuration so that it stands in front of a server."""
     if name == "cache.conf":
         return nodes_at(server)
-    replaced = {"127.0.0.1:5000": f"127.0.0.1:{server.port}"}
+    replaced: dict[str, Any] = {"127.0.0.1:5000": f"127.0.0.1:{server.port}"}
     if name == "progimage.conf":
         # Its TLS is left out: there is no certificate.
         replaced |= {"listen 443 ssl http2": f"listen 127.0.0.1:{port}", CERTIFICATE: "", CERTIFICATE_KEY: ""}
@@ -165,14 +169,14 @@ def test_the_world_gets_nothing_through_a_proxy_before_access_is_chosen(tmp_path
             answer = client.request(method, path, content=noise(4) if method == "PUT" else None)
             assert answer.status_code == 403 and "PROGIMAGE_ACCESS" in answer.json()["detail"]
         assert client.get("/healthz").status_code == 200
-        eventually(lambda: "a forwarded request is refused: set PROGIMAGE_ACCESS" in server.log())
+        eventually(lambda: "forwarded request refused: set PROGIMAGE_ACCESS" in server.log())
         assert server.get(reference).status_code == 200  # who is on this machine notices nothing
 
 
 @pytest.mark.parametrize("name", ["progimage.conf", "accel.conf", "cache.conf"])
 def test_the_unit_of_systemd_lets_nobody_write_through_a_proxy_without_a_key(tmp_path: Path, name: str) -> None:
     unit = (DEPLOY.parent / "progimage.service").read_text()
-    access = re.search(r"^Environment=PROGIMAGE_ACCESS=(.+)$", unit, re.MULTILINE)[1]
+    (access,) = re.findall(r"^Environment=PROGIMAGE_ACCESS=(.+)$", unit, re.MULTILINE)
     with ExitStack() as stack:
         server = stack.enter_context(serving(tmp_path / "data", access=access))
         port = free_port()

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from progimage.auth import Client
+from progimage.auth import Caller
 from progimage.auth.caller import OPERATOR
 from progimage.engine import ImageInfo
 from progimage.storage import Blob, Catalogue, Quota, QuotaExceeded, Record
@@ -22,7 +22,7 @@ from progimage.storage.database.outbox import NoOutbox
 from tests import many
 from tests.servers import Postgres
 
-CLIENT = Client(OPERATOR)
+CLIENT = Caller(OPERATOR)
 INFO = msgspec.json.decode(many.INFO, type=ImageInfo)
 
 

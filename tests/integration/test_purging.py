@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from progimage.auth import Client
+from progimage.auth import Caller
 from progimage.auth.caller import OPERATOR
 from progimage.storage import Catalogue
 from progimage.storage.database.images import PURGES_AN_HOUR
@@ -18,7 +18,7 @@ from tests.servers import Postgres
 
 _DAY = 86400.0
 _SWEEP = 600.0
-_CLIENT = Client(OPERATOR)
+_CLIENT = Caller(OPERATOR)
 
 
 class Shop:
@@ -61,12 +61,12 @@ class Shop:
             for column in ("deleted_at", "purge_marked_at"):
                 connection.execute(sa.text(f"UPDATE images SET {column} = {column} - :seconds"), {"seconds": seconds})
 
-    def sweep(self, most: int = 5000) -> list[str]:
+    def sweep(self, limit: int = 5000) -> list[str]:
         """Mark, and return what is to be purged then."""
 
         async def sweep() -> list[str]:
-            await self.records.mark_for_purge(most)
-            return await self.records.due_for_purge(_DAY, _SWEEP, most)
+            await self.records.mark_for_purge(limit)
+            return await self.records.due_for_purge(_DAY, _SWEEP, limit)
 
         return asyncio.run(sweep())
 
@@ -136,12 +136,12 @@ def test_an_hour_purges_no_more_than_its_bound_and_what_waits_is_counted(shop: S
     shop.pass_by(2 * _DAY)
     if shop.now() % 3600 > 3590:  # not over the end of an hour
         time.sleep(11)
-    assert len(shop.sweep(most=800)) == 800
-    assert len(shop.sweep(most=800)) == PURGES_AN_HOUR - 800
-    assert shop.sweep(most=800) == []
+    assert len(shop.sweep(limit=800)) == 800
+    assert len(shop.sweep(limit=800)) == PURGES_AN_HOUR - 800
+    assert shop.sweep(limit=800) == []
     assert asyncio.run(shop.records.waiting_for_purge(_DAY)) == PURGES_AN_HOUR + 50
     shop.run("UPDATE purges SET hour = hour - 1")
-    assert len(shop.sweep(most=800)) == 800
+    assert len(shop.sweep(limit=800)) == 800
 
 
 def test_a_large_store_may_purge_a_share_of_it(shop: Shop) -> None:

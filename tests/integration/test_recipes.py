@@ -158,7 +158,7 @@ def node(project: Path, script: str, **environment: str) -> dict[str, str]:
 def widths(srcset: str) -> dict[int, str]:
     """Return the addresses of a srcset by the widths that are asked for."""
     urls = [part.split()[0] for part in srcset.split(",") if part.strip()]
-    return {int(re.search(r"width=(\d+)", url)[1]): url for url in urls}
+    return {int(re.findall(r"width=(\d+)", url)[0]): url for url in urls}
 
 
 def test_next(project: Path, server: Server) -> None:

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -15,7 +16,7 @@ from tests.servers import Postgres
 
 PNG = pictures.BY_MODE["RGB"]()
 LARGE = pictures.saved(pictures.colour().resize((1500, 1200)), "PNG")  # takes long enough for others to come meanwhile
-SETTINGS = {"access": "keys", "signing_keys": '["a signing key for the tests of repetition"]'}
+SETTINGS: dict[str, Any] = {"access": "keys", "signing_keys": '["a signing key for the tests of repetition"]'}
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ TWICE = [
 @pytest.mark.parametrize(("method", "path"), TWICE)
 def test_of_two_values_neither_is_taken(admin: httpx.Client, method: str, path: str) -> None:
     reference = admin.put("/storage/", content=PNG).text
-    body = {"content": PNG} if method in ("PUT", "POST") else {}
+    body: dict[str, Any] = {"content": PNG} if method in ("PUT", "POST") else {}
     answer = admin.request(method, path.format(reference), **body)
     assert answer.status_code == 400, answer.text
     assert answer.json()["parameter"] == path.partition("?")[2].partition("=")[0]
@@ -90,7 +91,7 @@ def at_once(send, times: int = 8) -> list[httpx.Response]:
 def test_an_upload_that_is_sent_many_times_at_once_is_stored_once(
     where: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    database: dict[str, object] = {}
+    database: dict[str, Any] = {}
     if where == "PostgreSQL":
         postgres: Postgres = request.getfixturevalue("database")
         database["database_url"] = postgres.new_database()

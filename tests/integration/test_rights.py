@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count
+from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import httpx
@@ -103,7 +104,7 @@ def put(client: httpx.Client, data: bytes = PHOTO, **options: str) -> str:
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    settings = {
+    settings: dict[str, Any] = {
         "access": "keys", "visibility": "signed", "signing_keys": json.dumps([SIGNING]), "workers": 2,
         "presets": '{"small": "width=20"}', "public_url": "https://images.example.org",
     }  # fmt: skip
@@ -226,7 +227,7 @@ class Change:
     method: str
     path: str
     allowed: set[str]
-    seen: Callable[[dict[str, object] | None], bool]
+    seen: Callable[[dict[str, Any] | None], bool]
     body: object = None
 
 
@@ -274,7 +275,7 @@ def test_who_changes_what(house: House, what: str) -> None:
             if what == "visibility" and visibility == "public":
                 continue
             url = identity.prepare(change.path.format(reference))
-            body = {} if change.body is None else {"json": change.body}
+            body: dict[str, Any] = {} if change.body is None else {"json": change.body}
             answer = identity.client.request(change.method, url, **body)
             record = house.admin.get(f"/storage/{reference}/info")
             seen = change.seen(record.json() if record.status_code == 200 else None)
@@ -396,7 +397,12 @@ def test_a_picture_of_two_is_as_hidden_as_the_stricter_one(house: House) -> None
 @pytest.fixture(scope="module")
 def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, httpx.Client, httpx.Client]]:
     """A server that takes a second for each picture of some images."""
-    settings = {"access": "keys", "visibility": "signed", "signing_keys": json.dumps([SIGNING]), "workers": 2}
+    settings: dict[str, Any] = {
+        "access": "keys",
+        "visibility": "signed",
+        "signing_keys": json.dumps([SIGNING]),
+        "workers": 2,
+    }
     with serving(tmp_path_factory.mktemp("slow") / "data", HOSTILE, **settings) as server:
         yield server, server.as_owner("root", "admin"), server.as_owner("alice")
 
@@ -435,7 +441,7 @@ def test_what_is_deleted_while_a_batch_is_made_is_not_shown(slow, door: str) -> 
     server, _, alice = slow
     data, mark = qoi(SLEEP, blue=next(COLOURS)), put(alice, MARK)
     wanted = {"references": [put(alice, data)], "extension": "png", "queries": [f"watermark={mark}"]}
-    body = {"json": wanted} if door == "/storage/renditions" else {"content": data}
+    body: dict[str, Any] = {"json": wanted} if door == "/storage/renditions" else {"content": data}
     with ThreadPoolExecutor(1) as clients:
         answer = clients.submit(alice.post, door.format(mark), **body)
         eventually(lambda: list((server.data_dir / "spool").glob("*/outgoing/*")))  # it is being made

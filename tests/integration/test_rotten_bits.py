@@ -268,7 +268,7 @@ def test_a_cached_rendition_that_rots_is_made_anew(tmp_path: Path) -> None:
         server = Server(server.data_dir, port=server.port, scrub_rate=0)
         try:
             assert answers() == right
-            assert "a cached rendition was damaged" in server.log()
+            assert "cached rendition was damaged" in server.log()
         finally:
             server.stop()
 
@@ -291,3 +291,16 @@ def test_tiles_of_a_large_image_are_right_after_its_cached_copy_rots(tmp_path: P
 def server_command_fails(server: Server, command: str) -> None:
     with pytest.raises(AssertionError):
         server.command(command)
+
+
+def test_a_disk_that_refuses_a_file_is_an_outage_and_no_internal_error(server: Server) -> None:
+    data = bitmap(24, seed=77)
+    sha256 = hashlib.sha256(data).hexdigest()
+    place = server.data_dir / "blobs" / sha256[:2] / sha256[2:4] / sha256
+    place.mkdir(parents=True)
+    answer = server.client.put("/storage/", content=data)
+    assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == (503, "disk-failed"), answer.text
+    assert answer.headers["retry-after"] and str(place) in server.log()
+    place.rmdir()
+    reference = server.put(data)
+    assert server.get(reference).content == data

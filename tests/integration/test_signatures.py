@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlencode
 
 import httpx
@@ -18,7 +19,7 @@ from tests.integration.server import Server, eventually, serving
 from tests.servers import Postgres, S3Server
 
 KEYS = ["the first signing key of tests", "the second signing key of tests"]
-SETTINGS: dict[str, object] = {"access": "keys", "visibility": "signed"}
+SETTINGS: dict[str, Any] = {"access": "keys", "visibility": "signed"}
 PNG = pictures.saved(pictures.colour(), "PNG")
 
 

@@ -12,10 +12,13 @@ import alembic.config
 import httpx
 import pytest
 
-from progimage.auth import Client, Signer
+from progimage.auth import Caller, Signer
 from progimage.auth.caller import EVERYBODY
 from progimage.engine import Limits
 from progimage.images.library import ImageLibrary, Upload
+from progimage.images.records import RecordCache
+from progimage.images.redescription import Redescription
+from progimage.images.renderer import Renderer
 from progimage.storage import (
     Blob,
     Catalogue,
@@ -24,14 +27,14 @@ from progimage.storage import (
     DiskSpace,
     Originals,
     Renditions,
-    Spool,
+    ScratchFolder,
     Verification,
     open_blob_store,
 )
 from progimage.storage.database import migrations
 from progimage.storage.database.connections import make_engine
 from progimage.storage.database.migrations import migrate
-from progimage.workers import Busy, For, Sandbox, WorkerPool
+from progimage.workers import Busy, Requester, Sandbox, WorkerPool
 from tests.attacks import Attack
 from tests.blobs import blob_files
 from tests.integration.server import Server, serving
@@ -43,25 +46,25 @@ PHOTOGRAPH = saved(colour((2400, 1600)), "JPEG", quality=95)
 def test_small_renditions_need_no_original(data_dir: Path) -> None:
     with serving(data_dir) as server:
         reference = server.put(PHOTOGRAPH)
-        original, *steps = blob_files(data_dir / "blobs")
-        assert [path.name for path in steps] == [f"{original.name}-1024", f"{original.name}-512"]
-        assert sum(path.stat().st_size for path in steps) < original.stat().st_size
+        original, *rungs = blob_files(data_dir / "blobs")
+        assert [path.name for path in rungs] == [f"{original.name}-1024", f"{original.name}-512"]
+        assert sum(path.stat().st_size for path in rungs) < original.stat().st_size
         away = original.rename(data_dir / "away")
         for width in (40, 300, 600):
             assert open_bytes(server.get(f"{reference}.webp?width={width}").content).width == width
         away.rename(original)
         assert open_bytes(server.get(f"{reference}.webp?width=1500").content).width == 1500
-        kept = sum(path.stat().st_size for path in steps)
+        kept = sum(path.stat().st_size for path in rungs)
         assert f"progimage_ladder_bytes {float(kept)}" in server.client.get("/metrics").text
 
 
 def test_a_missing_step_is_no_loss(data_dir: Path) -> None:
     with serving(data_dir) as server:
         reference = server.put(PHOTOGRAPH)
-        for step in blob_files(data_dir / "blobs")[1:]:
-            step.unlink()
+        for rung in blob_files(data_dir / "blobs")[1:]:
+            rung.unlink()
         assert open_bytes(server.get(f"{reference}.webp?width=300").content).width == 300
-        assert "a step of a ladder is missing" in server.log()
+        assert "rung is missing or damaged" in server.log()
 
 
 def test_the_ladder_goes_with_its_original(data_dir: Path) -> None:
@@ -206,7 +209,7 @@ def test_every_request_is_logged_and_counted(data_dir: Path) -> None:
 def test_heavy_tasks_leave_a_worker_to_light_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root, gate = Path(__file__).parents[2], tmp_path / "gate"
     monkeypatch.setenv("PYTHONPATH", str(root))
-    waiting, someone = Attack("wait_for", (str(gate),)), For("someone", frozenset(("owner",)))
+    waiting, someone = Attack("wait_for", (str(gate),)), Requester("someone", frozenset(("owner",)))
 
     async def scenario() -> None:
         pool = WorkerPool(2, 4, 40, Sandbox(1 << 30, 100, 1 << 20, (str(root),)), "tests.attacks")
@@ -254,7 +257,7 @@ def test_thumbnails_are_made_beside_huge_conversions(data_dir: Path) -> None:
         assert set(converted) == {200}
 
 
-class Unwatched:
+class Unobserved:
     def rendition(self, format: str, seconds: float | None) -> None:
         pass
 
@@ -263,24 +266,25 @@ def test_what_is_swept_while_it_is_uploaded_again_is_whole(tmp_path: Path) -> No
     (tmp_path / "blobs").mkdir()
     url = f"sqlite:///{tmp_path / 'records.sqlite'}"
     migrate(url, tmp_path / "lock")
-    spool = Spool(tmp_path / "spool")
+    scratch = ScratchFolder(tmp_path / "spool")
     pool = WorkerPool(1, 4, 30, Sandbox(4 << 30, 600, 1 << 30))
     catalogue, changes = Catalogue(url), Changes(tmp_path / "changes")
     originals = Originals(
-        open_blob_store((tmp_path / "blobs").as_uri()), None, catalogue.inventory, catalogue.audit, changes, spool,
+        open_blob_store((tmp_path / "blobs").as_uri()), None, catalogue.inventory, catalogue.audit, changes, scratch,
         Verification(),
     )  # fmt: skip
-    library = ImageLibrary(
-        catalogue, originals, Renditions(DiskCache(tmp_path / "renditions", 1 << 20, 100)), changes,
-        spool, pool, Limits(), Unwatched(), DiskSpace(tmp_path, 0),
-    )  # fmt: skip
-    client = Client(EVERYBODY)
+    cached, space = RecordCache(catalogue.records, changes), DiskSpace(tmp_path, 0)
+    renditions = Renditions(DiskCache(tmp_path / "renditions", 1 << 20, 100))
+    renderer = Renderer(cached, originals, renditions, scratch, pool, Limits(), Unobserved(), space, 5)
+    redescription = Redescription(catalogue.inventory, cached, originals, renderer, scratch, ladder=True)
+    library = ImageLibrary(catalogue, cached, originals, renderer, redescription, changes, space)
+    client = Caller(EVERYBODY)
     inventory = library.catalogue.inventory
     stored = inventory.stored
 
     async def scenario() -> None:
         def upload() -> Upload:
-            path = spool.incoming / "upload"
+            path = scratch.incoming / "upload"
             path.write_bytes(PHOTOGRAPH)
             return Upload(path, hashlib.sha256(PHOTOGRAPH).hexdigest(), len(PHOTOGRAPH))
 
@@ -301,4 +305,4 @@ def test_what_is_swept_while_it_is_uploaded_again_is_whole(tmp_path: Path) -> No
         await pool.close()
 
     asyncio.run(scenario())
-    spool.close()
+    scratch.close()

@@ -21,7 +21,7 @@ from tests import pictures
 from tests.integration.server import PROGIMAGE, serving
 
 PNG = pictures.BY_MODE["RGB"]()
-ADDRESS = re.compile(r"serves on (http://\S+)/")
+ADDRESS = re.compile(r"is listening on (http://\S+)/")
 KUBERNETES = {
     "PROGIMAGE_PORT": "tcp://10.0.0.11:80",
     "PROGIMAGE_SERVICE_HOST": "10.0.0.11",
@@ -32,12 +32,14 @@ KUBERNETES = {
 @contextmanager
 def started(data_dir: Path, *options: str, limit: str = "", **variables: str) -> Iterator[str]:
     """The address of a service that says it itself."""
-    command = ["bash", "-c", f'{limit} exec "$@"', "bash", PROGIMAGE, "serve", "--data-dir", data_dir, *options]
+    command = ["bash", "-c", f'{limit} exec "$@"', "bash", PROGIMAGE, "serve", "--data-dir", str(data_dir), *options]
     process = subprocess.Popen(
         command, env=os.environ | variables, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     try:
-        url = ADDRESS.search(process.stderr.readline())[1]
+        address = ADDRESS.search(process.stderr.readline()) if process.stderr else None
+        assert address
+        url = address[1]
         end = time.monotonic() + 30
         while time.monotonic() < end:
             try:
@@ -72,7 +74,7 @@ def test_port_0_is_a_free_one_and_the_start_says_which(data_dir: Path) -> None:
 def test_a_misspelt_setting_stops_the_start(data_dir: Path) -> None:
     for command in (("serve", "--port", "0", "--data-dir", data_dir), ("doctor",), ("keys", "list")):
         said = refusal(*command, PROGIMAGE_ACCES="keys")
-        assert "PROGIMAGE_ACCES is no setting; did you mean PROGIMAGE_ACCESS?" in said
+        assert "PROGIMAGE_ACCES is not a setting; did you mean PROGIMAGE_ACCESS?" in said
         assert len(said.strip().splitlines()) == 2
     assert not data_dir.exists()
 
@@ -87,14 +89,14 @@ def test_nobody_else_can_enter_the_data_folder(data_dir: Path) -> None:
     with serving(data_dir) as server:
         server.put(PNG)
         assert stat.S_IMODE(data_dir.stat().st_mode) == 0o700
-        assert "others than its owner" not in server.command("doctor")
+        assert "other users have access" not in server.command("doctor")
         # One that was opened on purpose, for nginx or a backup, is left as it is; the doctor says so.
         data_dir.chmod(0o755)
     with serving(data_dir) as server:
         assert stat.S_IMODE(data_dir.stat().st_mode) == 0o755
         said = server.command("doctor", "--json").splitlines()
         (folder,) = [one for one in map(json.loads, said) if one["what"] == "data folder"]
-        assert folder["verdict"] == "thought" and "others than its owner can enter it: `chmod 700" in folder["detail"]
+        assert folder["verdict"] == "warning" and "other users have access: run `chmod 700" in folder["detail"]
 
 
 def test_the_command_line_makes_the_data_folder_likewise(data_dir: Path) -> None:
@@ -109,7 +111,7 @@ def test_too_few_open_files_are_said_at_the_start(data_dir: Path) -> None:
     for limit in (64, needed - 1):
         said = refusal(*own, limit=f"ulimit -n {limit};", PROGIMAGE_QUEUE="10")
         assert len(said.strip().splitlines()) == 1 and not data_dir.exists()
-        assert f"have {limit} files open" in said and "RLIMIT_NOFILE" in said and f"ulimit -n {needed}" in said
+        assert f"(RLIMIT_NOFILE) is {limit}" in said and f"ulimit -n {needed}" in said
 
 
 @pytest.mark.parametrize("limit", ["ulimit -Sn 64;", "ulimit -n {needed};"])
@@ -139,10 +141,10 @@ def test_the_doctor_tells_of_proxies_and_limits(data_dir: Path) -> None:
         return {one["what"]: (one["verdict"], one["detail"]) for one in map(json.loads, done.stdout.splitlines())}
 
     verdict, detail = findings()["access"]
-    assert verdict == "well" and "what a proxy forwards is refused, until PROGIMAGE_ACCESS is set" in detail
+    assert verdict == "ok" and "forwarded by a proxy are rejected until PROGIMAGE_ACCESS is set" in detail
     proxies = {"PROGIMAGE_TRUSTED_PROXIES": '["127.0.0.1"]'}
     verdict, detail = findings(**proxies)["access"]
-    assert verdict == "wrong" and "PROGIMAGE_ACCESS is not" in detail
-    assert findings(**proxies, PROGIMAGE_ACCESS="open")["access"][0] == "thought"
+    assert verdict == "error" and "PROGIMAGE_ACCESS is not" in detail
+    assert findings(**proxies, PROGIMAGE_ACCESS="open")["access"][0] == "warning"
     verdict, detail = findings("ulimit -n 300;")["open files"]
-    assert verdict == "wrong" and "RLIMIT_NOFILE" in detail
+    assert verdict == "error" and "RLIMIT_NOFILE" in detail

@@ -5,6 +5,7 @@ import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -67,7 +68,7 @@ def collector() -> Iterator[Collector]:
 def test_an_upload_is_one_trace_from_its_first_byte_to_the_store(
     collector: Collector, s3: S3Server, data_dir: Path
 ) -> None:
-    settings = s3.settings("traced") | {
+    settings: dict[str, Any] = s3.settings("traced") | {
         "traces_url": collector.url, "presets": '{"small": "width=9"}', "prerender": '["small.webp"]',
     }  # fmt: skip
     with serving(data_dir, **settings) as server:
@@ -101,7 +102,7 @@ def test_an_upload_is_one_trace_from_its_first_byte_to_the_store(
 
 
 def test_only_a_share_of_the_requests_is_traced(collector: Collector, data_dir: Path) -> None:
-    with serving(data_dir, traces_url=collector.url, traces_share=0) as server:
+    with serving(data_dir, traces_url=collector.url, traces_sample_ratio=0) as server:
         server.put(pictures.BY_MODE["RGB"]())
         asked = {"traceparent": f"00-{TRACE}-{PARENT}-01"}  # the caller wants it
         assert server.client.get("/formats", headers=asked).status_code == 200

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +150,7 @@ def test_an_export_leaves_out_what_is_not_asked_for(moved, tmp_path: Path) -> No
     (line,) = (target / "images.ndjson").read_text().splitlines()
     assert before[json.loads(line)["reference"]]["labels"] == ["one", "two"]
     other = command(data_dir, "export", target)
-    assert other.returncode == 1 and "other images" in other.stderr
+    assert other.returncode == 1 and "other filters" in other.stderr
     full = command(data_dir, "export", data_dir)
     assert full.returncode == 1 and "not empty" in full.stderr
 
@@ -162,9 +163,12 @@ def test_an_export_that_is_killed_goes_on(data_dir: Path, tmp_path: Path) -> Non
     def whole() -> list[Path]:
         return [path for path in target.glob("originals/*/*") if path.suffix == ".jpg"]
 
+    def enough(most: int) -> bool:
+        return len(whole()) >= most
+
     for _ in range(2):
         most = len(whole()) + 20
-        killed(data_dir, lambda most=most: len(whole()) >= most, "export", target)
+        killed(data_dir, partial(enough, most), "export", target)
         assert not (target / "images.ndjson").exists() or len(whole()) == len(files)
     done = command(data_dir, "export", target, "--json")
     assert done.returncode == 0 and json.loads(done.stdout)["images"] == len(files)
@@ -179,7 +183,7 @@ def test_an_export_names_what_is_damaged_or_missing(data_dir: Path, tmp_path: Pa
     damaged.write_bytes(b"x" + damaged.read_bytes()[1:])
     missing.unlink()
     done = command(data_dir, "export", tmp_path / "export", "--json")
-    assert done.returncode == 1 and "damaged" in done.stderr and "does not have" in done.stderr
+    assert done.returncode == 1 and "damaged" in done.stderr and "missing from the store" in done.stderr
     assert json.loads(done.stdout)["images"] == len(files) - 2 == len(list((tmp_path / "export").glob("originals/*/*")))
 
 
@@ -189,10 +193,13 @@ def test_an_import_that_is_killed_stores_each_image_once(data_dir: Path, tmp_pat
     def stored() -> int:
         return len(rows(data_dir, "SELECT reference FROM images"))
 
+    def enough(most: int) -> bool:
+        return stored() >= most
+
     alive = 0
     for _ in range(2):
         most = stored() + 8
-        alive += killed(data_dir, lambda most=most: stored() >= most, "import", tmp_path / "pictures")
+        alive += killed(data_dir, partial(enough, most), "import", tmp_path / "pictures")
     assert alive == 2
     counts = imported(data_dir, tmp_path / "pictures")
     assert counts["done before"] >= 10 and sum(counts.values()) == len(files)
@@ -221,8 +228,8 @@ def test_files_that_are_no_images_are_reported_and_the_others_stored(data_dir: P
     counts = imported(data_dir, folder, "--report", report, "--label", "all", code=1)
     assert counts == {"stored": 3, "skipped": 5, "failed": 4}
     lines = {line["file"]: line for line in map(json.loads, report.read_text().splitlines())}
-    assert len(lines) == 12 and lines["link.jpg"]["problem"] == "a symbolic link"
-    assert "no image format" in lines["notes.txt"]["problem"] and "larger than" in lines["huge.jpg"]["problem"]
+    assert len(lines) == 12 and lines["link.jpg"]["problem"] == "symbolic link"
+    assert "supported image format" in lines["notes.txt"]["problem"] and "larger than" in lines["huge.jpg"]["problem"]
     names = rows(data_dir, "SELECT filename FROM images JOIN labels USING (reference) WHERE label = 'all'")
     assert {name for (name,) in names} == {"0/0.jpg", "1/1.jpg", "\ufffd\ufffd.jpg"}
     assert len(rows(data_dir, "SELECT * FROM audit WHERE action = 'upload'")) == 3
@@ -279,7 +286,7 @@ def test_lines_that_cannot_be_taken_in_are_reported(moved, tmp_path: Path) -> No
     report = tmp_path / "report"
     assert imported(data_dir, changed, "--report", report, code=1) == {"skipped": 1, "failed": 8}
     problems = {line["file"]: line["problem"] for line in map(json.loads, report.read_text().splitlines())}
-    assert "Another image has its reference" in problems["0.jpg"] and "SHA-256" in problems["1.jpg"]
+    assert "already has this reference" in problems["0.jpg"] and "SHA-256" in problems["1.jpg"]
     assert "expired" in problems["2.jpg"] and "UUID" in problems["images.ndjson:4"]
     assert "path below" in problems["images.ndjson:8"] and "deleted here" in problems["6.jpg"]
 

@@ -213,7 +213,7 @@ def test_the_format_is_negotiated(server: Server) -> None:
 def test_presets_and_what_may_override_them(restricted: Server) -> None:
     reference = restricted.put(PHOTO)
     answer = restricted.get(f"{reference}.png?preset=avatar")
-    assert size_of(answer.content) == (96, 96) and pictures.open_bytes(answer.content).getpixel((0, 0))[3] == 0
+    assert size_of(answer.content) == (96, 96) and pictures.pixel(pictures.open_bytes(answer.content), (0, 0))[3] == 0
     signer = Signer([KEY])
     path, query = f"/storage/{reference}.png", [("preset", "avatar"), ("w", "50"), ("radius", "0")]
     made = restricted.client.get(signer.sign(path, query))
@@ -280,7 +280,7 @@ def test_settings_that_make_no_sense_are_refused_at_the_start(tmp_path: Path) ->
         ("SIGNING_KEYS", '["short"]', "16 characters"),
         ("AUTO_FORMATS", '["SVG"]', "SVG"),
     ):
-        command = [PROGIMAGE, "serve", "--data-dir", tmp_path / "data"]
+        command = [PROGIMAGE, "serve", "--data-dir", str(tmp_path / "data")]
         done = subprocess.run(command, env={f"PROGIMAGE_{name}": value}, capture_output=True, text=True, timeout=60)
         assert done.returncode == 1 and says in done.stderr, done.stderr
 
@@ -328,7 +328,7 @@ def test_masks_and_watermarks_are_stored_images(server: Server) -> None:
     plain, marked = (server.get(f"{photo}.png?width=200{more}").content for more in ("", f"&watermark={logo}"))
     assert plain != marked and size_of(marked)[0] == 200
     masked = pictures.open_bytes(server.get(f"{photo}.png?width=200&mask={logo}").content)
-    assert masked.mode == "RGBA" and masked.getpixel((0, 0))[3] < 40
+    assert masked.mode == "RGBA" and pictures.pixel(masked, (0, 0))[3] < 40
     staged = server.get(f"{photo}.png?ops=width:100|watermark:{logo}|mask:{logo}")
     assert staged.status_code == 200 and size_of(staged.content)[0] == 100
 

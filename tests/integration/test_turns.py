@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -21,7 +22,7 @@ ATTACK = (
     "ops=width:10|width:9000;height:9000;fit:fill;enlarge:true;blur:20|sharpen:10|blur:250|hue:9|rotate:45;"
     "width:6000;height:6000"
 )
-BEHIND_A_PROXY: dict[str, object] = {"access": "open", "trusted_proxies": '["127.0.0.1"]'}
+BEHIND_A_PROXY: dict[str, Any] = {"access": "open", "trusted_proxies": '["127.0.0.1"]'}
 COSTLY = "width=1800&enlarge=true&blur={blur}&rotate=15"  # a second or two, and allowed
 
 

@@ -108,7 +108,7 @@ def admin(server: Server, key: str | None) -> httpx.Client:
 
 def listed(client: httpx.Client, **filters: str) -> dict[str, dict]:
     """The images of both owners that a service lists, by their references."""
-    found = {}
+    found: dict[str, dict] = {}
     for owner in ("default", "shop"):
         answer = client.get("/storage/", params={"limit": "1000", "owner": owner, **filters})
         assert answer.status_code == 200, answer.text

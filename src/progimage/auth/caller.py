@@ -1,48 +1,48 @@
-"""Who asks, and what they may do."""
+"""Callers, and their permissions."""
 
 import re
 from dataclasses import dataclass
 from enum import StrEnum
 
 DEFAULT_OWNER = "default"
-"""Whose the images are that are uploaded without a key."""
+"""The owner of images that are uploaded without a key."""
 _OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
 
 class Scope(StrEnum):
-    """What a key allows, for the images of its owner."""
+    """A permission of an API key for the images of its owner."""
 
     UPLOAD = "upload"
-    """Store images, and change what is known of them."""
+    """Store images, and change their records."""
     READ = "read"
-    """Read images that are not public, list them, sign requests for them."""
+    """Read non-public images, list images, and sign requests to read them."""
     DELETE = "delete"
-    """Delete images and bring them back."""
+    """Delete and restore images, and sign requests to delete them."""
     TRANSFORM = "transform"
-    """Transform images that are not stored, and ask for any transformation where others are held to presets."""
+    """Transform images without storing them, and use any transformation where others are limited to presets."""
     ADMIN = "admin"
-    """Everything, for all owners: keys, quotas, the audit log, legal holds."""
+    """Everything, for all owners; also keys, quotas, the audit log and legal holds."""
 
 
 class Visibility(StrEnum):
-    """Who may read an image."""
+    """Who can read an image."""
 
     PUBLIC = "public"
-    """Whoever knows its reference, which nobody can guess."""
+    """Anyone who knows its reference, which can't be guessed."""
     SIGNED = "signed"
-    """Its owner's keys, and signed requests."""
+    """API keys of its owner, and signed requests."""
     KEY = "key"
-    """Its owner's keys."""
+    """API keys of its owner."""
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """In whose name a request is made, and what it may do.
+    """The owner that a request acts for, and its permissions.
 
     Attributes:
-        owner: Whose images they are; empty for nobody.
-        scopes: What may be done.
-        key_id: Of the API key, if it is made with one.
+        owner: Name of the owner; empty for nobody.
+        scopes: Permissions of the request.
+        key_id: Id of its API key, if it has one.
     """
 
     owner: str
@@ -50,33 +50,33 @@ class Principal:
     key_id: str | None = None
 
     def may(self, scope: Scope) -> bool:
-        """Return whether it has a scope."""
+        """Return whether the principal has a scope."""
         return scope in self.scopes or Scope.ADMIN in self.scopes
 
     def owns(self, owner: str) -> bool:
-        """Return whether it may act for an owner."""
+        """Return whether the principal may act for an owner."""
         return owner == self.owner or Scope.ADMIN in self.scopes
 
     def reads(self, owner: str, visibility: Visibility) -> bool:
-        """Return whether it may read an image without a signature."""
+        """Return whether the principal may read an image without a signature."""
         return visibility is Visibility.PUBLIC or (self.may(Scope.READ) and self.owns(owner))
 
 
 NOBODY = Principal("", frozenset())
-"""Has no key where one is needed."""
+"""A caller without a key, where keys are required."""
 EVERYBODY = Principal(DEFAULT_OWNER, frozenset(Scope) - {Scope.ADMIN})
-"""Has no key where none is needed."""
+"""A caller without a key, where keys are not required."""
 OPERATOR = Principal(DEFAULT_OWNER, frozenset(Scope))
-"""Uses the command line, or the service acting of itself."""
+"""The command line, and the service's own background work."""
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
+class Caller:
     """Who sent a request.
 
     Attributes:
-        principal: In whose name.
-        address: The network address; empty for the service itself.
+        principal: The owner that the request acts for, and its permissions.
+        address: Network address of the caller; empty for the service itself.
     """
 
     principal: Principal
@@ -84,5 +84,5 @@ class Client:
 
 
 def is_owner(name: str) -> bool:
-    """Return whether an owner can be called so."""
+    """Return whether a name is a valid owner name."""
     return bool(_OWNER.fullmatch(name))

@@ -1,7 +1,7 @@
-"""API keys: a public id and a secret, of which only the SHA-256 is kept.
+"""API keys: a public id and a secret; only the secret's SHA-256 is stored.
 
-A key is `pgi_`, the id, `_`, and 256 random bits in base64url. A secret with so many random bits can't be found out
-from its hash, so that a slow hash would add nothing.
+A key is `pgi_`, the id, `_`, and 256 random bits in base64url. A secret with this many random bits can't be recovered
+from its hash, so a slow hash would add nothing.
 """
 
 import base64
@@ -18,22 +18,22 @@ _ID_BYTES, _SECRET_BYTES = 10, 32
 
 
 class BadKey(Exception):
-    """The key is not known, was revoked, or has expired."""
+    """The key is malformed, unknown, revoked or expired."""
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """What is known of a key.
+    """An API key as stored, without its secret.
 
     Attributes:
-        id: Its public part.
-        owner: In whose name it is used.
-        name: What it is for, in its owner's words.
-        sha256: Of its secret, in hexadecimal digits.
-        scopes: What it allows.
-        created_at: When, in seconds since 1970.
-        expires_at: Until when it is valid, if not for ever.
-        revoked_at: When it was revoked, if it was.
+        id: Public part of the key.
+        owner: The owner whose images it gives access to.
+        name: A name to recognize it by.
+        sha256: SHA-256 of its secret, in hexadecimal.
+        scopes: Its permissions.
+        created_at: Unix timestamp of its creation.
+        expires_at: Unix timestamp at which it expires; None: never.
+        revoked_at: Unix timestamp at which it was revoked; None: it wasn't.
     """
 
     id: str
@@ -47,26 +47,26 @@ class ApiKey:
 
     @property
     def is_active(self) -> bool:
-        """Whether it is valid now."""
+        """Whether the key is valid now."""
         return self.revoked_at is None and (self.expires_at is None or self.expires_at > clock.now())
 
     @property
     def principal(self) -> Principal:
-        """Who uses it."""
+        """The principal that a request with this key has."""
         return Principal(self.owner, self.scopes, self.id)
 
     def matches(self, secret: str) -> bool:
-        """Tell, in constant time, whether a secret is the key's."""
+        """Return whether a secret is the key's, in constant time."""
         return hmac.compare_digest(self.sha256, hashed(secret))
 
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """A key that was made just now.
+    """A new API key.
 
     Attributes:
-        key: What is kept of it.
-        text: The whole key, which is shown once and can't be found out again.
+        key: The key as stored.
+        text: The full key, which is shown once and can't be recovered.
     """
 
     key: ApiKey
@@ -74,13 +74,13 @@ class NewKey:
 
 
 def new_key(owner: str, name: str, scopes: frozenset[Scope], expires_at: float | None = None) -> NewKey:
-    """Make a key.
+    """Create a key.
 
     Args:
-        owner: In whose name it is used.
-        name: What it is for.
-        scopes: What it allows.
-        expires_at: Until when it is valid, in seconds since 1970, or None: for ever.
+        owner: The owner whose images it gives access to.
+        name: A name to recognize it by.
+        scopes: Its permissions.
+        expires_at: Unix timestamp at which it expires; None: never.
     """
     id = base64.b32encode(secrets.token_bytes(_ID_BYTES)).decode().lower()
     secret = secrets.token_urlsafe(_SECRET_BYTES)
@@ -92,15 +92,15 @@ def parse_key(text: str) -> tuple[str, str]:
     """Return a key's id and secret.
 
     Raises:
-        BadKey: It is none of ours.
+        BadKey: The text is not a ProgImage API key.
     """
     prefix, _, rest = text.partition("_")
     id, _, secret = rest.partition("_")
     if prefix != _PREFIX or len(id) != _ID_BYTES * 8 // 5 or not secret or not text.isascii():
-        raise BadKey("This is no key of ProgImage.")
+        raise BadKey("Not a ProgImage API key.")
     return id, secret
 
 
 def hashed(secret: str) -> str:
-    """Return what is kept of a secret."""
+    """Return the hash of a secret that is stored."""
     return hashlib.sha256(secret.encode()).hexdigest()

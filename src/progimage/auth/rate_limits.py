@@ -1,4 +1,4 @@
-"""How often, and how many at once: bounds for each client, in memory or shared by several nodes through Redis."""
+"""Rate and concurrency limits per caller, in memory or shared by several nodes through Redis."""
 
 import asyncio
 import math
@@ -16,15 +16,15 @@ import limits.aio
 import structlog
 from limits.errors import StorageError
 
-from progimage.auth.caller import Client
+from progimage.auth.caller import Caller
 
 log = structlog.get_logger(__name__)
 _TURN_SECONDS = 5.0
-"""How long a request waits for its turn."""
+"""How long a request waits for its turn before it is rejected."""
 _BY_KEY, _BY_ADDRESS = "key:", "address:"
-_IPV6_NETWORK = 64  # bits: what one subscriber has
+_IPV6_NETWORK = 64  # bits: the prefix that one subscriber gets
 
-# Takes away the turns that were not given back in time, and adds one if there are still too few.
+# Removes the turns whose lease is over, then adds one if the limit allows it.
 _TAKE_TURN = """
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[1])
 if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[2]) then return 0 end
@@ -36,12 +36,12 @@ return 1
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A bound on what a client may do, as the header fields `RateLimit-Policy` and `RateLimit` tell it.
+    """A rate limit, as described by the header fields `RateLimit-Policy` and `RateLimit`.
 
     Attributes:
         name: What is counted: `requests` or `cpu`.
-        quota: How much is allowed within a window: requests, or seconds of CPU time.
-        window: In seconds.
+        quota: Allowed number of requests, or seconds of CPU time, per window.
+        window: Length of the window in seconds.
     """
 
     name: str
@@ -52,8 +52,8 @@ class Policy:
         """Return the header fields (draft-ietf-httpapi-ratelimit-headers-10).
 
         Args:
-            remaining: What is left of the quota.
-            reset: After how many seconds there is more.
+            remaining: Remaining quota in this window.
+            reset: Seconds until more quota is available.
         """
         return {
             "ratelimit-policy": f'"{self.name}";q={self.quota};w={self.window}',
@@ -62,17 +62,16 @@ class Policy:
 
 
 class TooManyRequests(Exception):
-    """The client has used up what it may.
+    """The caller has exceeded a limit.
 
     Args:
-        detail: What it has used up.
+        detail: Which limit, as the start of a sentence.
         allowed: How much is allowed.
-        retry_after: After how many seconds it makes sense to try again.
-        policy: What says so, if it is one that is told in header fields.
+        retry_after: Seconds to wait before trying again.
+        policy: The limit, if header fields describe it.
     """
 
     def __init__(self, detail: str, allowed: str, retry_after: int, policy: Policy | None = None) -> None:
-        """Store the parts."""
         super().__init__(f"{detail}; try again in {retry_after} s.")
         self.allowed, self.retry_after = allowed, retry_after
         self.headers = {"retry-after": str(retry_after)}
@@ -81,33 +80,33 @@ class TooManyRequests(Exception):
 
 
 class _Turns(Protocol):
-    """Counts what is under way at once."""
+    """Counts concurrent work."""
 
-    async def take(self, name: str, most: int) -> str | None:
-        """Take a turn, and return what to give back, or None: there are as many under way as may be."""
+    async def take(self, name: str, limit: int) -> str | None:
+        """Take a turn and return its id, to be given back; None: the limit is reached."""
 
     async def give_back(self, name: str, turn: str) -> None:
         """Give a turn back."""
 
 
 class RateLimits:
-    """The bounds on what clients may do.
+    """The rate and concurrency limits of callers. Redis is connected to when it is first needed.
 
     Args:
-        url: `memory://`, or Redis' URL.
-        requests_per_key: Such as `100/second;5000/hour`, or empty: no bound.
-        requests_per_address: Likewise, for requests without a key.
-        renders_per_key: How many at once, or None: no bound.
-        renders_per_address: Likewise, for requests without a key.
-        cpu_per_key: How many seconds of CPU time, such as `60/minute;600/hour`, or empty: no bound.
-        cpu_per_address: Likewise, for requests without a key.
-        lease_seconds: After how long a turn that nobody gave back is over.
+        url: `memory://`, or the URL of a Redis server.
+        requests_per_key: Requests per API key, such as `100/second;5000/hour`; empty: unlimited.
+        requests_per_address: The same for requests without a key, per network address.
+        renders_per_key: Concurrent renditions per API key; None: unlimited.
+        renders_per_address: The same for requests without a key, per network address.
+        cpu_per_key: Seconds of CPU time per API key, such as `60/minute;600/hour`; empty: unlimited.
+        cpu_per_address: The same for requests without a key, per network address.
+        lease_seconds: How long a turn is held at most if it is not given back.
 
     Attributes:
-        are_set: Whether there are any bounds on requests.
+        are_set: Whether there are any limits on requests.
 
     Raises:
-        ValueError: A text is no rate, or the URL is of no known kind.
+        ValueError: A rate is malformed, or the URL is neither `memory://` nor Redis.
     """
 
     def __init__(
@@ -121,7 +120,6 @@ class RateLimits:
         cpu_per_key: str = "",
         cpu_per_address: str = "",
     ) -> None:
-        """Prepare the storage; the first connection is made when it is needed."""
         self._rates = [parse_rates(text) for text in (requests_per_key, requests_per_address)]
         self.are_set = any(self._rates)
         self._renders = (renders_per_key, renders_per_address)
@@ -141,39 +139,39 @@ class RateLimits:
         self._limiter = limits.aio.strategies.SlidingWindowCounterRateLimiter(storage)
         self._turns: _Turns = _RedisTurns(url, lease_seconds) if shared else _MemoryTurns()
 
-    async def request(self, client: Client) -> None:
+    async def request(self, caller: Caller) -> None:
         """Count a request.
 
         Raises:
-            TooManyRequests: It is one too many.
+            TooManyRequests: The rate limit is exceeded.
         """
-        name, by_key = client_name(client), client.principal.key_id is not None
+        name, by_key = caller_name(caller), caller.principal.key_id is not None
         for rate in self._rates[not by_key]:
             try:
                 if await self._limiter.hit(rate, name):
                     continue
                 reset, _ = await self._limiter.get_window_stats(rate, name)
             except self._failures as error:
-                # Better no bound for a while than no service.
-                log.warning("requests can't be counted now; they are let through", error=repr(error))
+                # Better to go without limits for a while than to reject everything.
+                log.warning("request limits unavailable; requests are allowed", error=repr(error))
                 return
             policy = Policy("requests", rate.amount, rate.get_expiry())
-            raise TooManyRequests("There are too many requests", str(rate), _seconds_until(reset), policy)
+            raise TooManyRequests("Too many requests", str(rate), _seconds_until(reset), policy)
 
     @asynccontextmanager
-    async def rendering(self, client: Client) -> AsyncIterator[None]:
-        """Have a turn to use the workers; wait for it if need be.
+    async def rendering(self, caller: Caller) -> AsyncIterator[None]:
+        """Hold a turn to use the workers, after waiting for one if necessary.
 
         Raises:
-            TooManyRequests: None came free in time, or the client has used up its CPU time.
+            TooManyRequests: No turn became free in time, or the caller has used up its CPU time.
         """
-        name, by_key = client_name(client), client.principal.key_id is not None
+        name, by_key = caller_name(caller), caller.principal.key_id is not None
         await self._check_cpu(name, by_key)
-        most = self._renders[not by_key]
-        if most is None:
+        limit = self._renders[not by_key]
+        if limit is None:
             yield
             return
-        turn = await self._turn(name, most)
+        turn = await self._turn(name, limit)
         try:
             yield
         finally:
@@ -181,14 +179,14 @@ class RateLimits:
                 try:
                     await self._turns.give_back(name, turn)
                 except self._failures as error:
-                    log.warning("a turn can't be given back; it ends by itself", error=repr(error))
+                    log.warning("turn not given back; it expires with its lease", error=repr(error))
 
     def spent(self, name: str, seconds: float) -> None:
-        """Count CPU time that a client has used.
+        """Count CPU time that a caller has used.
 
         Args:
-            name: Of the client, see `client_name`.
-            seconds: How much.
+            name: Name of the caller, see `caller_name`.
+            seconds: CPU time in seconds.
         """
         by_key = name.startswith(_BY_KEY)
         if not self._cpu[not by_key] or not name.startswith((_BY_KEY, _BY_ADDRESS)):
@@ -204,41 +202,45 @@ class RateLimits:
                     continue
                 reset, _ = await self._limiter.get_window_stats(rate, name)
             except self._failures as error:
-                log.warning("CPU time can't be counted now; requests are let through", error=repr(error))
+                log.warning("cpu limits unavailable; requests are allowed", error=repr(error))
                 return
             policy = Policy("cpu", rate.amount // 1000, rate.get_expiry())
-            allowed = f"{policy.quota} seconds of CPU time in {policy.window} seconds"
-            raise TooManyRequests("The CPU time is used up", allowed, _seconds_until(reset), policy)
+            allowed = f"{policy.quota} seconds of CPU time per {policy.window} seconds"
+            raise TooManyRequests("CPU time limit reached", allowed, _seconds_until(reset), policy)
 
     async def _count_cpu(self, name: str, by_key: bool, milliseconds: int) -> None:
         for rate in self._cpu[not by_key]:
             try:
-                # What goes beyond the bound would not be counted at all.
+                # A cost beyond the limit would not be counted at all.
                 _, remaining = await self._limiter.get_window_stats(rate, name)
                 if remaining > 0:
                     await self._limiter.hit(rate, name, cost=min(milliseconds, remaining))
             except self._failures as error:
-                log.warning("CPU time can't be counted now", error=repr(error))
+                log.warning("cpu limits unavailable; cpu time not counted", error=repr(error))
                 return
 
     async def check(self) -> None:
-        """Raise an exception unless the storage answers."""
-        if not await self._limiter.storage.check():
-            raise ConnectionError("the storage of rate limits does not answer")
+        """Check that the storage of the counters is available.
 
-    async def _turn(self, name: str, most: int) -> str | None:
+        Raises:
+            Exception: It isn't.
+        """
+        if not await self._limiter.storage.check():
+            raise ConnectionError("the storage of rate limits does not respond")
+
+    async def _turn(self, name: str, limit: int) -> str | None:
         end = time.monotonic() + _TURN_SECONDS
         pause = 0.01
         while True:
             try:
-                turn = await self._turns.take(name, most)
+                turn = await self._turns.take(name, limit)
             except self._failures as error:
-                log.warning("what is under way can't be counted now; it is let through", error=repr(error))
+                log.warning("concurrency limits unavailable; work is allowed", error=repr(error))
                 return None
             if turn:
                 return turn
             if time.monotonic() > end:
-                raise TooManyRequests("There are too many renderings at once", f"{most} at once", 1)
+                raise TooManyRequests("Too many concurrent renditions", f"{limit} at once", 1)
             await asyncio.sleep(pause)
             pause = min(0.2, pause * 1.5)
 
@@ -249,8 +251,8 @@ class _MemoryTurns:
     def __init__(self) -> None:
         self._taken: Counter[str] = Counter()
 
-    async def take(self, name: str, most: int) -> str | None:
-        if self._taken[name] >= most:
+    async def take(self, name: str, limit: int) -> str | None:
+        if self._taken[name] >= limit:
             return None
         self._taken[name] += 1
         return name
@@ -262,18 +264,18 @@ class _MemoryTurns:
 
 
 class _RedisTurns:
-    """The turns of all nodes: a sorted set for each client, of the turns and when each is over at the latest."""
+    """The turns of all nodes: a sorted set for each caller, with the turns and the ends of their leases."""
 
     def __init__(self, url: str, lease_seconds: int) -> None:
-        from redis.asyncio import Redis  # it takes a tenth of a start to import, and few deployments have a use for it
+        from redis.asyncio import Redis  # importing it takes a tenth of the startup time, and few deployments use it
 
         self._redis: Redis = Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2)
         self._take = self._redis.register_script(_TAKE_TURN)
         self._lease = lease_seconds
 
-    async def take(self, name: str, most: int) -> str | None:
+    async def take(self, name: str, limit: int) -> str | None:
         now, turn = time.time(), uuid.uuid4().hex
-        taken = await self._take(keys=[_key(name)], args=[now, most, now + self._lease, turn, self._lease])
+        taken = await self._take(keys=[_key(name)], args=[now, limit, now + self._lease, turn, self._lease])
         return turn if taken else None
 
     async def give_back(self, name: str, turn: str) -> None:
@@ -284,15 +286,15 @@ def _key(name: str) -> str:
     return f"progimage:turns:{name}"
 
 
-def client_name(client: Client) -> str:
-    """Return what a client is counted as: its key, or its address or network; the owner, for the service's own work."""
-    if client.principal.key_id:
-        return f"{_BY_KEY}{client.principal.key_id}"
-    return f"{_BY_ADDRESS}{network_of(client.address)}" if client.address else f"owner:{client.principal.owner}"
+def caller_name(caller: Caller) -> str:
+    """Return the name a caller is counted under: its key, else its network; for the service's own work, the owner."""
+    if caller.principal.key_id:
+        return f"{_BY_KEY}{caller.principal.key_id}"
+    return f"{_BY_ADDRESS}{network_of(caller.address)}" if caller.address else f"owner:{caller.principal.owner}"
 
 
 def network_of(address: str) -> str:
-    """Return an IPv4 address as it is, and of an IPv6 address the network, since one subscriber has all of it."""
+    """Return an IPv4 address unchanged, and the /64 network of an IPv6 address, since one subscriber has all of it."""
     try:
         parsed = ip_address(address)
     except ValueError:
@@ -305,16 +307,16 @@ def network_of(address: str) -> str:
 
 
 def parse_rates(text: str) -> list[limits.RateLimitItem]:
-    """Return the rates of a text such as `100/second;5000/hour`; an empty one has none.
+    """Return the rates in a text such as `100/second;5000/hour`; none if it is empty.
 
     Raises:
-        ValueError: It is no list of rates.
+        ValueError: The text is malformed.
     """
     return limits.parse_many(text) if text else []
 
 
 def _in_milliseconds(rate: limits.RateLimitItem) -> limits.RateLimitItem:
-    """Return a rate of CPU seconds such that it counts milliseconds, since counters have whole numbers."""
+    """Return a rate of CPU seconds in milliseconds, since counters are integers."""
     return type(rate)(rate.amount * 1000, rate.multiples, "CPU")
 
 

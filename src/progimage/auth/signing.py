@@ -1,4 +1,4 @@
-"""Signed requests: whoever has a signing key can let others make just one request, or one upload, until it expires."""
+"""Signed requests and upload tickets: with a signing key, allow others one exact request, or one upload, for a time."""
 
 import base64
 import binascii
@@ -15,33 +15,32 @@ from progimage.auth.caller import Visibility
 
 SIGNATURE, EXPIRES, KEY_ID = "signature", "expires", "key_id"
 _SIGNING_KEY = "sk-"
-"""How the id of a signing key begins; that of an API key has no hyphen."""
+"""Prefix of the id of a signing key; ids of API keys have no hyphen."""
 _NEVER_LATER = 10**12
 _LONGEST_TICKET = 4096
 
 
 class BadSignature(Exception):
-    """The signature is not of this request, or the request has expired.
+    """A signature or ticket is invalid or expired.
 
     Args:
-        detail: What is wrong with it.
-        parameter: Which parameter of the request is at fault.
+        detail: An explanation, in a sentence.
+        parameter: The parameter that caused it.
     """
 
     def __init__(self, detail: str, parameter: str = SIGNATURE) -> None:
-        """Store the parts."""
         super().__init__(detail)
         self.parameter = parameter
 
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """A request whose signature is right.
+    """A request with a valid signature.
 
     Attributes:
-        query: Without what belongs to the signature.
-        key_id: Of the API key that asked for the signature; None: a signing key stands for it alone.
-        is_named: It says which key it is of; those of before do not.
+        query: Its query without the parameters of the signature.
+        key_id: Id of the API key that the signature was made for; None: it depends only on the signing key.
+        is_named: Whether the signature names its key; older ones don't.
     """
 
     query: list[tuple[str, str]]
@@ -51,19 +50,19 @@ class Signed:
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """Lets whoever has it upload once.
+    """An upload ticket: anyone who has it can upload once.
 
     Attributes:
-        id: A UUID.
-        owner: Whose the images will be.
-        key_id: Of the API key that it was issued with, if it was; without the key the ticket is void.
-        max_bytes: Of the whole body.
-        until: When it ends, in seconds since 1970.
-        visibility: Of the images, if that is settled.
-        lifetime: When the images expire, in seconds from their upload, if that is settled.
-        labels: Of the images.
-        metadata: Of the images.
-        damaged: They are accepted if they have lost pixels.
+        id: UUID of the ticket.
+        owner: The owner of the images.
+        key_id: Id of the API key that it was issued with, if any; the ticket becomes invalid with the key.
+        max_bytes: Maximum size of the request body in bytes.
+        until: Unix timestamp at which it expires.
+        visibility: Visibility of the images; None: the default.
+        lifetime: Lifetime of the images in seconds from their upload; None: the default.
+        labels: Labels of the images.
+        metadata: Metadata of the images.
+        damaged: Whether images that have lost pixels are accepted.
     """
 
     id: str
@@ -79,24 +78,23 @@ class Ticket:
 
 
 class Signer:
-    """Signs requests and tickets, and verifies signatures. It needs no server.
+    """Signs requests and tickets, and verifies signatures. It doesn't need a server.
 
-    A signature is the HMAC-SHA-256 (RFC 2104), in base64url without padding, of three lines: the method, GET for HEAD;
-    the path; and the query without the signature itself, its parameters sorted by name and then value, percent-encoded.
-    The query's `key_id` names the key that the signature stands or falls with: the API key that asked for it, or else
-    the signing key.
+    A signature is the HMAC-SHA-256 (RFC 2104), in base64url without padding, of three lines: the method (GET for HEAD),
+    the path, and the query without the signature itself, its parameters sorted by name and then value, percent-encoded.
+    The query's `key_id` names the key that the signature depends on: the API key that asked for it, or else the signing
+    key.
 
     Args:
-        keys: The secret keys; the first one signs, all of them verify, so that a key can be replaced by and by.
+        keys: The signing keys; the first one signs, all of them verify, so that keys can be rotated.
     """
 
     def __init__(self, keys: Sequence[str]) -> None:
-        """Keep the keys."""
         self._keys = [key.encode() for key in keys]
 
     @property
     def can_sign(self) -> bool:
-        """Whether there is a key."""
+        """Whether there is a signing key."""
         return bool(self._keys)
 
     def sign(
@@ -112,31 +110,33 @@ class Signer:
         Args:
             path: The path, not percent-encoded.
             query: Names and values.
-            expires: Until when it is valid, in seconds since 1970, or None: without end.
+            expires: Unix timestamp at which it expires; None: never.
             method: The HTTP method.
-            key_id: Of the API key that the signature ends with; None: it ends with the signing key.
+            key_id: Id of the API key that the signature depends on; None: it depends only on the signing key.
 
         Raises:
-            ValueError: The query has a parameter that belongs to a signature.
+            ValueError: The query has a parameter that is reserved for signatures.
         """
         for name, _ in query:
             if name in (SIGNATURE, EXPIRES, KEY_ID):
-                raise ValueError(f"{name} belongs to a signature")
+                raise ValueError(f"{name} is reserved for signatures")
         ends = [(EXPIRES, str(expires))] if expires is not None else []
         pairs = [*query, *ends, (KEY_ID, key_id or signing_key_id(self._keys[0]))]
         signature = _encoded(_hmac(self._keys[0], _request(method, path, pairs)))
         return f"{quote(path)}?{urlencode([*pairs, (SIGNATURE, signature)], quote_via=quote)}"
 
     def verify(self, method: str, path: str, query: Sequence[tuple[str, str]]) -> Signed:
-        """Return what a request is without its signature; whether an API key is valid is for the database to say.
+        """Verify the signature of a request, and return the request without it.
+
+        The caller of this method has to check that the API key, if any, is still active.
 
         Args:
             method: The HTTP method.
             path: The path, not percent-encoded.
-            query: Names and values, the signature among them.
+            query: Names and values, including the signature.
 
         Raises:
-            BadSignature: It is not valid.
+            BadSignature: The signature is invalid or expired.
         """
         values: dict[str, list[str]] = {name: [] for name in (SIGNATURE, EXPIRES, KEY_ID)}
         for name, value in query:
@@ -144,12 +144,12 @@ class Signer:
                 values[name].append(value)
         for name, given in values.items():
             if len(given) > 1:
-                raise BadSignature(f"{name} is given {len(given)} times.", name)
+                raise BadSignature(f"The parameter `{name}` is given {len(given)} times.", name)
         signed = [pair for pair in query if pair[0] != SIGNATURE]
         signature = next(iter(values[SIGNATURE]), "")
         key = self._key_of(signature, _request(method, path, signed))
         if key is None:
-            raise BadSignature("The signature is not that of this request.")
+            raise BadSignature("The signature doesn't match this request.")
         for expires in values[EXPIRES]:
             if not _is_time(expires) or int(expires) < clock.now():
                 raise BadSignature("The signature has expired.")
@@ -158,7 +158,7 @@ class Signer:
             if not key_id.startswith(_SIGNING_KEY):
                 return Signed(own, key_id, is_named=True)
             if key_id != signing_key_id(key):
-                raise BadSignature("The signature is of another signing key than it says.", KEY_ID)
+                raise BadSignature("The signature was not made with the signing key that `key_id` names.", KEY_ID)
         return Signed(own, None, is_named=bool(values[KEY_ID]))
 
     def issue(self, ticket: Ticket) -> str:
@@ -167,24 +167,26 @@ class Signer:
         return f"{payload}.{_encoded(_hmac(self._keys[0], _ticket(payload)))}"
 
     def redeem(self, text: str) -> Ticket:
-        """Return the ticket that a text is; whether it was used already is for the database to say.
+        """Verify a ticket's text, and return the ticket.
+
+        The caller of this method has to check that it is unused, and that its API key, if any, is still active.
 
         Raises:
-            BadSignature: It is not valid, or has expired.
+            BadSignature: The ticket is invalid or expired.
         """
         payload, _, signature = text.partition(".")
         if len(text) > _LONGEST_TICKET or self._key_of(signature, _ticket(payload)) is None:
-            raise BadSignature("This is no ticket of this service.")
+            raise BadSignature("The ticket was not issued by this service.")
         try:
             ticket = msgspec.json.decode(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)), type=Ticket)
         except (binascii.Error, msgspec.DecodeError) as error:
-            raise BadSignature("This is no ticket of this version.") from error
+            raise BadSignature("The ticket's format is not supported by this version of the service.") from error
         if ticket.until < clock.now():
             raise BadSignature("The ticket has expired.")
         return ticket
 
     def _key_of(self, signature: str, message: bytes) -> bytes | None:
-        """Return the key that a signature was made with, or None: none of ours."""
+        """Return the signing key that a signature was made with, or None if there is none."""
         found = None
         for key in self._keys:
             if hmac.compare_digest(signature.encode(), _encoded(_hmac(key, message)).encode()):
@@ -193,7 +195,7 @@ class Signer:
 
 
 def signing_key_id(key: bytes | str) -> str:
-    """Return what names a signing key in the signatures that it makes; it tells nothing of the key."""
+    """Return the id by which signatures name a signing key; it reveals nothing about the key."""
     data = key.encode() if isinstance(key, str) else key
     return _SIGNING_KEY + hashlib.sha256(b"key id\n" + data).hexdigest()[:12]
 
@@ -208,7 +210,7 @@ def _request(method: str, path: str, query: Sequence[tuple[str, str]]) -> bytes:
 
 
 def _ticket(payload: str) -> bytes:
-    return f"ticket\n{payload}".encode()  # no method is called so, so that no request's signature is one of a ticket
+    return f"ticket\n{payload}".encode()  # not a method, so a request's signature is never valid for a ticket
 
 
 def _hmac(key: bytes, message: bytes) -> bytes:

@@ -1,1 +1,1 @@
-"""Backups: a snapshot of the database's rows, and every blob that it names, in a folder or a bucket; and back again."""
+"""Backup and restore of a snapshot of the database and all its blobs, in a folder or a bucket."""

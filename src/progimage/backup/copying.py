@@ -1,4 +1,4 @@
-"""Copying blobs from one store to another, a few at once, each held against its hash before and after."""
+"""Copy blobs from one store to another, several at once, and verify the hash of each before and after."""
 
 import asyncio
 import hashlib
@@ -8,40 +8,42 @@ from contextlib import aclosing
 from pathlib import Path
 
 from progimage.backup.names import Named
-from progimage.storage import BlobDamaged, BlobMissing, BlobStore, Spool, write_hashed
+from progimage.storage import BlobDamaged, BlobMissing, BlobStore, ScratchFolder, write_hashed
 
 
 class NotKept(Exception):
-    """A store does not give back what was put there."""
+    """A store returns other bytes than were written."""
 
 
-async def copied(source: BlobStore, target: BlobStore, spool: Spool, named: Named, *, read_back: bool = False) -> None:
-    """Copy a blob, whether it is there or not.
+async def copied(
+    source: BlobStore, target: BlobStore, scratch: ScratchFolder, named: Named, *, read_back: bool = False
+) -> None:
+    """Copy a blob, even if the target already has it.
 
     Args:
-        source: Where it is.
-        target: Where to.
-        spool: For a scratch file; if the target is a folder, on the same file system.
+        source: Source store.
+        target: Target store.
+        scratch: For a scratch file; if the target is a folder, on its file system.
         named: The blob.
-        read_back: Read it again at the target.
+        read_back: Read the copy again to verify it.
 
     Raises:
-        BlobMissing, BlobDamaged: The source does not have it as it should be.
-        NotKept: The target has other bytes than were put there.
-        StoreError: A store can't be used now.
+        BlobMissing, BlobDamaged: The blob is missing or damaged in the source.
+        NotKept: The target returns other bytes than were written.
+        StoreError: A store is unavailable.
         OSError: The target can't be written.
     """
-    with spool.file(spool.incoming) as file:
+    with scratch.file(scratch.incoming) as file:
         digest = await write_hashed(source.stream(named.name, 0, named.bytes), file)
         if named.sha256 not in ("", digest) or await source.size(named.name) != named.bytes:
             raise BlobDamaged(named.name)
         await target.put(named.name, file, named.media_type or None, anew=True)
     if read_back and await hashed(target, named) != digest:
-        raise NotKept(f"{named.name} is not what was written.")
+        raise NotKept(f"The copy of {named.name} differs from what was written.")
 
 
 async def hashed(store: BlobStore, named: Named) -> str | None:
-    """Read a blob from its disk or store, and return its SHA-256, or None: it is missing, or is too short."""
+    """Read a blob from disk or the store, and return its SHA-256, or None if it is missing or too short."""
     path = store.local_path(named.name)
     if path:
         await asyncio.to_thread(_forget, path)
@@ -56,7 +58,7 @@ async def hashed(store: BlobStore, named: Named) -> str | None:
 
 
 async def each(names: Iterator[Named], at_once: int, work: Callable[[Named], Awaitable[None]]) -> None:
-    """Do some work for each blob, a few at once; the first failure ends all."""
+    """Do some work for each blob, several at once. The first failure ends it."""
     turn = asyncio.Lock()
 
     async def some() -> None:
@@ -77,10 +79,10 @@ async def each(names: Iterator[Named], at_once: int, work: Callable[[Named], Awa
 
 
 def _forget(path: Path) -> None:
-    """Have a file read from the disk the next time, not from memory, where the system can do so."""
+    """Drop a file from the page cache, so that it is read from disk, if the system supports it."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:  # reading it says what is wrong
+    except OSError:  # reading it will report the error
         return
     try:
         if hasattr(os, "posix_fadvise"):

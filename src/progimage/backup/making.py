@@ -1,4 +1,4 @@
-"""Making a backup: a hold, a snapshot of the rows, the blobs that are not there yet, and at last the manifest."""
+"""Make a backup: take a hold, write a snapshot of the rows, copy missing blobs, and finally write the manifest."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -19,25 +19,25 @@ _T = TypeVar("_T")
 
 _RENEW_SECONDS = 60.0
 _SNAPSHOTS = 3
-"""So often a snapshot is taken again because a blob was removed that it names; a hold keeps all sweeps but those of
-versions before 0.2 from that."""
+"""Maximum number of snapshots, if a blob of the snapshot was removed meanwhile. Only sweeps of versions before 0.2 do
+so; later ones respect the hold."""
 _TRIES = 2
 _DAY = 86400
 
 
 @dataclass
 class Made:
-    """What has become of a backup.
+    """Result of a backup.
 
     Attributes:
-        id: Its id.
-        images: How many references it has.
-        blobs: How many originals.
-        bytes: Of these.
-        copied: How many blobs were copied now, smaller copies among them; the others were there.
-        copied_bytes: Of these.
-        missing: How many originals are damaged or missing, and not in it.
-        pruned: How many earlier backups were removed.
+        id: ID of the backup.
+        images: Number of references.
+        blobs: Number of originals.
+        bytes: Size of the originals.
+        copied: Number of blobs copied by this run, including rungs; the target already had the others.
+        copied_bytes: Size of the copied blobs.
+        missing: Number of damaged or missing originals, which aren't in the backup.
+        pruned: Number of earlier backups that were removed.
     """
 
     id: str
@@ -52,18 +52,18 @@ class Made:
 
 @dataclass(frozen=True)
 class Retention:
-    """Which backups are kept; with neither, all are.
+    """Which backups to keep. Without either attribute, all are kept.
 
     Attributes:
-        last: So many of the newest.
-        days: Those that are not older.
+        last: Number of newest backups to keep.
+        days: Maximum age of backups to keep, in days.
     """
 
     last: int | None = None
     days: int | None = None
 
     def outdated(self, manifests: list[Manifest], now: float) -> list[Manifest]:
-        """Return which of them need not be kept; they are given with the newest first."""
+        """Return the backups to remove. `manifests` are sorted, newest first."""
         if self.last is None and self.days is None:
             return []
         after = now - self.days * _DAY if self.days is not None else float("inf")
@@ -76,13 +76,13 @@ class BackupMaker:
     Args:
         catalogue: The database.
         blobs: The store of originals.
-        originals: Finds out what is damaged, and restores it from the second store.
-        target: Where the backup goes.
-        revision: Of the database's schema.
-        at_once: How many blobs are copied at once.
-        read_back: Read what was written again.
-        told: Is told of originals that can't be backed up.
-        advance: Is told how many blobs and bytes are done more.
+        originals: Checks damaged originals, and restores them from the second store.
+        target: Target of the backup.
+        revision: Revision of the database schema.
+        at_once: Number of blobs to copy at once.
+        read_back: Read each copy again to verify it.
+        told: Called with a message for each original that can't be backed up.
+        advance: Called with the additional numbers of blobs and bytes that are done.
     """
 
     def __init__(
@@ -97,7 +97,6 @@ class BackupMaker:
         told: Callable[[str], None],
         advance: Callable[[int, int], None],
     ) -> None:
-        """Store the parts."""
         self._inventory, self._database, self._clock = catalogue.inventory, catalogue.database, catalogue.clock
         self._target = target
         self._blobs, self._originals = blobs, originals
@@ -108,64 +107,68 @@ class BackupMaker:
         self._made = Made("")
 
     async def make(self, retention: Retention, begun: Callable[[int, int], None], *, take_over: bool = False) -> Made:
-        """Make it, and remove those of the same deployment that need not be kept.
+        """Make the backup, and remove outdated backups of the same deployment.
 
-        Nothing is removed while the clock can't be relied on.
+        Nothing is removed while the clock can't be trusted.
 
         Args:
-            retention: Which are kept.
-            begun: Is told how many blobs and bytes are still to be copied.
-            take_over: Backups of another deployment may be there; they stay.
+            retention: Which backups to keep.
+            begun: Called with the numbers of blobs and bytes to copy.
+            take_over: Allow a target with backups of another deployment, which are kept.
 
         Raises:
-            BadTarget, NotKept: The target can't be used, or does not keep what is written there.
-            HoldLost: The database could not be reached for too long.
-            DatabaseUnavailable, StoreError, OSError: One of them fails.
+            BadTarget: The target is unusable.
+            NotKept: The target returns other bytes than were written.
+            HoldLost: The database was unavailable for too long.
+            DatabaseUnavailable: The database is unavailable.
+            StoreError: A store is unavailable.
+            OSError: A file can't be written.
         """
-        target, spool = self._target, self._target.spool
-        with target.locked(), spool.file(spool.incoming) as scratch:
+        target, scratch = self._target, self._target.scratch
+        with target.locked(), scratch.file(scratch.incoming) as file:
             state = await self._clock.look()
             earlier = await asyncio.to_thread(target.manifests)
             own = await asyncio.to_thread(deployment_id, self._database) or ""
             if earlier and earlier[0].deployment != own and not take_over:
                 raise BadTarget(
-                    f"The newest backup there is of another deployment ({earlier[0].deployment}; this one is {own}). Is"
-                    " the right data folder mounted? If that is meant, use --take-over, or another target."
+                    f"The newest backup there is of another deployment ({earlier[0].deployment}; this one is {own})."
+                    " Check that the right data folder is mounted. If this is intended, use --take-over or another"
+                    " target."
                 )
             self._made.id = new_id()
             sequence = earlier[0].sequence + 1 if earlier else 1
             await asyncio.to_thread(target.remove_unfinished, earlier)
-            names = Names(scratch.with_name("names"))
+            names = Names(file.with_name("names"))
             hold = await asyncio.to_thread(Hold, self._database)
             renewing = asyncio.create_task(self._renew(hold))
             try:
-                manifest = await _guarded(self._copied(scratch, names, begun, own, sequence), renewing)
+                manifest = await _guarded(self._copied(file, names, begun, own, sequence), renewing)
             finally:
                 renewing.cancel()
                 await asyncio.to_thread(hold.release)
                 names.close()
             await asyncio.to_thread(target.put_manifest, manifest)
             if not state.is_trusted:
-                self._told(f"No earlier backup is removed: {state.reason()}")
+                self._told(f"Not removing earlier backups: {state.reason()}")
                 retention = Retention()
             await self._prune([manifest, *earlier], retention, manifest)
         return self._made
 
     async def _copied(
-        self, scratch: Path, names: Names, begun: Callable[[int, int], None], deployment: str, sequence: int
+        self, file: Path, names: Names, begun: Callable[[int, int], None], deployment: str, sequence: int
     ) -> Manifest:
-        """Take a snapshot and copy what it names; if that is outdated meanwhile, do it again."""
+        """Take a snapshot and copy its blobs; if a blob was removed meanwhile, start again."""
         for attempt in range(_SNAPSHOTS):
             self._is_outdated, self._missing = False, []
             names.clear()
             now = await asyncio.to_thread(self._database.time)
-            counts = await asyncio.to_thread(snapshot.write, self._database, self._revision, scratch, names.add)
+            counts = await asyncio.to_thread(snapshot.write, self._database, self._revision, file, names.add)
             await asyncio.to_thread(_forget_there, names, self._target.blobs)
             begun(*names.count())
             await each(names.all(), self._at_once, self._copy)
             if not self._is_outdated or attempt == _SNAPSHOTS - 1:
                 break
-        size, sha256 = await asyncio.to_thread(self._target.put_snapshot, self._made.id, scratch)
+        size, sha256 = await asyncio.to_thread(self._target.put_snapshot, self._made.id, file)
         made = self._made
         made.images, made.blobs, made.bytes = counts.images, counts.blobs, counts.bytes
         made.missing = len(self._missing)
@@ -178,7 +181,7 @@ class BackupMaker:
         for attempt in range(_TRIES):
             self._target.confirm_lock()
             try:
-                await copied(self._blobs, self._target.blobs, self._target.spool, named, read_back=self._read_back)
+                await copied(self._blobs, self._target.blobs, self._target.scratch, named, read_back=self._read_back)
             except (BlobMissing, BlobDamaged):
                 if attempt or not await self._is_whole_now(named):
                     break
@@ -192,9 +195,9 @@ class BackupMaker:
         self._advance(1, named.bytes)
 
     async def _is_whole_now(self, named: Named) -> bool:
-        """Return whether a blob that could not be read is whole by now; an original that is lost is noted."""
+        """Return whether a blob that could not be read is intact now. Lost originals are recorded."""
         if not named.is_original:
-            return False  # the image is rendered from its original then
+            return False  # renditions are then made from the original
         blob = await self._inventory.known(named.name)
         if blob is None:
             self._is_outdated = True
@@ -202,7 +205,7 @@ class BackupMaker:
         if await self._originals.examine(blob):
             return True
         self._missing.append(named.name)
-        self._told(f"{named.name}: the original is damaged or missing; images of it are not in the backup")
+        self._told(f"{named.name}: the original is damaged or missing, and isn't in the backup")
         return False
 
     async def _renew(self, hold: Hold) -> None:
@@ -211,7 +214,7 @@ class BackupMaker:
             await asyncio.to_thread(hold.renew)
 
     async def _prune(self, manifests: list[Manifest], retention: Retention, newest: Manifest) -> None:
-        """Remove backups that need not be kept: first what names blobs, then the blobs that none names any more."""
+        """Remove outdated backups: first their manifests and snapshots, then the blobs that no backup needs."""
         target = self._target
         own = [one for one in manifests if one.deployment == newest.deployment]
         outdated = retention.outdated(own, newest.created_at)
@@ -221,12 +224,12 @@ class BackupMaker:
         await asyncio.to_thread(target.begin_pruning)
         await asyncio.to_thread(target.forget, outdated)
         kept = [one for one in manifests if one not in outdated]
-        with target.spool.file(target.spool.incoming) as scratch:
-            names = Names(scratch.with_name("names"))
+        with target.scratch.file(target.scratch.incoming) as file:
+            names = Names(file.with_name("names"))
             try:
                 for manifest in kept:
-                    await asyncio.to_thread(target.fetch_snapshot, manifest, scratch)
-                    await asyncio.to_thread(names.add, snapshot.Snapshot(scratch).names())
+                    await asyncio.to_thread(target.fetch_snapshot, manifest, file)
+                    await asyncio.to_thread(names.add, snapshot.Snapshot(file).names())
                 target.confirm_lock()
                 await asyncio.to_thread(_remove_unnamed, target.blobs, names)
             finally:
@@ -236,7 +239,7 @@ class BackupMaker:
 
 
 async def _guarded(work: Coroutine[Any, Any, _T], guard: "asyncio.Task[None]") -> _T:
-    """Do some work, and end it when its guard fails."""
+    """Run some work, and cancel it when its guard fails."""
     doing = asyncio.ensure_future(work)
     try:
         await asyncio.wait((guard, doing), return_when=asyncio.FIRST_COMPLETED)
@@ -249,7 +252,7 @@ async def _guarded(work: Coroutine[Any, Any, _T], guard: "asyncio.Task[None]") -
 
 
 def _forget_there(names: Names, store: BlobStore) -> None:
-    """Take what a store has already from the names."""
+    """Remove the blobs that a store already has from the names."""
     names.remove((entry.name, entry.bytes) for entry in store.entries())
 
 

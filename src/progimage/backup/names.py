@@ -1,4 +1,4 @@
-"""The names of blobs, in a file, so that ten million of them take no memory."""
+"""Names of blobs in a temporary SQLite file: ten million would take too much memory."""
 
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -10,13 +10,13 @@ _AT_ONCE = 1000
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A blob that a snapshot names.
+    """A blob in a snapshot.
 
     Attributes:
-        name: What it is called in a store.
-        bytes: How many it has.
-        sha256: Their hash, in hexadecimal digits; empty: it is not known.
-        media_type: What a store says of it.
+        name: Name in the store.
+        bytes: Size in bytes.
+        sha256: SHA-256 in hexadecimal digits; empty if unknown.
+        media_type: Media type in the store.
     """
 
     name: str
@@ -26,19 +26,18 @@ class Named:
 
     @property
     def is_original(self) -> bool:
-        """Whether it is an original, not a smaller copy of one."""
+        """Whether it is an original, not a rung."""
         return self.name == self.sha256
 
 
 class Names:
-    """Blobs that are to be copied, or to be kept.
+    """Set of blobs to copy or to keep.
 
     Args:
-        path: A scratch file, which does not exist.
+        path: Path for a scratch file; must not exist yet.
     """
 
     def __init__(self, path: Path) -> None:
-        """Make the file."""
         self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._database.executescript(
             "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;"
@@ -46,29 +45,29 @@ class Names:
         )
 
     def add(self, names: Iterable[Named]) -> None:
-        """Add some; one that is there is replaced."""
+        """Add blobs, replacing existing ones of the same name."""
         rows = ((one.name, one.bytes, one.sha256, one.media_type) for one in names)
         self._many("INSERT OR REPLACE INTO names VALUES (?, ?, ?, ?)", rows)
 
     def remove(self, names: Iterable[tuple[str, int]]) -> None:
-        """Remove those that have these names and numbers of bytes."""
+        """Remove the blobs with these names and sizes."""
         self._many("DELETE FROM names WHERE name = ? AND bytes = ?", names)
 
     def clear(self) -> None:
-        """Remove all."""
+        """Remove all blobs."""
         self._database.execute("DELETE FROM names")
 
     def has(self, name: str) -> bool:
-        """Return whether one of this name is among them."""
+        """Return whether there is a blob with this name."""
         return self._database.execute("SELECT 1 FROM names WHERE name = ?", (name,)).fetchone() is not None
 
     def count(self) -> tuple[int, int]:
-        """Return how many there are, and their bytes."""
+        """Return the number of blobs and their total size in bytes."""
         count, size = self._database.execute("SELECT count(*), coalesce(sum(bytes), 0) FROM names").fetchone()
         return count, size
 
     def all(self) -> Iterator[Named]:
-        """Return all, in the order of their names; those may be removed meanwhile."""
+        """Yield all blobs, sorted by name. Blobs may be removed meanwhile."""
         last = ""
         while True:
             query = "SELECT * FROM names WHERE name > ? ORDER BY name LIMIT ?"
@@ -79,7 +78,7 @@ class Names:
             last = rows[-1][0]
 
     def close(self) -> None:
-        """Close it."""
+        """Close the file."""
         self._database.close()
 
     def _many(self, statement: str, rows: Iterable[tuple[object, ...]]) -> None:

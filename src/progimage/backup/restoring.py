@@ -1,7 +1,7 @@
-"""Restoring a backup into a deployment that has no images: the blobs first, then all rows at once.
+"""Restore a backup into a deployment without images: first the blobs, then all rows in one transaction.
 
-From the beginning to the end there is a table in the database that says which backup is restored; the service does not
-start meanwhile, and a restore that was broken off goes on where it was.
+While a restore is unfinished, a table in the database records which backup is restored. The service doesn't start
+meanwhile, and an interrupted restore can be continued.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from progimage.backup.copying import copied, each
 from progimage.backup.names import Named, Names
 from progimage.backup.snapshot import Snapshot
 from progimage.backup.target import Manifest, Target
-from progimage.storage import BlobDamaged, BlobMissing, BlobStore, Database, Spool
+from progimage.storage import BlobDamaged, BlobMissing, BlobStore, Database, ScratchFolder
 from progimage.storage.blobs.identity import deployment_id_of
 from progimage.storage.database.connections import translated_errors
 from progimage.storage.database.migrations import RESTORING, bring_to, newest
@@ -28,20 +28,20 @@ _PART = 500
 
 
 class CannotRestore(Exception):
-    """A backup can't be restored here; the reason is its text."""
+    """A backup can't be restored here; the message is the reason."""
 
 
 @dataclass
 class Restored:
-    """What has become of a restore.
+    """Result of a restore.
 
     Attributes:
-        id: Of the backup.
-        images: How many references it has.
-        copied: How many blobs were copied now, smaller copies among them.
-        copied_bytes: Of these.
-        there: How many blobs an earlier run had copied.
-        missing: How many originals the backup does not have as they should be; their images answer 503 `blob-damaged`.
+        id: ID of the backup.
+        images: Number of references.
+        copied: Number of blobs copied by this run, including rungs.
+        copied_bytes: Size of the copied blobs.
+        there: Number of blobs copied by an earlier run.
+        missing: Number of originals missing or damaged in the backup; their images return 503 `blob-damaged`.
     """
 
     id: str
@@ -58,55 +58,60 @@ class Restorer:
     Args:
         database: The database.
         blobs: The store of originals.
-        spool: For scratch files, on the store's file system if that is a folder.
-        target: Where the backup is.
-        manifest: Which one.
-        at_once: How many blobs are copied at once.
-        told: Is told of originals that can't be restored.
-        advance: Is told how many blobs and bytes are done more.
+        scratch: For scratch files; if the store is a folder, on its file system.
+        target: Target of the backup.
+        manifest: The backup.
+        at_once: Number of blobs to copy at once.
+        told: Called with a message for each original that can't be restored.
+        advance: Called with the additional numbers of blobs and bytes that are done.
     """
 
     def __init__(
         self,
         database: Database,
         blobs: BlobStore,
-        spool: Spool,
+        scratch: ScratchFolder,
         target: Target,
         manifest: Manifest,
         at_once: int,
         told: Callable[[str], None],
         advance: Callable[[int, int], None],
     ) -> None:
-        """Store the parts."""
         self._database, self._blobs = database, blobs
-        self._spool, self._target, self._manifest = spool, target, manifest
+        self._scratch, self._target, self._manifest = scratch, target, manifest
         self._at_once, self._told, self._advance = at_once, told, advance
         self._lost: set[str] = set()
         self._without_ladder: set[str] = set()
         self._restored = Restored(manifest.id, manifest.images)
 
     async def restore(self, begun: Callable[[int, int], None], identify: Callable[[], object]) -> Restored:
-        """Restore it.
+        """Restore the backup.
 
         Args:
-            begun: Is told how many blobs and bytes are still to be copied.
+            begun: Called with the numbers of blobs and bytes to copy.
             identify: Makes database and store one deployment.
 
         Raises:
-            CannotRestore: The deployment has images, or the backup is of a newer version.
+            CannotRestore: The deployment has images, or the backup was made by a newer version.
             BadTarget, BadSnapshot: The backup can't be read.
-            DatabaseUnavailable, StoreError, OSError: One of them fails.
+            DatabaseUnavailable: The database is unavailable.
+            StoreError: A store is unavailable.
+            OSError: A file can't be written.
         """
         if self._manifest.revision > newest():
-            raise CannotRestore("The backup was made by a newer version of ProgImage; restore it with that.")
-        # Locked, so that no backup removes an old one meanwhile.
-        with self._target.locked(reading=True), self._spool.file(self._spool.incoming) as scratch, translated_errors():
-            await asyncio.to_thread(self._target.fetch_snapshot, self._manifest, scratch)
-            snapshot = Snapshot(scratch)
+            raise CannotRestore("The backup was made by a newer version of ProgImage; use that version to restore it.")
+        # Locked, so that no backup removes this one meanwhile.
+        with (
+            self._target.locked(reading=True),
+            self._scratch.file(self._scratch.incoming) as file,
+            translated_errors(),
+        ):
+            await asyncio.to_thread(self._target.fetch_snapshot, self._manifest, file)
+            snapshot = Snapshot(file)
             await asyncio.to_thread(self._begin)
             if not await asyncio.to_thread(self._has_rows):
                 await asyncio.to_thread(self._make_tables)
-                await self._copy_blobs(snapshot, scratch.with_name("names"), begun)
+                await self._copy_blobs(snapshot, file.with_name("names"), begun)
                 await asyncio.to_thread(self._write_rows, snapshot)
             await asyncio.to_thread(bring_to, self._database.url, newest())
             await asyncio.to_thread(self._recount)
@@ -115,12 +120,12 @@ class Restorer:
         return self._restored
 
     def _begin(self) -> None:
-        """Note that this backup is restored here, unless that is noted already."""
+        """Record that this backup is being restored, unless that is already recorded."""
         with self._database.writing(bounded=False) as connection:
             if sa.inspect(connection).has_table(RESTORING):
                 there = connection.execute(sa.text(f"SELECT backup FROM {RESTORING}")).scalar_one()  # noqa: S608
                 if there != self._manifest.id:
-                    raise CannotRestore(f"The backup {there} is being restored here; go on with that one.")
+                    raise CannotRestore(f"The restore of backup {there} is unfinished; continue with that one.")
                 return
             self._require_empty(connection)
             connection.execute(sa.text(f"CREATE TABLE {RESTORING} (backup VARCHAR(64), has_rows INTEGER)"))
@@ -130,7 +135,7 @@ class Restorer:
             )
 
     def _make_tables(self) -> None:
-        """Make the tables anew, as they were when the backup was made."""
+        """Create the tables again, with the schema of the backup."""
         for revision in ("base", self._manifest.revision):
             bring_to(self._database.url, revision)
 
@@ -138,18 +143,18 @@ class Restorer:
         found = sa.inspect(connection)
         for table in ("images", "blobs"):
             if found.has_table(table) and connection.execute(sa.text(f"SELECT 1 FROM {table} LIMIT 1")).first():  # noqa: S608
-                raise CannotRestore("The database has images. A backup is restored into a new deployment.")
+                raise CannotRestore("The database has images. Restore into a new deployment.")
         there = self._blobs.marker()
         own = deployment_id_of(connection) if found.has_table("deployment") else None
         if (there and there != own) or self._blobs.has_blobs():
-            raise CannotRestore("The store of originals is not empty. A backup is restored into a new deployment.")
+            raise CannotRestore("The store of originals is not empty. Restore into a new deployment.")
 
     def _has_rows(self) -> bool:
         with self._database.reading() as connection:
             return bool(connection.execute(sa.text(f"SELECT has_rows FROM {RESTORING}")).scalar_one())  # noqa: S608
 
-    async def _copy_blobs(self, snapshot: Snapshot, scratch: Path, begun: Callable[[int, int], None]) -> None:
-        names = Names(scratch)
+    async def _copy_blobs(self, snapshot: Snapshot, names_file: Path, begun: Callable[[int, int], None]) -> None:
+        names = Names(names_file)
         try:
             await asyncio.to_thread(names.add, snapshot.names())
             count, _ = names.count()
@@ -163,7 +168,7 @@ class Restorer:
     async def _copy(self, named: Named) -> None:
         for _ in range(_TRIES):
             with suppress(BlobMissing, BlobDamaged):
-                await copied(self._target.blobs, self._blobs, self._spool, named)
+                await copied(self._target.blobs, self._blobs, self._scratch, named)
                 self._restored.copied += 1
                 self._restored.copied_bytes += named.bytes
                 break
@@ -172,19 +177,19 @@ class Restorer:
             if named.is_original:
                 self._lost.add(original)
                 self._restored.missing += 1
-                self._told(f"{original}: the backup does not have the original; its images will be answered with 503")
+                self._told(f"{original}: the original is missing from the backup; its images will return 503")
             else:
                 self._without_ladder.add(original)
         self._advance(1, named.bytes)
 
     def _write_rows(self, snapshot: Snapshot) -> None:
-        """Write all rows, at once."""
+        """Write all rows in one transaction."""
         schema = sa.MetaData()
         with self._database.writing(bounded=False) as connection:
             schema.reflect(connection, only=list(snapshot.head.tables))
             tables = [schema.tables[name] for name in snapshot.head.tables]
             is_postgresql = connection.dialect.name == "postgresql"
-            if is_postgresql:  # they would count each row, ever more slowly; all are counted at the end
+            if is_postgresql:  # triggers would count each row, ever more slowly; all are counted at the end
                 _switch_triggers(connection, tables, "DISABLE")
             for name, rows in snapshot.rows():
                 for row in rows:
@@ -208,7 +213,7 @@ class Restorer:
             if row["sha256"] in self._without_ladder:
                 row["ladder"], row["ladder_bytes"] = None, 0
         elif table == "images" and "purge_marked_at" in row:
-            row["purge_marked_at"] = None  # so that what was deleted can be brought back for a while from now on
+            row["purge_marked_at"] = None  # so that deleted images can be restored for a while
 
     def _recount(self) -> None:
         with self._database.writing(bounded=False) as connection:

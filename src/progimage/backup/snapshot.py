@@ -1,11 +1,10 @@
-"""Snapshots: the rows of a database at one moment, as lines of JSON, compressed by gzip.
+"""Snapshots: all rows of a database at one moment, as JSON lines compressed with gzip.
 
-The first line is the head: the format's version, the revision of the schema, and the columns of each table. Every other
-line is a row: the table's number in the head, then the values, with bytes in Base64. The last line is the number of
-rows. So a snapshot goes from SQLite to PostgreSQL and back, and into newer schemas.
+The first line is the head: the version of the format, the revision of the schema, and the columns of each table. Each
+other line is a row: the number of the table in the head, then the values, with bytes in Base64. The last line is the
+number of rows. A snapshot can be restored from SQLite to PostgreSQL, the other way round, and to newer schemas.
 
-Left out is what belongs to the running deployment: its clock, its id, its processes, and what is counted, which is
-counted again.
+State of the running deployment is left out: its clock, ID, processes, and counts, which are counted again.
 """
 
 import base64
@@ -28,20 +27,20 @@ _LEFT_OUT = {"clock", "deployment", "executors", "totals", "owner_totals", "purg
 _COUNTED = {("blobs", "images")}
 _PAGE = 1000
 _FASTEST = 3
-"""gzip's level: of a million rows, it takes a third of the time of the usual one, for a tenth more bytes."""
+"""Level of gzip: for a million rows, it takes a third of the time of the default, for a tenth more bytes."""
 
 
 class BadSnapshot(Exception):
-    """A snapshot can't be read; the reason is its text."""
+    """A snapshot can't be read; the message is the reason."""
 
 
 class Head(msgspec.Struct):
-    """The first line.
+    """First line of a snapshot.
 
     Attributes:
-        version: Of the format.
-        revision: Of the schema.
-        tables: The names of the columns of each table, in the order in which rows refer to one another.
+        version: Version of the format.
+        revision: Revision of the schema.
+        tables: Names of the columns of each table. Tables come after those that they refer to.
     """
 
     version: int
@@ -50,13 +49,13 @@ class Head(msgspec.Struct):
 
 
 class Counts(msgspec.Struct):
-    """How much a snapshot names.
+    """Counts of a snapshot.
 
     Attributes:
-        images: How many references, deleted ones that can be brought back among them.
-        blobs: How many originals.
-        bytes: Of these.
-        rows: Of all tables.
+        images: Number of references, including deleted ones that can be restored.
+        blobs: Number of originals.
+        bytes: Size of the originals.
+        rows: Number of rows of all tables.
     """
 
     images: int = 0
@@ -66,16 +65,16 @@ class Counts(msgspec.Struct):
 
 
 def write(database: Database, revision: str, file: Path, named: Callable[[list[Named]], None]) -> Counts:
-    """Write a snapshot of a database. It blocks.
+    """Write a snapshot of a database. Blocks.
 
     Args:
         database: The database.
-        revision: Of its schema.
-        file: Where to write it.
-        named: Is told the blobs that the snapshot names, some at a time.
+        revision: Revision of its schema.
+        file: File to write to.
+        named: Called with the blobs of the snapshot, in batches.
 
     Raises:
-        DatabaseUnavailable: The database fails.
+        DatabaseUnavailable: The database is unavailable.
         OSError: The file can't be written.
     """
     tables = [table for table in metadata.sorted_tables if table.name not in _LEFT_OUT]
@@ -90,7 +89,7 @@ def write(database: Database, revision: str, file: Path, named: Callable[[list[N
         lines.write(msgspec.json.encode(head) + b"\n")
         for number, table in enumerate(tables):
             query = sa.select(*columns[table.name])
-            if table is blobs:  # one that no image has is about to be removed, or not stored yet
+            if table is blobs:  # blobs without images are about to be removed, or not stored yet
                 query = query.where(sa.exists().where(images.c.sha256 == blobs.c.sha256))
             with translated_errors():
                 for page in connection.execute(query.execution_options(yield_per=_PAGE)).partitions():
@@ -111,48 +110,49 @@ def write(database: Database, revision: str, file: Path, named: Callable[[list[N
 
 
 def names_of(row: dict[str, Any]) -> list[Named]:
-    """Return the blobs that a row of `blobs` names: the original, and its smaller copies."""
+    """Return the blobs of a row of `blobs`: the original and its rungs."""
     sha256 = row["sha256"]
     info = msgspec.json.decode(row["info"], type=ImageInfo)
     ladder = msgspec.json.decode(row["ladder"], type=Ladder) if row["ladder"] else None
-    steps = ladder.steps if ladder else ()
+    rungs = ladder.rungs if ladder else ()
     return [
         Named(sha256, row["bytes"], sha256, info.media_type),
-        *(Named(f"{sha256}-{step.side}", step.bytes, step.sha256, "") for step in steps),
+        *(Named(f"{sha256}-{rung.side}", rung.bytes, rung.sha256, "") for rung in rungs),
     ]
 
 
 class Snapshot:
-    """A snapshot that is read.
+    """Reader of a snapshot.
 
     Args:
-        file: Its file.
+        file: The file.
 
     Attributes:
-        head: Its head.
+        head: First line.
 
     Raises:
-        BadSnapshot: It can't be read.
+        BadSnapshot: The head can't be read.
     """
 
     def __init__(self, file: Path) -> None:
-        """Read the head."""
         self._file = file
         try:
             self.head = msgspec.json.decode(next(self._lines(), b""), type=Head)
         except msgspec.MsgspecError as error:
-            raise BadSnapshot(f"It is no snapshot: {error}") from None
+            raise BadSnapshot(f"The file is not a snapshot: {error}") from None
         if self.head.version > VERSION:
-            raise BadSnapshot(f"It is of version {self.head.version}, and this program knows version {VERSION}.")
+            raise BadSnapshot(
+                f"The snapshot has version {self.head.version}; this program supports up to version {VERSION}."
+            )
 
     def rows(self, only: Iterable[str] = ()) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-        """Return tables and some of their rows at a time, in the order in which rows refer to one another.
+        """Yield the names of tables with batches of their rows. Tables come after those that they refer to.
 
         Args:
-            only: The tables that are wanted; empty: all.
+            only: Tables to read; empty for all.
 
         Raises:
-            BadSnapshot: It is not whole.
+            BadSnapshot: The snapshot is truncated or damaged.
         """
         names, wanted = list(self.head.tables), set(only)
         count, current, rows = 0, "", list[dict[str, Any]]()
@@ -176,10 +176,10 @@ class Snapshot:
         if rows:
             yield current, rows
         if total != count:
-            raise BadSnapshot("It is not whole.")
+            raise BadSnapshot("The snapshot is incomplete.")
 
     def names(self) -> Iterator[Named]:
-        """Return the blobs that it names."""
+        """Yield the blobs of the snapshot."""
         for _, rows in self.rows(["blobs"]):
             for row in rows:
                 yield from names_of(row)
@@ -189,11 +189,11 @@ class Snapshot:
             with gzip.open(self._file, "rb") as lines:
                 yield from lines
         except (EOFError, gzip.BadGzipFile) as error:
-            raise BadSnapshot(f"It is not whole: {error}") from None
+            raise BadSnapshot(f"The snapshot is damaged: {error}") from None
 
 
 def _give_up(row: dict[str, Any]) -> None:
-    """Have a job that is running in the snapshot done again after a restore."""
+    """Reset a job that is running in the snapshot, so that it runs again after a restore."""
     if row["state"] == "running":
         row["state"], row["lease"] = "waiting", None
 

@@ -1,11 +1,11 @@
-"""Where backups go: a folder, or a bucket below a prefix.
+"""Target of backups: a folder, or a prefix in a bucket.
 
-    blobs/ab/cd/<name>              originals and smaller copies, each once, however many backups name it
-    snapshots/<id>.ndjson.gz        the rows of one backup
-    manifests/<id>.json             what that backup is; written last, so that a backup with a manifest is whole
-    lock                            which process writes there now
+    blobs/ab/cd/<name>              originals and rungs, stored once for all backups
+    snapshots/<id>.ndjson.gz        the rows of a backup
+    manifests/<id>.json             description of a backup; written last, so that a backup with a manifest is complete
+    lock                            the process that is writing
 
-A bucket has its blobs at `blobs/ab/<name>`.
+In a bucket, blobs are at `blobs/ab/<name>`.
 """
 
 import errno
@@ -28,13 +28,13 @@ from obstore.exceptions import BaseError as StoreError
 from obstore.store import LocalStore
 
 from progimage import clock
-from progimage.storage import Spool, open_blob_store, open_object_store, store_problem, sweep_folders
+from progimage.storage import ScratchFolder, open_blob_store, open_object_store, store_problem, sweep_folders
 from progimage.storage.durable import PRIVATE, make_folder, sync_file, sync_folder
 
 _STORE_SECONDS = 60
 _RENEW_SECONDS = 10.0
 _DEAD_SECONDS = 35.0
-"""A lock in a bucket that was not renewed for so long is that of a process that is no more."""
+"""A lock in a bucket that wasn't renewed for this time belongs to a dead process."""
 _LOOK_SECONDS = 2.0
 _LOCK = "lock"
 _PRUNING = "pruning"
@@ -42,25 +42,25 @@ _ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}")
 
 
 class BadTarget(Exception):
-    """The target can't be used; the reason is its text."""
+    """The target is unusable; the message is the reason."""
 
 
 class Manifest(msgspec.Struct):
-    """What a backup is.
+    """Description of a backup.
 
     Attributes:
-        id: When it was begun, in UTC, and some random digits.
-        created_at: The moment of its snapshot, by the database's clock, as a Unix time in seconds.
-        deployment: The id of the deployment it is of.
-        version: Of the program that wrote it.
-        revision: Of the database's schema.
-        images: How many references it has.
-        blobs: How many originals.
-        bytes: Of these.
-        snapshot_bytes: Of the snapshot's file.
-        snapshot_sha256: The hash of that.
-        missing: The names of originals that were damaged or missing already, and are not in it.
-        sequence: One more than that of the backup before it, whatever the clock says; 0 in those of early versions.
+        id: Start time in UTC, and some random digits.
+        created_at: Time of its snapshot, by the database's clock, as a Unix timestamp.
+        deployment: ID of the deployment.
+        version: Version of the program that wrote it.
+        revision: Revision of the database schema.
+        images: Number of references.
+        blobs: Number of originals.
+        bytes: Size of the originals.
+        snapshot_bytes: Size of the snapshot file.
+        snapshot_sha256: SHA-256 of the snapshot file.
+        missing: Names of originals that were already damaged or missing, and aren't in the backup.
+        sequence: One more than that of the previous backup, independent of the clock; 0 in backups of early versions.
     """
 
     id: str
@@ -82,21 +82,19 @@ class Target:
 
     Args:
         place: The folder, or the URL of a bucket and prefix.
-        options: What a cloud store is told beside it, by obstore's names.
+        options: Options of a cloud store, with obstore's names.
         data: The data folder, for scratch files if the target is a bucket or is only read.
-        make: It is to be written: make the folder, if there is none.
+        make: Open it for writing, and create the folder if it doesn't exist.
 
     Attributes:
-        blobs: Its store of blobs.
-        spool: For scratch files: in a folder that is written, so that a file is put there by a rename.
+        blobs: Its blob store.
+        scratch: Scratch files. When a folder is written, they are inside it, so that files can be moved by a rename.
 
     Raises:
-        BadTarget: There is no such folder, it has something else in it, or the URL is of no known kind; or it is to
-            be made in the data folder.
+        BadTarget: The folder doesn't exist, has other contents, or is inside the data folder; or the URL is invalid.
     """
 
     def __init__(self, place: str, options: Mapping[str, str], data: Path, *, make: bool) -> None:
-        """Open it."""
         if not place:
             raise BadTarget("The target is empty.")
         parts = urlsplit(place)
@@ -112,33 +110,33 @@ class Target:
         else:
             self._root = Path(unquote(parts.path) if parts.scheme == "file" else place).absolute()
             if make and self._root.resolve().is_relative_to(data.resolve()):
-                raise BadTarget(f"{self._root} is in the data folder, which the backup is of.")
+                raise BadTarget(f"{self._root} is inside the data folder that is being backed up.")
             if not (self._root / "manifests").is_dir():
                 if not make:
                     raise BadTarget(f"{self._root} has no backups.")
                 if self._root.is_dir() and any(self._root.iterdir()):
-                    raise BadTarget(f"{self._root} is not empty, and has no backups.")
+                    raise BadTarget(f"{self._root} is not empty and has no backups.")
             if make:
                 for folder in (self._root / "manifests", self._root / "snapshots"):
                     make_folder(folder, PRIVATE)
             self._store = LocalStore(self._root)
             self.blobs = open_blob_store((self._root / "blobs").as_uri())
         if self.blobs.marker():  # removing old backups would remove its originals
-            raise BadTarget(f"{place} has the originals of a deployment.")
+            raise BadTarget(f"{place} contains the originals of a deployment.")
         folder = (self._root if self._root and make else data) / "spool"
-        sweep_folders(folder)  # what a process left that was killed
-        self.spool = Spool(folder)
+        sweep_folders(folder)  # left by killed processes
+        self.scratch = ScratchFolder(folder)
         self._lost = False
 
     def close(self) -> None:
         """Remove the scratch files."""
-        self.spool.close()
+        self.scratch.close()
 
     def manifests(self) -> list[Manifest]:
-        """Return all backups that are whole, the newest first. It blocks.
+        """Return all complete backups, newest first. Blocks.
 
         Raises:
-            BadTarget: One can't be read.
+            BadTarget: A manifest can't be read.
         """
         found = []
         for page in obstore.list(self._store, prefix="manifests/"):
@@ -153,23 +151,23 @@ class Target:
         return sorted(found, key=lambda manifest: (manifest.sequence, manifest.id), reverse=True)
 
     def wanted(self, id: str | None) -> Manifest:
-        """Return a backup, by what its id begins with, or the newest. It blocks.
+        """Return a backup by the start of its ID, or the newest one. Blocks.
 
         Raises:
-            BadTarget: There is none, or there are several.
+            BadTarget: No backup matches, or several do.
         """
         found = [one for one in self.manifests() if one.id.startswith(id or "")]
         if not found:
             raise BadTarget(f"There is no backup {id}." if id else "There is no backup.")
         if id and len(found) > 1:
-            raise BadTarget(f"{id} is the beginning of {len(found)} backups.")
+            raise BadTarget(f"{id} is ambiguous: {len(found)} backups match.")
         return found[0]
 
     def fetch_snapshot(self, manifest: Manifest, file: Path) -> None:
-        """Bring a backup's snapshot to a file. It blocks.
+        """Write the snapshot of a backup to a file. Blocks.
 
         Raises:
-            BadTarget: It is not there, or is not what was written.
+            BadTarget: The snapshot is missing or damaged.
         """
         digest = hashlib.sha256()
         try:
@@ -183,10 +181,10 @@ class Target:
             raise BadTarget(f"The snapshot of {manifest.id} is damaged.")
 
     def put_snapshot(self, id: str, file: Path) -> tuple[int, str]:
-        """Put a snapshot there, read it back, and return its number of bytes and SHA-256. It blocks.
+        """Store a snapshot, read it back, and return its size and SHA-256. Blocks.
 
         Raises:
-            BadTarget: What is there is not what was written.
+            BadTarget: The stored bytes differ from those written.
         """
         with file.open("rb") as opened:
             sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
@@ -196,24 +194,24 @@ class Target:
         for chunk in obstore.get(self._store, _snapshot(id)).stream():
             digest.update(chunk)
         if digest.hexdigest() != sha256:
-            raise BadTarget(f"{_snapshot(id)} is not what was written there.")
+            raise BadTarget(f"{_snapshot(id)} differs from what was written.")
         return size, sha256
 
     def put_manifest(self, manifest: Manifest) -> None:
-        """Put a manifest there: the backup is whole. It blocks."""
+        """Store a manifest, which completes the backup. Blocks."""
         self.confirm_lock()
-        with self.spool.file(self.spool.outgoing) as file:
+        with self.scratch.file(self.scratch.outgoing) as file:
             file.write_bytes(msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
             self._put(f"manifests/{manifest.id}.json", file)
 
     def forget(self, manifests: list[Manifest]) -> None:
-        """Remove backups, but for their blobs. It blocks."""
+        """Remove backups, except their blobs. Blocks."""
         for manifest in manifests:
             for path in (f"manifests/{manifest.id}.json", _snapshot(manifest.id)):
                 self._delete(path)
 
     def remove_unfinished(self, manifests: list[Manifest]) -> None:
-        """Remove the snapshots of backups that were broken off, and of those that are not there any more. It blocks."""
+        """Remove snapshots without a manifest, which interrupted or removed backups have left. Blocks."""
         whole = {_snapshot(manifest.id) for manifest in manifests}
         for page in obstore.list(self._store, prefix="snapshots/"):
             for entry in page:
@@ -221,13 +219,13 @@ class Target:
                     self._delete(entry["path"])
 
     def begin_pruning(self) -> None:
-        """Note that blobs are to be removed that no backup names any more. It blocks."""
-        with self.spool.file(self.spool.outgoing) as file:
+        """Record that blobs that no backup needs are about to be removed. Blocks."""
+        with self.scratch.file(self.scratch.outgoing) as file:
             file.write_bytes(b"")
             self._put(_PRUNING, file)
 
     def is_pruning(self) -> bool:
-        """Return whether pruning has begun and was not ended. It blocks."""
+        """Return whether pruning was started and not finished. Blocks."""
         try:
             obstore.head(self._store, _PRUNING)
         except FileNotFoundError:
@@ -235,15 +233,15 @@ class Target:
         return True
 
     def end_pruning(self) -> None:
-        """Note that no such blob is left. It blocks."""
+        """Record that pruning is finished. Blocks."""
         self._delete(_PRUNING)
 
     @contextmanager
     def locked(self, *, reading: bool = False) -> Iterator[None]:
-        """Keep backups from writing there. It blocks.
+        """Lock the target against writing by other backups. Blocks.
 
         Args:
-            reading: It is only read; what this process may not write, it can't lock, and reads as it is.
+            reading: Only read the target: if this process may not write to it, it is read without a lock.
 
         Raises:
             BadTarget: Another backup is writing there.
@@ -257,13 +255,13 @@ class Target:
             yield
 
     def confirm_lock(self) -> None:
-        """Look whether the lock is still this process's.
+        """Check that this process still holds the lock.
 
         Raises:
-            BadTarget: Another process took it, since this one seemed to be dead.
+            BadTarget: Another process took it, since this one seemed dead.
         """
         if self._lost:
-            raise BadTarget("Another backup has taken the target, since this one stood still.")
+            raise BadTarget("Another backup has taken over the target, since this one was stalled.")
 
     @contextmanager
     def _locked_folder(self, root: Path) -> Iterator[None]:
@@ -351,7 +349,7 @@ class Target:
 
 
 def new_id() -> str:
-    """Return the id of a backup that begins now."""
+    """Return the ID of a backup that starts now."""
     return f"{clock.utc_now():%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
 
 

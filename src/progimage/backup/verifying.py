@@ -1,4 +1,4 @@
-"""Verifying a backup: all that it names is read, and held against its hashes."""
+"""Verify a backup: read all its blobs and check their hashes."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,12 +15,12 @@ from progimage.storage import BlobMissing, BlobStore
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A blob that is not as it should be.
+    """A faulty blob.
 
     Attributes:
-        name: What it is called.
-        state: `damaged`, `missing`, or `unreadable` now; or `missing-before`: it was not in the store when the backup
-            was made.
+        name: Name of the blob.
+        state: `damaged`, `missing`, `unreadable` (at the moment), or `missing-before`: it was already missing from the
+            store when the backup was made.
     """
 
     name: str
@@ -34,18 +34,18 @@ async def verify(
     begun: Callable[[int, int], None],
     advance: Callable[[int, int], None],
 ) -> list[Fault]:
-    """Read all that a backup names; what is damaged is removed, so that the next backup copies it again.
+    """Verify all blobs of a backup. Damaged ones are removed, so that the next backup copies them again.
 
     Args:
-        target: Where it is.
-        manifest: Which one.
-        at_once: How many blobs are read at once.
-        begun: Is told how many blobs and bytes are to be read.
-        advance: Is told how many blobs and bytes are done more.
+        target: Target of the backup.
+        manifest: The backup.
+        at_once: Number of blobs to read at once.
+        begun: Called with the numbers of blobs and bytes to read.
+        advance: Called with the additional numbers of blobs and bytes that are done.
 
     Raises:
-        BadTarget, BadSnapshot: It can't be read.
-        StoreError: The store can't be read now.
+        BadTarget, BadSnapshot: The backup can't be read.
+        StoreError: The store is unavailable.
     """
     faults: list[Fault] = []
 
@@ -58,11 +58,11 @@ async def verify(
                 await asyncio.to_thread(target.blobs.delete, named.name)
         advance(1, named.bytes)
 
-    with target.locked(reading=True), target.spool.file(target.spool.incoming) as scratch:
-        await asyncio.to_thread(target.fetch_snapshot, manifest, scratch)
-        names = Names(scratch.with_name("names"))
+    with target.locked(reading=True), target.scratch.file(target.scratch.incoming) as file:
+        await asyncio.to_thread(target.fetch_snapshot, manifest, file)
+        names = Names(file.with_name("names"))
         try:
-            await asyncio.to_thread(names.add, Snapshot(scratch).names())
+            await asyncio.to_thread(names.add, Snapshot(file).names())
             begun(*names.count())
             await each(names.all(), at_once, look)
         finally:
@@ -71,7 +71,7 @@ async def verify(
 
 
 async def _state(store: BlobStore, named: Named, found: str | None, manifest: Manifest) -> str:
-    """Return what is wrong with a blob. What could not be read may be right, and may be the only copy."""
+    """Return the state of a faulty blob. An unreadable one may be intact, and may be the only copy."""
     try:
         size = await store.size(named.name)
     except BlobMissing:

@@ -13,9 +13,10 @@ from progimage.cli.local import bench, completion, formats, transform
 from progimage.cli.serving import serve
 from progimage.cli.transfer import export, import_
 from progimage.cli.upkeep import adopt, check, doctor, jobs, scrub, sweeps
+from progimage.plugins import PluginError
 
 _SECTIONS: dict[str, tuple[click.Command, ...]] = {
-    "Images of a service (--url, --key)": (put, get, info, list_, rm),
+    "Images in a service (--url, --key)": (put, get, info, list_, rm),
     "Image files": (transform, bench, formats),
     "A deployment": (serve, keys, owners, sign, ticket, audit, jobs, sweeps, scrub, check, doctor, adopt),
     "Backups": (backup, backups, restore),
@@ -25,21 +26,23 @@ _SECTIONS: dict[str, tuple[click.Command, ...]] = {
 
 
 class _Sections(click.Group):
-    """Lists the commands by what they are about."""
+    """Lists the commands in sections by topic."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; a file that can't be read or written is told in a line."""
+        """Run a command, and report a file that can't be read or written in one line."""
         try:
             return super().invoke(ctx)
         except OSError as error:
-            if error.errno == errno.EPIPE:  # whoever reads the output has enough of it
+            if error.errno == errno.EPIPE:  # the reader of the output has closed it
                 raise
             raise click.ClickException(f"{error.filename or 'A file'}: {error.strerror or error}") from None
         except sqlite3.Error as error:
             raise click.ClickException(f"A scratch file can't be written: {error}") from None
+        except PluginError as error:
+            raise click.ClickException(str(error)) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list."""
+        """Write the list of commands."""
         for title, commands in _SECTIONS.items():
             with formatter.section(title):
                 formatter.write_dl([(str(one.name), one.get_short_help_str(limit=90)) for one in commands])
@@ -50,15 +53,15 @@ class _Sections(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="""\b
 Exit codes:
-  0  all is well
-  1  something failed; standard error says what
-  2  the command line is not what it should be
+  0  success
+  1  failure, explained on standard error
+  2  invalid command line
 
-Answers go to standard output, all else to standard error. With --json an answer is JSON, a line for each item.""",
+Results go to standard output, everything else to standard error. --json prints results as JSON, one line per item.""",
 )
 @click.version_option(package_name="progimage")
 def main() -> None:
-    """ProgImage: store images, and get them back in any format."""
+    """ProgImage: store images and retrieve them in any format."""
 
 
 for _commands in _SECTIONS.values():

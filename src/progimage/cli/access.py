@@ -1,4 +1,4 @@
-"""The commands of access: keys, owners, the audit log, signed requests and tickets. They need no running server."""
+"""Commands for access control: keys, owners, audit log, signed requests and tickets. They need no running service."""
 
 import time
 import uuid
@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 import click
 
-from progimage.cli.environment import as_json, checked, load_settings, opened, run, show
+from progimage.cli.environment import as_json, checked, checked_owner, load_settings, opened, run, show
 
 _KEY_COLUMNS = ("id", "owner", "name", "scopes", "active", "created_at", "expires_at")
 _OWNER_COLUMNS = ("owner", "images", "bytes", "max_images", "max_bytes", "retention_seconds")
@@ -16,32 +16,31 @@ _SCOPES = ("upload", "read", "delete", "transform", "admin")
 
 @click.group()
 def keys() -> None:
-    """Make, list, replace and revoke API keys."""
+    """Create, list, rotate and revoke API keys."""
 
 
 @keys.command("create")
-@click.option("--owner", default="default", show_default=True, help="In whose name the key is used.")
-@click.option("--name", default="", help="What it is for.")
+@click.option("--owner", default="default", show_default=True, help="Owner that the key acts for.")
+@click.option("--name", default="", help="Description of the key.")
 @click.option(
     "--scope",
     "scopes",
     multiple=True,
     type=click.Choice(_SCOPES),
-    help="What it allows; several times.  [default: all but admin]",
+    help="Scope of the key; repeatable.  [default: all except admin]",
 )
-@click.option("--expires", help="Until when it is valid: a date, or a duration such as 90d.  [default: for ever]")
+@click.option("--expires", help="Expiry: a date, or a duration such as 90d.  [default: never]")
 @as_json
 def create(owner: str, name: str, scopes: tuple[str, ...], expires: str | None, json_: bool) -> None:
-    """Make a key and print it; it is not kept, and can't be shown again."""
-    from progimage.auth import Client, Scope, is_owner
+    """Create a key and print it. The key itself isn't stored, so it can't be shown again."""
+    from progimage.auth import Caller, Scope
     from progimage.auth.caller import OPERATOR
 
-    if not is_owner(owner):
-        raise click.ClickException(f"No owner can be called {owner!r}.")
+    checked_owner(owner)
     allowed = frozenset(map(Scope, scopes or _SCOPES[:-1]))
     expires_at = _expiry(expires) if expires else None
     with opened(load_settings(), make=True) as (catalogue, _):
-        made = run(catalogue.keys.create(Client(OPERATOR), owner, name, allowed, expires_at))
+        made = run(catalogue.keys.create(Caller(OPERATOR), owner, name, allowed, expires_at))
     if json_:
         from progimage.schemas import NewKeyDocument
 
@@ -52,10 +51,10 @@ def create(owner: str, name: str, scopes: tuple[str, ...], expires: str | None, 
 
 
 @keys.command("list")
-@click.option("--owner", help="Only those of one owner.")
+@click.option("--owner", help="Only keys of this owner.")
 @as_json
 def list_(owner: str | None, json_: bool) -> None:
-    """List all keys, those that were revoked among them; never the keys themselves."""
+    """List all keys, including revoked ones, without the keys themselves."""
     from progimage.schemas import KeyDocument
 
     with opened(load_settings()) as (catalogue, _):
@@ -66,29 +65,29 @@ def list_(owner: str | None, json_: bool) -> None:
 @keys.command("revoke")
 @click.argument("id")
 def revoke(id: str) -> None:
-    """End a key: on this node at once, on others within five seconds."""
-    from progimage.auth import Client
+    """Revoke a key: on this node at once, on other nodes within five seconds."""
+    from progimage.auth import Caller
     from progimage.auth.caller import OPERATOR
 
     with opened(load_settings()) as (catalogue, changes):
-        key = run(catalogue.keys.revoke(Client(OPERATOR), id))
+        key = run(catalogue.keys.revoke(Caller(OPERATOR), id))
         changes.mark(id)
-    click.echo(f"{key.id} of {key.owner} is revoked", err=True)
+    click.echo(f"revoked key {key.id} of owner {key.owner}", err=True)
 
 
 @keys.command("rotate")
 @click.argument("id")
 @click.option(
-    "--grace", default="1d", show_default=True, help="For how long the old key stays valid: a duration such as 12h."
+    "--grace", default="1d", show_default=True, help="How long the old key stays valid: a duration such as 12h."
 )
 def rotate(id: str, grace: str) -> None:
-    """Print a new key that allows the same as an old one, which ends after a time of grace."""
-    from progimage.auth import Client
+    """Print a new key with the same scopes. The old key ends after a grace period."""
+    from progimage.auth import Caller
     from progimage.auth.caller import OPERATOR
 
     seconds = 0.0 if grace == "0" else _expiry(grace) - time.time()
     with opened(load_settings()) as (catalogue, changes):
-        made = run(catalogue.keys.rotate(Client(OPERATOR), id, seconds))
+        made = run(catalogue.keys.rotate(Caller(OPERATOR), id, seconds))
         changes.mark(id)
     click.echo(f"{made.key.id} replaces {id}", err=True)
     click.echo(made.text)
@@ -96,13 +95,13 @@ def rotate(id: str, grace: str) -> None:
 
 @click.group()
 def owners() -> None:
-    """List owners, and set what they may have."""
+    """List owners, and set their quotas and retention."""
 
 
 @owners.command("list")
 @as_json
 def list_owners(json_: bool) -> None:
-    """List all owners with what they have, and may have."""
+    """List all owners with their usage and quotas."""
     from progimage.schemas import OwnerDocument
 
     with opened(load_settings()) as (catalogue, _):
@@ -113,33 +112,32 @@ def list_owners(json_: bool) -> None:
 
 @owners.command("set")
 @click.argument("owner")
-@click.option("--max-images", type=click.IntRange(min=0), help="How many images.  [default: as for everybody]")
-@click.option("--max-bytes", type=click.IntRange(min=0), help="How many bytes.  [default: as for everybody]")
-@click.option("--retention", help="After how long images expire: a duration such as 90d.  [default: never]")
+@click.option("--max-images", type=click.IntRange(min=0), help="Quota of images.  [default: from the settings]")
+@click.option("--max-bytes", type=click.IntRange(min=0), help="Quota of bytes.  [default: from the settings]")
+@click.option("--retention", help="Time after which images expire: a duration such as 90d.  [default: never]")
 @as_json
 def set_owner(owner: str, max_images: int | None, max_bytes: int | None, retention: str | None, json_: bool) -> None:
-    """Set what an owner may have, all of it at once."""
-    from progimage.auth import Client, is_owner
+    """Set the quotas and the retention of an owner. Options that are left out return to their defaults."""
+    from progimage.auth import Caller
     from progimage.auth.caller import OPERATOR
     from progimage.schemas import OwnerDocument
     from progimage.storage import Quota
 
-    if not is_owner(owner):
-        raise click.ClickException(f"No owner can be called {owner!r}.")
+    checked_owner(owner)
     seconds = round(_expiry(retention) - time.time()) if retention else None
     with opened(load_settings(), make=True) as (catalogue, _):
-        found = run(catalogue.owners.set(Client(OPERATOR), owner, Quota(max_images, max_bytes), seconds))
+        found = run(catalogue.owners.set(Caller(OPERATOR), owner, Quota(max_images, max_bytes), seconds))
         document = OwnerDocument.of(found, catalogue.owners.quota_of(found))
     show([document], _OWNER_COLUMNS, json=json_)
 
 
 @click.command()
-@click.option("--action", help="Only this, such as upload, delete, key-create, refused.")
-@click.option("--owner", help="Only what was done to one owner's things.")
-@click.option("--reference", help="Only what was done to one image.")
-@click.option("--after", help="Only since a date.")
-@click.option("--before", help="Only before a date.")
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="How many at most.")
+@click.option("--action", help="Only this action, such as upload, delete, key-create, refused.")
+@click.option("--owner", help="Only events that affect this owner.")
+@click.option("--reference", help="Only events that affect this image.")
+@click.option("--after", help="Only events since this date.")
+@click.option("--before", help="Only events before this date.")
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="Maximum number of events.")
 @as_json
 def audit(
     action: str | None,
@@ -150,7 +148,7 @@ def audit(
     limit: int,
     json_: bool,
 ) -> None:
-    """Show the audit log, the newest first."""
+    """Show the audit log, newest first."""
     from progimage.images.options import date
     from progimage.schemas import EventDocument
     from progimage.storage import EventFilter
@@ -164,12 +162,12 @@ def audit(
 
 @click.command()
 @click.argument("url")
-@click.option("--expires", type=click.IntRange(min=1), help="For how many seconds it is valid.  [default: for ever]")
-@click.option("--method", default="GET", help="The HTTP method.  [default: GET]")
+@click.option("--expires", type=click.IntRange(min=1), help="Lifetime in seconds.  [default: unlimited]")
+@click.option("--method", default="GET", help="HTTP method.  [default: GET]")
 def sign(url: str, expires: int | None, method: str) -> None:
     """Sign the path and query of a request, such as '/storage/….webp?width=300'.
 
-    The first of PROGIMAGE_SIGNING_KEYS signs; the server has to know that key, too.
+    Uses the first of PROGIMAGE_SIGNING_KEYS, which the service must know, too.
     """
     from progimage.auth import Signer
 
@@ -181,18 +179,18 @@ def sign(url: str, expires: int | None, method: str) -> None:
 
 
 @click.command()
-@click.option("--owner", default="default", show_default=True, help="Whose the images will be.")
-@click.option("--max-bytes", type=click.IntRange(min=1), required=True, help="The largest body.")
-@click.option("--expires", type=click.IntRange(min=1), default=600, show_default=True, help="For how many seconds.")
-@click.option("--visibility", type=click.Choice(["public", "signed", "key"]), help="Who may read the images.")
-@click.option("--label", "labels", multiple=True, help="A label of the images; several times.")
-@click.option("--damaged", type=click.Choice(["refuse", "accept"]), help="Whether to keep what has lost pixels.")
+@click.option("--owner", default="default", show_default=True, help="Owner of the image.")
+@click.option("--max-bytes", type=click.IntRange(min=1), required=True, help="Maximum size of the upload, in bytes.")
+@click.option("--expires", type=click.IntRange(min=1), default=600, show_default=True, help="Lifetime in seconds.")
+@click.option("--visibility", type=click.Choice(["public", "signed", "key"]), help="Who may read the image.")
+@click.option("--label", "labels", multiple=True, help="Label of the image; repeatable.")
+@click.option("--damaged", type=click.Choice(["refuse", "accept"]), help="Whether to accept images with lost pixels.")
 def ticket(
     owner: str, max_bytes: int, expires: int, visibility: str | None, labels: tuple[str, ...], damaged: str | None
 ) -> None:
-    """Print the path to which somebody without a key may PUT an image, once.
+    """Print a path to which a client without a key may PUT one image, once.
 
-    The first of PROGIMAGE_SIGNING_KEYS signs; the server has to know that key, too.
+    Uses the first of PROGIMAGE_SIGNING_KEYS, which the service must know, too.
     """
     from progimage.auth import Signer, Ticket, Visibility
     from progimage.images.options import checked_labels
@@ -211,7 +209,7 @@ def ticket(
 
 
 def _expiry(text: str) -> float:
-    """Return when a date is, or when a duration is over, in seconds since 1970."""
+    """Return a date, or the end of a duration that starts now, as a Unix timestamp."""
     from progimage.images.options import expiry
 
     return checked(expiry, text)
@@ -220,5 +218,5 @@ def _expiry(text: str) -> float:
 def _signing_keys() -> list[str]:
     keys = [key.get_secret_value() for key in load_settings().signing_keys]
     if not keys:
-        raise click.ClickException("There is no key in PROGIMAGE_SIGNING_KEYS, a JSON list.")
+        raise click.ClickException("PROGIMAGE_SIGNING_KEYS is empty; set it to a JSON list of keys.")
     return keys

@@ -1,6 +1,6 @@
-"""What the commands share: the settings, the database, and how answers are printed.
+"""Shared parts of the commands: the settings, the database, and printing results.
 
-Modules of the service are imported where they are needed, so that `--help` is quick.
+Modules of the service are imported where they are needed, so that `--help` is fast.
 """
 
 import asyncio
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from progimage.storage import Catalogue, Changes
 
 _T = TypeVar("_T")
-as_json = click.option("--json", "json_", is_flag=True, help="Answer JSON, a line for each item.")
+as_json = click.option("--json", "json_", is_flag=True, help="Print JSON, one line per item.")
 
 
 def load_settings() -> "Settings":
     """Read the settings from the environment.
 
     Raises:
-        ClickException: One can't be used.
+        ClickException: A setting is invalid.
     """
     from pydantic import ValidationError
     from pydantic_settings import SettingsError
@@ -33,27 +33,29 @@ def load_settings() -> "Settings":
         return Settings()
     except ValidationError as error:
         lines = [_fault(str(one["msg"]), one["loc"]) for one in error.errors()]
-        raise click.ClickException("\n".join(["These settings can't be used:", *lines])) from None
+        raise click.ClickException("\n".join(["Invalid settings:", *lines])) from None
     except SettingsError as error:
-        raise click.ClickException(f"These settings can't be used: {error}") from None
+        raise click.ClickException(f"Invalid settings: {error}") from None
 
 
 def _fault(message: str, where: "Sequence[Any]") -> str:
     message = message.removeprefix("Value error, ")
-    return f"PROGIMAGE_{'_'.join(map(str, where)).upper()}: {message}" if where else message
+    if not where:
+        return message
+    return f"PROGIMAGE_{'_'.join(map(str, where)).upper().removeprefix('PROGIMAGE_')}: {message}"
 
 
 @contextmanager
 def opened(settings: "Settings", *, stores: bool = False, make: bool = False) -> "Iterator[tuple[Catalogue, Changes]]":
-    """Open the database of a deployment, and what tells a running server of changes.
+    """Open the database of a deployment, and the channel that notifies a running service of changes.
 
     Args:
-        settings: Those of the deployment.
-        stores: Its stores will be used, so that they have to belong to it.
-        make: Make the database if there is none.
+        settings: Settings of the deployment.
+        stores: Also check that the stores belong to the deployment.
+        make: Create the database if it doesn't exist.
 
     Raises:
-        ClickException: It can't be used.
+        ClickException: The database or a store is unavailable, or belongs to another deployment.
     """
     from obstore.exceptions import BaseError as StoreError
 
@@ -63,13 +65,13 @@ def opened(settings: "Settings", *, stores: bool = False, make: bool = False) ->
     from progimage.storage.database.migrations import is_there, migrate
     from progimage.storage.durable import PRIVATE, make_folder
 
-    set_up_logging(settings.log_format, "warning")  # to standard error, apart from what is answered
+    set_up_logging(settings.log_format, "warning")  # to standard error, apart from the results
     data = settings.data_dir.absolute()
     try:
         if not make and not is_there(settings.database):
             raise click.ClickException(
-                f"There is no deployment here yet: {settings.database_shown} has no database of ProgImage. Is"
-                " PROGIMAGE_DATA_DIR or PROGIMAGE_DATABASE_URL right? `progimage serve` makes one."
+                f"There is no deployment here yet: {settings.database_shown} has no ProgImage database. Check"
+                " PROGIMAGE_DATA_DIR and PROGIMAGE_DATABASE_URL; `progimage serve` creates a deployment."
             )
         make_folder(data, PRIVATE)
         space = open_disk_space(settings)
@@ -77,7 +79,7 @@ def opened(settings: "Settings", *, stores: bool = False, make: bool = False) ->
         migrate(settings.database, data / "migration.lock")
         changes = Changes(data / "changes")
     except OSError as error:
-        raise click.ClickException(f"The data folder can't be used: {error}") from None
+        raise click.ClickException(f"The data folder is unusable: {error}") from None
     except DatabaseUnavailable as error:
         raise click.ClickException(str(error)) from None
     catalogue = open_catalogue(settings, space=space)
@@ -88,31 +90,31 @@ def opened(settings: "Settings", *, stores: bool = False, make: bool = False) ->
     except (DatabaseUnavailable, WrongStore) as error:
         raise click.ClickException(str(error)) from None
     except StoreError as error:
-        raise click.ClickException(f"A store can't be used now: {store_problem(error)}") from None
+        raise click.ClickException(f"A store is unavailable: {store_problem(error)}") from None
     finally:
         catalogue.close()
         changes.close()
 
 
 def run(work: "Coroutine[Any, Any, _T]") -> "_T":
-    """Do some asynchronous work.
+    """Run a coroutine.
 
     Raises:
-        ClickException: There is no such key.
+        ClickException: There is no such API key.
     """
     from progimage.storage import UnknownKey
 
     try:
         return asyncio.run(work)
     except UnknownKey as error:
-        raise click.ClickException(f"No active key has the id {error}.") from None
+        raise click.ClickException(f"There is no active key {error}.") from None
 
 
 def checked(read: "Callable[[str], _T]", text: str) -> "_T":
-    """Read an option as the HTTP API does.
+    """Parse an option as the HTTP API does.
 
     Raises:
-        ClickException: It is not what it should be.
+        ClickException: It is invalid.
     """
     from progimage.engine import InvalidParameter
 
@@ -122,8 +124,24 @@ def checked(read: "Callable[[str], _T]", text: str) -> "_T":
         raise click.ClickException(str(error)) from None
 
 
+def checked_owner(owner: str) -> str:
+    """Return the name of an owner if it is valid.
+
+    Raises:
+        ClickException: It is invalid.
+    """
+    from progimage.auth import is_owner
+
+    if not is_owner(owner):
+        raise click.ClickException(
+            f"Invalid owner name {owner!r}: use 1 to 64 letters, digits, '.', '_', '@' and '-', starting with a letter"
+            " or digit."
+        )
+    return owner
+
+
 def show(documents: Iterable[Any], columns: Sequence[str], *, json: bool) -> None:
-    """Print documents: as JSON, or the given fields of each as a table."""
+    """Print documents as JSON, or the given fields of each as a table."""
     import msgspec
 
     if json:

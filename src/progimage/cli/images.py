@@ -1,4 +1,4 @@
-"""The commands that put images into a running service and get them out: put, get, info, list, rm."""
+"""Commands for the images of a running service: put, get, info, list, rm."""
 
 import hashlib
 import sys
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _STDIN = "-"
 _COLUMNS = ("reference", "format", "size", "bytes", "uploaded", "labels", "filename")
-_LABEL = click.option("--label", "labels", multiple=True, help="A label to find them by; several times.")
+_LABEL = click.option("--label", "labels", multiple=True, help="Label; repeatable.")
 
 
 @click.command(
@@ -31,17 +31,17 @@ Examples:
   progimage put ~/Pictures --label archive --at-once 8
   curl -s https://example.org/a.png | progimage put -
 
-A file whose bytes are stored already is not stored again; so a run that was broken off goes on where it was if it is
-started again. Ends with 1 if a file could not be stored; the others are, and each that was not is named."""
+Files whose bytes are already stored are skipped, so after an interruption you can run the command again to continue.
+Exits with 1 if a file could not be stored; each of these is reported, and all others are stored."""
 )
 @click.argument("sources", nargs=-1, required=True, metavar="FILE|FOLDER|URL|-...")
 @_LABEL
-@click.option("--visibility", type=click.Choice(["public", "signed", "key"]), help="Who may read them.")
-@click.option("--expires", help="Until when they are there: a date, or a duration such as 30d.")
-@click.option("--metadata", "pairs", multiple=True, metavar="NAME=TEXT", help="To keep with them; several times.")
-@click.option("--damaged", type=click.Choice(["refuse", "accept"]), help="Whether to keep what has lost pixels.")
-@click.option("--again", is_flag=True, help="Store also what is stored already.")
-@click.option("--at-once", type=click.IntRange(1, 64), default=4, show_default=True, help="How many at a time.")
+@click.option("--visibility", type=click.Choice(["public", "signed", "key"]), help="Who may read the images.")
+@click.option("--expires", help="When the images expire: a date, or a duration such as 30d.")
+@click.option("--metadata", "pairs", multiple=True, metavar="NAME=TEXT", help="Metadata of the images; repeatable.")
+@click.option("--damaged", type=click.Choice(["refuse", "accept"]), help="Whether to accept images with lost pixels.")
+@click.option("--again", is_flag=True, help="Also store files that are already stored.")
+@click.option("--at-once", type=click.IntRange(1, 64), default=4, show_default=True, help="Number of parallel uploads.")
 @as_json
 @asks_service
 def put(
@@ -56,7 +56,10 @@ def put(
     at_once: int,
     json_: bool,
 ) -> None:
-    """Store images, and print the reference of each: files, all images of folders, URLs, or standard input (-)."""
+    """Store images and print their references.
+
+    Sources are files, folders (all images in them), URLs, or standard input (-).
+    """
     options: dict[str, Any] = {
         "labels": labels,
         "visibility": visibility,
@@ -82,7 +85,7 @@ def put(
             raise
     if len(found) != 1:
         new = sum(stored.new for stored in done)
-        click.echo(f"{new} stored, {len(done) - new} were there already, {failed} failed", err=True)
+        click.echo(f"{new} uploaded, {len(done) - new} already stored, {failed} failed", err=True)
     sys.exit(1 if failed else 0)
 
 
@@ -93,17 +96,21 @@ Examples:
   progimage get 7d0a… -o small.webp width=300 height=300 gravity=smart
   progimage get 7d0a… --format png -o - | display
 
-docs/transformations.md has all parameters; a flag such as flip needs no value."""
+docs/transformations.md lists all parameters. A flag such as flip needs no value."""
 )
 @click.argument("reference")
 @click.argument("transformations", nargs=-1, metavar="[NAME=VALUE...]")
-@click.option("-o", "--output", help="The file to write; - is standard output.  [default: what it was called]")
-@click.option("--format", "extension", help="The extension of the format.  [default: that of the file, or none]")
+@click.option("-o", "--output", help="File to write; - is standard output.  [default: the original's file name]")
+@click.option(
+    "--format",
+    "extension",
+    help="Extension of the format to convert to.  [default: from --output, or none]",
+)
 @asks_service
 def get(
     client: "Client", reference: str, transformations: tuple[str, ...], output: str | None, extension: str | None
 ) -> None:
-    """Get an original, or a rendition in another format or shape."""
+    """Download an original, or a rendition in another format or size."""
     asked = transformations_of(transformations)
     if output == _STDIN:
         with client.stream(reference, extension or ("auto" if asked else None), **asked) as chunks:
@@ -115,7 +122,7 @@ def get(
     if image and extension is None:
         suffix = Path(name).suffix.lstrip(".").lower()
         if asked and not suffix:
-            raise click.UsageError("Say the format: with --format, or with the extension of --output.")
+            raise click.UsageError("Choose a format: use --format or an extension in --output.")
         own = suffix in _extensions(client, image.format)
         extension = suffix if asked or (output and suffix and not own) else None
     elif output is None and extension:
@@ -127,15 +134,15 @@ def get(
     epilog="""\b
 Examples:
   progimage info 7d0a…
-  progimage info photo.heic           without any service
+  progimage info photo.heic           needs no service
   progimage info 7d0a… --json | jq .exif"""
 )
 @click.argument("image", metavar="REFERENCE|FILE")
-@click.option("--picture/--no-picture", default=None, help="Show the picture, too.  [default: on a terminal]")
+@click.option("--picture/--no-picture", default=None, help="Show a preview.  [default: on a terminal]")
 @as_json
 @asks_service
 def info(client: "Client", image: str, picture: bool | None, json_: bool) -> None:
-    """Describe a stored image, or an image file."""
+    """Show the metadata of a stored image or an image file."""
     import msgspec
 
     picture = not json_ and (can_show() if picture is None else picture)
@@ -162,18 +169,18 @@ Examples:
   progimage list --format JPEG --min-bytes 1000000 --json | jq -r .reference""",
 )
 @_LABEL
-@click.option("--format", "format_", help="Their container format, such as JPEG.")
-@click.option("--sha256", help="Those whose originals have this hash.")
-@click.option("--min-bytes", type=int, help="The smallest originals.")
-@click.option("--max-bytes", type=int, help="The largest originals.")
-@click.option("--after", help="Uploaded since this date.")
-@click.option("--before", help="Uploaded before this date.")
-@click.option("--deleted", is_flag=True, help="Those that can be brought back.")
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="How many at most.")
+@click.option("--format", "format_", help="Only images of this format, such as JPEG.")
+@click.option("--sha256", help="Only images whose original has this hash.")
+@click.option("--min-bytes", type=int, help="Minimum size of the original, in bytes.")
+@click.option("--max-bytes", type=int, help="Maximum size of the original, in bytes.")
+@click.option("--after", help="Only images uploaded since this date.")
+@click.option("--before", help="Only images uploaded before this date.")
+@click.option("--deleted", is_flag=True, help="Only deleted images that can be restored.")
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="Maximum number of images.")
 @as_json
 @asks_service
 def list_(client: "Client", limit: int, json_: bool, format_: str | None, deleted: bool, **filters: Any) -> None:
-    """List images, the newest first."""
+    """List images, newest first."""
     found = client.list(limit=limit, format=format_, deleted=deleted or None, **filters)
     show(found if json_ else map(_row, found), _COLUMNS, json=json_)
 
@@ -185,18 +192,18 @@ Examples:
   progimage list --label old --json | jq -r .reference | xargs progimage rm"""
 )
 @click.argument("references", nargs=-1, required=True)
-@click.option("--permanently", is_flag=True, help="They can't be brought back.")
-@click.option("--yes", is_flag=True, help="Do not ask whether that is meant.")
+@click.option("--permanently", is_flag=True, help="Delete for good; the images can't be restored.")
+@click.option("--yes", is_flag=True, help="Don't ask for confirmation.")
 @asks_service
 def rm(client: "Client", references: tuple[str, ...], permanently: bool, yes: bool) -> None:
-    """Delete images; for a while they can be brought back, unless it is permanently.
+    """Delete images. They can be restored for a while, unless --permanently is given.
 
-    Ends with 1 if one was not there.
+    Exits with 1 if an image didn't exist.
     """
     from progimage.client import ServiceError
 
     if permanently and not yes:
-        click.confirm(f"Delete {len(references)} image(s) for good?", abort=True)
+        click.confirm(f"Permanently delete {len(references)} image(s)?", abort=True)
     missing = 0
     for reference in references:
         try:
@@ -217,7 +224,7 @@ class _Stored:
 
 
 def _found(client: "Client", sources: Iterable[str]) -> Iterator[str]:
-    """Return the files, and those in folders that have an extension of an image."""
+    """Yield the sources, with folders replaced by the image files in them (by extension)."""
     known: set[str] | None = None
     for source in sources:
         if not Path(source).is_dir():
@@ -232,7 +239,7 @@ def _found(client: "Client", sources: Iterable[str]) -> Iterator[str]:
 
 
 def _may_look(client: "Client") -> bool:
-    """Return whether the key may list images, so that it can be found out what is there."""
+    """Return whether the key may list images, which is needed to skip stored ones."""
     from progimage.client import ServiceError
 
     try:
@@ -245,7 +252,7 @@ def _may_look(client: "Client") -> bool:
 
 
 def _put_new(client: "Client", source: str, options: dict[str, Any]) -> _Stored:
-    """Store what is not stored yet."""
+    """Store a source unless it is a file whose bytes are already stored."""
     if not Path(source).is_file():
         return _Stored(source, _put(client, source, options), new=True)
     with Path(source).open("rb") as file:
@@ -259,7 +266,7 @@ def _put(client: "Client", source: str, options: dict[str, Any]) -> "Image":
 
 
 def _report(future: "Future[_Stored]", source: str, done: list[_Stored], *, json: bool, alone: bool) -> bool:
-    """Print what became of a file, and tell whether it is stored."""
+    """Print the result for a source, and return whether it is stored."""
     from progimage.client import ProgImageError
 
     try:
@@ -278,7 +285,7 @@ def _report(future: "Future[_Stored]", source: str, done: list[_Stored], *, json
 
 
 def _progress(total: int) -> Any:
-    """Return what shows how far it is, if there is somebody to see it; it hands out what counts one further."""
+    """Return a context manager whose value is called after each source; it shows a progress bar on a terminal."""
     if total < 2 or not sys.stderr.isatty():
         return nullcontext(lambda: None)
     return _Bar(total)
@@ -307,14 +314,14 @@ def _extensions(client: "Client", format: str) -> list[str]:
 
 
 def _small(client: "Client", reference: str) -> bytes | None:
-    """Return a picture that a terminal has room for, if the service makes one for whoever asks."""
+    """Return a preview that fits the terminal, or None if the service refuses to make it."""
     from progimage.client import ServiceError
 
     width, height = room()
     try:
         return client.get(reference, "png", width=width, height=height, fit="inside", page=1)
     except ServiceError as error:
-        click.echo(f"There is no picture: {error}", err=True)
+        click.echo(f"No preview: {error}", err=True)
         return None
 
 

@@ -1,4 +1,4 @@
-"""The commands that need no service: transform, bench, formats, completion."""
+"""Commands that need no service: transform, bench, formats, completion."""
 
 import shutil
 import sys
@@ -15,7 +15,7 @@ from progimage.cli.service import transformations_of
 
 _STDIO = "-"
 _PICTURES = ("watermark", "mask")
-"""The transformations whose value is another image; here it may be a file."""
+"""Transformations whose value is another image, which may be a file here."""
 _BENCH = (("jpg", ""), ("jpg", "width=300"), ("webp", "width=1200"), ("png", "width=1200"), ("avif", "width=1200"))
 
 
@@ -27,18 +27,18 @@ Examples:
   progimage transform photo.jpg shared.jpg watermark=logo.png watermark_opacity=0.5
   cat photo.jpg | progimage transform - - --format webp width=300 > small.webp
 
-docs/transformations.md has all parameters; a flag such as flip needs no value. The value of watermark and mask is a
-file here. The image is decoded by this very process, without the isolation that the service has."""
+docs/transformations.md lists all parameters. A flag such as flip needs no value. Here, the value of watermark and mask
+is a file. The image is decoded in this process, without the isolation of the service."""
 )
 @click.argument("source", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @click.argument("target", type=click.Path(dir_okay=False, allow_dash=True))
 @click.argument("transformations", nargs=-1, metavar="[NAME=VALUE...]")
-@click.option("--format", "extension", help="The extension of the format.  [default: that of the target]")
-@click.option("--damaged", type=click.Choice(["refuse", "accept"]), help="Whether to take what has lost pixels.")
+@click.option("--format", "extension", help="Extension of the format.  [default: that of the target]")
+@click.option("--damaged", type=click.Choice(["refuse", "accept"]), help="Whether to accept images with lost pixels.")
 def transform(
     source: str, target: str, transformations: tuple[str, ...], extension: str | None, damaged: str | None
 ) -> None:
-    """Transform an image file, without any service."""
+    """Transform an image file without a service."""
     from progimage.engine import EngineError, Limits, RenditionSpec, by_extension, render
 
     asked, images = transformations_of(transformations), {}
@@ -49,7 +49,7 @@ def transform(
     extension = extension or Path(target).suffix.lstrip(".")
     format = by_extension(extension)
     if format is None or not format.can_write:
-        raise click.UsageError(f"{extension or target!r} is no format that can be written; see `progimage formats`.")
+        raise click.UsageError(f"{extension or target!r} is not a writable format; see `progimage formats`.")
     with tempfile.TemporaryDirectory() as folder:
         if source == _STDIO:
             source = str(Path(folder, "source"))
@@ -75,21 +75,21 @@ def transform(
 Example:
   progimage bench photo.jpg
 
-The times are those of one core, without HTTP: of looking at an upload and making its smaller copies, and of each
-rendition from the original, the best of three."""
+Measures, on one core and without HTTP, the inspection of an upload with its smaller copies, and each rendition from the
+original. Prints the best of three runs."""
 )
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @as_json
 def bench(file: Path, json_: bool) -> None:
-    """Tell how long this machine takes for an image file."""
-    from progimage.engine import SIDES, EngineError, Limits, RenditionSpec, by_extension, render, survey
+    """Measure how long this machine takes to process an image file."""
+    from progimage.engine import SIDES, EngineError, Limits, RenditionSpec, by_extension, inspect_upload, render
 
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder, "target")
-        steps = {side: Path(folder, str(side)) for side in SIDES}
+        rungs = {side: Path(folder, str(side)) for side in SIDES}
         try:
-            rows.append({"what": "upload", **_timed(lambda: survey(file, Limits(), steps), file)})
+            rows.append({"what": "upload", **_timed(lambda: inspect_upload(file, Limits(), rungs), file)})
             for extension, query in _BENCH:
                 format = by_extension(extension)
                 assert format is not None
@@ -104,7 +104,7 @@ def bench(file: Path, json_: bool) -> None:
 @click.command()
 @as_json
 def formats(json_: bool) -> None:
-    """List every format: its extensions, and whether it can be read and written."""
+    """List all formats with their extensions, and whether they can be read (r) and written (w)."""
     from progimage.engine import FORMATS
 
     if json_:
@@ -127,7 +127,7 @@ Examples:
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    """Print what makes a shell complete the commands and options of progimage."""
+    """Print a script for shell completion of progimage."""
     from click.shell_completion import get_completion_class
 
     kind = get_completion_class(shell)

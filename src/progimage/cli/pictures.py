@@ -1,4 +1,4 @@
-"""Pictures in a terminal: two pixels in each character, one above the other, in 24-bit colours."""
+"""Image previews in a terminal: each character shows two pixels, one above the other, in 24-bit colours."""
 
 import io
 import shutil
@@ -10,7 +10,7 @@ _RESET = "\x1b[0m"
 
 
 def room() -> tuple[int, int]:
-    """Return how many pixels wide and high a picture may be here."""
+    """Return the maximum width and height of a preview in this terminal, in pixels."""
     columns, lines = shutil.get_terminal_size()
     return min(columns - 1, MOST_COLUMNS), max(2, (lines - 4) * 2)
 
@@ -21,10 +21,10 @@ def can_show() -> bool:
 
 
 def lines_of(picture: bytes) -> list[str]:
-    """Return a small picture as lines of text.
+    """Return a small image as lines of text.
 
     Args:
-        picture: An image file that Pillow reads, of at most the size that `room` returns.
+        picture: An image file that Pillow can read, at most as large as `room` returns.
     """
     from PIL import Image
 

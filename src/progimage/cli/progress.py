@@ -1,4 +1,4 @@
-"""A progress bar on a terminal: how many of how many, how many bytes, how fast, and how long it will still take."""
+"""Progress bar for terminals: files done and in total, bytes, speed, and remaining time."""
 
 import sys
 import threading
@@ -8,23 +8,22 @@ from typing import Any, Self
 
 
 class Progress:
-    """Shows how far it is, if standard error is a terminal.
+    """Shows progress if standard error is a terminal.
 
-    How much there is in all is counted beside the work, since that takes long where there are a million files.
+    The totals are counted in parallel to the work, since counting a million files takes long.
 
     Args:
-        totals: Counts: calls what it is given with further numbers of items and bytes, again and again. None: what
-            there is in all is set later.
+        totals: Counts the totals: calls its argument repeatedly with additional numbers of items and bytes. None if the
+            totals are set later.
     """
 
     def __init__(self, totals: Callable[[Callable[[int, int], None]], None] | None = None) -> None:
-        """Start at nothing."""
         self._totals, self._bar = totals, None if not sys.stderr.isatty() else _bar()
         self._items = self._all_items = self._all_bytes = 0
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
-        """Show it."""
+        """Start the bar."""
         if self._bar:
             self._task = self._bar.add_task("", total=None, items="0")
             self._bar.start()
@@ -35,19 +34,19 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave the last state where it is."""
+        """Stop the bar, leaving its last state on screen."""
         if self._bar:
             self._bar.stop()
 
     def advance(self, items: int, size: int) -> None:
-        """Go so many items and bytes further."""
+        """Add items and bytes to the progress."""
         if self._bar:
             with self._lock:
                 self._items += items
                 self._bar.update(self._task, advance=size, items=self._shown())
 
     def set_totals(self, items: int, size: int) -> None:
-        """Set how many items and bytes there are in all."""
+        """Set the total number of items and bytes."""
         if self._bar:
             with self._lock:
                 self._all_items, self._all_bytes = items, size

@@ -1,4 +1,4 @@
-"""What the commands share that ask a running service: where it is, who asks, and how its problems are told."""
+"""Shared parts of the commands that talk to a running service: its URL, the API key, and its errors."""
 
 import functools
 from collections.abc import Callable, Iterable
@@ -8,10 +8,10 @@ import click
 
 
 def asks_service(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options --url and --key, and hand it a client as its first argument."""
+    """Add the options --url and --key to a command, and pass it a client as its first argument."""
 
-    @click.option("--url", envvar="PROGIMAGE_URL", help="Where the service is.  [default: http://127.0.0.1:5000]")
-    @click.option("--key", envvar="PROGIMAGE_KEY", help="An API key; better in PROGIMAGE_KEY than on the command line.")
+    @click.option("--url", envvar="PROGIMAGE_URL", help="URL of the service.  [default: http://127.0.0.1:5000]")
+    @click.option("--key", envvar="PROGIMAGE_KEY", help="API key. Prefer PROGIMAGE_KEY to the command line.")
     @functools.wraps(command)
     def with_client(*, url: str | None, key: str | None, **options: Any) -> Any:
         from progimage.client import Client, ProgImageError
@@ -26,10 +26,10 @@ def asks_service(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def transformations_of(given: Iterable[str]) -> dict[str, str]:
-    """Read transformations that are given as NAME=VALUE; a flag needs no value.
+    """Parse NAME=VALUE arguments; a flag needs no value.
 
     Raises:
-        UsageError: One is given twice.
+        UsageError: A name is given twice.
     """
     found: dict[str, str] = {}
     for text in given:

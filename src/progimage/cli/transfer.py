@@ -1,4 +1,4 @@
-"""The commands that move images: export and import. They need no running service, and may run beside one."""
+"""Commands that move images: export and import. They need no running service, but one can keep running."""
 
 import hashlib
 import sqlite3
@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from progimage.cli.environment import as_json, checked, load_settings, opened, run, show
+from progimage.cli.environment import as_json, checked, checked_owner, load_settings, opened, run, show
 from progimage.cli.progress import Progress
 from progimage.cli.service import transformations_of
 
 if TYPE_CHECKING:
-    from progimage.images.library import Options
+    from progimage.images.library import UploadOptions
     from progimage.settings import Settings
     from progimage.storage import BlobStore
     from progimage.transfer.journal import Entry, Journal
     from progimage.transfer.layouts import Layout
     from progimage.transfer.stores import File, Store
 
-_LABEL = click.option("--label", "labels", multiple=True, help="A label; several times.")
+_LABEL = click.option("--label", "labels", multiple=True, help="Label of the images; repeatable.")
 
 
 @click.command(
@@ -33,20 +33,22 @@ Examples:
   progimage export /backup/shop --owner shop --label catalogue --after 2027-01-01
   cd /backup/images && jq -r '"\\(.sha256)  \\(.file)"' images.ndjson | sha256sum --check --quiet
 
-TARGET gets the originals as plain files, and images.ndjson with a line for each image; docs/migration.md says what is
-in it. An export that was broken off goes on where it was, and a finished one is brought up to date, when it is run
-again. Exits with 1 if an original is damaged or missing; all others are exported.""",
+Writes the originals to TARGET as plain files, and images.ndjson with one line per image; docs/migration.md describes
+its fields. Run the command again to continue after an interruption, or to update a finished export. Exits with 1 if
+an original is damaged or missing; all others are exported.""",
 )
 @click.argument("target", type=click.Path(file_okay=False))
-@click.option("--owner", help="Only those of one owner.  [default: of all]")
-@click.option("--label", "labels", multiple=True, help="Only those with this label; several times: with all of them.")
-@click.option("--format", help="Only those of a container format, such as JPEG.")
-@click.option("--after", help="Only those uploaded since this date.")
-@click.option("--before", help="Only those uploaded before this date.")
-@click.option("--at-once", type=click.IntRange(1, 64), default=8, show_default=True, help="How many at a time.")
+@click.option("--owner", help="Only images of this owner.  [default: all owners]")
+@click.option("--label", "labels", multiple=True, help="Only images with this label; if repeated, with all of them.")
+@click.option("--format", help="Only images of this format, such as JPEG.")
+@click.option("--after", help="Only images uploaded since this date.")
+@click.option("--before", help="Only images uploaded before this date.")
+@click.option(
+    "--at-once", type=click.IntRange(1, 64), default=8, show_default=True, help="Number of files written at once."
+)
 @as_json
 def export(target: str, at_once: int, json_: bool, labels: tuple[str, ...], **filters: str | None) -> None:
-    """Write all originals as plain files, and what is known of them as JSON lines."""
+    """Write all originals as plain files, and their metadata as JSON lines."""
     import asyncio
 
     from progimage.deployment import open_blobs
@@ -55,7 +57,7 @@ def export(target: str, at_once: int, json_: bool, labels: tuple[str, ...], **fi
     from progimage.transfer import exporting
 
     if "://" in target or not target:
-        raise click.UsageError(f"TARGET is a folder, not {target!r}. `progimage backup` writes to buckets, too.")
+        raise click.UsageError(f"TARGET must be a folder, not {target!r}. `progimage backup` can write to buckets.")
     settings = load_settings()
     pairs = [*((name, value) for name, value in filters.items() if value), *(("label", label) for label in labels)]
     wanted = checked(lambda _: image_filter(pairs), "")
@@ -80,13 +82,13 @@ def export(target: str, at_once: int, json_: bool, labels: tuple[str, ...], **fi
             except exporting.NotAnExport as error:
                 raise click.ClickException(str(error)) from None
             except OSError as error:
-                again = "Run it again, and it goes on where it was."
+                again = "Run the command again to continue."
                 raise click.ClickException(f"{target} can't be written: {error.strerror}. {again}") from None
     if json_:
         show([done], (), json=True)
     there = done.images - done.written
     click.echo(
-        f"{done.images} images, {done.bytes} bytes: {done.written} written, {there} were there already,"
+        f"{done.images} images, {done.bytes} bytes: {done.written} written, {there} already there,"
         f" {done.failed} failed",
         err=True,
     )
@@ -97,35 +99,42 @@ def export(target: str, at_once: int, json_: bool, labels: tuple[str, ...], **fi
     "import",
     epilog="""\b
 Examples:
-  progimage import /backup/images                                an export, with its references
+  progimage import /backup/images                                an export; keeps its references
   progimage import ~/Pictures --owner shop --label archive
   AWS_REGION=eu-west-1 progimage import s3://bucket/prefix --report report.ndjson
   progimage import /data/thumbor/storage --from thumbor --urls urls.txt
 
-An import that was broken off goes on where it was when it is run again, and one that is run twice stores nothing
-twice. Uploads to a service on another machine are made by `progimage put`. Exits with 1 if a file is not an
-image or could not be stored; it is named, and all others are stored.""",
+After an interruption, run the command again to continue; nothing is stored twice. To upload to a service on another
+machine, use `progimage put`. Exits with 1 if a file isn't an image or could not be stored; each of these is reported,
+and all others are stored.""",
 )
 @click.argument("source", metavar="FOLDER|URL")
 @click.option(
     "--from", "layout", type=click.Choice(["export", "files", "thumbor"]),
-    help="What it is.  [default: an export if it has an export.json, else files]",
+    help="Layout of the source.  [default: export if it has an export.json, else files]",
 )  # fmt: skip
-@click.option("--owner", help="Whose the images will be.  [default: default, or what the export says]")
+@click.option("--owner", help="Owner of the images.  [default: default, or the owner in the export]")
 @_LABEL
-@click.option("--metadata", "pairs", multiple=True, metavar="NAME=TEXT", help="To keep with them; several times.")
-@click.option("--visibility", type=click.Choice(["public", "signed", "key"]), help="Who may read them.")
-@click.option("--expires", help="Until when they are there: a date, or a duration such as 30d.")
-@click.option("--damaged", type=click.Choice(["refuse", "accept"]), help="Whether to keep what has lost pixels.")
-@click.option("--urls", type=click.File("r", encoding="utf-8"), help="The URLs of thumbor's images, a line for each.")
+@click.option("--metadata", "pairs", multiple=True, metavar="NAME=TEXT", help="Metadata of the images; repeatable.")
+@click.option("--visibility", type=click.Choice(["public", "signed", "key"]), help="Who may read the images.")
+@click.option("--expires", help="When the images expire: a date, or a duration such as 30d.")
+@click.option("--damaged", type=click.Choice(["refuse", "accept"]), help="Whether to accept images with lost pixels.")
+@click.option(
+    "--urls", type=click.File("r", encoding="utf-8"), help="File with the URLs of thumbor's images, one per line."
+)
 @click.option(
     "--option", "store_options", multiple=True, metavar="NAME=VALUE",
-    help="What a cloud store is told, such as endpoint=…; several times. Secrets are better in its own variables.",
+    help="Option of the cloud store, such as endpoint=…; repeatable. Set secrets in the cloud's own variables instead.",
 )  # fmt: skip
-@click.option("--journal", type=click.Path(dir_okay=False, path_type=Path), help="What it goes on by.")
-@click.option("--report", type=click.File("wb", lazy=True), help="The file for a line of JSON about each file.")
 @click.option(
-    "--workers", type=click.IntRange(1, 256), help="How many images are decoded at once.  [default: one a core]"
+    "--journal", type=click.Path(dir_okay=False, path_type=Path),
+    help="File that records progress, to continue after an interruption.  [default: in the data folder]",
+)  # fmt: skip
+@click.option(
+    "--report", type=click.File("wb", lazy=True), help="File to write a report to: one line of JSON per file."
+)
+@click.option(
+    "--workers", type=click.IntRange(1, 256), help="Number of images decoded at once.  [default: one per core]"
 )
 @as_json
 def import_(
@@ -140,7 +149,7 @@ def import_(
     json_: bool,
     **said: Any,
 ) -> None:
-    """Store the images of a folder, of a bucket, of thumbor's file storage, or of an export."""
+    """Store the images in a folder, a bucket, the file storage of thumbor, or an export."""
     from progimage.transfer.importing import Stopped
     from progimage.transfer.layouts import is_export
     from progimage.transfer.stores import StoreUnavailable, open_store
@@ -154,17 +163,17 @@ def import_(
     except (ValueError, OSError, StoreUnavailable) as error:
         raise click.ClickException(str(error)) from None
     if layout == "export" and (owner or any(said.values())):
-        raise click.UsageError("An export says itself what its images have; leave out --owner, --label and so on.")
+        raise click.UsageError("An export contains its own options: --owner, --label and so on are not allowed.")
     if urls and layout != "thumbor":
-        raise click.UsageError("--urls goes with --from thumbor.")
-    owner = _checked_owner(owner or "default")
+        raise click.UsageError("--urls requires --from thumbor.")
+    owner = checked_owner(owner or "default")
     about = {"source": _absolute(source), "layout": layout, "owner": owner if layout != "export" else ""}
     with opened(settings, stores=True, make=True) as (_, changes), _journal(settings, journal, about) as kept:
         found = _layout(layout, store, owner, options, kept, urls)
         try:
             counts = _take_in(settings, changes, store, found, kept)
         except (Stopped, StoreUnavailable) as error:
-            raise click.ClickException(f"{error} Run it again, and it goes on where it was.") from None
+            raise click.ClickException(f"{error} Run the command again to continue.") from None
         if report:
             for line in kept.report():
                 report.write(line)
@@ -177,15 +186,15 @@ def import_(
 def _take_in(
     settings: "Settings", changes: Any, store: "Store", layout: "Layout", journal: "Journal"
 ) -> dict[str, int]:
-    """Take in what is not done yet, and return how many files had which outcome."""
+    """Import the remaining files, and return the number of files for each outcome."""
     from progimage.transfer.importing import Importer, opened_library
     from progimage.transfer.journal import Outcome
     from progimage.transfer.stores import StoreUnavailable
 
-    at_once = 2 * settings.workers_per_process  # while one is decoded, the next is read
+    at_once = 2 * settings.workers_per_process  # read the next file while one is decoded
 
     def totals(more: Callable[[int, int], None]) -> None:
-        with suppress(StoreUnavailable):  # which ends the import as well
+        with suppress(StoreUnavailable):  # it also ends the import itself
             for item in layout.items():
                 more(1, item.file.size)
 
@@ -205,20 +214,20 @@ def _take_in(
 
 
 def adopted(settings: "Settings", changes: Any, blobs: "BlobStore", names: Sequence[str], owner: str) -> int:
-    """Make originals that only the store knows images of an owner, and return how many became images."""
-    from progimage.images.library import Options
+    """Turn originals without a row into images of an owner, and return how many."""
+    from progimage.images.library import UploadOptions
     from progimage.transfer.layouts import PlainFiles
     from progimage.transfer.stores import StoredOriginals
 
-    owner = _checked_owner(owner)
+    owner = checked_owner(owner)
     settings = settings.model_copy(update={"http_processes": 1})
     store = StoredOriginals(blobs, names)
     with _journal(settings, None, {"source": "the store of originals", "layout": "adopt", "owner": owner}) as journal:
-        counts = _take_in(settings, changes, store, PlainFiles(store, owner, Options()), journal)
+        counts = _take_in(settings, changes, store, PlainFiles(store, owner, UploadOptions()), journal)
     return counts["stored"] + counts["there"]
 
 
-def _layout(name: str, store: "Store", owner: str, options: "Options", journal: "Journal", urls: Any) -> "Layout":
+def _layout(name: str, store: "Store", owner: str, options: "UploadOptions", journal: "Journal", urls: Any) -> "Layout":
     from progimage.transfer.layouts import ExportedFiles, PlainFiles, ThumborFiles, thumbor_digests
 
     if name == "files":
@@ -232,12 +241,12 @@ def _layout(name: str, store: "Store", owner: str, options: "Options", journal: 
         try:
             journal.know_urls(thumbor_digests(urls))
         except UnicodeDecodeError as error:
-            raise click.ClickException(f"The file of --urls is not UTF-8: {error}") from None
+            raise click.ClickException(f"The --urls file is not UTF-8: {error}") from None
     return ThumborFiles(store, owner, options, journal)
 
 
-def _options(said: dict[str, Any]) -> "Options":
-    """Read the options as an upload's are read."""
+def _options(said: dict[str, Any]) -> "UploadOptions":
+    """Parse the options like those of an upload."""
     import msgspec
 
     from progimage.images.options import upload_options
@@ -272,11 +281,3 @@ def _journal(settings: "Settings", path: Path | None, about: dict[str, str]) -> 
 
 def _absolute(source: str) -> str:
     return source if "://" in source else str(Path(source).resolve())
-
-
-def _checked_owner(owner: str) -> str:
-    from progimage.auth import is_owner
-
-    if not is_owner(owner):
-        raise click.ClickException(f"No owner can be called {owner!r}.")
-    return owner

@@ -1,4 +1,4 @@
-"""The commands that look after a deployment: are the stored bytes whole, and is everything as it should be?"""
+"""Maintenance commands: scrub, check, adopt, doctor, sweeps, jobs."""
 
 import sys
 import tempfile
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--rate", type=click.IntRange(min=0), default=0, help="Bytes a second.  [default: as fast as it can]")
+@click.option("--rate", type=click.IntRange(min=0), default=0, help="Bytes per second.  [default: unlimited]")
 @click.option(
-    "--days", type=click.IntRange(min=0), default=0, help="Leave out what was checked so lately.  [default: 0]"
+    "--days", type=click.IntRange(min=0), default=0, help="Skip originals verified in the last N days.  [default: 0]"
 )
 @as_json
 def scrub(rate: int, days: int, json_: bool) -> None:
-    """Read every original again, hold it against its hash, and restore what is damaged from the second store.
+    """Verify the hash of every original, and restore damaged ones from the second store.
 
-    What is not whole is printed. Ends with 1 if an original is damaged or missing and could not be restored.
+    Prints originals that aren't intact. Exits with 1 if one is damaged or missing and could not be restored.
     """
     from progimage import clock
     from progimage.deployment import StoreWatch, open_blobs, open_originals
     from progimage.jobs.scrub import Scrubber
-    from progimage.storage import Spool
+    from progimage.storage import ScratchFolder
 
     settings = load_settings()
     states: Counter[str] = Counter()
@@ -42,14 +42,14 @@ def scrub(rate: int, days: int, json_: bool) -> None:
                 show([finding], ("sha256", "bytes", "state"), json=json_)
 
     with opened(settings, stores=True) as (catalogue, changes):
-        spool = Spool(settings.data_dir.absolute() / "spool")
+        scratch = ScratchFolder(settings.scratch_folder)
         try:
             blobs = open_blobs(settings)
             StoreWatch(settings, catalogue, blobs).begin()
-            scrubber = Scrubber(catalogue.inventory, open_originals(settings, catalogue, blobs, changes, spool), rate)
+            scrubber = Scrubber(catalogue.inventory, open_originals(settings, catalogue, blobs, changes, scratch), rate)
             run(check())
         finally:
-            spool.close()
+            scratch.close()
     click.echo(", ".join(f"{count} {state}" for state, count in states.items()) or "nothing to check", err=True)
     sys.exit(1 if states["damaged"] + states["missing"] else 0)
 
@@ -61,24 +61,24 @@ Examples:
   progimage check --deep --repair
   progimage check --repair --adopt recovered
 
-It runs beside the service. What it finds: originals that are missing or damaged; originals in the store that no row
-of the database names; smaller copies that are missing, or that nobody needs; cached renditions of what is gone; and
-counts that are not what the rows say. --repair restores originals from the second store, has smaller copies that are
-missing left out, removes what nobody needs, and counts again. It never removes an original."""
+The service can keep running. The check finds missing or damaged originals; originals in the store without a row in the
+database; missing or orphaned smaller copies; cached renditions of deleted originals; and counts that don't match the
+rows. --repair restores originals from the second store, stops using missing smaller copies, removes orphaned ones, and
+corrects the counts. It never removes an original."""
 )
-@click.option("--deep", is_flag=True, help="Read all originals, and hold them against their hashes.")
-@click.option("--repair", is_flag=True, help="Put right what can be.")
-@click.option("--adopt", "owner", metavar="OWNER", help="Make originals that no row names images of this owner.")
+@click.option("--deep", is_flag=True, help="Read all originals and smaller copies, and verify their hashes.")
+@click.option("--repair", is_flag=True, help="Repair what can be repaired.")
+@click.option("--adopt", "owner", metavar="OWNER", help="Turn originals without a row into images of this owner.")
 @as_json
 def check(deep: bool, repair: bool, owner: str | None, json_: bool) -> None:
-    """Check that database, store and caches say the same, and repair what does not.
+    """Check that database, store and caches agree, and repair what doesn't.
 
-    Exits with 1 if something is wrong and was not repaired.
+    Exits with 1 if a fault was found and not repaired.
     """
     from progimage.cli.transfer import adopted
     from progimage.consistency import ConsistencyCheck, Fault
     from progimage.deployment import StoreWatch, open_blobs, open_originals, open_renditions
-    from progimage.storage import Spool
+    from progimage.storage import ScratchFolder
 
     settings = load_settings()
     kinds: Counter[str] = Counter()
@@ -99,33 +99,33 @@ def check(deep: bool, repair: bool, owner: str | None, json_: bool) -> None:
             )
 
     async def examine() -> None:
-        # Not in the data folder, which may be full.
+        # Not in the data folder: its disk may be full.
         with tempfile.TemporaryDirectory(prefix="progimage-") as scratch:
             async for fault in checking.run(Path(scratch) / "listing"):
                 found(fault)
 
     with opened(settings, stores=True) as (catalogue, changes):
-        spool, blobs = Spool(settings.data_dir.absolute() / "spool"), open_blobs(settings)
+        scratch, blobs = ScratchFolder(settings.scratch_folder), open_blobs(settings)
         try:
             StoreWatch(settings, catalogue, blobs).begin()
             checking = ConsistencyCheck(
-                catalogue, blobs, open_originals(settings, catalogue, blobs, changes, spool),
-                open_renditions(settings, spool), settings.orphan_grace_seconds, deep=deep, repair=repair,
+                catalogue, blobs, open_originals(settings, catalogue, blobs, changes, scratch),
+                open_renditions(settings, scratch), settings.orphan_grace_seconds, deep=deep, repair=repair,
             )  # fmt: skip
             run(examine())
         finally:
-            spool.close()
+            scratch.close()
         if owner and unknown:
             wrong -= adopted(settings, changes, blobs, unknown, owner)
-    click.echo(", ".join(f"{count} {kind}" for kind, count in kinds.items()) or "all is well", err=True)
+    click.echo(", ".join(f"{count} {kind}" for kind, count in kinds.items()) or "no faults found", err=True)
     sys.exit(1 if wrong else 0)
 
 
 @click.command()
 def adopt() -> None:
-    """Make the database and the stores that are set one deployment, whatever they belonged to before.
+    """Make the configured database and stores one deployment, whatever they belonged to before.
 
-    Stop the service first. Prints the id of the deployment, which all of them get.
+    Stop the service first. Prints the ID of the deployment.
     """
     from progimage.deployment import identify_stores
 
@@ -133,16 +133,16 @@ def adopt() -> None:
     with opened(settings, make=True) as (catalogue, _):
         deployment = identify_stores(settings, catalogue.database, adopt=True)
     if deployment is None:
-        raise click.ClickException("Originals in memory belong to no deployment.")
+        raise click.ClickException("A store in memory can't belong to a deployment.")
     click.echo(deployment)
 
 
 @click.command()
 @as_json
 def doctor(json_: bool) -> None:
-    """Check a deployment: its settings, its folders, database, stores and workers, and what protects it.
+    """Check a deployment: settings, folders, database, stores, workers and security.
 
-    Ends with 1 if something is wrong; what is only worth a thought is no reason for that.
+    Exits with 1 if there is an error; warnings alone don't change the exit code.
     """
     from progimage.doctor import examine
 
@@ -154,7 +154,7 @@ def doctor(json_: bool) -> None:
     else:
         for result in found:
             click.echo(f"{result.verdict:<8} {result.what:<14} {result.detail}")
-    sys.exit(1 if any(result.verdict == "wrong" for result in found) else 0)
+    sys.exit(1 if any(result.verdict == "error" for result in found) else 0)
 
 
 @click.group()
@@ -165,46 +165,46 @@ def sweeps() -> None:
 @sweeps.command("show")
 @as_json
 def show_sweeps(json_: bool) -> None:
-    """Show whether expiry and purging wait, and for what. Exits with 1 if they do."""
+    """Show whether expiry and purging are stopped, and why. Exits with 1 if they are."""
     settings = load_settings()
     with opened(settings) as (catalogue, _):
         state = run(catalogue.clock.look())
     if json_:
         show([state], (), json=True)
     else:
-        click.echo("sweeps go on" if state.is_trusted else state.reason())
+        click.echo("sweeps are running" if state.is_trusted else state.reason())
     sys.exit(0 if state.is_trusted else 1)
 
 
 @sweeps.command("resume")
 def resume_sweeps() -> None:
-    """Confirm that the clock is right, and let the next sweep expire and purge images again."""
+    """Confirm that the clock is correct, and resume expiry and purging with the next sweep."""
     from progimage import clock
 
     settings = load_settings()
     with opened(settings) as (catalogue, _):
         run(catalogue.clock.resume())
-    click.echo(f"it is {clock.utc_now():%Y-%m-%d %H:%M:%S} UTC; sweeps go on", err=True)
+    click.echo(f"confirmed the time {clock.utc_now():%Y-%m-%d %H:%M:%S} UTC; sweeps resume", err=True)
 
 
 @click.group()
 def jobs() -> None:
-    """See how far work in the background is: pre-rendering, imports, purges, sweeps, scrubbing."""
+    """Show and retry background jobs: pre-rendering, imports, purges, sweeps, scrubbing."""
 
 
 @jobs.command("list")
 @click.option("--kind", help="prerender, purge, import, sweep, trim or scrub.  [default: all]")
 @click.option(
-    "--state", type=click.Choice(["waiting", "running", "done", "failed"]), help="How far they are.  [default: any]"
+    "--state", type=click.Choice(["waiting", "running", "done", "failed"]), help="State of the jobs.  [default: any]"
 )
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="How many at most.")
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="Maximum number of jobs.")
 @as_json
 def list_jobs(kind: str | None, state: str | None, limit: int, json_: bool) -> None:
-    """List jobs, the newest first."""
+    """List jobs, newest first."""
     from progimage.jobs import State
 
     with _queue() as queue:
-        found = run(queue.find(kind=kind, state=State(state) if state else None, most=limit))
+        found = run(queue.find(kind=kind, state=State(state) if state else None, limit=limit))
         show(found, _JOB_COLUMNS, json=json_)
 
 
@@ -212,7 +212,7 @@ def list_jobs(kind: str | None, state: str | None, limit: int, json_: bool) -> N
 @click.argument("id")
 @as_json
 def show_job(id: str, json_: bool) -> None:
-    """Show a job, or all parts of one; ends with 1 if one of them failed."""
+    """Show a job with all its parts. Exits with 1 if one of them failed."""
     from progimage.jobs import State
 
     with _queue() as queue:
@@ -226,10 +226,10 @@ def show_job(id: str, json_: bool) -> None:
 @jobs.command("retry")
 @click.argument("id")
 def retry_job(id: str) -> None:
-    """Have what failed of a job done again."""
+    """Retry the failed parts of a job."""
     with _queue() as queue:
         failed = run(queue.retry(run(queue.get(id))))
-    click.echo(f"{len(failed)} put into the queue again", err=True)
+    click.echo(f"{len(failed)} queued again", err=True)
 
 
 _JOB_COLUMNS = ("id", "kind", "owner", "state", "arguments", "result", "problem")

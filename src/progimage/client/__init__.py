@@ -1,4 +1,4 @@
-"""The Python client of the HTTP API.
+"""Python client for the HTTP API.
 
 For example::
 
@@ -9,7 +9,7 @@ For example::
         images.download(photo.reference, "small.webp", width=300, height=300, gravity="smart")
         print(images.url(photo.reference, "jpg", width=800))
 
-`AsyncClient` has the same methods, to be awaited. docs/client.md shows more.
+`AsyncClient` has the same methods as coroutines. See docs/client.md.
 """
 
 from progimage.client.asynchronous import AsyncClient

@@ -1,4 +1,4 @@
-"""The client for asyncio: the same methods as `Client` has, to be awaited."""
+"""Client for asyncio, with the same methods as `Client`."""
 
 import asyncio
 import os
@@ -32,9 +32,9 @@ T = TypeVar("T")
 
 
 class AsyncClient(Connecting):
-    """Asks a ProgImage service, without blocking the event loop.
+    """Client for a ProgImage service that doesn't block the event loop.
 
-    It is closed by `close`, or at the end of an `async with`. For what it is made with see `Connecting`.
+    Close it with `close` or use it in `async with`. See `Connecting` for its parameters.
     """
 
     async def close(self) -> None:
@@ -42,13 +42,13 @@ class AsyncClient(Connecting):
         await self._http.aclose()
 
     async def __aenter__(self) -> Self:
-        """Use it for a while."""
+        """Return the client."""
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close it."""
+        """Close the connections."""
         await self.close()
 
     async def put(
@@ -159,11 +159,11 @@ class AsyncClient(Connecting):
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """See `Client.stream`."""
         call = calls.get(reference, extension, transformations)
-        response = await self._answer(call, stream=True)
+        response = await self._response(call, stream=True)
         try:
             yield response.aiter_bytes(calls.CHUNK)
         except httpx.TransportError as error:
-            raise ConnectionFailed(f"The connection broke: {error}") from error
+            raise ConnectionFailed(f"The connection was lost: {error}") from error
         finally:
             await response.aclose()
 
@@ -186,10 +186,10 @@ class AsyncClient(Connecting):
         self._http = httpx.AsyncClient(**options)
 
     async def _do(self, call: Call[T]) -> T:
-        return call.read(await self._answer(call))
+        return call.read(await self._response(call))
 
-    async def _answer(self, call: Call[Any], *, stream: bool = False) -> httpx.Response:
-        """See `Client._answer`."""
+    async def _response(self, call: Call[Any], *, stream: bool = False) -> httpx.Response:
+        """See `Client._response`."""
         attempt = 0
         while True:
             attempt += 1

@@ -1,4 +1,4 @@
-"""The client that waits for each answer."""
+"""Blocking client."""
 
 import os
 import time
@@ -32,9 +32,9 @@ T = TypeVar("T")
 
 
 class Client(Connecting):
-    """Asks a ProgImage service. Its methods may be called from several threads.
+    """Client for a ProgImage service. It is thread-safe.
 
-    It is closed by `close`, or at the end of a `with`. For what it is made with see `Connecting`.
+    Close it with `close` or use it in `with`. See `Connecting` for its parameters.
     """
 
     def close(self) -> None:
@@ -42,13 +42,13 @@ class Client(Connecting):
         self._http.close()
 
     def __enter__(self) -> Self:
-        """Use it for a while."""
+        """Return the client."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close it."""
+        """Close the connections."""
         self.close()
 
     def put(
@@ -63,23 +63,23 @@ class Client(Connecting):
         ticket: str | None = None,
         damaged: str | None = None,
     ) -> Image:
-        """Store an image, and return what is known of it. It is safe on disk then.
+        """Store an image and return its description. When this returns, the image is durable.
 
-        It is sent again if the service is busy or the connection breaks; it is stored once all the same. With a ticket
-        it is sent once.
+        The request is repeated if the service is busy or the connection is lost; the image is still stored only once.
+        With a ticket, the request is sent once.
 
         Args:
-            source: A path, bytes, an open file, or a URL from which the service is to fetch it, where it does so.
-            filename: What to call it; by default the name of the file.
-            visibility: Who may read it: public, signed or key; None: what the service says.
-            expires: Until when it is there: a date, or a duration such as "30d"; None: as its owner's images are.
-            labels: To find it by.
-            metadata: Names and texts to keep with it.
-            ticket: What lets in whoever has no key; the `ticket` of its URL.
-            damaged: "accept" keeps an image that has lost pixels as far as it can be decoded; else it is refused.
+            source: A path, bytes, an open file, or a URL that the service fetches, if it allows that.
+            filename: Name of the image. Default: the name of the file.
+            visibility: Who may read it: public, signed or key. Default: the service's default.
+            expires: When it expires: a date, or a duration such as "30d". Default: the owner's retention.
+            labels: Labels to find it by.
+            metadata: Names and texts to store with it.
+            ticket: Upload ticket for callers without a key: the `ticket` parameter of its URL.
+            damaged: "accept" accepts an image that lost pixels, as far as it can be decoded. By default it is rejected.
 
         Raises:
-            ServiceError: It is no image, or too large, or not allowed.
+            ServiceError: The file isn't an image, is too large, or isn't allowed.
             ConnectionFailed: The service can't be reached.
             OSError: The file can't be read.
         """
@@ -90,28 +90,28 @@ class Client(Connecting):
         return self._do(call)
 
     def get(self, reference: str, extension: str | None = None, **transformations: Any) -> bytes:
-        """Return the bytes of an original, or of a rendition.
+        """Return the bytes of an original or a rendition.
 
         Args:
-            reference: Of the image.
-            extension: Of the format to convert to; None: the original.
-            transformations: As docs/transformations.md has them; lists are written with commas.
+            reference: Reference of the image.
+            extension: Extension of the format to convert to. None returns the original.
+            transformations: Parameters from docs/transformations.md; lists are joined with commas.
 
         Raises:
-            ServiceError: There is no such image, or a transformation is not what it should be.
+            ServiceError: There is no such image, or a transformation is invalid.
             ConnectionFailed: The service can't be reached.
         """
         return self._do(calls.get(reference, extension, transformations))
 
     def info(self, reference: str) -> Image:
-        """Return what is known of an image."""
+        """Return the description of an image."""
         return self._do(calls.info(reference))
 
     def list(self, *, limit: int | None = None, **filters: Any) -> Iterator[Image]:
-        """Go through the images of the key's owner, the newest first; pages are asked for as they are needed.
+        """Iterate over the images of the key's owner, newest first. Pages are requested as needed.
 
         Args:
-            limit: How many at most; None: all.
+            limit: Maximum number of images; None for all.
             filters: `format`, `sha256`, `min_bytes`, `max_bytes`, `after`, `before`, `labels`, `deleted`, `owner`.
         """
         cursor, left = None, limit
@@ -123,35 +123,40 @@ class Client(Connecting):
                 return
 
     def change(self, reference: str, **values: Any) -> Image:
-        """Change what is known of an image: `visibility`, `expires`, `labels`, `metadata`, `held`; None removes."""
+        """Change `visibility`, `expires`, `labels`, `metadata` or `held` of an image. None removes a value."""
         return self._do(calls.change(reference, values))
 
     def delete(self, reference: str, *, permanently: bool = False) -> None:
-        """Delete an image; for a while it can be brought back, unless it is permanently."""
+        """Delete an image. It can be restored for a while, unless it is deleted permanently."""
         self._do(calls.delete(reference, permanently=permanently))
 
     def undelete(self, reference: str) -> Image:
-        """Bring back an image that was deleted."""
+        """Restore a deleted image."""
         return self._do(calls.undelete(reference))
 
     def placeholder(self, reference: str) -> Placeholder:
-        """Return what to show until the picture is there."""
+        """Return placeholders to show until the image has loaded."""
         return self._do(calls.placeholder(reference))
 
     def palette(self, reference: str, colors: int = 6) -> Sequence[Swatch]:
-        """Return the dominant colours, at most so many, the most frequent first."""
+        """Return the dominant colours, most frequent first.
+
+        Args:
+            reference: Reference of the image.
+            colors: Maximum number of colours.
+        """
         return self._do(calls.palette(reference, colors))
 
     def formats(self) -> Sequence[Format]:
-        """Return what the service can do with each format."""
+        """Return all formats and their capabilities."""
         return self._do(calls.formats())
 
     def account(self) -> Account:
-        """Return what the key's owner has, and may have."""
+        """Return the usage and quotas of the key's owner."""
         return self._do(calls.account())
 
     def transform(self, source: Source, extension: str, **transformations: Any) -> bytes:
-        """Return an image transformed, without storing it; for `source` see `put`, but for URLs."""
+        """Return a transformed image without storing it. `source` is as in `put`, except URLs."""
         return self._do(calls.transform(source, extension, transformations))
 
     def renditions(
@@ -162,41 +167,41 @@ class Client(Connecting):
         presets: Sequence[str] = (),
         queries: Sequence[Mapping[str, Any]] = (),
     ) -> Sequence[Rendition]:
-        """Have many renditions made: each image in each preset and each query, or only converted, if there are neither.
+        """Make renditions of several images: one per image and preset or query, or only converted if there are none.
 
         Returns:
-            For each where it is, or the problem that it has.
+            For each rendition its URL, or its problem.
         """
         return self._do(calls.renditions(references, extension, presets, queries))
 
     def import_urls(self, urls: Sequence[str], **options: Any) -> Sequence[Imported]:
-        """Have images fetched and stored; `options` are those of `put`. One that fails harms no other."""
+        """Let the service fetch and store images. `options` are those of `put`. A failure doesn't affect the others."""
         return self._do(calls.import_urls(urls, options))
 
     def import_in_background(self, urls: Sequence[str], **options: Any) -> Begun:
-        """Have images fetched and stored without waiting for it; see `job`."""
+        """Let the service fetch and store images in the background; see `job`."""
         return self._do(calls.import_in_background(urls, options))
 
     def job(self, id: str) -> Job:
-        """Return how far work in the background is."""
+        """Return the state of a background job."""
         return self._do(calls.job(id))
 
     def ticket(self, max_bytes: int, *, expires_in: int = 600, **options: Any) -> Ticket:
-        """Make a ticket, at whose URL somebody without a key can upload once.
+        """Create an upload ticket: a client without a key can upload one image to its URL.
 
         Args:
-            max_bytes: The largest image.
-            expires_in: For how many seconds it is valid.
-            options: What is settled of the image; see `put`.
+            max_bytes: Maximum size of the image, in bytes.
+            expires_in: Lifetime in seconds.
+            options: Options of the image, which the uploader can't change; see `put`.
         """
         return self._do(calls.ticket(self.root, max_bytes, expires_in, options))
 
     def sign(self, url: str, *, expires_in: int | None = 3600, method: str = "GET") -> str:
-        """Have the service sign a request, and return its URL: whoever has it can make just that request.
+        """Let the service sign a request, and return its URL. Anyone with the URL can make exactly this request.
 
         Args:
-            url: Of an image or a rendition; see `url`.
-            expires_in: For how many seconds it is valid; None: for ever.
+            url: URL of an image or a rendition; see `url`.
+            expires_in: Lifetime in seconds; None for no limit.
             method: GET, HEAD or DELETE.
         """
         signed = self._do(calls.sign(url, expires_in, method))
@@ -204,25 +209,25 @@ class Client(Connecting):
 
     @contextmanager
     def stream(self, reference: str, extension: str | None = None, **transformations: Any) -> Iterator[Iterator[bytes]]:
-        """Lend the bytes of an original or a rendition, piece by piece; see `get`."""
+        """Return a context manager with an iterator over the bytes of an original or a rendition; see `get`."""
         call = calls.get(reference, extension, transformations)
-        response = self._answer(call, stream=True)
+        response = self._response(call, stream=True)
         try:
             yield response.iter_bytes(calls.CHUNK)
         except httpx.TransportError as error:
-            raise ConnectionFailed(f"The connection broke: {error}") from error
+            raise ConnectionFailed(f"The connection was lost: {error}") from error
         finally:
             response.close()
 
     def download(
         self, reference: str, target: str | os.PathLike[str], extension: str | None = None, **transformations: Any
     ) -> Path:
-        """Write an original or a rendition to a file, which appears whole or not at all, and return its path.
+        """Write an original or a rendition to a file and return its path. The file appears only when it is complete.
 
         Args:
-            reference: Of the image.
-            target: The file.
-            extension: Of the format; None: the original, or, if it is to be transformed, that of the file.
+            reference: Reference of the image.
+            target: Path of the file.
+            extension: Extension of the format. Default: the original; with transformations, the extension of `target`.
             transformations: See `get`.
         """
         path, part, extension = calls.download_paths(target, extension, transformations)
@@ -239,14 +244,14 @@ class Client(Connecting):
         self._http = httpx.Client(**options)
 
     def _do(self, call: Call[T]) -> T:
-        return call.read(self._answer(call))
+        return call.read(self._response(call))
 
-    def _answer(self, call: Call[Any], *, stream: bool = False) -> httpx.Response:
-        """Send a request until it is answered, and return the answer; of a stream, its body has not been read.
+    def _response(self, call: Call[Any], *, stream: bool = False) -> httpx.Response:
+        """Send a request, repeatedly if needed, and return the response. The body of a stream isn't read yet.
 
         Raises:
-            ServiceError: The answer is a problem.
-            ConnectionFailed: There is none.
+            ServiceError: The response is a problem.
+            ConnectionFailed: There is no response.
         """
         attempt = 0
         while True:

@@ -1,4 +1,4 @@
-"""What is asked of the service, and how its answers are read; how it is sent is for the two clients."""
+"""Requests to the service and parsers for its responses. The two clients send them."""
 
 import io
 import os
@@ -31,7 +31,7 @@ from progimage.client.results import (
 
 T = TypeVar("T")
 Source = str | os.PathLike[str] | bytes | IO[bytes]
-"""An image: a path, its bytes, an open file, or a URL (http:// or https://) from which the service fetches it."""
+"""An image: a path, bytes, an open file, or a URL (http:// or https://) that the service fetches."""
 CHUNK = 256 * 1024
 _FETCHED = ("http://", "https://")
 _LISTED_AT_ONCE = 500
@@ -39,10 +39,11 @@ _LISTED_AT_ONCE = 500
 
 @dataclass(frozen=True)
 class Body:
-    """A request's body that can be sent again, if what it is made of can be read again.
+    """Request body. It can be sent again if its source can be read again.
 
     Attributes:
         source: Bytes, a path or an open file.
+        start: Position of an open file where the body starts.
     """
 
     source: str | os.PathLike[str] | bytes | IO[bytes]
@@ -50,18 +51,18 @@ class Body:
 
     @classmethod
     def of(cls, source: Source) -> "Body":
-        """Make it, noting where an open file is."""
+        """Return the body of a source, starting at the current position of an open file."""
         start = source.tell() if _is_file(source) and source.seekable() else 0  # type: ignore[union-attr]
         return cls(source, start)
 
     @property
     def repeatable(self) -> bool:
-        """It can be sent again."""
+        """Whether it can be sent again."""
         return not _is_file(self.source) or self.source.seekable()  # type: ignore[union-attr]
 
     @property
     def size(self) -> int | None:
-        """How many bytes it has, if that is known."""
+        """Size in bytes, if known."""
         if isinstance(self.source, bytes):
             return len(self.source)
         if not _is_file(self.source):
@@ -74,7 +75,7 @@ class Body:
         return end - self.start
 
     def chunks(self) -> Iterator[bytes]:
-        """Read it from its beginning."""
+        """Yield its bytes from the start."""
         if isinstance(self.source, bytes):
             yield self.source
             return
@@ -90,17 +91,17 @@ class Body:
 
 @dataclass(frozen=True)
 class Call(Generic[T]):
-    """A request, and how its answer is read.
+    """A request and the parser for its response.
 
     Attributes:
-        method: Of the request.
-        path: Of the request.
-        read: Makes the result of the answer.
-        params: The query.
-        json: The body, as a JSON value.
-        body: The body, as an image.
-        headers: Further ones.
-        repeatable: Sending it again does no harm.
+        method: HTTP method.
+        path: Path of the URL.
+        read: Parses the response.
+        params: Query parameters.
+        json: Body, as a JSON value.
+        body: Body, as an image.
+        headers: Additional headers.
+        repeatable: Whether sending it again is harmless.
     """
 
     method: str
@@ -114,11 +115,11 @@ class Call(Generic[T]):
 
     @property
     def may_be_repeated(self) -> bool:
-        """It can be sent again, and that does no harm."""
+        """Whether it can be sent again without harm."""
         return self.repeatable and (self.body is None or self.body.repeatable)
 
     def request_headers(self) -> dict[str, str]:
-        """Return the headers that go with the body."""
+        """Return the headers, including those for the body."""
         headers = dict(self.headers)
         size = self.body.size if self.body else None
         if size is not None:
@@ -133,10 +134,11 @@ class Call(Generic[T]):
 
 
 def check(response: httpx.Response) -> None:
-    """Raise what an answer says is wrong; its body has been read.
+    """Raise the problem in a response, if it is one. The body has been read.
 
     Raises:
-        ServiceError: It is a problem.
+        ServiceError: The response is a problem.
+        ConnectionFailed: The response is malformed.
     """
     if response.is_success:
         return
@@ -145,26 +147,26 @@ def check(response: httpx.Response) -> None:
         try:
             document = response.json()
         except ValueError as error:
-            raise ConnectionFailed(f"The answer is broken: {error}") from error
+            raise ConnectionFailed(f"The response is malformed: {error}") from error
     raise ServiceError(response.status_code, document if isinstance(document, dict) else {})
 
 
 def read_as(type_: type[T]) -> Callable[[httpx.Response], T]:
-    """Return what reads an answer of JSON."""
+    """Return a parser for a JSON response."""
     return lambda response: msgspec.json.decode(response.content, type=type_)
 
 
 def read_lines(type_: type[T]) -> Callable[[httpx.Response], list[T]]:
-    """Return what reads an answer of JSON lines."""
+    """Return a parser for a response of JSON lines."""
     return lambda response: [msgspec.json.decode(line, type=type_) for line in response.content.splitlines() if line]
 
 
 def read_nothing(response: httpx.Response) -> None:
-    """Read an answer without a body."""
+    """Parse a response without a body."""
 
 
 def read_bytes(response: httpx.Response) -> bytes:
-    """Read an answer as it is."""
+    """Return the body of a response."""
     return response.content
 
 
@@ -179,7 +181,7 @@ def put(
     ticket: str | None = None,
     damaged: str | None = None,
 ) -> Call[Image]:
-    """Store an image."""
+    """Return the request to store an image."""
     params = [("label", label) for label in labels]
     if visibility:
         params.append(("visibility", visibility))
@@ -192,7 +194,7 @@ def put(
     if ticket:
         params.append(("ticket", ticket))
     headers = {"accept": "application/json", "idempotency-key": str(uuid.uuid4())}
-    again = ticket is None  # it lets in once, whether or not its answer arrives
+    again = ticket is None  # a ticket is used up even if the response gets lost
     if isinstance(source, str) and source.startswith(_FETCHED):
         return Call("PUT", "/storage/", read_as(Image), [*params, ("url", source)], headers=headers, repeatable=again)
     name = filename or _name_of(source)
@@ -202,12 +204,12 @@ def put(
 
 
 def info(reference: str) -> Call[Image]:
-    """Describe an image."""
+    """Return the request for the description of an image."""
     return Call("GET", f"{_at(reference)}/info", read_as(Image))
 
 
-def page(filters: Mapping[str, Any], cursor: str | None, most: int | None) -> Call[Page]:
-    """List a page of images."""
+def page(filters: Mapping[str, Any], cursor: str | None, limit: int | None) -> Call[Page]:
+    """Return the request for a page of the list of images."""
     params = []
     for name, value in filters.items():
         if name == "labels":
@@ -216,54 +218,54 @@ def page(filters: Mapping[str, Any], cursor: str | None, most: int | None) -> Ca
             params.append((name, text_of(value)))
     if cursor:
         params.append(("cursor", cursor))
-    params.append(("limit", str(min(most or _LISTED_AT_ONCE, _LISTED_AT_ONCE))))
+    params.append(("limit", str(min(limit or _LISTED_AT_ONCE, _LISTED_AT_ONCE))))
     return Call("GET", "/storage/", read_as(Page), params)
 
 
 def change(reference: str, values: Mapping[str, Any]) -> Call[Image]:
-    """Change what is known of an image."""
+    """Return the request to change properties of an image."""
     body = {name: text_of(value) if isinstance(value, date) else value for name, value in values.items()}
     return Call("PATCH", _at(reference), read_as(Image), json=body)
 
 
 def delete(reference: str, *, permanently: bool) -> Call[None]:
-    """Delete an image."""
+    """Return the request to delete an image."""
     params = [("permanently", "true")] if permanently else []
     return Call("DELETE", _at(reference), read_nothing, params)
 
 
 def undelete(reference: str) -> Call[Image]:
-    """Bring an image back."""
+    """Return the request to restore a deleted image."""
     return Call("POST", f"{_at(reference)}/undelete", read_as(Image), repeatable=False)
 
 
 def placeholder(reference: str) -> Call[Placeholder]:
-    """Return placeholders."""
+    """Return the request for placeholders."""
     return Call("GET", f"{_at(reference)}/placeholder", read_as(Placeholder))
 
 
 def palette(reference: str, colors: int) -> Call[list[Swatch]]:
-    """Return the dominant colours."""
+    """Return the request for the dominant colours."""
     return Call("GET", f"{_at(reference)}/palette", read_as(list[Swatch]), [("colors", str(colors))])
 
 
 def formats() -> Call[list[Format]]:
-    """List the formats."""
+    """Return the request for the list of formats."""
     return Call("GET", "/formats", read_as(list[Format]))
 
 
 def account() -> Call[Account]:
-    """Tell what the key's owner has."""
+    """Return the request for usage and quotas of the key's owner."""
     return Call("GET", "/account", read_as(Account))
 
 
 def get(reference: str, extension: str | None, transformations: Mapping[str, Any]) -> Call[bytes]:
-    """Return an original or a rendition."""
+    """Return the request for an original or a rendition."""
     return Call("GET", image_path(reference, extension), read_bytes, query_of(transformations))
 
 
 def transform(source: Source, extension: str, transformations: Mapping[str, Any]) -> Call[bytes]:
-    """Transform an image without storing it."""
+    """Return the request to transform an image without storing it."""
     path, headers = f"/transform.{quote(extension)}", {"content-type": "application/octet-stream"}
     return Call("POST", path, read_bytes, query_of(transformations), body=Body.of(source), headers=headers)
 
@@ -271,7 +273,7 @@ def transform(source: Source, extension: str, transformations: Mapping[str, Any]
 def renditions(
     references: Sequence[str], extension: str, presets: Sequence[str], queries: Sequence[Mapping[str, Any]]
 ) -> Call[list[Rendition]]:
-    """Make many renditions."""
+    """Return the request to make several renditions."""
     body = {
         "references": list(references),
         "extension": extension,
@@ -282,24 +284,24 @@ def renditions(
 
 
 def import_urls(urls: Sequence[str], options: Mapping[str, Any]) -> Call[list[Imported]]:
-    """Store images by their URLs."""
+    """Return the request to fetch and store images."""
     body = {"urls": list(urls), **_said(options)}
     return Call("POST", "/storage/import", read_lines(Imported), json=body, repeatable=False)
 
 
 def import_in_background(urls: Sequence[str], options: Mapping[str, Any]) -> Call[Begun]:
-    """Store images by their URLs, without waiting."""
+    """Return the request to fetch and store images in the background."""
     body = {"urls": list(urls), "background": True, **_said(options)}
     return Call("POST", "/storage/import", read_as(Begun), json=body, repeatable=False)
 
 
 def job(id: str) -> Call[Job]:
-    """Tell how far a job is."""
+    """Return the request for the state of a job."""
     return Call("GET", f"/jobs/{quote(id, safe='')}", read_as(Job))
 
 
 def ticket(root: str, max_bytes: int, expires_in: int, options: Mapping[str, Any]) -> Call[Ticket]:
-    """Make an upload ticket, for a URL that begins with `root`."""
+    """Return the request for an upload ticket, whose URL will start with `root`."""
 
     def read(response: httpx.Response) -> Ticket:
         made = read_as(Ticket)(response)
@@ -310,7 +312,7 @@ def ticket(root: str, max_bytes: int, expires_in: int, options: Mapping[str, Any
 
 
 def sign(url: str, expires_in: int | None, method: str) -> Call[Signed]:
-    """Have a request signed by the service."""
+    """Return the request to sign a request."""
     parts = urlsplit(url)
     path = f"{parts.path}?{parts.query}" if parts.query else parts.path
     return Call("POST", "/sign", read_as(Signed), json={"url": path, "expires_in": expires_in, "method": method})
@@ -330,7 +332,7 @@ def image_url(root: str, reference: str, extension: str | None, transformations:
 def download_paths(
     target: str | os.PathLike[str], extension: str | None, transformations: Mapping[str, Any]
 ) -> tuple[Path, Path, str | None]:
-    """Return where a download goes, the file that it is written to before, and the extension that is asked for."""
+    """Return the path of a download, its temporary file, and the extension to request."""
     path = Path(target)
     if extension is None and transformations:
         extension = path.suffix.lstrip(".") or None
@@ -338,12 +340,12 @@ def download_paths(
 
 
 def query_of(transformations: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return transformations as names and texts; what is None is left out."""
+    """Return transformations as query parameters, without those that are None."""
     return [(name, text_of(value)) for name, value in transformations.items() if value is not None]
 
 
 def text_of(value: Any) -> str:
-    """Write a value of a parameter as the HTTP API has it."""
+    """Format the value of a parameter for the HTTP API."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, date):

@@ -1,4 +1,4 @@
-"""What both clients share: where the service is, who asks, how often is tried again, and the URLs of images."""
+"""Shared base of both clients: connection options, retries, and URLs of images."""
 
 import os
 import random
@@ -18,14 +18,14 @@ _FIRST_PAUSE = 0.25
 
 
 class Connecting:
-    """The part of the clients that sends nothing.
+    """Base class of the clients; sends no requests itself.
 
     Args:
-        url: Where the service is; by default what PROGIMAGE_URL says, or http://127.0.0.1:5000.
-        key: An API key, if the service asks for one; by default what PROGIMAGE_KEY says.
-        signing_key: A key of PROGIMAGE_SIGNING_KEYS, to sign URLs without asking the service.
-        timeout: How long to wait for an answer to begin or go on, in seconds.
-        attempts: How often a request is sent at most, while the service is busy or can't be reached.
+        url: URL of the service. Default: PROGIMAGE_URL, or http://127.0.0.1:5000.
+        key: API key, if the service requires one. Default: PROGIMAGE_KEY.
+        signing_key: One of PROGIMAGE_SIGNING_KEYS, to sign URLs locally.
+        timeout: How long to wait for a response to start or continue, in seconds.
+        attempts: Maximum number of attempts per request while the service is busy or can't be reached.
     """
 
     def __init__(
@@ -37,7 +37,6 @@ class Connecting:
         timeout: float = 60.0,
         attempts: int = 5,
     ) -> None:
-        """Keep the options; nothing is asked yet."""
         self.root = (url or os.environ.get("PROGIMAGE_URL") or DEFAULT_URL).rstrip("/")
         key = key or os.environ.get("PROGIMAGE_KEY")
         self._signing_key, self._attempts = signing_key, attempts
@@ -47,16 +46,16 @@ class Connecting:
     def url(
         self, reference: str, extension: str | None = None, *, expires_in: int | None = None, **transformations: Any
     ) -> str:
-        """Return the URL of an original, or of a rendition. Nothing is asked of the service.
+        """Return the URL of an original or a rendition, without a request to the service.
 
         Args:
-            reference: Of the image.
-            extension: Of the format; None: the original. `auto` is what suits whoever opens it.
-            expires_in: Sign it with the signing key, for so many seconds.
-            transformations: As docs/transformations.md has them, such as `width=300`; lists are written with commas.
+            reference: Reference of the image.
+            extension: Extension of the format; None for the original. `auto` picks a format for each client.
+            expires_in: Sign the URL with the signing key, with this lifetime in seconds.
+            transformations: Parameters from docs/transformations.md, such as `width=300`; lists are joined with commas.
 
         Raises:
-            ValueError: It is to be signed, and there is no signing key.
+            ValueError: `expires_in` is set, but there is no signing key.
         """
         url = image_url(self.root, reference, extension, transformations)
         return url if expires_in is None else self.signed(url, expires_in)
@@ -68,7 +67,7 @@ class Connecting:
         widths: Iterable[int] = (320, 640, 960, 1280, 1920, 2560),
         **transformations: Any,
     ) -> str:
-        """Return the `srcset` of an HTML image: the picture in several widths, in pixels."""
+        """Return the `srcset` of an HTML image, with several widths in pixels."""
         return ", ".join(
             f"{self.url(reference, extension, **{**transformations, 'width': width})} {width}w" for width in widths
         )
@@ -82,16 +81,16 @@ class Connecting:
         quality: str = "default",
         extension: str = "jpg",
     ) -> str:
-        """Return the URL of an image as the IIIF Image API 3.0 has it."""
+        """Return the URL of an image request of the IIIF Image API 3.0."""
         return f"{self.root}/iiif/3/{reference}/{region}/{size}/{rotation}/{quality}.{extension}"
 
     def signed(self, url: str, expires_in: int | None = None, method: str = "GET") -> str:
-        """Return a URL of the service, signed with the signing key: whoever has it can make just that request.
+        """Sign a URL of the service with the signing key. Anyone with the URL can make exactly this request.
 
         Args:
-            url: It, or its path and query.
-            expires_in: For how many seconds it is valid; None: for ever.
-            method: The HTTP method.
+            url: The URL, or its path and query.
+            expires_in: Lifetime in seconds; None for no limit.
+            method: HTTP method.
 
         Raises:
             ValueError: There is no signing key.
@@ -99,7 +98,7 @@ class Connecting:
         from progimage.auth.signing import Signer
 
         if self._signing_key is None:
-            raise ValueError("To sign URLs, the client needs a signing key.")
+            raise ValueError("Signing URLs requires a signing key.")
         parts = urlsplit(url)
         until = int(time.time()) + expires_in if expires_in is not None else None
         query = parse_qsl(parts.query, keep_blank_values=True)
@@ -108,16 +107,16 @@ class Connecting:
         return f"{root}{signed}"
 
     def _open(self, options: dict[str, Any]) -> None:
-        """Make what sends the requests."""
+        """Open the HTTP client."""
         raise NotImplementedError
 
     def _pause(self, call: Call[Any], attempt: int, response: httpx.Response | None) -> float | None:
-        """Return how long to wait before a request is sent again, in seconds; None: it is not.
+        """Return how long to wait before the next attempt, in seconds, or None to give up.
 
         Args:
             call: The request.
-            attempt: How often it was sent.
-            response: The answer, or None: there was none.
+            attempt: Number of attempts so far.
+            response: The response, or None if there was none.
         """
         if attempt >= self._attempts or not call.may_be_repeated:
             return None

@@ -1,4 +1,4 @@
-"""What the service answers, as typed values. Fields that a newer service adds are left out."""
+"""Responses of the service as typed values. Unknown fields of a newer service are ignored."""
 
 import builtins
 from datetime import datetime
@@ -7,51 +7,51 @@ import msgspec
 
 
 class Image(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a stored image; what only its owner is told is None for others.
+    """Description of a stored image. Fields that only its owner may see are None for others.
 
     Attributes:
-        reference: Its reference.
-        filename: What it was called when it was uploaded, if that was said.
-        uploaded_at: When.
-        bytes: Of the original.
-        sha256: Of the original, in hexadecimal digits.
-        format: Of the original, such as JPEG.
-        media_type: Likewise.
-        width: Before it is turned upright, in pixels.
-        height: Likewise.
-        frames: How many frames or pages it has.
-        animated: Its frames are shown one after the other.
-        duration: Of an animation, in milliseconds.
-        mode: The kind of its pixels, such as RGB.
-        bit_depth: Bits a channel, as the file has them.
-        alpha: It has transparency.
-        icc: The name of its colour profile, if it has one.
-        orientation: How it is to be turned upright, 1 to 8 as EXIF counts.
-        exif: The usual EXIF fields.
-        perceptual_hash: The fewer bits of two differ, the more alike the pictures look.
-        line_art: It is drawn rather than photographed.
-        upright_width: Once it is turned upright, in pixels.
-        upright_height: Likewise.
-        page_sizes: Width and height of each page once it is turned upright, where they are not all of one size.
-        coded_width: Before the container crops it, in pixels.
-        coded_height: Likewise.
-        crop: What the container shows of that: left, top, width and height; or None: all of it.
-        floating: Its samples are floating point numbers.
-        premultiplied: In the file its colours are multiplied by their alpha.
-        primaries: What its primaries are called, where the file tells them other than by a profile.
-        transfer: What its transfer function is called, likewise.
-        hdr: It reaches beyond the white of a page.
-        gain_map: It has a gain map.
-        plays: How often an animation is played; 0 is without end.
-        durations: How long each frame of an animation is shown, in milliseconds.
-        warnings: What is to be known of a picture that is not all that the file holds.
-        damaged: It has lost pixels, and was accepted as it is.
-        owner: Whose it is.
+        reference: Reference of the image.
+        filename: Name given at the upload, if any.
+        uploaded_at: Time of the upload.
+        bytes: Size of the original.
+        sha256: SHA-256 of the original, in hexadecimal digits.
+        format: Container format of the original, such as JPEG.
+        media_type: Media type of the original.
+        width: Width in pixels, before it is turned upright.
+        height: Height in pixels, before it is turned upright.
+        frames: Number of frames or pages.
+        animated: Whether the frames are an animation.
+        duration: Duration of an animation, in milliseconds.
+        mode: Kind of pixels, such as RGB.
+        bit_depth: Bits per channel in the file.
+        alpha: Whether it has transparency.
+        icc: Name of its colour profile, if any.
+        orientation: EXIF orientation, 1 to 8.
+        exif: Common EXIF fields.
+        perceptual_hash: Hash of its appearance: the fewer bits differ between two images, the more similar they look.
+        line_art: Whether it is drawn rather than photographed.
+        upright_width: Width in pixels, when turned upright.
+        upright_height: Height in pixels, when turned upright.
+        page_sizes: Upright width and height of each page, if they differ.
+        coded_width: Width in pixels, before the container crops it.
+        coded_height: Height in pixels, before the container crops it.
+        crop: Part shown by the container: left, top, width and height; None for all.
+        floating: Whether its samples are floating point numbers.
+        premultiplied: Whether the colours in the file are multiplied by alpha.
+        primaries: Name of its primaries, if the file specifies them without a profile.
+        transfer: Name of its transfer function, if the file specifies it without a profile.
+        hdr: Whether it is brighter than the white of a page (HDR).
+        gain_map: Whether it has a gain map.
+        plays: How many times an animation plays; 0 for an infinite loop.
+        durations: Duration of each frame of an animation, in milliseconds.
+        warnings: What the image doesn't show of the contents of the file.
+        damaged: Whether it lost pixels and was accepted nevertheless.
+        owner: Owner of the image.
         visibility: public, signed or key.
-        expires_at: Until when it is there, if it ends.
+        expires_at: When it expires, if ever.
         deleted_at: When it was deleted, if it was.
-        held: A legal hold keeps it.
-        labels: To find it by.
+        held: Whether a legal hold protects it.
+        labels: Labels.
         metadata: Names and texts.
     """
 
@@ -101,21 +101,21 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Page(msgspec.Struct, frozen=True):
-    """A page of a list of images."""
+    """Page of a list of images."""
 
     images: list[Image]
     next: str | None = None
 
 
 class Placeholder(msgspec.Struct, frozen=True):
-    """What to show until a picture is there.
+    """Placeholders to show until an image has loaded.
 
     Attributes:
-        width: Of the upright picture, in pixels.
-        height: Likewise.
-        thumbhash: In base64.
-        blurhash: As text.
-        data_uri: A tiny WebP.
+        width: Width of the upright image, in pixels.
+        height: Height of the upright image, in pixels.
+        thumbhash: ThumbHash in base64.
+        blurhash: BlurHash.
+        data_uri: Tiny WebP as a data URI.
     """
 
     width: int
@@ -126,14 +126,14 @@ class Placeholder(msgspec.Struct, frozen=True):
 
 
 class Swatch(msgspec.Struct, frozen=True):
-    """A dominant colour: `#rrggbb`, and the share of the pixels that is near to it, 0 to 1."""
+    """Dominant colour: `#rrggbb`, and the share of pixels near it, from 0 to 1."""
 
     color: str
     share: float
 
 
 class Format(msgspec.Struct, frozen=True):
-    """What can be done with a container format."""
+    """Container format and its capabilities."""
 
     name: str
     description: str
@@ -148,7 +148,7 @@ class Format(msgspec.Struct, frozen=True):
 
 
 class Account(msgspec.Struct, frozen=True):
-    """What the key's owner has, and may have; None is no bound."""
+    """Usage and quotas of the key's owner. None means no limit."""
 
     owner: str
     images: int
@@ -159,7 +159,7 @@ class Account(msgspec.Struct, frozen=True):
 
 
 class Ticket(msgspec.Struct, frozen=True):
-    """Lets somebody without a key upload once, at its URL."""
+    """Upload ticket: lets a client without a key upload one image to its URL."""
 
     url: str
     expires_at: datetime
@@ -167,14 +167,14 @@ class Ticket(msgspec.Struct, frozen=True):
 
 
 class Signed(msgspec.Struct, frozen=True):
-    """A signed request."""
+    """Signed request."""
 
     url: str
     expires_at: datetime | None = None
 
 
 class Rendition(msgspec.Struct, frozen=True, kw_only=True):
-    """One of many renditions: where it is, or the problem that it has."""
+    """One of several renditions: its URL, or its problem."""
 
     reference: str
     preset: str | None = None
@@ -186,7 +186,7 @@ class Rendition(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Imported(msgspec.Struct, frozen=True, kw_only=True):
-    """One of many images that are fetched: its reference, or the problem that it has."""
+    """One of several fetched images: its reference, or its problem."""
 
     url: str
     reference: str | None = None
@@ -194,14 +194,17 @@ class Imported(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """How far work in the background is.
+    """State of a background job.
 
     Attributes:
-        id: Of the job.
+        id: ID of the job.
         state: waiting, running, done or failed.
-        total: How many parts it has.
-        waiting: How many of them are in this state, and so on.
-        parts: What each does, and what came of it.
+        total: Number of parts.
+        waiting: Number of waiting parts.
+        running: Number of running parts.
+        done: Number of finished parts.
+        failed: Number of failed parts.
+        parts: Work and result of each part.
     """
 
     id: str
@@ -215,7 +218,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Begun(msgspec.Struct, frozen=True):
-    """Work that goes on in the background: its job, and the references that its images will have."""
+    """Work started in the background: its job, and the references of its future images."""
 
     job: str
     url: str

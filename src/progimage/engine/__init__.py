@@ -1,6 +1,6 @@
-"""The engine: all that touches pixels.
+"""The engine: all code that touches pixels.
 
-It knows neither HTTP nor storage, so it is also a plain Python library::
+It depends on neither HTTP nor storage, so it also works as a plain Python library::
 
     from progimage.engine import Limits, RenditionSpec, inspect, render
 
@@ -8,9 +8,10 @@ It knows neither HTTP nor storage, so it is also a plain Python library::
     render("photo.heic", RenditionSpec(format="WEBP"), "photo.webp", Limits())
 """
 
+from progimage.engine.analysis import Placeholder, Swatch, palette, placeholder
 from progimage.engine.codecs import CODECS, FORMATS, by_extension
 from progimage.engine.codecs.format import Format
-from progimage.engine.cost import Facts, look_cost, pyramid_cost, rendition_cost
+from progimage.engine.cost import Facts, analysis_cost, pyramid_cost, rendition_cost
 from progimage.engine.errors import (
     CannotRepresent,
     CorruptImage,
@@ -24,10 +25,9 @@ from progimage.engine.errors import (
     UnreadKind,
 )
 from progimage.engine.fonts import check_fonts, fonts_digest, use_folder
-from progimage.engine.inspect import INSPECTION, ImageInfo, Survey, inspect, survey
-from progimage.engine.ladder import SIDES, Ladder, Step
+from progimage.engine.inspect import INSPECTION_VERSION, ImageInfo, Inspection, inspect, inspect_upload
+from progimage.engine.ladder import SIDES, Ladder, Rung
 from progimage.engine.limits import Limits
-from progimage.engine.look import Placeholder, Swatch, palette, placeholder
 from progimage.engine.pipeline import ENGINE_VERSION, Rendered, render
 from progimage.engine.pyramid import build_pyramid, may_serve
 from progimage.engine.spec import RenditionSpec
@@ -36,7 +36,7 @@ __all__ = [
     "CODECS",
     "ENGINE_VERSION",
     "FORMATS",
-    "INSPECTION",
+    "INSPECTION_VERSION",
     "SIDES",
     "CannotRepresent",
     "CorruptImage",
@@ -44,6 +44,7 @@ __all__ = [
     "Facts",
     "Format",
     "ImageInfo",
+    "Inspection",
     "InvalidParameter",
     "Ladder",
     "LibraryNotLoaded",
@@ -53,24 +54,23 @@ __all__ = [
     "Placeholder",
     "Rendered",
     "RenditionSpec",
-    "Step",
-    "Survey",
+    "Rung",
     "Swatch",
     "TooCostly",
     "UnknownParameter",
     "UnreadKind",
+    "analysis_cost",
     "build_pyramid",
     "by_extension",
     "check_fonts",
     "fonts_digest",
     "inspect",
-    "look_cost",
+    "inspect_upload",
     "may_serve",
     "palette",
     "placeholder",
     "pyramid_cost",
     "render",
     "rendition_cost",
-    "survey",
     "use_folder",
 ]

@@ -1,8 +1,8 @@
-"""Colour spaces beyond ICC: code points (CICP), and gamma with primaries; what they are called, and the way to sRGB.
+"""Colour spaces other than ICC: code points (CICP), and gamma with primaries; their names and the conversion to sRGB.
 
-Code points are those of ITU-T H.273 (2024), which cICP of PNG, `colr` of AVIF and HEIC, and JPEG XL use. Nothing here
-knows a format, and nothing needs a colour engine: a curve for each channel, a matrix, and the curve of sRGB. That is
-exact at 16 bits, which LittleCMS is not: there it puts a table of 33 steps a side between (see `matrix_profile`).
+Code points are those of ITU-T H.273 (2024), used by PNG's cICP, `colr` of AVIF and HEIC, and JPEG XL. This module is
+independent of formats and doesn't need a colour engine: it applies a curve for each channel, a matrix, and the curve of
+sRGB. This is exact at 16 bits, unlike LittleCMS, which uses a table with 33 steps per axis (see `matrix_profile`).
 """
 
 from array import array
@@ -15,9 +15,9 @@ import pyvips
 
 Vector: TypeAlias = tuple[float, float, float]
 Matrix: TypeAlias = tuple[Vector, Vector, Vector]
-"""Three rows."""
+"""Three rows of a 3×3 matrix."""
 Point: TypeAlias = tuple[float, float]
-"""x and y of CIE 1931."""
+"""CIE 1931 x and y."""
 
 PQ = 16
 HLG = 18
@@ -26,7 +26,7 @@ _UNSPECIFIED = 2
 
 @dataclass(frozen=True, slots=True)
 class Chromaticities:
-    """Where the white and the primaries of a space lie, each as x and y of CIE 1931."""
+    """White point and primaries of a colour space, each as CIE 1931 x and y."""
 
     white: Point
     red: Point
@@ -34,23 +34,23 @@ class Chromaticities:
     blue: Point
 
     def to_xyz(self) -> Matrix:
-        """Return what makes XYZ of linear RGB, with white at Y = 1 (SMPTE RP 177).
+        """Return the matrix from linear RGB to XYZ, with white at Y = 1 (SMPTE RP 177).
 
         Raises:
-            ValueError: They span no space.
+            ValueError: The primaries are collinear, or the white point lies outside.
         """
         primaries = _columns(*((x, y, 1 - x - y) for x, y in (self.red, self.green, self.blue)))
         scales = times(inverse(primaries), xyz_of(self.white))
         if min(scales) <= 0:
-            raise ValueError("The white lies outside of the primaries.")
+            raise ValueError("The white point lies outside the primaries.")
         return _columns(*(_scaled(column, scale) for column, scale in zip(_transposed(primaries), scales, strict=True)))
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A transfer function, from a sample in 0..1 to light that is linear.
+    """A transfer function from a sample in 0..1 to linear light.
 
-    It is (a·x + b)^gamma + e from d on, and c·x + f below: the parametric curve of type 4 of ICC.1:2022, 10.18.
+    It is (a·x + b)^gamma + e for x ≥ d, and c·x + f below: the parametric curve of type 4 of ICC.1:2022, 10.18.
     """
 
     gamma: float
@@ -62,13 +62,13 @@ class Curve:
     f: float = 0
 
     def __call__(self, sample: float) -> float:
-        """Return the light of a sample."""
+        """Return the linear light of a sample."""
         if sample < self.d:
             return max(self.c * sample + self.f, 0.0)
         return max(float(max(self.a * sample + self.b, 0.0) ** self.gamma) + self.e, 0.0)
 
     def of_range(self, low: float, high: float) -> "Curve":
-        """Return the same curve for samples whose black is at `low` and whose white is at `high`, both of 0..1."""
+        """Return the same curve for samples with black at `low` and white at `high`, both in 0..1."""
         span = high - low
         return Curve(
             self.gamma, self.a / span, self.b - self.a * low / span, self.c / span, low + self.d * span, self.e,
@@ -81,7 +81,7 @@ _C = (0.310, 0.316)
 _BT601 = Chromaticities(_D65, (0.630, 0.340), (0.310, 0.595), (0.155, 0.070))
 BT709 = Chromaticities(_D65, (0.640, 0.330), (0.300, 0.600), (0.150, 0.060))
 BT2020 = Chromaticities(_D65, (0.708, 0.292), (0.170, 0.797), (0.131, 0.046))
-# H.273, table 2: what ProgImage calls them, and where they lie.
+# H.273, table 2: our names of the primaries, and their chromaticities.
 _PRIMARIES: dict[int, tuple[str, Chromaticities]] = {
     1: ("BT.709", BT709),
     4: ("BT.470 M", Chromaticities(_C, (0.67, 0.33), (0.21, 0.71), (0.14, 0.08))),
@@ -95,7 +95,7 @@ _PRIMARIES: dict[int, tuple[str, Chromaticities]] = {
     12: ("P3", Chromaticities(_D65, (0.680, 0.320), (0.265, 0.690), (0.150, 0.060))),
     22: ("EBU 3213", Chromaticities(_D65, (0.630, 0.340), (0.295, 0.605), (0.155, 0.077))),
 }
-# Other spaces that have a name of their own, for those who give only numbers.
+# Names of chromaticities, for files that contain only numbers.
 _NAMED = {
     "P3": _PRIMARIES[12][1],
     "BT.2020": BT2020,
@@ -105,9 +105,9 @@ _NAMED = {
 
 SRGB = Curve(2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
 LINEAR = Curve(1)
-# H.273, table 3. Its functions for 1, 6, 14 and 15 (11 and 12 are the same from 0 to 1) are those of cameras, of which
-# no screen shows the inverse. A still picture with them was nearly always made and looked at as sRGB, and so do libavif
-# and Chromium show AVIF. (Chromium shows PNG of theirs with gamma 2.4, the screen of BT.1886: a little darker.)
+# H.273, table 3. The functions for 1, 6, 14 and 15 (11 and 12 are the same from 0 to 1) are those of cameras; displays
+# don't apply their inverse. Still images with them were nearly always made and viewed as sRGB, and libavif and Chromium
+# show AVIF that way. (Chromium shows such PNGs with gamma 2.4, the display of BT.1886, which is slightly darker.)
 _TRANSFERS: dict[int, tuple[str, Curve]] = {
     1: ("BT.709", SRGB),
     4: ("gamma 2.2", Curve(2.2)),
@@ -140,10 +140,11 @@ class Cicp:
     """A colour space by the code points of H.273.
 
     Attributes:
-        primaries: Which primaries and white; 2 tells nothing.
-        transfer: Which transfer function; 2 tells nothing.
-        matrix: How YCbCr was made of RGB; 0 is RGB itself. It means nothing once there is RGB.
-        full_range: Black is at 0 and white at the largest sample; else they are at 16/256 and 235/256 of the range.
+        primaries: Primaries and white point; 2 means unspecified.
+        transfer: Transfer function; 2 means unspecified.
+        matrix: Conversion from RGB to YCbCr; 0 is RGB itself. Irrelevant once samples are RGB.
+        full_range: Whether black is at 0 and white at the largest sample. Otherwise they are at 16/256 and 235/256 of
+            the range.
     """
 
     primaries: int
@@ -153,19 +154,19 @@ class Cicp:
 
     @property
     def known(self) -> bool:
-        """Its transfer function is told, and it can be converted; primaries that it leaves open are those of sRGB."""
+        """Whether the transfer function is specified and supported. Unspecified primaries are those of sRGB."""
         return (self.primaries in _PRIMARIES or self.primaries == _UNSPECIFIED) and (
             self.transfer in _TRANSFERS or self.hdr
         )
 
     @property
     def hdr(self) -> bool:
-        """Whether it reaches beyond the white of a page: PQ or HLG."""
+        """Whether the space is HDR: PQ or HLG."""
         return self.transfer in _HDR
 
     @property
     def name(self) -> str:
-        """What it is called, such as "Display P3" or "BT.2020 PQ"."""
+        """Name of the space, such as "Display P3" or "BT.2020 PQ"."""
         known_as = _KNOWN_AS.get((self.primaries, self.transfer))
         if known_as:
             return known_as
@@ -173,42 +174,42 @@ class Cicp:
 
     @property
     def primaries_name(self) -> str | None:
-        """What its primaries are called; None if it doesn't tell."""
+        """Name of the primaries; None if unspecified."""
         return _PRIMARIES[self.primaries][0] if self.primaries in _PRIMARIES else None
 
     @property
     def transfer_name(self) -> str | None:
-        """What its transfer function is called; None if it doesn't tell."""
+        """Name of the transfer function; None if unspecified."""
         names = {code: name for code, (name, _) in _TRANSFERS.items()} | _HDR
         return names.get(self.transfer)
 
     @property
     def chromaticities(self) -> Chromaticities:
-        """Its primaries; those of sRGB if it doesn't tell."""
+        """Chromaticities of the primaries; those of sRGB if unspecified."""
         return _PRIMARIES[self.primaries][1] if self.primaries in _PRIMARIES else BT709
 
     @property
     def curve(self) -> Curve:
-        """Its transfer function, if that is none of HDR; that of sRGB if it doesn't tell."""
+        """Transfer function, if it isn't HDR; that of sRGB if unspecified."""
         return _TRANSFERS[self.transfer][1] if self.transfer in _TRANSFERS else SRGB
 
     def decoded(self) -> "Cicp":
-        """Return the space of what a decoder makes of YCbCr, or of a narrow range: RGB of the full range."""
+        """Return the space after decoding: a decoder converts YCbCr and the narrow range to full-range RGB."""
         return replace(self, matrix=0, full_range=True)
 
 
 def primaries_near(space: Chromaticities) -> int | None:
-    """Return the code of primaries that are as good as some others; None if there are none."""
+    """Return the code point of primaries that nearly equal the given ones; None if there are none."""
     return next((code for code, (_, known) in _PRIMARIES.items() if _near(known, space)), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Calibrated:
-    """A colour space by a power and primaries, as PNG's gAMA and cHRM tell them.
+    """A colour space by gamma and primaries, as in PNG's gAMA and cHRM.
 
     Attributes:
-        gamma: As in the file: the power that made a sample of light; 0.45455 for a gamma of 2.2.
-        chromaticities: Its primaries; those of sRGB if it doesn't tell.
+        gamma: The encoding exponent as in the file: 0.45455 for a display gamma of 2.2.
+        chromaticities: The primaries; those of sRGB if unspecified.
     """
 
     gamma: float
@@ -216,7 +217,7 @@ class Calibrated:
 
     @property
     def name(self) -> str:
-        """What it is called, such as "gamma 1.8" or "Adobe RGB"."""
+        """Name of the space, such as "gamma 1.8" or "Adobe RGB"."""
         named, power = self.primaries_name, self.transfer_name
         if named == "BT.709":
             return power
@@ -224,33 +225,33 @@ class Calibrated:
 
     @property
     def primaries_name(self) -> str:
-        """What its primaries are called."""
+        """Name of the primaries."""
         if _near(BT709, self.chromaticities):
             return "BT.709"
         return next((name for name, space in _NAMED.items() if _near(space, self.chromaticities)), "own primaries")
 
     @property
     def transfer_name(self) -> str:
-        """What its transfer function is called."""
+        """Name of the transfer function."""
         return "linear" if abs(self.gamma - 1) < 0.001 else f"gamma {1 / self.gamma:.2g}"
 
     @property
     def curve(self) -> Curve:
-        """Its transfer function."""
+        """Transfer function."""
         return Curve(1 / self.gamma)
 
 
 ColourSpace: TypeAlias = bytes | Cicp | Calibrated | None
-"""What a file says of its colours: an ICC profile, code points, gamma and primaries, or nothing (so sRGB)."""
+"""The colour space in a file: an ICC profile, code points, gamma and primaries, or None (sRGB)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Light:
-    """How bright a picture of HDR gets, as its metadata tell, in cd/m².
+    """Peak luminance of an HDR image according to its metadata, in cd/m².
 
     Attributes:
-        content: Its brightest pixel (MaxCLL of CTA-861.3); None if unknown.
-        mastering: The brightest that the screen could show on which it was made (SMPTE ST 2086); None if unknown.
+        content: Luminance of the brightest pixel (MaxCLL of CTA-861.3); None if unknown.
+        mastering: Peak luminance of the mastering display (SMPTE ST 2086); None if unknown.
     """
 
     content: float | None = None
@@ -258,7 +259,7 @@ class Light:
 
     @property
     def peak(self) -> float | None:
-        """What tone mapping is to make room for: the picture's own, else at most the screen's."""
+        """Peak luminance for tone mapping: that of the content, or else of the mastering display."""
         return self.content or self.mastering or None
 
 
@@ -266,20 +267,20 @@ UNKNOWN_LIGHT = Light()
 
 
 def to_srgb(pixels: pyvips.Image, space: Cicp | Calibrated) -> pyvips.Image:
-    """Convert from a space that is none of HDR to sRGB; what lies outside of that is clipped, channel by channel.
+    """Convert from a colour space that isn't HDR to sRGB. Colours outside its gamut are clipped channel by channel.
 
     Args:
-        pixels: Grey or RGB of 8 or 16 bits, perhaps with alpha, which is left alone.
-        space: The space that they are in.
+        pixels: Grey or RGB of 8 or 16 bits, with or without alpha, which isn't changed.
+        space: Colour space of the pixels.
 
     Returns:
-        As many bands, of the same depth.
+        Pixels with the same bands and depth.
 
     Raises:
-        ValueError: The space is one of HDR, which is for `tone_mapping`, or its primaries span no space.
+        ValueError: The space is HDR, which needs `tone_mapping`, or its primaries are collinear.
     """
     if isinstance(space, Cicp) and space.hdr:
-        raise ValueError("HDR needs tone mapping.")
+        raise ValueError("HDR has to be tone-mapped.")
     colour, alpha = split_alpha(pixels)
     curve = curve_at(space, pixels)
     matrix = to_bt709(space.chromaticities) if colour.bands == 3 else IDENTITY
@@ -293,7 +294,7 @@ def to_srgb(pixels: pyvips.Image, space: Cicp | Calibrated) -> pyvips.Image:
 
 
 def is_srgb(space: ColourSpace) -> bool:
-    """Return whether nothing has to be converted, since the space is sRGB, or tells nothing."""
+    """Return whether the space is sRGB or unspecified, so that no conversion is needed."""
     if space is None:
         return True
     if isinstance(space, bytes) or (isinstance(space, Cicp) and (space.hdr or not space.full_range)):
@@ -302,36 +303,36 @@ def is_srgb(space: ColourSpace) -> bool:
 
 
 def is_linear(space: ColourSpace) -> bool:
-    """Return whether samples are in proportion to light."""
+    """Return whether samples are proportional to light."""
     if isinstance(space, Cicp):
         return not space.hdr and space.curve == LINEAR
     return isinstance(space, Calibrated) and space.curve == LINEAR
 
 
 def curve_at(space: Cicp | Calibrated, pixels: pyvips.Image) -> Curve:
-    """Return the curve of a space that is none of HDR, for samples as some pixels have them: narrow, if they are."""
+    """Return the curve of a space that isn't HDR for the samples of `pixels`, adapted to a narrow range."""
     return space.curve if full(space) else space.curve.of_range(*narrow_range(pixels))
 
 
 def full(space: Cicp | Calibrated) -> bool:
-    """Return whether samples reach from 0 to the largest."""
+    """Return whether samples use the full range."""
     return isinstance(space, Calibrated) or space.full_range
 
 
 def narrow_range(pixels: pyvips.Image) -> Point:
-    """Return where black and white of the narrow range lie, as parts of the largest sample (H.273, 8.3)."""
+    """Return black and white of the narrow range, as fractions of the largest sample (H.273, 8.3)."""
     return (16 * 256 / 65535, 235 * 256 / 65535) if pixels.format == "ushort" else (16 / 255, 235 / 255)
 
 
 def split_alpha(pixels: pyvips.Image) -> tuple[pyvips.Image, pyvips.Image | None]:
-    """Return the bands of colour, and the one of alpha, if there is one."""
+    """Return the colour bands and the alpha band, or None if there is no alpha."""
     if pixels.bands in (1, 3):
         return pixels, None
     return pixels.extract_band(0, n=pixels.bands - 1), pixels.extract_band(pixels.bands - 1)
 
 
 def join_alpha(colour: pyvips.Image, alpha: pyvips.Image | None, like: pyvips.Image) -> pyvips.Image:
-    """Put alpha back, and say again what kind of pixels these are."""
+    """Join colour bands with the alpha band, and set the interpretation according to the format of `like`."""
     joined = colour if alpha is None else colour.bandjoin(alpha)
     deep = like.format == "ushort"
     grey, rgb = ("grey16", "rgb16") if deep else ("b-w", "srgb")
@@ -339,30 +340,30 @@ def join_alpha(colour: pyvips.Image, alpha: pyvips.Image | None, like: pyvips.Im
 
 
 def linear(colour: pyvips.Image, light: Callable[[float], float]) -> pyvips.Image:
-    """Return the light of samples, as floats.
+    """Convert samples to linear light, as floats.
 
     Args:
         colour: Any bands, of 8 or 16 bits.
-        light: From a sample in 0..1 to its light; hashable, since its table is kept.
+        light: Function from a sample in 0..1 to its light. It must be hashable, since its table is cached.
     """
     count = _count(colour)
     return colour.maplut(_image(_float_values(light, count), count, "float"))
 
 
 def encoded(light: pyvips.Image, like: pyvips.Image) -> pyvips.Image:
-    """Return sRGB of linear BT.709 of three bands, clipped, of 8 or 16 bits as some other pixels have."""
+    """Convert linear BT.709 with three bands to sRGB, clipped, with the depth of `like`: 8 or 16 bits."""
     deep = light.copy(interpretation="scrgb").colourspace("rgb16")
-    return deep if like.format == "ushort" else (deep * (1 / 257) + 0.5).cast("uchar")  # straight to 8 it rounds down
+    return deep if like.format == "ushort" else (deep * (1 / 257) + 0.5).cast("uchar")  # libvips would round down
 
 
 def srgb_table(light: Callable[[float], float], colour: pyvips.Image) -> pyvips.Image:
-    """Return a table from samples straight to those of sRGB, where each channel stands for itself."""
+    """Return a lookup table from samples to sRGB samples, for conversions of each channel by itself."""
     count = _count(colour)
     return _image(_srgb_values(light, count), count, colour.format)
 
 
 def srgb_of(light: float) -> float:
-    """Return the sample of sRGB for light, both in 0..1 (IEC 61966-2-1)."""
+    """Return the sRGB sample for linear light, both in 0..1 (IEC 61966-2-1)."""
     light = min(max(light, 0.0), 1.0)
     return float(12.92 * light if light <= 0.0031308 else 1.055 * light ** (1 / 2.4) - 0.055)
 
@@ -372,10 +373,10 @@ _BRADFORD: Matrix = ((0.8951, 0.2664, -0.1614), (-0.7502, 1.7135, 0.0367), (0.03
 
 
 def to_bt709(space: Chromaticities) -> Matrix:
-    """Return what makes linear BT.709 of linear RGB of other primaries; white becomes white.
+    """Return the matrix from linear RGB with other primaries to linear BT.709. It maps white to white.
 
     Raises:
-        ValueError: They span no space.
+        ValueError: The primaries are collinear.
     """
     if space == BT709:
         return IDENTITY
@@ -384,29 +385,29 @@ def to_bt709(space: Chromaticities) -> Matrix:
 
 
 def adaptation(white: Vector, wanted: Vector) -> Matrix:
-    """Return what makes one white (XYZ) another, and of other colours what one sees then (Bradford, ICC.1:2022, E)."""
+    """Return the chromatic adaptation matrix from one white point to another, in XYZ (Bradford, ICC.1:2022, E)."""
     here, there = times(_BRADFORD, white), times(_BRADFORD, wanted)
     if min(here) <= 0:
-        raise ValueError("The white is no colour that there is.")
+        raise ValueError("The white point isn't a real colour.")
     gains = [wanted_cone / cone for wanted_cone, cone in zip(there, here, strict=True)]
     scaled = _rows(_scaled(row, gain) for row, gain in zip(_BRADFORD, gains, strict=True))
     return multiplied(inverse(_BRADFORD), scaled)
 
 
 def xyz_of(point: Point) -> Vector:
-    """Return XYZ with Y = 1.
+    """Return XYZ of a point, with Y = 1.
 
     Raises:
-        ValueError: There is no light there.
+        ValueError: The point has no luminance.
     """
     x, y = point
     if y <= 0:
-        raise ValueError("A white has no light.")
+        raise ValueError("The white point has no luminance.")
     return x / y, 1.0, (1 - x - y) / y
 
 
 def times(matrix: Matrix, vector: Vector) -> Vector:
-    """Return a matrix times a column."""
+    """Return the product of a matrix and a column vector."""
     first, second, third = (sum(a * b for a, b in zip(row, vector, strict=True)) for row in matrix)
     return first, second, third
 
@@ -417,15 +418,15 @@ def multiplied(left: Matrix, right: Matrix) -> Matrix:
 
 
 def inverse(matrix: Matrix) -> Matrix:
-    """Return the inverse.
+    """Return the inverse of a matrix.
 
     Raises:
-        ValueError: There is none.
+        ValueError: The matrix is singular.
     """
     (a, b, c), (d, e, f), (g, h, i) = matrix
     determinant = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
     if abs(determinant) < 1e-9:
-        raise ValueError("The primaries span no space.")
+        raise ValueError("The primaries are collinear.")
     adjugate: Matrix = (
         (e * i - f * h, c * h - b * i, b * f - c * e),
         (f * g - d * i, a * i - c * g, c * d - a * f),

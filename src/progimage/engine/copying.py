@@ -1,6 +1,6 @@
-"""A rendition in the format that the original has, where nothing else is asked for: its coded pixels, copied.
+"""Renditions in the format of the original without any changes: the coded pixels are copied.
 
-To encode them again would cost time and quality, and give nothing. Only what is to be kept of the metadata comes along.
+Encoding them again would only cost time and quality. Metadata is copied only as far as the spec keeps it.
 """
 
 import struct
@@ -15,35 +15,35 @@ from progimage.engine.metadata import Buffer, Kept
 from progimage.engine.spec import RenditionSpec
 
 _BLOCK = 64
-"""The largest side of a block of HEVC, in pixels; libheif fills up to whole ones."""
+"""Maximum side of an HEVC block in pixels; libheif pads images to whole blocks."""
 COPY_COST = 0.02
-"""What a copy is reckoned to take, in seconds of CPU time."""
+"""Estimated CPU time of a copy in seconds."""
 
 
 def asks_for_copy(spec: RenditionSpec, format: str) -> bool:
-    """Return whether a spec asks for the format that an image has, and for nothing that changes its pixels.
+    """Return whether a spec requests the original's format without any change to its pixels.
 
     Args:
-        spec: What is asked for.
-        format: The name of the image's format.
+        spec: Spec of the rendition.
+        format: Name of the original's format.
     """
     return spec.format == format and spec == RenditionSpec(format, keep=spec.keep, hdr=spec.hdr)
 
 
 def write_copy(source: Source, spec: RenditionSpec, target: OutputFile, *, sound: bool) -> bool:
-    """Write the coded pixels of an image without its metadata but those to keep, and return whether that was done.
+    """Copy the coded pixels of an image with the metadata to keep, if possible, and return whether that was done.
 
-    It isn't where the codec can't take the file apart, where the file is damaged, where a part of the picture is not to
-    be seen, or where the ICC profile is to go, so that colours are to be converted.
+    It isn't possible if the codec can't take the file apart, if the file can be damaged, if the container hides a part
+    of the image, or if the ICC profile has to be removed, which requires a conversion of colours.
 
     Args:
         source: The image.
-        spec: What is asked for, see `asks_for_copy`.
-        target: The file.
-        sound: It is known that it is not damaged; else it is decoded now to find out.
+        spec: Spec of the rendition, see `asks_for_copy`.
+        target: The file to write.
+        sound: Whether the image is known to be undamaged. Otherwise it is decoded first to check that.
 
     Raises:
-        CorruptImage: It is damaged.
+        CorruptImage: The image is damaged.
     """
     description = source.description
     if not sound and source.limits.damaged:
@@ -56,7 +56,7 @@ def write_copy(source: Source, spec: RenditionSpec, target: OutputFile, *, sound
     orientation = 1 if description.always_turned else page.orientation
     try:
         parts = source.codec.stripped(source, Kept(spec.kept, page.size, orientation))
-    except (ValueError, IndexError, struct.error, NotAnImage):  # what can't be taken apart is decoded and encoded
+    except (ValueError, IndexError, struct.error, NotAnImage):  # the file can't be taken apart: decode and encode it
         return False
     if parts is None:
         return False
@@ -72,7 +72,7 @@ def _decode_all(source: Source, decoder: Decoder) -> None:
 
 
 def _hides(page: Page) -> bool:
-    """Return whether a page has pixels that are not to be seen, other than what fills up an encoder's last blocks."""
+    """Return whether a page has hidden pixels, other than the padding of an encoder's last blocks."""
     crop = page.crop
     if crop is None:
         return False

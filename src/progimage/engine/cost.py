@@ -1,8 +1,8 @@
-"""What a task will cost, in seconds of CPU time, reckoned from what a header says and from what is asked for.
+"""Estimated CPU time of a task in seconds, from the header of the image and the spec.
 
-A cost is a sum: megapixels that go through each kind of work, times what a megapixel of it was measured to take. The
-weights are measured by `make costs` and kept in cost_weights.json; they are those of one machine, so that a cost says
-how much more one task is than another, and roughly how long it is. docs/decisions/0010-cost.md says how well it holds.
+A cost is a sum over all kinds of work: megapixels that need this work, times its weight, the measured time per
+megapixel. `make costs` measures the weights and stores them in cost_weights.json. They come from one machine, so a cost
+compares tasks well, but gives their duration only roughly. docs/decisions/0010-cost.md says how accurate it is.
 """
 
 import json
@@ -20,47 +20,49 @@ from progimage.engine.faces import LOOKED_AT
 from progimage.engine.geometry import Box, Size, crop_box, extended, fitting, turned
 from progimage.engine.modes import has_alpha, is_deep
 from progimage.engine.operations import Operations
-from progimage.engine.parameters import declared
+from progimage.engine.parameters import Parameter, declared
 from progimage.engine.spec import RenditionSpec, changes_pixels
 
 _MEGAPIXEL = 1_000_000
 _SAMPLE = 1024 * 1024
-"""So many pixels of a picture are encoded again and again, to find its quality."""
+"""Maximum number of pixels that are encoded repeatedly to find the quality."""
 _AUTO_TRIES, _FITTING_TRIES = 8, 9
 _DEEP = 2
-"""A sample of 16 bits is read in the time of so many of 8."""
+"""Reading a 16-bit sample takes as long as reading this many 8-bit samples."""
 _FINE = 90
-"""From this quality on an encoder has clearly more to do."""
+"""From this quality on, encoding takes clearly longer."""
 _UNKNOWN = {"read": "read other", "write": "write PNG"}
-"""What is taken for the weight of a format that was never measured, such as one that another package adds."""
+"""Substitute weights for formats that were never measured, such as those added by other packages."""
+_STATED = tuple(one for one in declared(Operations) if one.seconds)
+"""Parameters whose costs are stated in their declarations, not measured."""
 _NO_OTHERS: Mapping[str, "Facts"] = MappingProxyType({})
 
 
 class Units(dict[str, float]):
-    """How much there is of each kind of work, in megapixels or what else its weight is for, by the weight's name."""
+    """The amount of each kind of work by the name of its weight, in megapixels or in the unit of the weight."""
 
     def add(self, name: str, amount: float) -> None:
-        """Add some work."""
+        """Add an amount of one kind of work."""
         self[name] = self.get(name, 0.0) + amount
 
     def include(self, other: "Units") -> None:
-        """Add all that another has."""
+        """Add all amounts of another `Units`."""
         for name, amount in other.items():
             self.add(name, amount)
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a cost is reckoned from: what the header of an image says.
+    """The facts from the header of an image that a cost is estimated from.
 
     Attributes:
-        format: The name of its format.
-        width: Upright, in pixels; of the first frame or page.
-        height: Likewise.
-        mode: The kind of its pixels, as the table of formats names them.
-        frames: How many frames or pages it has.
-        copy: The width and height of a smaller copy that is read in its place, if one is.
-        part: Only the part that is asked for is read, of a pyramid.
+        format: Name of the format.
+        width: Upright width of the first frame or page, in pixels.
+        height: Upright height of the first frame or page, in pixels.
+        mode: Pixel mode, as in the table of formats.
+        frames: Number of frames or pages.
+        copy: Width and height of the rung that is read instead of the original, if any.
+        part: Whether only a part of the image is read, from a pyramid.
     """
 
     format: str
@@ -73,11 +75,11 @@ class Facts:
 
     @classmethod
     def of(cls, source: Source, upright: bool = True) -> Self:
-        """Return what the header of an open image says.
+        """Return the facts of an opened image.
 
         Args:
             source: The image.
-            upright: Its orientation is applied.
+            upright: Whether the orientation will be applied.
         """
         own = source.upright if upright else source.size
         full = source.stands_for or own
@@ -92,33 +94,33 @@ class Facts:
 
     @property
     def is_drawing(self) -> bool:
-        """Whether it is drawn, at a cost that only drawing it tells."""
+        """Whether the image is a drawing, whose cost can't be estimated in advance."""
         return FORMATS[self.format].vector
 
     @property
     def samples(self) -> float:
-        """How many samples a pixel has, as a share of the three that weights are for."""
+        """Samples per pixel, relative to the three that weights are measured with."""
         mode = self.mode.removesuffix("16")
         bands = 1 if mode in ("1", "L", "LA", "F") else 4 if mode == "CMYK" else 3
         return (bands + self.has_alpha) / 3
 
     @property
     def has_alpha(self) -> bool:
-        """Whether its pixels have an alpha channel."""
+        """Whether the image has an alpha channel."""
         return has_alpha(self.mode)
 
     @property
     def deep(self) -> bool:
-        """Whether they have more than 8 bits a channel."""
+        """Whether the image has more than 8 bits per channel."""
         return is_deep(self.mode) or self.mode == "F"
 
     @property
     def depth(self) -> int:
-        """How many of 8 bits a sample counts as when it is read."""
+        """Factor of the reading cost relative to 8-bit samples."""
         return _DEEP if self.deep else 1
 
     def frames_for(self, spec: RenditionSpec) -> int:
-        """Return how many frames or pages a rendition has."""
+        """Return the number of frames or pages of a rendition."""
         target = FORMATS[spec.format]
         if spec.page is not None:
             return 1
@@ -127,18 +129,21 @@ class Facts:
 
 
 def rendition_cost(facts: Facts, spec: RenditionSpec, others: Mapping[str, Facts] = _NO_OTHERS) -> float:
-    """Return what a rendition costs, in seconds of CPU time.
+    """Return the estimated CPU time of a rendition in seconds.
 
     Args:
-        facts: Of the image.
-        spec: What is asked for.
-        others: Of the other images in it, by their references.
+        facts: Facts of the image.
+        spec: Spec of the rendition.
+        others: Facts of the other images that the spec needs, by reference.
     """
     return priced(rendition_units(facts, spec, others))
 
 
 def costliest(facts: Facts, spec: RenditionSpec, others: Mapping[str, Facts] = _NO_OTHERS) -> tuple[int, str]:
-    """Return the parameter without which a rendition would cost least, and its stage of `ops`, counted from 1; or 0."""
+    """Return the stage of `ops`, from 1, or 0 outside `ops`, and the name of the costliest parameter.
+
+    That is the parameter whose omission reduces the cost most.
+    """
     tried: list[tuple[float, int, str]] = []
     for number, stage in enumerate(spec.ops or (), 1):
         for one in declared(Operations):
@@ -152,32 +157,32 @@ def costliest(facts: Facts, spec: RenditionSpec, others: Mapping[str, Facts] = _
     return number, name
 
 
-def survey_cost(facts: Facts) -> float:
-    """Return what it costs to validate an upload and to make its ladder, in seconds of CPU time."""
+def inspection_cost(facts: Facts) -> float:
+    """Return the estimated CPU time for validating an upload and building its ladder, in seconds."""
     units = _read(facts, all_frames=True)
-    units.add("survey", _megapixels(facts.size) * facts.samples * facts.depth)
+    units.add("inspection", _megapixels(facts.size) * facts.samples * facts.depth)
     return priced(units)
 
 
-def look_cost(facts: Facts) -> float:
-    """Return what it costs to make a placeholder or to find the dominant colours, in seconds of CPU time."""
+def analysis_cost(facts: Facts) -> float:
+    """Return the estimated CPU time for a placeholder or for the dominant colours, in seconds."""
     return priced(_read(facts))
 
 
 def pyramid_cost(facts: Facts) -> float:
-    """Return what it costs to make the pyramid of an image, in seconds of CPU time."""
+    """Return the estimated CPU time for building the pyramid of an image, in seconds."""
     units = _read(facts)
     units.add("pyramid", _megapixels(facts.size) * facts.samples * facts.depth)
     return priced(units)
 
 
 def priced(units: Units) -> float:
-    """Return the cost of some work, in seconds of CPU time."""
+    """Return the estimated CPU time for an amount of work, in seconds."""
     return sum(amount * _weight(name) for name, amount in units.items())
 
 
 def _weight(name: str) -> float:
-    """Return a weight; of what can't be measured, since it is refused or never written, that of what is nearest."""
+    """Return a weight. For combinations that can't be measured, the nearest measured weight is used."""
     weights = _weights()
     while name not in weights and " " in name:
         name = name.rpartition(" ")[0]
@@ -187,7 +192,7 @@ def _weight(name: str) -> float:
 @cache
 def _weights() -> dict[str, float]:
     found: dict[str, float] = json.loads(Path(__file__).with_name("cost_weights.json").read_text())["weights"]
-    return found
+    return found | {_stated(one): one.seconds for one in _STATED}
 
 
 def rendition_units(facts: Facts, spec: RenditionSpec, others: Mapping[str, Facts] = _NO_OTHERS) -> Units:
@@ -218,7 +223,7 @@ def rendition_units(facts: Facts, spec: RenditionSpec, others: Mapping[str, Fact
 
 
 def _frames_on_the_way(facts: Facts, spec: RenditionSpec, frames: int) -> int:
-    """Return how many frames of an animation have to be read beside those that are rendered."""
+    """Return the number of frames of an animation that have to be decoded besides those that are rendered."""
     return (spec.page or 1) - 1 if FORMATS[facts.format].animated else 0
 
 
@@ -228,20 +233,20 @@ def _read(facts: Facts, *, all_frames: bool = False) -> Units:
 
 
 def _reading(format: str) -> str:
-    """Return the weight of reading a format; one that nothing here writes could not be measured."""
-    measured = FORMATS[format].reckoned_as or format
+    """Return the name of the weight for reading a format. Formats that we can't write couldn't be measured."""
+    measured = FORMATS[format].costs_like or format
     return f"read {measured}" if measured in FORMATS and FORMATS[measured].can_write else "read other"
 
 
 def _stages(facts: Facts, spec: RenditionSpec, read: Size) -> Units:
-    """Return the work of reading what the first stage needs."""
+    """Return the work of reading the pixels that the first stage needs."""
     operations = spec.stages[0]
     if facts.part:
         box = crop_box(facts.size, operations)
         part = (box.width, box.height) if isinstance(box, Box) else facts.size
-        return Units({"read JPEG": _megapixels(part)})  # as its tiles are
+        return Units({"read JPEG": _megapixels(part)})  # the format of its tiles
     shrink = 1
-    shrinks = () if facts.deep else FORMATS[facts.format].shrinks  # what is deep is decoded whole
+    shrinks = () if facts.deep else FORMATS[facts.format].shrinks  # deep images are decoded at full size
     if shrinks and not operations.crop and operations.trim is None:
         wanted = fitting(facts.size, operations).resized
         spare = min(side / max(1, target) for side, target in zip(read, wanted, strict=True))
@@ -254,17 +259,17 @@ def _stages(facts: Facts, spec: RenditionSpec, read: Size) -> Units:
 def _stage(
     units: Units, once: Units, size: Size, read: Size, operations: Operations, alpha: bool, *, deep: bool, vector: bool
 ) -> tuple[Size, bool]:
-    """Add the work of one stage, and return the size that it makes and whether that has an alpha channel.
+    """Add the work of one stage; return the resulting size and whether there is an alpha channel.
 
     Args:
-        units: Is given the work on every frame.
-        once: Is given what is done in the first frame only.
-        size: Width and height of the picture.
-        read: Of what stands for it.
-        operations: What is asked for.
-        alpha: The picture has an alpha channel.
-        deep: It has more than 8 bits a channel.
-        vector: It is a drawing.
+        units: Receives the work that is done for every frame.
+        once: Receives the work that is done only for the first frame.
+        size: Width and height of the image.
+        read: Width and height of the pixels that were read in its place.
+        operations: The operations of the stage.
+        alpha: Whether the image has an alpha channel.
+        deep: Whether the image has more than 8 bits per channel.
+        vector: Whether the image is a drawing.
     """
     o = operations
     if o.trim is not None:
@@ -286,6 +291,7 @@ def _stage(
     if fitted.canvas[0] > fitted.resized[0] or fitted.canvas[1] > fitted.resized[1]:
         alpha = alpha or (o.background is None or o.background.alpha < 255)
         units.add(_on("canvas", deep, alpha), _megapixels(fitted.canvas))
+    _add_stated(units, fitted.canvas, o, deep, "Size")
     size = turned(fitted.canvas, o.rotate)
     if o.rotate % 90:
         alpha = True
@@ -293,9 +299,10 @@ def _stage(
     elif o.rotate or o.flip or o.flop:
         units.add(_on("turn", deep, alpha), _megapixels(size))
     if o.normalize:
-        once.add("normalize frame", 1)  # a histogram of 16 bits, however small the picture
+        once.add("normalize frame", 1)  # a 16-bit histogram, regardless of the size
     for name, amount in (*_tone(o), *_effects(o)):
         units.add(_on(name, deep, alpha), _megapixels(size) * amount)
+    _add_stated(units, size, o, deep, "Turn", "Tone", "Effects")
     before = size
     size = extended(extended(size, o.extend, o.dpr), o.border, o.dpr)
     if size != before:
@@ -305,7 +312,8 @@ def _stage(
         if given:
             alpha = alpha or name != "over"
             units.add(_on(name, deep, alpha), _megapixels(size))
-    if o.mask:  # it is stretched over the picture
+    _add_stated(units, size, o, deep, "Frame and mask", "Watermark")
+    if o.mask:  # it is stretched over the image
         units.add("resize to", _megapixels(size))
     if o.text:
         units.add("text", min(1.0, len(o.text) * (o.text_size or max(size) / 20) ** 2 * o.dpr**2 / _MEGAPIXEL))
@@ -315,9 +323,20 @@ def _stage(
     return size, alpha
 
 
+def _add_stated(units: Units, size: Size, o: Operations, deep: bool, *groups: str) -> None:
+    for one in _STATED:
+        if one.group in groups and getattr(o, one.name) != one.default:
+            units.add(_stated(one), _megapixels(size) * (_DEEP if deep else 1))
+
+
+def _stated(one: Parameter) -> str:
+    """Return the name of the weight of a parameter with a stated cost."""
+    return f"stated {one.name}"
+
+
 def _look_for_the_part(units: Units, size: Size, o: Operations, deep: bool, alpha: bool) -> None:
     if o.gravity in ("smart", "entropy", "face"):
-        way = "smart" if o.gravity == "face" else o.gravity  # as it is where there are no faces
+        way = "smart" if o.gravity == "face" else o.gravity  # `face` works like `smart` if there are no faces
         units.add(_on(str(way), deep, alpha), _megapixels(size))
         units.add(_on(f"{way} frame", deep, alpha), 1)
 
@@ -330,12 +349,12 @@ def _look_for_faces(once: Units, read: Size, o: Operations) -> None:
 
 
 def _on(name: str, deep: bool, alpha: bool) -> str:
-    """Return the weight of some work on a kind of pixels."""
+    """Return the name of the weight for work on deep pixels or pixels with alpha."""
     return f"{name}{' deep' * deep}{' alpha' * alpha}"
 
 
 def _other_images(size: Size, o: Operations, others: Mapping[str, Facts]) -> Units:
-    """Return the work on the other images of one stage, which is done once for all frames."""
+    """Return the work on the other images of a stage, which is done once for all frames."""
     units = Units()
     if mask := others.get(o.mask or ""):
         units.include(_read(mask))
@@ -365,7 +384,7 @@ def _effects(o: Operations) -> Iterator[tuple[str, float]]:
         side = o.median * o.dpr
         yield "median", 1
         yield "median side", side
-        yield "median area", side**2  # of 16 bits, where libvips sorts
+        yield "median area", side**2  # for 16 bits, where libvips sorts
     if o.blur:
         yield "blur", 1
         yield "blur sigma", o.blur * o.dpr
@@ -377,7 +396,7 @@ def _effects(o: Operations) -> Iterator[tuple[str, float]]:
 
 
 def _write(facts: Facts, size: Size, spec: RenditionSpec, frames: int, alpha: bool) -> Units:
-    """Return the work of encoding, as often as that is done."""
+    """Return the work of encoding, including repeated attempts."""
     format = FORMATS[spec.format]
     deep = spec.depth != "8" if spec.depth else facts.deep and len(format.depths) > 1
     megapixels = _megapixels(size) * frames * (4 / 3 if alpha else 1)
@@ -400,14 +419,14 @@ def _write(facts: Facts, size: Size, spec: RenditionSpec, frames: int, alpha: bo
 
 
 def writing(spec: RenditionSpec, *, moving: bool, deep: bool) -> str:
-    """Return the weight of writing what a spec asks for.
+    """Return the name of the weight for writing a rendition.
 
     Args:
-        spec: What is asked for.
-        moving: An animation is written.
-        deep: More than 8 bits a channel are.
+        spec: Spec of the rendition.
+        moving: Whether an animation is written.
+        deep: Whether more than 8 bits per channel are written.
     """
-    lossless = spec.lossless and FORMATS[spec.format].has("quality")  # else it is in any case
+    lossless = spec.lossless and FORMATS[spec.format].has("quality")  # otherwise the format is always lossless
     fine = spec.chroma == "4:4:4" or (isinstance(spec.quality, int) and spec.quality >= _FINE)
     words = (
         ("lossless", lossless), (f"effort {spec.effort}", spec.effort), ("moving", moving),
@@ -415,7 +434,7 @@ def writing(spec: RenditionSpec, *, moving: bool, deep: bool) -> str:
         ("progressive", spec.progressive and not moving),
     )  # fmt: skip
     format = FORMATS[spec.format]
-    return " ".join(["write", format.reckoned_as or format.name, *(word for word, holds in words if holds)])
+    return " ".join(["write", format.costs_like or format.name, *(word for word, holds in words if holds)])
 
 
 def _megapixels(size: Size) -> float:

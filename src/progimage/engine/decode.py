@@ -1,4 +1,4 @@
-"""From a source to frames. What the container says of a picture is applied here, once, whatever the format."""
+"""Decoding a source to frames. What the container says about the image is applied here, once for all formats."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -18,22 +18,23 @@ from progimage.engine.paint import straightened
 from progimage.engine.tone_mapping import BT2020_PQ, peak_of, pq_encoded, tone_mapped
 
 _T = TypeVar("_T")
-# A thread needs address space for its stack.
+# Creating a thread fails if there is no address space for its stack.
 _NO_MEMORY = re.compile("out of memory|unable to allocate|creating thread", re.IGNORECASE)
 
 
 def decode(source: Source, decoder: Decoder, first: int, last: int, how: Decoding = AS_IT_IS) -> Iterator[Frame]:
-    """Decode frames or pages, one at a time, as they are asked for.
+    """Decode frames or pages lazily, one at a time.
 
     Args:
         source: The image.
-        decoder: One of its codec's.
-        first: The first one, counted from 0.
-        last: The one after the last.
-        how: At what size, and with what metadata.
+        decoder: One of the codec's decoders.
+        first: Index of the first frame or page, from 0.
+        last: Index after the last one.
+        how: Size to decode at, and metadata to read.
 
     Raises:
-        CorruptImage: It can't be decoded. With a lazy decoder pyvips.Error can come later, when the pixels are used.
+        CorruptImage: The image can't be decoded. With a lazy decoder, pyvips.Error can be raised later, when the
+            pixels are used.
     """
     try:
         meant = _Meaning(source.description, how)
@@ -41,12 +42,12 @@ def decode(source: Source, decoder: Decoder, first: int, last: int, how: Decodin
             yield meant.applied_to(_as_described(frame, source, decoder, index, how))
     except (EngineError, MemoryError, pyvips.Error, UnicodeDecodeError):
         raise
-    except Exception as error:  # codecs raise whatever their parsing runs into
+    except Exception as error:  # codecs can raise any kind of exception while they parse
         raise CorruptImage(f"The image can't be decoded: {say(error)}.") from error
 
 
 def _as_described(frame: Frame, source: Source, decoder: Decoder, index: int, how: Decoding) -> Frame:
-    """Apply the crop and the division by alpha that the decoder has not, and note how the pixels are to be turned."""
+    """Crop and unpremultiply unless the decoder has done so, and record the orientation still to be applied."""
     page, pixels = source.description.page(index), without_orientation(frame.pixels)
     if page.crop and not decoder.crops:
         pixels = pixels.crop(page.crop.left, page.crop.top, page.crop.width, page.crop.height)
@@ -58,20 +59,21 @@ def _as_described(frame: Frame, source: Source, decoder: Decoder, index: int, ho
 
 
 class _Meaning:
-    """What the numbers of an image mean, by its description, which goes before what a decoder has found.
+    """The colour space of an image. Its description takes precedence over what a decoder has found.
 
-    An ICC profile goes with the pixels, and so does one that is made for a space with other primaries than sRGB's;
-    `working_space` and `colour` convert by it or keep it. All else becomes sRGB here: other curves, and HDR, unless
-    that is to stay. Floats of linear light are HDR: 1 is reference white, and they become PQ first.
+    An ICC profile stays with the pixels; for a space with other primaries than sRGB's, a profile is made. The steps
+    `working_space` and `colour` convert by the profile or keep it. Everything else is converted to sRGB here: other
+    curves, and HDR unless it is kept. Linear floating-point samples are HDR, with 1 as reference white; they are
+    converted to PQ first.
     """
 
     def __init__(self, description: Description, how: Decoding) -> None:
         self._space, self._keeps_hdr, self._peak = description.colour, how.hdr, 0.0
 
     def applied_to(self, frame: Frame) -> Frame:
-        """Return a frame with pixels that are sRGB, or what a profile says that goes with them, or marked as HDR."""
+        """Return the frame with pixels that are sRGB, have an ICC profile, or are marked as HDR."""
         space, pixels = self._space, frame.pixels
-        if frame.hdr:  # the decoder has seen to it
+        if frame.hdr:  # the decoder has handled it
             return frame
         if isinstance(space, Cicp | Calibrated) and pixels.format == "float" and is_linear(space):
             pixels = pq_encoded(without_icc(pixels), space.chromaticities)
@@ -93,22 +95,25 @@ class _Meaning:
         if self._keeps_hdr:
             return replace(frame, hdr=space)
         pixels = frame.pixels.copy_memory()  # it is read twice
-        # Measured in the first frame, so that all of an animation are mapped alike.
+        # Measured in the first frame, so that all frames of an animation are mapped in the same way.
         self._peak = self._peak or peak_of(pixels, space)
         mode = frame.mode if frame.mode != "P" else mode_of(pixels)
         return replace(frame, pixels=tone_mapped(pixels, space, self._peak), mode=mode)
 
 
 def with_decoders(source: Source, attempt: Callable[[Decoder], _T]) -> _T:
-    """Decode in one way after the other, until one of them succeeds.
+    """Try the decoders of a source one after the other until one succeeds.
 
     Args:
-        source: The image; if its limits say so, what can be decoded of a damaged one is good enough.
-        attempt: Does all that is to be done with a decoder.
+        source: The image. If its limits accept damaged images, lenient decoders are tried last.
+        attempt: Does all the work with a decoder.
+
+    Returns:
+        The result of the successful attempt.
 
     Raises:
-        CorruptImage: None of them can decode it.
-        MemoryError: There is not enough memory for it.
+        CorruptImage: No decoder can decode the image.
+        MemoryError: There is not enough memory.
     """
     decoders = source.codec.decoders(source.description)
     lenient = [decoder for decoder in decoders if decoder.lenient]
@@ -128,7 +133,7 @@ def _first_of(decoders: list[Decoder], attempt: Callable[[Decoder], _T]) -> _T:
         except CorruptImage:
             if last:
                 raise
-        except UnicodeDecodeError:  # of what libvips says
+        except UnicodeDecodeError:  # from an error message of libvips
             forget_libvips_errors()
             if last:
                 raise CorruptImage("The image can't be decoded.") from None

@@ -1,4 +1,4 @@
-"""What an image file is, read from its header before any pixel is decoded."""
+"""Description of an image file, read from its header before any pixel is decoded."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,14 +11,14 @@ from progimage.engine.geometry import Box, Size
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One picture of a file: a page, or the canvas of an animation.
+    """One page of a file, or the canvas of an animation.
 
     Attributes:
-        width: As it is stored, in pixels.
-        height: Likewise.
-        crop: The part of it that is to be seen, if the container says so, in pixels as they are stored.
-        orientation: How the pixels, cropped, are to be turned upright: 1 to 8, as EXIF (JEITA CP-3451, tag 274) counts.
-        native: What the codec needs to know of it, such as Pillow's name for its kind of pixels.
+        width: Stored width in pixels.
+        height: Stored height in pixels.
+        crop: Visible part, if the container crops the image, in stored pixels.
+        orientation: Orientation of the cropped pixels, 1 to 8 as in EXIF (JEITA CP-3451, tag 274).
+        native: Data for the codec's own use, such as Pillow's name of the pixel mode.
     """
 
     width: int
@@ -29,36 +29,38 @@ class Page:
 
     @property
     def size(self) -> Size:
-        """Width and height of what is to be seen, before it is turned."""
+        """Width and height of the visible part, before it is turned upright."""
         return (self.crop.width, self.crop.height) if self.crop else (self.width, self.height)
 
     @property
     def upright(self) -> Size:
-        """Width and height once it is turned upright."""
+        """Width and height of the visible part, upright."""
         return turned_size(self.size, self.orientation)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
-    """What an image file is.
+    """Description of an image file.
 
     Attributes:
-        format: Its format.
-        pages: Its pictures, the first of which stands for it; for an animation the canvas alone.
-        mode: The kind of pixels of the first one, see `modes.MODES`.
-        depth: Bits a sample, of the first one.
-        floating: Its samples are floating point numbers.
-        premultiplied: Its colours are multiplied by their alpha.
-        colour: What its numbers mean: an ICC profile, code points, gamma and primaries; or None: sRGB, or unknown.
-        light: How bright it gets, if it is HDR.
-        frames: How many frames an animation has; 1 for a still.
-        plays: How often an animation is played; 0 is without end.
-        always_turned: The container turns it, which is a part of decoding; else EXIF says so, which can be left undone.
-        gain_map: It has a gain map, by which a display with headroom shows it brighter (ISO 21496-1).
-        gain_map_read: Its gain map is of a kind that is read here.
-        warnings: What a client has to know of a picture that is not all that the file holds, or of a damaged file.
-        lost: What pixels of it are lost, if that is known already and no decoder would say so; a sentence.
-        mended: The file without the damage that costs no pixel, to be read in its place; None: there is none.
+        format: Format of the file.
+        pages: The pages, the first of which represents the file; for an animation only its canvas.
+        mode: Pixel mode of the first page, see `modes.MODES`.
+        depth: Bits per sample of the first page.
+        floating: Whether samples are floating-point numbers.
+        premultiplied: Whether colours are premultiplied by alpha.
+        colour: Colour space: an ICC profile, code points, or gamma and primaries; None means sRGB or unknown.
+        light: Brightness of the content, if it is HDR.
+        frames: Number of frames of an animation; 1 for a still image.
+        plays: How often an animation is played; 0 means endlessly.
+        always_turned: Whether the container rotates the image, which is part of decoding. Otherwise the orientation
+            comes from EXIF and can be left unapplied.
+        gain_map: Whether there is a gain map, which displays with headroom use to show the image brighter
+            (ISO 21496-1).
+        gain_map_read: Whether the gain map is of a supported kind.
+        warnings: Sentences for the caller on content that isn't shown and on damage.
+        lost: A sentence on lost pixels, if the header reveals the loss and no decoder would report it.
+        mended: The file with repaired damage that costs no pixels, to be read instead; None if nothing was repaired.
     """
 
     format: Format
@@ -80,29 +82,29 @@ class Description:
 
     @property
     def first(self) -> Page:
-        """The picture that stands for the file."""
+        """The page that represents the file."""
         return self.pages[0]
 
     @property
     def is_hdr(self) -> bool:
-        """Whether it reaches beyond the white of a page: PQ, HLG, or floats of linear light."""
+        """Whether the image is HDR, brighter than reference white: PQ, HLG, or linear floating point."""
         return (isinstance(self.colour, Cicp) and self.colour.hdr) or (self.floating and is_linear(self.colour))
 
     @property
     def count(self) -> int:
-        """How many frames or pages there are."""
+        """Number of frames or pages."""
         return max(self.frames, len(self.pages))
 
     @property
     def animated(self) -> bool:
-        """Whether it has frames that are shown one after the other."""
+        """Whether the file is an animation."""
         return self.frames > 1
 
     def page(self, index: int) -> Page:
-        """Return the page, or of an animation the canvas, that a frame or page counted from 0 is on."""
+        """Return the page with an index from 0; for any frame of an animation, its canvas."""
         return self.pages[0 if self.animated else index]
 
 
 def turned_size(size: Size, orientation: int) -> Size:
-    """Return the width and height that a size has once an orientation of 1 to 8 is applied."""
+    """Return a size (width and height) after an orientation of 1 to 8 is applied."""
     return (size[1], size[0]) if orientation >= 5 else size

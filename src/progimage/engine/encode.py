@@ -1,4 +1,4 @@
-"""From frames to a file, once, or as often as it takes to find the quality to write it with."""
+"""Encoding frames to a file: once, or repeatedly to find the quality."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,7 +11,7 @@ from progimage.engine.errors import CannotRepresent, EngineError
 from progimage.engine.files import FULL_DISK, OutputFile
 from progimage.engine.frame import Frame
 from progimage.engine.plan import Plan
-from progimage.engine.quality import automatic_quality, fitting_quality
+from progimage.engine.quality import automatic_quality, highest_quality
 
 
 def encode(first: Frame, rest: Iterator[Frame], plan: Plan, target: OutputFile) -> None:
@@ -19,20 +19,20 @@ def encode(first: Frame, rest: Iterator[Frame], plan: Plan, target: OutputFile) 
 
     Args:
         first: The first frame or page, after all steps.
-        rest: The others, made as they are asked for.
-        plan: What was settled for this rendering.
-        target: The file.
+        rest: The remaining frames or pages, rendered lazily.
+        plan: Plan of the rendering.
+        target: The file to write.
 
     Raises:
-        CannotRepresent: The codec refuses this image.
-        InvalidParameter: It can't be encoded as is asked for.
+        CannotRepresent: The codec can't encode this image.
+        InvalidParameter: The image can't be encoded as requested.
     """
     try:
         spec = plan.spec
         if not isinstance(spec.quality, str) and not spec.max_bytes:
             _write(first, rest, replace(plan, quality=spec.quality), target)
             return
-        # It is encoded several times.
+        # The frames are encoded several times.
         frames = [_in_memory(frame) for frame in chain([first], rest)]
         if isinstance(spec.quality, int):
             quality = spec.quality
@@ -44,11 +44,11 @@ def encode(first: Frame, rest: Iterator[Frame], plan: Plan, target: OutputFile) 
         else:
             quality = plan.format.usual_quality
         if spec.max_bytes:
-            quality = fitting_quality(lambda q: _write_all(frames, plan, q, target), quality, spec.max_bytes, target)
+            quality = highest_quality(lambda q: _write_all(frames, plan, q, target), quality, spec.max_bytes, target)
         _write_all(frames, plan, quality, target)
     except (EngineError, MemoryError, pyvips.Error, UnicodeDecodeError):
         raise
-    except Exception as error:  # Pillow's plugins raise whatever their writing runs into
+    except Exception as error:  # Pillow's plugins can raise any kind of exception while they write
         if isinstance(error, OSError) and error.errno in FULL_DISK:
             raise
         raise CannotRepresent(f"{plan.format.name} can't hold this image: {error}") from error

@@ -1,6 +1,6 @@
-"""What can be wrong with an image or with what is asked of it.
+"""Errors of the engine: invalid images and invalid parameters.
 
-Every error can be pickled, since workers raise them in another process.
+Every error can be pickled, because workers raise them in another process.
 """
 
 import difflib
@@ -12,126 +12,126 @@ _PATH = re.compile(r"/[^\s\"']*/[^\s\"']+")
 
 
 class EngineError(Exception):
-    """The base of all errors of the engine."""
+    """Base class of all engine errors."""
 
 
 class NotAnImage(EngineError):
-    """The bytes are in no format that can be read."""
+    """The file is not in a supported image format."""
 
 
 class UnreadKind(NotAnImage):
-    """The format is known, but this kind of it is not read; the message says which."""
+    """The format is known, but this variant isn't supported; the message names the variant."""
 
 
 class CorruptImage(EngineError):
-    """The format is known, but the image in it is truncated or corrupt."""
+    """The format is supported, but the image is truncated or corrupt."""
 
 
 class LimitExceeded(EngineError):
-    """The image is larger than a limit allows.
+    """The image exceeds a limit.
 
     Args:
-        what: What is limited, in words, such as "pixels".
-        given: What the image has.
-        allowed: The most that is allowed.
+        what: The limited quantity as a plural noun, such as "pixels".
+        given: The quantity that the image has.
+        allowed: The maximum.
     """
 
     def __init__(self, what: str, given: int, allowed: int) -> None:
-        """Keep the three parts, so that they survive pickling."""
-        super().__init__(what, given, allowed)
+        super().__init__(what, given, allowed)  # all arguments, so that they survive pickling
         self.what, self.given, self.allowed = what, given, allowed
 
     def __str__(self) -> str:
-        """Say it in one sentence."""
+        """Return the message as one sentence."""
         return f"The image has {self.given} {self.what}; at most {self.allowed} are allowed."
 
 
 class TooCostly(EngineError):
-    """A task would take more CPU time than a light task may. It is to be run as a heavy one.
+    """A task needs more CPU time than a light task is allowed. Run it as a heavy task instead.
 
     Args:
-        cost: What it is reckoned to take, in seconds of CPU time.
-        drawing: It has a drawing in it, and only drawing that tells what it takes.
+        cost: Estimated CPU time in seconds.
+        drawing: Whether the task draws an SVG, whose cost can't be estimated in advance.
     """
 
     def __init__(self, cost: float, drawing: bool) -> None:
-        """Store the parts."""
         super().__init__(cost, drawing)
         self.cost, self.drawing = cost, drawing
 
     def __str__(self) -> str:
-        """Say it in one sentence."""
-        return f"It would take about {self.cost:.1f} seconds of CPU time."
+        """Return the message as one sentence."""
+        return f"The task would take about {self.cost:.1f} seconds of CPU time."
 
 
 class LibraryNotLoaded(EngineError):
-    """A library that is seldom needed can't be loaded by a sandboxed process; one that has it is to do the task.
+    """A rarely used library is needed, but a sandboxed process can't load it.
+
+    Run the task in a process that loaded the library before it was sandboxed.
 
     Args:
-        library: Its name.
+        library: Name of the library.
     """
 
     def __init__(self, library: str) -> None:
-        """Store the name."""
         super().__init__(library)
         self.library = library
 
     def __str__(self) -> str:
-        """Say it in one sentence."""
+        """Return the message as one sentence."""
         return f"{self.library} was not loaded before this process was sandboxed."
 
 
 class InvalidParameter(EngineError):
-    """A parameter of a rendition is unknown or has a value that is not allowed.
+    """A rendition parameter is unknown or has an invalid value.
 
     Args:
-        parameter: The name of the parameter.
-        given: The value that was given.
-        allowed: What would have been allowed, in words.
+        parameter: Name of the parameter.
+        given: The invalid value.
+        allowed: Description of the allowed values.
     """
 
     def __init__(self, parameter: str, given: str, allowed: str) -> None:
-        """Keep the three parts, so that they survive pickling."""
-        super().__init__(parameter, given, allowed)
+        super().__init__(parameter, given, allowed)  # all arguments, so that they survive pickling
         self.parameter, self.given, self.allowed = parameter, given, allowed
 
     def __str__(self) -> str:
-        """Say it in one sentence."""
+        """Return the message as one sentence."""
         return f"{self.parameter} is {self.given!r}; allowed: {self.allowed}."
 
 
 class UnknownParameter(InvalidParameter):
-    """No parameter has this name.
+    """There is no parameter with this name.
 
     Args:
-        parameter: The name that was given.
-        given: Its value.
-        allowed: The names that there are.
+        parameter: The unknown name.
+        given: The value given for it.
+        allowed: All known names.
     """
 
     def __init__(self, parameter: str, given: str, allowed: list[str]) -> None:
-        """Keep the three parts, so that they survive pickling."""
         super().__init__(parameter, given, ", ".join(allowed))
-        self.args = (parameter, given, allowed)
+        self.args = (parameter, given, allowed)  # as passed, so that they survive pickling
         self.names = allowed
 
     def __str__(self) -> str:
-        """Say it in one sentence, with the name that was probably meant."""
+        """Return the message as one sentence, with the closest known name as a suggestion."""
         near = difflib.get_close_matches(self.parameter, self.names, 1)
-        return f"There is no parameter {self.parameter}" + (f"; did you mean {near[0]}?" if near else ".")
+        return f"Unknown parameter {self.parameter}" + (f"; did you mean {near[0]}?" if near else ".")
 
 
 class CannotRepresent(EngineError):
-    """The target format has no way to hold this image, such as one that is too wide for it."""
+    """The target format can't hold this image, for example because the image is too wide."""
 
 
 def forget_libvips_errors() -> None:
-    """Forget what libvips has said: text that is no UTF-8 makes pyvips fail before it does so, again and again."""
+    """Clear the error buffer of libvips.
+
+    If the buffer holds text that isn't UTF-8, pyvips fails before it clears the buffer, on every later error too.
+    """
     pyvips.vips_lib.vips_error_clear()
 
 
 def say(error: Exception) -> str:
-    """Return in one line what a codec said, without the paths that it may name."""
-    text = str(getattr(error, "detail", None) or error)  # libvips has the text apart
+    """Return the message of a codec's error as one line, with file paths removed."""
+    text = str(getattr(error, "detail", None) or error)  # pyvips keeps the text of libvips in `detail`
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return _PATH.sub("the file", lines[0]).rstrip(".") if lines else type(error).__name__

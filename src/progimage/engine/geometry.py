@@ -1,4 +1,4 @@
-"""The arithmetic of sizes: what becomes of a width and a height, before and without any pixel."""
+"""The arithmetic of sizes: how operations change width and height, computed without any pixels."""
 
 import math
 from collections.abc import Iterator
@@ -16,10 +16,10 @@ class Box:
     """A rectangle of pixels.
 
     Attributes:
-        left: Its left edge.
-        top: Its top edge.
-        width: Its width.
-        height: Its height.
+        left: Position of the left edge.
+        top: Position of the top edge.
+        width: Width of the rectangle.
+        height: Height of the rectangle.
     """
 
     left: int
@@ -30,11 +30,11 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Fitting:
-    """How an image is brought to the size that was asked for.
+    """How an image is brought to the requested size.
 
     Attributes:
-        resized: The size that it is resampled to.
-        canvas: The size of the result, where what is larger is cut off and what is smaller gets space around it.
+        resized: Size to resample to.
+        canvas: Size of the result; the resampled image is cropped or padded to it.
     """
 
     resized: Size
@@ -42,14 +42,14 @@ class Fitting:
 
 
 def crop_box(size: Size, operations: Operations) -> Box | Size | None:
-    """Return the part that `crop` keeps: a box, or only a size if gravity is to place it.
+    """Return the part that `crop` keeps: a box, or only a size if gravity positions it.
 
     Args:
         size: Width and height of the image, upright.
-        operations: What is asked for.
+        operations: The operations of the stage.
 
     Raises:
-        InvalidParameter: The box lies outside of the image.
+        InvalidParameter: The box doesn't overlap the image.
     """
     if operations.crop is None:
         return None
@@ -62,17 +62,17 @@ def crop_box(size: Size, operations: Operations) -> Box | Size | None:
     right, bottom = min(width, round(left + lengths[0])), min(height, round(top + lengths[1]))
     if box_left >= right or box_top >= bottom:
         given = ",".join(f"{length.value:g}{'%' * length.percent}" for length in operations.crop)
-        raise InvalidParameter("crop", given, f"a box that touches the image, which has {width}×{height} pixels")
+        raise InvalidParameter("crop", given, f"a box that overlaps the image, which has {width}×{height} pixels")
     return Box(box_left, box_top, right - box_left, bottom - box_top)
 
 
 def fitting(size: Size, operations: Operations, *, vector: bool = False) -> Fitting:
-    """Return the size that `width`, `height` and all that goes with them ask for.
+    """Return the size that results from `width`, `height` and related parameters.
 
     Args:
         size: Width and height of the image.
-        operations: What is asked for.
-        vector: It is a drawing, which has no size that it could be enlarged beyond.
+        operations: The operations of the stage.
+        vector: Whether the image is a drawing, which can be drawn at any size without `enlarge`.
     """
     width, height = size
     box = _asked_box(size, operations)
@@ -127,15 +127,15 @@ def _whole(size: tuple[float, float], zoom: float) -> Size:
 
 
 def place(gravity: str | tuple[float, float], outer: Size, inner: Size) -> tuple[int, int]:
-    """Return where the left top corner of something goes.
+    """Return the position of the top left corner of a smaller rectangle inside a larger one.
 
-    The point at the fractions of `inner` comes to lie on the one at the same fractions of `outer` if the gravity is a
-    compass point. A focal point, given as fractions, comes as near to the middle as it can.
+    A compass point stands for fractions of width and height; that point of `inner` is aligned with the same point of
+    `outer`. A focal point, given as fractions, is moved as close to the centre of `inner` as possible.
 
     Args:
         gravity: A compass point, or x and y as fractions.
-        outer: Of the larger.
-        inner: Of the smaller, which moves.
+        outer: Size of the larger rectangle.
+        inner: Size of the smaller rectangle.
     """
     if isinstance(gravity, str):
         x, y = COMPASS[gravity]
@@ -147,7 +147,7 @@ def place(gravity: str | tuple[float, float], outer: Size, inner: Size) -> tuple
 
 
 def turned(size: Size, degrees: float) -> Size:
-    """Return the size of the upright box around an image that is turned."""
+    """Return the size of the bounding box of a rotated image."""
     if degrees % 90 == 0:
         return size if degrees % 180 == 0 else (size[1], size[0])
     angle = math.radians(degrees)
@@ -156,23 +156,23 @@ def turned(size: Size, degrees: float) -> Size:
 
 
 def sides(lengths: tuple[float, ...] | None, scale: float) -> tuple[int, int, int, int]:
-    """Return four lengths in whole pixels: top, right, bottom, left."""
+    """Return four scaled lengths in whole pixels: top, right, bottom, left."""
     top, right, bottom, left = (round(length * scale) for length in lengths or (0, 0, 0, 0))
     return top, right, bottom, left
 
 
 def extended(size: Size, lengths: tuple[float, ...] | None, scale: float) -> Size:
-    """Return a size with four sides added."""
+    """Return a size plus scaled lengths on all four sides."""
     top, right, bottom, left = sides(lengths, scale)
     return size[0] + left + right, size[1] + top + bottom
 
 
 def sizes_on_the_way(size: Size, operations: Operations, *, vector: bool = False) -> Iterator[tuple[str, Size]]:
-    """Go through the sizes that an image takes in one stage of the pipeline, each with the parameter that makes it.
+    """Yield the intermediate sizes of an image in one stage, each with the name of the parameter that causes it.
 
     Args:
-        size: Width and height at the beginning. `trim` counts as cutting nothing off.
-        operations: What is asked for.
+        size: Width and height at the start of the stage. `trim` is assumed to remove nothing.
+        operations: The operations of the stage.
         vector: See `fitting`.
     """
     box = crop_box(size, operations)

@@ -1,4 +1,4 @@
-"""Looking at an image once, when it arrives: is it whole, and what is it like?"""
+"""Inspecting an image once, when it is uploaded: check that it is intact, and read its properties."""
 
 import io
 import math
@@ -10,9 +10,10 @@ from typing import Any
 import pyvips
 from PIL import ExifTags, ImageCms
 
+from progimage.engine.analysis import is_line_art, perceptual_hash
 from progimage.engine.codecs.codec import Decoder, Decoding, Source
 from progimage.engine.colorimetry import Calibrated, Cicp
-from progimage.engine.cost import Facts, survey_cost
+from progimage.engine.cost import Facts, inspection_cost
 from progimage.engine.damage import explained, what_is_left
 from progimage.engine.decode import decode, with_decoders
 from progimage.engine.description import Description, turned_size
@@ -21,7 +22,6 @@ from progimage.engine.files import AnyFile, InputFile, OutputFile
 from progimage.engine.frame import Frame, icc_profile
 from progimage.engine.ladder import JUST_UNDER, SIDES, SPARE, Ladder, build, top_of
 from progimage.engine.limits import Limits
-from progimage.engine.look import is_line_art, perceptual_hash
 from progimage.engine.picture import as_picture
 from progimage.engine.source import open_source
 
@@ -36,48 +36,48 @@ _SMALL_SIDE = 256
 _UNREADABLE = "unreadable"
 
 
-INSPECTION = 2
-"""The version of the rules by which an image is described and its ladder made; what is of an older one is made anew."""
+INSPECTION_VERSION = 2
+"""Version of the rules for describing images and building ladders. Results of older versions are made again."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """What an image is like.
+    """Properties of an image.
 
     Attributes:
-        format: The name of its format.
-        media_type: Its media type.
-        width: Of what is to be seen, before it is turned upright, in pixels; of the first frame or page.
-        height: Likewise.
-        frames: How many frames or pages it has.
-        animated: Its frames are shown one after the other.
-        duration: How long an animation takes to play once, in milliseconds; else 0.
-        mode: The kind of its pixels, as the table of formats names them, such as RGB, L16 or CMYK.
-        bit_depth: Bits a channel, as the file has them.
-        alpha: It has transparency.
-        icc: The name that its ICC profile gives itself, or None: it has none.
-        orientation: How it is to be turned upright, 1 to 8 as EXIF counts, whatever part of the file says so.
-        exif: The usual EXIF fields that it has, by their standard names.
-        perceptual_hash: 32 hexadecimal digits, of which the fewer bits differ, the more two pictures look alike; None
-            for an image that was stored before there were such hashes.
-        line_art: It is drawn rather than photographed: it has even areas.
-        upright_width: Once it is turned upright, in pixels.
-        upright_height: Likewise.
-        page_sizes: Width and height of each page once it is turned upright, where they are not all of one size.
-        coded_width: Before the container crops it, in pixels.
-        coded_height: Likewise.
-        crop: What the container shows of that: left, top, width and height in pixels; or None: all of it.
-        floating: Its samples are floating point numbers.
-        premultiplied: In the file its colours are multiplied by their alpha.
-        primaries: What its primaries are called, where the file tells them other than by an ICC profile.
-        transfer: What its transfer function is called, likewise.
-        hdr: It reaches beyond the white of a page (PQ, HLG, or floats of linear light).
-        gain_map: It has a gain map, by which a display with headroom shows it brighter.
-        plays: How often an animation is played; 0 is without end.
-        durations: How long each frame of an animation is shown, in milliseconds.
-        warnings: What is to be known of a picture that is not all that the file holds, or of a damaged file.
-        damaged: It has lost pixels, and was accepted as it is.
-        inspection: The version of the rules by which all this was found out.
+        format: Name of the format.
+        media_type: Media type of the format.
+        width: Width of the visible part of the first frame or page before it is turned upright, in pixels.
+        height: Height of the visible part of the first frame or page before it is turned upright, in pixels.
+        frames: Number of frames or pages.
+        animated: Whether it is an animation.
+        duration: Duration of one run of an animation in milliseconds; 0 for still images.
+        mode: Pixel mode, as in the table of formats, such as RGB, L16 or CMYK.
+        bit_depth: Bits per channel in the file.
+        alpha: Whether it has an alpha channel.
+        icc: Name of the ICC profile; None if there is no profile.
+        orientation: Orientation, 1 to 8 as in EXIF, regardless of which part of the file specifies it.
+        exif: The common EXIF fields that are present, by their standard names.
+        perceptual_hash: 32 hexadecimal digits. The fewer bits differ, the more similar two images look. None for images
+            that were stored before such hashes existed.
+        line_art: Whether it looks drawn rather than photographed, with areas of uniform colour.
+        upright_width: Width in pixels, upright.
+        upright_height: Height in pixels, upright.
+        page_sizes: Upright width and height of each page, unless all pages have the same size.
+        coded_width: Width in pixels before the container crops the image.
+        coded_height: Height in pixels before the container crops the image.
+        crop: The part that the container shows: left, top, width and height in pixels; None if it shows everything.
+        floating: Whether samples are floating-point numbers.
+        premultiplied: Whether colours in the file are premultiplied by alpha.
+        primaries: Name of the primaries, if the file specifies them by other means than an ICC profile.
+        transfer: Name of the transfer function, if the file specifies it by other means than an ICC profile.
+        hdr: Whether it is HDR, brighter than reference white (PQ, HLG, or linear floating point).
+        gain_map: Whether it has a gain map, which displays with headroom use to show it brighter.
+        plays: How often an animation is played; 0 means endlessly.
+        durations: Duration of each frame of an animation in milliseconds.
+        warnings: Sentences on content that isn't shown and on damage.
+        damaged: Whether it has lost pixels and was accepted nevertheless.
+        inspection: Version of the rules that these properties were determined with.
     """
 
     format: str
@@ -115,27 +115,27 @@ class ImageInfo:
 
     @property
     def upright(self) -> tuple[int, int]:
-        """Width and height once it is turned upright."""
+        """Width and height, upright."""
         if self.upright_width:
             return self.upright_width, self.upright_height
-        return turned_size((self.width, self.height), self.orientation)  # of before there were those
+        return turned_size((self.width, self.height), self.orientation)  # from before these fields existed
 
     def facts(self, *, upright: bool = True) -> Facts:
-        """Return what a cost is reckoned from.
+        """Return the facts that a cost is estimated from.
 
         Args:
-            upright: The orientation is applied.
+            upright: Whether the orientation will be applied.
         """
         return Facts(self.format, *(self.upright if upright else (self.width, self.height)), self.mode, self.frames)
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
-    """All that is learnt and made of an image when it arrives.
+class Inspection:
+    """The result of inspecting an upload.
 
     Attributes:
-        info: What it is like.
-        ladder: Its smaller copies, if it has any.
+        info: Properties of the image.
+        ladder: Its ladder, if it has one.
     """
 
     info: ImageInfo
@@ -143,48 +143,53 @@ class Survey:
 
 
 def inspect(file: AnyFile, limits: Limits) -> ImageInfo:
-    """Decode an image file fully, and tell what it is like.
+    """Decode an image file completely, and return its properties.
+
+    For example, read the size of a photograph::
+
+        info = inspect("photo.heic", Limits())
+        info.format, info.upright  # ("HEIC", (4032, 3024))
 
     Args:
-        file: The file.
-        limits: The largest image to accept, held against the header before anything is decoded.
+        file: The file: a path or an open descriptor.
+        limits: The largest image to accept, checked against the header before anything is decoded.
 
     Raises:
-        NotAnImage: It is in no format that can be read.
-        CorruptImage: It is truncated or corrupt.
-        LimitExceeded: It is too large.
+        NotAnImage: The file is not in a supported image format.
+        CorruptImage: The file is truncated or corrupt.
+        LimitExceeded: The image is too large.
     """
-    return survey(file, limits, {}).info
+    return inspect_upload(file, limits, {}).info
 
 
-def survey(file: AnyFile, limits: Limits, steps: Mapping[int, AnyFile]) -> Survey:
-    """Decode an image file fully, once; tell what it is like, and make its ladder.
+def inspect_upload(file: AnyFile, limits: Limits, rungs: Mapping[int, AnyFile]) -> Inspection:
+    """Decode an image file completely, but only once; return its properties and build its ladder.
 
     Args:
         file: The file.
-        limits: The largest image to accept, held against the header before anything is decoded; and whether one that
-            has lost pixels is accepted.
-        steps: The files for the steps of the ladder, by their sides; without any, there is none.
+        limits: The largest image to accept, checked against the header before anything is decoded, and whether to
+            accept images that have lost pixels.
+        rungs: Files for the rungs of the ladder, by side. If empty, no ladder is built.
 
     Raises:
-        NotAnImage: It is in no format that can be read.
-        CorruptImage: It is truncated or corrupt, and that is not accepted, or nothing of it can be decoded.
-        LimitExceeded: It is too large.
+        NotAnImage: The file is not in a supported image format.
+        CorruptImage: The file is truncated or corrupt, and damage isn't accepted or nothing can be decoded.
+        LimitExceeded: The image is too large.
     """
     opened = InputFile(file)
     try:
-        return _survey(opened, replace(limits, damaged=False), steps)
+        return _inspect(opened, replace(limits, damaged=False), rungs)
     except CorruptImage as error:
         if not limits.damaged:
             raise explained(error, opened, limits) from None
-    return _survey(opened, limits, steps, what_is_left(opened, limits))
+    return _inspect(opened, limits, rungs, what_is_left(opened, limits))
 
 
-def _survey(file: InputFile, limits: Limits, steps: Mapping[int, AnyFile], damage: str = "") -> Survey:
-    """Survey a file; `damage` says what is known to be missing, if it is accepted though it has lost pixels."""
+def _inspect(file: InputFile, limits: Limits, rungs: Mapping[int, AnyFile], damage: str = "") -> Inspection:
+    """Inspect a file. `damage` is the warning about lost pixels if the file was accepted nevertheless."""
     source = open_source(file, limits)
     facts = Facts.of(source)
-    limits.check_cost(lambda: survey_cost(facts), drawing=facts.is_drawing)
+    limits.check_cost(lambda: inspection_cost(facts), drawing=facts.is_drawing)
     first, top, small, durations = _decode_all(source)
     found, page = source.description, source.description.first
     sizes = tuple(one.upright for one in found.pages)
@@ -222,49 +227,50 @@ def _survey(file: InputFile, limits: Limits, steps: Mapping[int, AnyFile], damag
         durations=durations if found.animated else (),
         warnings=(*((damage,) if damage else ()), *found.warnings, *_broken(exif, icc), *_left_out(found)),
         damaged=bool(damage),
-        inspection=INSPECTION,
+        inspection=INSPECTION_VERSION,
     )
-    if top is None or not steps:
-        return Survey(info, None)
+    if top is None or not rungs:
+        return Inspection(info, None)
     with ExitStack() as files:
-        outputs = {side: files.enter_context(OutputFile(step)) for side, step in steps.items()}
+        outputs = {side: files.enter_context(OutputFile(rung)) for side, rung in rungs.items()}
         ladder = build(
             top, source.upright, outputs,
             orientation=first.orientation, turned=info.orientation > 1 and not found.always_turned, flat=info.line_art,
         )  # fmt: skip
-    return Survey(info, ladder)
+    return Inspection(info, ladder)
 
 
 def _broken(exif: Mapping[str, object] | None, icc: str | None) -> Iterator[str]:
-    """Say which metadata are broken."""
+    """Yield warnings about invalid metadata."""
     if exif is None:
-        yield "The EXIF is broken and can't be read."
+        yield "The EXIF metadata is invalid and can't be read."
     if icc == _UNREADABLE:
-        yield "The ICC profile is broken and is ignored."
+        yield "The ICC profile is invalid and ignored."
 
 
 def _left_out(found: Description) -> Iterator[str]:
-    """Say what renditions have not of what the file holds, unless they are asked for it."""
+    """Yield warnings about content of the file that renditions don't include by default."""
     if found.is_hdr:
-        yield "The picture is HDR: renditions are mapped to SDR unless they are made with hdr=keep."
+        yield "The image is HDR: renditions are tone-mapped to SDR unless requested with hdr=keep."
     if found.gain_map_read:
-        yield "The picture has a gain map: only JPEG keeps it, and other formats are SDR unless made with hdr=keep."
+        yield "The image has a gain map: only JPEG keeps it; other formats are SDR unless requested with hdr=keep."
     elif found.gain_map:
-        yield "The picture has a gain map, which is left out of renditions."
+        yield "The image has a gain map, which renditions don't include."
 
 
 def _decode_all(source: Source) -> tuple[Frame, pyvips.Image | None, pyvips.Image, tuple[int, ...]]:
     """Decode every pixel.
 
     Returns:
-        The first frame, what the ladder is made of, a small picture, and the durations of all frames in milliseconds.
+        The first frame, the pixels to build the ladder from, a small copy, and the duration of each frame in
+        milliseconds.
     """
 
     def attempt(decoder: Decoder) -> tuple[Frame, pyvips.Image | None, pyvips.Image, tuple[int, ...]]:
         count = source.description.count
         frames = decode(source, decoder, 0, count, _decoding(source, decoder))
         first = next(frames)
-        # A lazy decoder decodes only when pixels are asked for, and these take all of them.
+        # A lazy decoder decodes pixels only when they are used; both of these use all of them.
         top = top_of(first, source.size) if count == 1 and not source.vector else None
         small = _small_picture(first if top is None else replace(first, pixels=top))
         durations = [first.duration]
@@ -278,7 +284,7 @@ def _decode_all(source: Source) -> tuple[Frame, pyvips.Image | None, pyvips.Imag
 
 
 def _decoding(source: Source, decoder: Decoder) -> Decoding:
-    """Return how to decode: smaller if the decoder can, since all that can be broken is read just the same."""
+    """Return how to decode: shrunk if the decoder can, since that reads the same data and detects the same damage."""
     if source.description.count > 1:
         return Decoding()
     width, height = source.size
@@ -309,21 +315,21 @@ def _profile_name(frame: Frame) -> str | None:
 
 
 def _read_exif(source: Source) -> dict[str, str | int | float] | None:
-    """Read the usual EXIF fields, or return None where the EXIF is broken, which costs no pixel."""
+    """Read the common EXIF fields; return None if the EXIF is invalid, which doesn't affect pixels."""
     try:
         top = source.codec.exif(source.file)
         if top is None:
             return {}
         fields = {**top, **top.get_ifd(ExifTags.IFD.Exif)}
         place = top.get_ifd(ExifTags.IFD.GPSInfo)
-    except Exception:  # Pillow trips over broken EXIF in many ways
+    except Exception:  # Pillow fails on invalid EXIF in many ways
         return None
     named = {name: _plain(fields.get(ExifTags.Base[name].value)) for name in _EXIF_FIELDS}
     return {name: value for name, value in named.items() if value not in (None, "")} | _coordinates(place)
 
 
 def _plain(value: Any) -> str | int | float | None:
-    """Make a JSON value of an EXIF value, or None of one that is no number and no text."""
+    """Convert an EXIF value to a JSON value; return None if it is neither a number nor text."""
     if isinstance(value, bytes):
         value = value.decode("latin-1")
     if isinstance(value, str):
@@ -340,7 +346,7 @@ def _plain(value: Any) -> str | int | float | None:
 
 
 def _coordinates(place: dict[int, Any]) -> dict[str, str | int | float]:
-    """Return latitude and longitude in degrees, north and east positive, if the GPS fields have them."""
+    """Return latitude and longitude in degrees, positive north and east, if the GPS fields contain them."""
     found: dict[str, str | int | float] = {}
     for name, tag, negative in (("GPSLatitude", 2, "S"), ("GPSLongitude", 4, "W")):
         try:

@@ -1,12 +1,13 @@
-"""The ladder: smaller copies of an image, made once, when it arrives; small renditions are made from them.
+"""The ladder: smaller copies (rungs) of an image, made once at upload. Small renditions are made from them.
 
-A step is upright, has the image's colour profile and no other metadata. Which steps there are, and what they are
-written as, was settled by measurement: see docs/performance.md.
+A rung is upright and has the image's colour profile, but no other metadata. The sizes and formats of the rungs were
+chosen by measurements, see docs/performance.md.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import msgspec
 import pyvips
 
 from progimage.engine.files import OutputFile
@@ -14,32 +15,32 @@ from progimage.engine.frame import Frame, turned_upright
 from progimage.engine.geometry import Size, fitting
 from progimage.engine.operations import Operations
 from progimage.engine.spec import RenditionSpec
-from progimage.engine.steps.size import resized
+from progimage.engine.steps.resize import resized
 
 SIDES = (1024, 512)
-"""The longer side of each step, in pixels, the largest first; a step may be a little smaller, see `JUST_UNDER`."""
+"""Longer side of each rung in pixels, the largest first. A rung can be slightly smaller, see `JUST_UNDER`."""
 JUST_UNDER = 0.9
-"""A JPEG that is decoded to this share of a side, or more, is not decoded larger to be resampled to all of it."""
+"""If a JPEG can be decoded to at least this fraction of a rung's side, it isn't decoded larger and resampled."""
 SPARE = 1.6
-"""A smaller copy has at least so many times the pixels a side that are asked for: then a 300 px JPEG has an SSIM within
-0.002 of the one made from the original."""
+"""Minimum ratio of a rung's sides to those requested. With it, the SSIM of a 300 px JPEG is within 0.002 of one made
+from the original."""
 
 COPIED_MODES = ("L", "LA", "RGB", "RGBA")
-"""The kinds of pixels of which smaller copies are kept."""
+"""Pixel modes of images that have a ladder."""
 _JPEG = {"Q": 90, "subsample_mode": "off"}
 _PNG = {"compression": 1, "filter": "sub"}
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """A smaller copy.
+class Rung:
+    """A smaller copy of an image.
 
     Attributes:
-        side: Which one of `SIDES` it is for.
-        width: Upright, in pixels.
-        height: Likewise.
-        bytes: Of its file.
-        sha256: Of its file, in hexadecimal digits; empty: it is not known.
+        side: The nominal longer side, one of `SIDES`.
+        width: Upright width in pixels.
+        height: Upright height in pixels.
+        bytes: Size of the file in bytes.
+        sha256: SHA-256 of the file in hexadecimal digits; empty if unknown.
     """
 
     side: int
@@ -49,49 +50,48 @@ class Step:
     sha256: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Ladder:
-    """The smaller copies of one image.
+class Ladder(msgspec.Struct, frozen=True):
+    """The rungs of one image.
 
     Attributes:
-        width: Of the image in full, upright, in pixels.
-        height: Likewise.
-        turned: Its EXIF orientation was applied.
-        steps: The copies, the largest first.
+        width: Upright width of the original in pixels.
+        height: Upright height of the original in pixels.
+        turned: Whether the EXIF orientation of the original was applied.
+        rungs: The rungs, the largest first.
     """
 
     width: int
     height: int
     turned: bool
-    steps: tuple[Step, ...]
+    rungs: tuple[Rung, ...] = msgspec.field(name="steps")  # the name in databases of version 0.1
 
     @property
     def size(self) -> Size:
-        """Width and height of the image in full, upright."""
+        """Width and height of the original, upright."""
         return self.width, self.height
 
     @property
     def bytes(self) -> int:
-        """Of all steps together."""
-        return sum(step.bytes for step in self.steps)
+        """Total size of all rungs in bytes."""
+        return sum(rung.bytes for rung in self.rungs)
 
-    def step_for(self, spec: RenditionSpec) -> Step | None:
-        """Return the smallest step that a rendition can be made of, or None: only of the original."""
+    def rung_for(self, spec: RenditionSpec) -> Rung | None:
+        """Return the smallest rung that suffices for a rendition; None if only the original does."""
         if spec.kept - {"icc"} or (self.turned and not spec.autorotate):
             return None
         wanted = resampled_to(self.size, spec.stages[0])
-        enough = (step for step in self.steps if wanted and suffices((step.width, step.height), wanted))
-        return min(enough, key=lambda step: step.side, default=None)
+        enough = (rung for rung in self.rungs if wanted and suffices((rung.width, rung.height), wanted))
+        return min(enough, key=lambda rung: rung.side, default=None)
 
 
 def top_of(frame: Frame, size: Size) -> pyvips.Image | None:
-    """Return the pixels that all steps are made of, in memory, or None for an image that has no ladder.
+    """Return the pixels to build all rungs from, in memory; None if the image gets no ladder.
 
-    Only 8-bit grey and RGB have one: anything else would lose what it has more, or is small anyway.
+    Only 8-bit grey and RGB images get one: others would lose information, or are small anyway.
 
     Args:
-        frame: Of a still picture with one page, decoded at any size.
-        size: The width and height that it has in full.
+        frame: Frame of a still image with a single page, decoded at any size.
+        size: Full width and height of the image.
     """
     if frame.mode not in COPIED_MODES or not _is_worth(SIDES[-1], size):
         return None
@@ -101,25 +101,25 @@ def top_of(frame: Frame, size: Size) -> pyvips.Image | None:
 def build(
     top: pyvips.Image, size: Size, targets: Mapping[int, OutputFile], *, orientation: int, turned: bool, flat: bool
 ) -> Ladder:
-    """Write the steps.
+    """Write the rungs.
 
     Args:
-        top: See `top_of`.
-        size: The width and height that the image has in full, upright.
+        top: The pixels returned by `top_of`.
+        size: Full width and height of the image, upright.
         targets: A file for each of `SIDES`.
-        orientation: How the pixels are still to be turned upright, 1 to 8.
-        turned: The image has an orientation, whether the pixels are turned already or not.
-        flat: The picture has even areas, whose edges JPEG would blur.
+        orientation: Orientation that still has to be applied to the pixels, 1 to 8.
+        turned: Whether the image has an orientation, regardless of whether it was applied to the pixels.
+        flat: Whether the image has areas of uniform colour, whose edges JPEG would blur.
     """
-    steps, pixels = [], turned_upright(top, orientation)
+    rungs, pixels = [], turned_upright(top, orientation)
     for side in (side for side in SIDES if _is_worth(side, size)):
         pixels = _of_side(pixels, side, size)
         if flat or pixels.hasalpha():
             pixels.pngsave_target(targets[side].target(), keep="icc", **_PNG)
         else:
             pixels.jpegsave_target(targets[side].target(), keep="icc", **_JPEG)
-        steps.append(Step(side, pixels.width, pixels.height, targets[side].size))
-    return Ladder(*size, turned, tuple(steps))
+        rungs.append(Rung(side, pixels.width, pixels.height, targets[side].size))
+    return Ladder(*size, turned, tuple(rungs))
 
 
 def _is_worth(side: int, size: Size) -> bool:
@@ -134,19 +134,19 @@ def _of_side(pixels: pyvips.Image, side: int, size: Size) -> pyvips.Image:
 
 
 def resampled_to(size: Size, operations: Operations, *, vector: bool = False) -> Size | None:
-    """Return the size that an image is resampled to before anything else is done, if a smaller copy may stand for it.
+    """Return the size that an image is resampled to first, or None if a rung can't be used instead of the original.
 
     Args:
-        size: Its width and height, upright.
-        operations: The first ones.
-        vector: It is a drawing.
+        size: Width and height of the image, upright.
+        operations: The operations of the first stage.
+        vector: Whether the image is a drawing.
     """
-    # What is cut out is measured in the image's own pixels, and the nearest pixel is one of its own.
+    # Cropping is measured in pixels of the original, and nearest-neighbour resampling picks pixels of the original.
     if operations.crop or operations.trim is not None or operations.kernel == "nearest":
         return None
     return fitting(size, operations, vector=vector).resized
 
 
 def suffices(copy: Size, wanted: Size) -> bool:
-    """Return whether a copy has enough pixels to be resampled to a size."""
+    """Return whether a copy is large enough to be resampled to a size."""
     return all(side >= target * SPARE for side, target in zip(copy, wanted, strict=True))

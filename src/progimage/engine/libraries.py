@@ -1,7 +1,7 @@
-"""Libraries that few images need, each of which is loaded when one does.
+"""Libraries that few images need, loaded on first use.
 
-A sandboxed process can load nothing any more: there `LibraryNotLoaded` is raised, and the task is for a process that
-was made after the library was loaded.
+A sandboxed process can't load libraries, so `LibraryNotLoaded` is raised there. The task then has to run in a process
+that was forked after the library was loaded.
 """
 
 import os
@@ -11,37 +11,36 @@ from typing import Any
 from progimage.engine.errors import LibraryNotLoaded
 
 LIBRARIES: dict[str, "Library"] = {}
-"""All of them, by their names."""
+"""All such libraries, by name."""
 _state = {"sealed": False}
 
 
 class Library:
-    """A library that may not be loaded yet.
+    """A library that is loaded on first use.
 
     Args:
-        name: Its name.
-        load: Loads all of it that is used, and returns it.
+        name: Name of the library.
+        load: Loads all parts of the library that are used, and returns it.
     """
 
     def __init__(self, name: str, load: Callable[[], Any]) -> None:
-        """Load nothing yet."""
         self._name, self._load, self._loaded = name, load, None
         LIBRARIES[name] = self
 
     def __call__(self) -> Any:
-        """Return it, and load it first if need be.
+        """Return the library; load it first if necessary.
 
         Raises:
-            LibraryNotLoaded: This process may load nothing.
+            LibraryNotLoaded: The library isn't loaded, and this process can't load libraries.
         """
         if self._loaded is None:
             if _state["sealed"]:
                 raise LibraryNotLoaded(self._name)
-            os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # or numpy, of which no algebra is used, starts threads
+            os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy would start threads for algebra we don't use
             self._loaded = self._load()
         return self._loaded
 
 
 def seal() -> None:
-    """Note that this process may load nothing any more."""
+    """Record that this process can't load any more libraries."""
     _state["sealed"] = True

@@ -1,4 +1,4 @@
-"""The bounds that an image must keep to before it is decoded, and a rendition before it is made."""
+"""Limits that are checked before an image is decoded and before a rendition is made."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,17 +8,24 @@ from progimage.engine.errors import LimitExceeded, TooCostly
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The largest image that is read, and whether it has to be whole.
+    """Limits for images that are read and renditions that are made.
+
+    >>> Limits(pixels=40_000_000).check(4000, 3000)
+    >>> Limits(frames=10).check(320, 240, frames=25)
+    Traceback (most recent call last):
+    progimage.engine.errors.LimitExceeded: The image has 25 frames; at most 10 are allowed.
 
     Attributes:
-        pixels: The most pixels in one frame or page.
-        frames: The most frames or pages.
-        total_pixels: The most pixels in all frames or pages together.
-        memory: How many bytes of memory there are for the pixels of a rendition; 0 is any number.
-        cost: The most CPU seconds that a task may be reckoned to take, as `cost` does it; 0 is any number. Beyond it
-            the task is refused with `TooCostly`, to be run in another way.
-        most_cost: The same, but beyond it the task is refused for good.
-        damaged: An image that has lost pixels is read as far as it can be decoded; else it is corrupt.
+        pixels: Maximum number of pixels in one frame or page.
+        frames: Maximum number of frames or pages.
+        total_pixels: Maximum number of pixels in all frames or pages together.
+        memory: Maximum number of bytes of memory for the pixels of a rendition; 0 means unlimited.
+        cost: Maximum estimated CPU time of a task in seconds (see the module `cost`); 0 means unlimited. Above it the
+            task is rejected with `TooCostly`, so that it can be run as a heavy task.
+        most_cost: Maximum estimated CPU time of any task in seconds; 0 means unlimited. Above it the task is rejected
+            with `InvalidParameter`.
+        damaged: Whether to decode as much as possible of an image that has lost pixels. Otherwise it is rejected as
+            corrupt.
     """
 
     pixels: int = 100_000_000
@@ -30,32 +37,32 @@ class Limits:
     damaged: bool = False
 
     def check(self, width: int, height: int, frames: int = 1) -> None:
-        """Hold an image's header against the limits.
+        """Check the size of an image.
 
         Args:
-            width: In pixels.
-            height: In pixels.
-            frames: How many frames or pages there are.
+            width: Width in pixels.
+            height: Height in pixels.
+            frames: Number of frames or pages.
 
         Raises:
-            LimitExceeded: One of the limits does not allow the image.
+            LimitExceeded: The image exceeds a limit.
         """
         if width * height > self.pixels:
             raise LimitExceeded(f"pixels ({width}×{height})", width * height, self.pixels)
         if frames > self.frames:
             raise LimitExceeded("frames", frames, self.frames)
         if width * height * frames > self.total_pixels:
-            raise LimitExceeded("pixels in all its frames", width * height * frames, self.total_pixels)
+            raise LimitExceeded("pixels in all frames together", width * height * frames, self.total_pixels)
 
     def check_cost(self, reckon: Callable[[], float], *, drawing: bool) -> None:
-        """Hold what a task is reckoned to take against the limit.
+        """Check the estimated cost of a task.
 
         Args:
-            reckon: Returns it, in seconds of CPU time.
-            drawing: It has a drawing in it, whose cost only drawing it tells.
+            reckon: Returns the estimated CPU time in seconds.
+            drawing: Whether the task draws an SVG, whose cost can't be estimated in advance.
 
         Raises:
-            TooCostly: It is too much, or nobody knows.
+            TooCostly: The estimate exceeds the limit, or the cost can't be estimated.
         """
         if self.cost:
             cost = reckon()

@@ -1,9 +1,9 @@
-"""ICC profiles of colour spaces that are told by code points or by gamma and primaries, for formats that take only ICC.
+"""ICC profiles for colour spaces given by code points or by gamma and primaries, for formats that only support ICC.
 
-They are of screens, with a matrix and parametric curves (ICC.1:2022, 8.4). LittleCMS applies them to within a level at
-8 bits; at 16 bits it puts a table of 33 steps a side between, and colours at the edge of the gamut come out by up to 25
-levels of 255 wrong. The darkest greys of a linear profile, up to 7 of 255, are wrong at 8 bits as well, by up to 10.
-Where there is a choice, `colorimetry.to_srgb` is exact.
+They are display profiles with a matrix and parametric curves (ICC.1:2022, 8.4). At 8 bits, LittleCMS applies them with
+an error of at most one level. At 16 bits it uses a table with 33 steps per axis, and colours at the edge of the gamut
+are off by up to 25 levels of 255. The darkest greys of a linear profile, up to 7 of 255, are off by up to 10 at 8 bits
+as well. If there is a choice, use `colorimetry.to_srgb`, which is exact.
 """
 
 import struct
@@ -21,23 +21,23 @@ from progimage.engine.colorimetry import (
 )
 
 _D50: Vector = (0.9642, 1.0, 0.8249)
-"""The white of the space between profiles."""
+"""White point of the profile connection space."""
 _VERSION = 0x04400000
 _HEADER = 128
 
 
 def profile_of(space: Cicp | Calibrated, *, grey: bool = False) -> bytes:
-    """Return an ICC profile for pixels of the full range.
+    """Return an ICC profile for full-range pixels.
 
     Args:
-        space: None of HDR.
-        grey: For pixels of one channel.
+        space: The colour space, which must not be HDR.
+        grey: Whether the pixels have a single channel.
 
     Raises:
-        ValueError: It is one of HDR, or its primaries span no space.
+        ValueError: The space is HDR, or its primaries are collinear.
     """
     if isinstance(space, Cicp) and space.hdr:
-        raise ValueError("HDR needs tone mapping.")
+        raise ValueError("HDR has to be tone-mapped.")
     white = xyz_of(space.chromaticities.white)
     adapted = adaptation(white, _D50)
     curve = _curve(space.curve)
@@ -51,7 +51,7 @@ def profile_of(space: Cicp | Calibrated, *, grey: bool = False) -> bytes:
 
 
 def _assembled(kind: bytes, tags: dict[bytes, bytes]) -> bytes:
-    places: dict[bytes, int] = {}  # what is the same is written once
+    places: dict[bytes, int] = {}  # identical tags are written once
     body = b""
     start = _HEADER + 4 + 12 * len(tags)
     table = struct.pack(">I", len(tags))
@@ -86,6 +86,6 @@ def _text(words: str) -> bytes:
 
 def _curve(curve: Curve) -> bytes:
     power = curve.gamma, curve.a, curve.b
-    # LittleCMS takes the inverse of type 4 for black where c is 0.
+    # LittleCMS inverts type 4 to black if c is 0.
     kind, numbers = (4, (*power, curve.c, curve.d, curve.e, curve.f)) if curve.c else (1, power)
     return b"para\0\0\0\0" + struct.pack(">H2x", kind) + b"".join(map(_fixed, numbers))

@@ -1,10 +1,10 @@
-"""Kinds of pixels: which one an image has, and which one of a format's comes nearest to it."""
+"""Pixel modes: which mode an image has, and which mode of a format is nearest to it."""
 
 import pyvips
 
 MODES = ("1", "P", "PA", "L", "LA", "RGB", "RGBA", "L16", "LA16", "RGB16", "RGBA16", "F", "CMYK")
-"""The kinds of pixels, named as in Pillow: 1-bit, palette, grey, colour; ``A`` has alpha (``PA``: the
-palette has alpha), ``16`` is 16 bits a channel (else 8), ``F`` is grey in 32-bit floating point."""
+"""The pixel modes, named as in Pillow: 1-bit, palette, grey, colour; ``A`` means alpha (``PA``: the palette has alpha),
+``16`` means 16 bits per channel (otherwise 8), ``F`` is grey in 32-bit floating point."""
 OF_8_BITS = ("L", "LA", "RGB", "RGBA")
 OF_16_BITS = ("L16", "LA16", "RGB16", "RGBA16")
 NEAREST: dict[str, tuple[str, ...]] = {
@@ -22,15 +22,15 @@ NEAREST: dict[str, tuple[str, ...]] = {
     "F": ("F", "L16", "RGB16", "L", "RGB", "RGBA", "P", "PA", "1"),
     "CMYK": ("CMYK", "RGB", "RGBA", "P", "PA", "RGB16", "RGBA16", "L", "L16", "F", "1"),
 }
-"""For each kind of pixels, the others by how much of it they keep: first alpha, then colour, then depth."""
+"""For each mode, all modes in order of how much they preserve: first alpha, then colour, then depth."""
 
 
 def mode_of(image: pyvips.Image) -> str:
-    """Return the kind of an image's pixels, as its bands and its sample format tell it.
+    """Return the pixel mode of an image from its bands and its sample format.
 
     Args:
-        image: As `decode` makes it: grey, RGB or CMYK, with or without alpha; unsigned char, unsigned short, or (grey
-            only) float.
+        image: Pixels as `decode` yields them: grey, RGB or CMYK, with or without alpha; unsigned char, unsigned short,
+            or (grey only) float.
     """
     if image.format in ("float", "double"):
         return "F"
@@ -41,10 +41,10 @@ def mode_of(image: pyvips.Image) -> str:
 
 
 def nearest(mode: str, available: tuple[str, ...]) -> str:
-    """Return the mode, out of those that a format can be written with, that keeps most of `mode`.
+    """Return the available mode that preserves most of `mode`.
 
     Raises:
-        KeyError: `available` has none of the modes.
+        KeyError: None of the available modes is suitable.
     """
     for candidate in NEAREST[mode]:
         if candidate in available:
@@ -53,15 +53,15 @@ def nearest(mode: str, available: tuple[str, ...]) -> str:
 
 
 def has_alpha(mode: str) -> bool:
-    """Return whether pixels of that kind can be transparent."""
+    """Return whether a mode has alpha."""
     return mode in ("PA", "LA", "RGBA", "LA16", "RGBA16")
 
 
 def is_grey(mode: str) -> bool:
-    """Return whether pixels of that kind have no colour."""
+    """Return whether a mode has no colour."""
     return mode in ("1", "L", "LA", "L16", "LA16", "F")
 
 
 def is_deep(mode: str) -> bool:
-    """Return whether pixels of that kind have 16 bits a channel."""
+    """Return whether a mode has 16 bits per channel."""
     return mode.endswith("16")

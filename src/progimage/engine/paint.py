@@ -1,4 +1,4 @@
-"""Painting: colours in an image's own space, transparent pixels done right, one picture over another."""
+"""Painting: colours in an image's own colour space, operations with correct transparency, and compositing."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from progimage.engine.values import Colour
 
 TRANSPARENT = Colour(0, 0, 0, 0)
 _FAR = 0.01
-"""Down to what part of its height a Gaussian reaches: further than those that steps use."""
+"""Minimum amplitude of a Gaussian mask relative to its peak: smaller, so wider, than those that the steps use."""
 
 
 def is_neutral(colour: Colour) -> bool:
@@ -19,14 +19,14 @@ def is_neutral(colour: Colour) -> bool:
 
 
 def ready_for(pixels: pyvips.Image, colour: Colour) -> pyvips.Image:
-    """Make the pixels able to hold a colour: RGB if it is not a grey, and with alpha if it is not opaque."""
+    """Convert the pixels so that they can hold a colour: to RGB unless it is grey, and with alpha unless opaque."""
     if not is_neutral(colour):
         pixels = to_rgb(pixels)
     return pixels.addalpha() if colour.alpha < 255 and not pixels.hasalpha() else pixels
 
 
 def ink(colour: Colour, pixels: pyvips.Image) -> list[float]:
-    """Return a colour as one pixel of an image that is `ready_for` it, in that image's space and range."""
+    """Return a colour as a pixel value in the colour space and range of an image that is `ready_for` it."""
     if is_neutral(colour) and space_of(pixels) == "grey":
         bands: list[float] = [colour.red]
     else:
@@ -39,12 +39,12 @@ def ink(colour: Colour, pixels: pyvips.Image) -> list[float]:
 
 
 def with_alpha(pixels: pyvips.Image) -> pyvips.Image:
-    """Return the pixels with an alpha channel, opaque if they had none."""
+    """Return the pixels with an alpha channel; if they have none, an opaque one is added."""
     return pixels if pixels.hasalpha() else pixels.addalpha()
 
 
 def opaque_bands(pixels: pyvips.Image) -> pyvips.Image:
-    """Return the pixels without their alpha channel, where transparent ones show what colour they hide."""
+    """Return the pixels without their alpha channel, which reveals the hidden colours of transparent pixels."""
     return pixels.extract_band(0, n=pixels.bands - 1) if pixels.hasalpha() else pixels
 
 
@@ -54,7 +54,7 @@ def alpha_band(pixels: pyvips.Image) -> pyvips.Image:
 
 
 def keeping_alpha(pixels: pyvips.Image, change: Callable[[pyvips.Image], pyvips.Image]) -> pyvips.Image:
-    """Change colours and leave the alpha channel as it is."""
+    """Apply a change to the colours and leave the alpha channel unchanged."""
     if not pixels.hasalpha():
         return change(pixels)
     changed = change(opaque_bands(pixels))
@@ -62,7 +62,7 @@ def keeping_alpha(pixels: pyvips.Image, change: Callable[[pyvips.Image], pyvips.
 
 
 def premultiplied(pixels: pyvips.Image, change: Callable[[pyvips.Image], pyvips.Image]) -> pyvips.Image:
-    """Do what mixes neighbouring pixels, such that transparent ones give nothing of their hidden colour."""
+    """Apply a change that mixes neighbouring pixels, without mixing in hidden colours of transparent pixels."""
     if not pixels.hasalpha():
         return change(pixels)
     white, kind, interpretation = white_of(pixels), pixels.format, pixels.interpretation
@@ -71,13 +71,13 @@ def premultiplied(pixels: pyvips.Image, change: Callable[[pyvips.Image], pyvips.
 
 
 def with_hidden_colours_filled(pixels: pyvips.Image, sigma: float) -> pyvips.Image:
-    """Return the pixels with the colours that do not show, as far as they do not, replaced by those around them.
+    """Replace hidden colours of transparent pixels by the visible colours around them, in proportion to transparency.
 
-    So a step that looks at neighbours and leaves alpha as it is finds only colours that show.
+    Operations that read neighbouring pixels but don't change alpha then see only visible colours.
 
     Args:
-        pixels: Grey or RGB; those without alpha stay.
-        sigma: Of the step: how far it looks, as the deviation of a Gaussian, in pixels.
+        pixels: Grey or RGB. Without alpha they are returned unchanged.
+        sigma: Reach of the operation, as the standard deviation of a Gaussian, in pixels.
     """
     if not pixels.hasalpha():
         return pixels
@@ -88,11 +88,11 @@ def with_hidden_colours_filled(pixels: pyvips.Image, sigma: float) -> pyvips.Ima
     share = alpha_band(pixels) / white_of(pixels)
     mixed = opaque_bands(pixels) * share + opaque_bands(around) * (share * -1 + 1)
     filled = (mixed + 0.5).cast(pixels.format).bandjoin(alpha_band(pixels))
-    return filled.copy(interpretation=pixels.interpretation).copy_memory()  # what looks at it reads it more than once
+    return filled.copy(interpretation=pixels.interpretation).copy_memory()  # the operation reads it more than once
 
 
 def straightened(pixels: pyvips.Image) -> pyvips.Image:
-    """Divide colours by the alpha that they were multiplied by; of floats, 1 is opaque."""
+    """Convert premultiplied colours to straight alpha. For floats, an alpha of 1 is opaque."""
     if pixels.format == "float":
         return pixels.unpremultiply(max_alpha=1).cast("float").copy(interpretation=pixels.interpretation)
     straight = pixels.unpremultiply(max_alpha=white_of(pixels)) + 0.5
@@ -100,23 +100,23 @@ def straightened(pixels: pyvips.Image) -> pyvips.Image:
 
 
 def times_alpha(pixels: pyvips.Image, factor: pyvips.Image | float) -> pyvips.Image:
-    """Multiply the alpha channel by a factor from 0 to 1, or by an image of them."""
+    """Multiply the alpha channel by a factor from 0 to 1, or by an image of such factors."""
     pixels = with_alpha(pixels)
     alpha = (alpha_band(pixels) * factor + 0.5).cast(pixels.format)
     return opaque_bands(pixels).bandjoin(alpha).copy(interpretation=pixels.interpretation)
 
 
 def over(base: pyvips.Image, layer: pyvips.Image, left: int = 0, top: int = 0) -> pyvips.Image:
-    """Put a layer over an image ("source over", W3C Compositing and Blending Level 1, section 9.1.4).
+    """Draw a layer over an image ("source over", W3C Compositing and Blending Level 1, section 9.1.4).
 
     Args:
-        base: Grey or RGB; it keeps its kind, but becomes RGB if it is grey and the layer is not.
-        layer: sRGB or grey, of 8 bits, with alpha. What lies outside of the base is cut off.
-        left: Where its left edge is.
-        top: Where its top edge is.
+        base: Grey or RGB. The result has the same mode, but is RGB if only the base is grey.
+        layer: sRGB or grey, 8 bits, with alpha. Parts outside the base are cut off.
+        left: Position of the layer's left edge.
+        top: Position of the layer's top edge.
     """
     if left >= base.width or top >= base.height or left + layer.width <= 0 or top + layer.height <= 0:
-        return base  # nothing of it is to be seen
+        return base  # the layer lies completely outside
     if space_of(layer) == "rgb":
         base = to_rgb(base)
     elif space_of(base) == "rgb":

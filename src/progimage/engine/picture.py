@@ -1,4 +1,4 @@
-"""A still picture that can be worked with at once, of any image file: its first frame, upright, in sRGB."""
+"""Decoding any image file to a still image that is ready to use: its first frame, upright, in sRGB."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import pyvips
 
 from progimage.engine.codecs.codec import Decoder, Decoding, Source
 from progimage.engine.colourspace import drop_unfit_profile, to_8_bits, to_integers, without_profile
-from progimage.engine.cost import Facts, look_cost
+from progimage.engine.cost import Facts, analysis_cost
 from progimage.engine.decode import decode, with_decoders
 from progimage.engine.files import InputFile
 from progimage.engine.frame import Frame, turned_upright
@@ -17,11 +17,11 @@ from progimage.engine.tone_mapping import peak_of, tone_mapped
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A still picture.
+    """A decoded still image.
 
     Attributes:
-        pixels: Grey or sRGB of 8 bits, with alpha if it has one, upright, in memory, without metadata.
-        stands_for: The width and height that it has in full.
+        pixels: Grey or sRGB of 8 bits, with alpha if the image has it, upright, in memory, without metadata.
+        stands_for: Full width and height of the image.
     """
 
     pixels: pyvips.Image
@@ -34,16 +34,17 @@ def open_picture(file: InputFile, limits: Limits, longest: int | None = None) ->
     Args:
         file: The image file.
         limits: The largest image to accept.
-        longest: It may be decoded smaller, if its longer side keeps twice so many pixels.
+        longest: If given, the image can be decoded at a reduced size with at least twice this many pixels on its
+            longer side.
 
     Raises:
-        NotAnImage: It is in no format that can be read.
-        CorruptImage: It is broken.
-        LimitExceeded: It is too large.
+        NotAnImage: The file is not in a supported image format.
+        CorruptImage: The image is damaged.
+        LimitExceeded: The image is too large.
     """
     source = open_source(file, limits)
     facts = Facts.of(source)
-    limits.check_cost(lambda: look_cost(facts), drawing=facts.is_drawing)
+    limits.check_cost(lambda: analysis_cost(facts), drawing=facts.is_drawing)
     return with_decoders(source, lambda decoder: _decoded(source, decoder, longest))
 
 
@@ -58,7 +59,7 @@ def _decoded(source: Source, decoder: Decoder, longest: int | None) -> Picture:
 
 
 def as_picture(frame: Frame) -> pyvips.Image:
-    """Make the pixels of such a picture of a decoded frame."""
+    """Convert a decoded frame to the pixels of a `Picture`."""
     pixels = turned_upright(drop_unfit_profile(frame.pixels).copy_memory(), frame.orientation)
     if pixels.format in ("float", "double"):
         pixels = to_integers(pixels, deep=False)
@@ -66,6 +67,6 @@ def as_picture(frame: Frame) -> pyvips.Image:
         pixels = tone_mapped(pixels, frame.hdr, peak_of(pixels, frame.hdr))
     pixels = to_8_bits(without_profile(pixels))
     bands, interpretation = pixels.bands, pixels.interpretation
-    # Anew, so that no metadata of its own comes along into another picture.
+    # Create a new image, so that no metadata leaks into another image.
     bare = pyvips.Image.new_from_memory(pixels.write_to_memory(), pixels.width, pixels.height, bands, "uchar")
     return bare.copy(interpretation=interpretation)

@@ -1,4 +1,4 @@
-"""What one rendering has settled: handed to every step."""
+"""The plan of a rendering: the choices that are passed to every step."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,19 +17,19 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A rendering's settled choices.
+    """The choices made for a rendering.
 
     Attributes:
-        spec: What was asked for.
-        format: The row of the format that is written.
-        limits: What every image that takes part is held against.
-        images: The files of the other images that are needed, by their references.
-        vector: The source is a drawing.
-        always_turned: It is turned by its container, which `autorotate` can't leave undone.
-        modes: The kinds of pixels that it may be written with, this time.
-        several: More than one frame or page is written.
-        plays: How often the animation is played; 0 is without end.
-        quality: What to encode with, 1 to 100, or None: what is usual for the format.
+        spec: Spec of the rendition.
+        format: The output format.
+        limits: Limits for all images involved.
+        images: Files of the other images that the spec needs, by reference.
+        vector: Whether the source is a drawing.
+        always_turned: Whether the container rotates the source, regardless of `autorotate`.
+        modes: Pixel modes that this rendition can be written with.
+        several: Whether several frames or pages are written.
+        plays: How often an animation is played; 0 means endlessly.
+        quality: Quality to encode with, 1 to 100; None means the default of the format.
     """
 
     spec: RenditionSpec
@@ -46,23 +46,26 @@ class Plan:
 
     @property
     def changes_pixels(self) -> bool:
-        """Whether there is anything to do to the pixels but to write them."""
+        """Whether any operation changes the pixels."""
         return any(changes_pixels(stage) for stage in self.spec.stages)
 
     def afresh(self) -> "Plan":
-        """Return the plan with nothing settled yet, for another attempt."""
+        """Return the plan without the choices made by `settle`, for another attempt."""
         return replace(self, _settled={})
 
     def settle(self, what: str, operations: Operations, pixels: pyvips.Image, choose: Callable[[], _T]) -> _T:
-        """Choose something that depends on the pixels for the first frame, and take the same for others of its size.
+        """Make a choice that depends on pixels once, in the first frame, and reuse it for frames of the same size.
 
-        Without it the frames of an animation would be cut or toned each in its own way. Pages may be of several sizes.
+        Otherwise each frame of an animation would be cropped or toned differently. Pages can differ in size.
 
         Args:
-            what: What is chosen.
-            operations: The stage.
-            pixels: The frame, whose size counts.
-            choose: Chooses it.
+            what: Name of the choice.
+            operations: The operations of the current stage.
+            pixels: The current frame; its size is part of the key.
+            choose: Makes the choice.
+
+        Returns:
+            The choice.
         """
         key = what, id(operations), pixels.width, pixels.height
         if key not in self._settled:

@@ -1,7 +1,7 @@
-"""The pyramid: a large image in tiles, at full size, half of it, and so on, so that a part is read without the rest.
+"""The pyramid: a large image in tiles at full size, half size and so on, so that a part can be read without the rest.
 
-It is a tiled TIFF with a page for each level, upright, with the image's colour profile and no other metadata. Level `n`
-has an image's pixels `2**n` times `2**n` at a time; what does not fill one at the right and lower edge is left out.
+It is a tiled TIFF with a page for each level, upright, with the image's colour profile and no other metadata. A pixel
+of level `n` stands for `2**n` × `2**n` pixels of the image; incomplete ones at the right and bottom edge are dropped.
 """
 
 import math
@@ -23,24 +23,24 @@ from progimage.engine.source import open_source
 from progimage.engine.spec import RenditionSpec
 
 TILE = 512
-"""The side of a tile, in pixels."""
+"""Side of a tile in pixels."""
 LEAST_PIXELS = 20_000_000
-"""A smaller image is decoded whole for each part, which takes less than making its pyramid would."""
+"""Smaller images get no pyramid, since decoding them completely takes less time than building one."""
 _LARGEST_PART = 4
-"""A larger part than one of so many is read from the original, too …"""
+"""The pyramid is used only for parts of up to one in this many pixels of the image, unless it has `_HUGE_PIXELS`."""
 _HUGE_PIXELS = 50_000_000
-"""… unless the image is as large as this."""
+"""For images with at least this many pixels, the pyramid is used for parts of any size."""
 
 _JPEG = {"compression": "jpeg", "Q": 90}
 _DEFLATE = {"compression": "deflate", "predictor": "horizontal"}
 
 
 def may_serve(ladder: Ladder, spec: RenditionSpec) -> bool:
-    """Return whether a rendition is to be made of the image's pyramid.
+    """Return whether a rendition should be made from the image's pyramid.
 
     Args:
-        ladder: Of the image: it has one if it is a still of 8 bits.
-        spec: What is asked for.
+        ladder: Ladder of the image, which must be a still image of 8 bits.
+        spec: Spec of the rendition.
     """
     if ladder.width * ladder.height < LEAST_PIXELS or spec.kept - {"icc"} or (ladder.turned and not spec.autorotate):
         return False
@@ -56,15 +56,15 @@ def build_pyramid(source: AnyFile, target: AnyFile, flat: bool, limits: Limits) 
     """Write the pyramid of an image.
 
     Args:
-        source: The image: a still of 8 bits, grey or RGB, with alpha or not.
+        source: The image: a still image of 8 bits, grey or RGB, with or without alpha.
         target: The file to write.
-        flat: The picture has even areas, whose edges JPEG would blur.
+        flat: Whether the image has areas of uniform colour, whose edges JPEG would blur.
         limits: The largest image to accept.
 
     Raises:
-        NotAnImage: `source` is in no format that can be read.
-        CorruptImage: It is broken.
-        LimitExceeded: It is too large.
+        NotAnImage: `source` is not in a supported image format.
+        CorruptImage: `source` is damaged.
+        LimitExceeded: `source` is too large.
     """
     opened = open_source(InputFile(source), limits)
 
@@ -98,11 +98,11 @@ def open_pyramid(file: InputFile, limits: Limits) -> Source:
 
 
 def level_for(source: Source, operations: Operations) -> Decoding:
-    """Return which level of a pyramid to read: the smallest that has all that is asked for.
+    """Return the level of a pyramid to read: the smallest that suffices.
 
     Args:
         source: The pyramid.
-        operations: The first ones; they cut out a box.
+        operations: The operations of the first stage, which crop a box.
     """
     box = crop_box(source.size, operations)
     assert isinstance(box, Box)
@@ -110,7 +110,7 @@ def level_for(source: Source, operations: Operations) -> Decoding:
     for level in range(source.levels - 1, 0, -1):
         here = part_of_level(box, 2**level)
         size = here.width, here.height
-        # At the edges a tile is a pixel more or less.
+        # At the edges, a tile can be off by one pixel.
         same = all(abs(side - target) <= 1 for side, target in zip(size, wanted, strict=True))
         if same or suffices(size, wanted):
             return Decoding(level=level)
@@ -118,11 +118,11 @@ def level_for(source: Source, operations: Operations) -> Decoding:
 
 
 def part_of_level(box: Box, scale: int) -> Box:
-    """Return the part of a level that has a box of the image.
+    """Return the part of a level that contains a box of the image.
 
     Args:
-        box: In the image's own pixels.
-        scale: How many of them a pixel of the level is wide and high.
+        box: The box, in pixels of the image.
+        scale: Width and height of the level's pixels, in pixels of the image.
     """
     left, top = box.left // scale, box.top // scale
     right, bottom = math.ceil((box.left + box.width) / scale), math.ceil((box.top + box.height) / scale)
@@ -130,5 +130,5 @@ def part_of_level(box: Box, scale: int) -> Box:
 
 
 def scale_of(full: Size, here: Size) -> int:
-    """Return how many pixels of the image a pixel of one of its levels is wide and high: a power of two."""
+    """Return the width and height of a level's pixels, in pixels of the image: a power of two."""
     return 1 << round(math.log2(max(full) / max(here)))

@@ -1,4 +1,4 @@
-"""Finding the quality to encode with: the lowest that looks the same, or the highest that fits."""
+"""Finding the quality to encode with: the lowest that looks the same, or the highest that fits a size."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,26 +13,26 @@ from progimage.engine.limits import Limits
 from progimage.engine.paint import opaque_bands
 from progimage.engine.picture import as_picture, open_picture
 
-_LEAST, _MOST = 30, 95
-"""Between what the automatic quality is looked for."""
+_LEAST, _MAXIMUM = 30, 95
+"""Range in which the automatic quality is searched."""
 _SIMILAR = 0.95
-"""The structural similarity from which on two pictures count as the same to the eye. For the usual photographs, it is
-near to what our usual qualities give."""
+"""Structural similarity from which two images count as visually equal. For typical photographs, our default qualities
+give about this similarity."""
 _NEAR_BEST = 0.005
-"""By how much less a picture may be similar where the format comes to no such similarity at any quality."""
+"""How far the similarity can fall below that of the highest quality, if a format doesn't reach `_SIMILAR`."""
 _SAMPLE_SIDE = 1024
-"""A larger picture is judged by so much of its middle: encoding all of it several times would take too long."""
+"""Side in pixels of the central part that larger images are judged by, since encoding all of it takes too long."""
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 _WINDOW_SIGMA = 1.5
 
 
 def automatic_quality(frame: Frame, write: Callable[[Frame, int], None], target: OutputFile) -> int:
-    """Return the lowest quality at which a frame looks as it does unencoded.
+    """Return the lowest quality at which the encoded frame looks the same as the original frame.
 
     Args:
         frame: The frame, after all steps, in memory.
-        write: Encodes a frame at a quality, to `target`.
-        target: The file that it is encoded to.
+        write: Encodes a frame with a quality, to `target`.
+        target: The file that `write` encodes to.
     """
     size = frame.pixels.width, frame.pixels.height
     part = min(size[0], _SAMPLE_SIDE), min(size[1], _SAMPLE_SIDE)
@@ -43,55 +43,55 @@ def automatic_quality(frame: Frame, write: Callable[[Frame, int], None], target:
         write(sample, quality)
         return similarity(wanted, _luminance(open_picture(target.written(), Limits()).pixels))
 
-    enough = min(_SIMILAR, reached(_MOST) - _NEAR_BEST)
-    return _first(_LEAST, _MOST, lambda quality: reached(quality) >= enough)
+    enough = min(_SIMILAR, reached(_MAXIMUM) - _NEAR_BEST)
+    return _first(_LEAST, _MAXIMUM, lambda quality: reached(quality) >= enough)
 
 
-def fitting_quality(write: Callable[[int], None], most: int, max_bytes: int, target: OutputFile) -> int:
-    """Return the highest quality at which a file is not larger than allowed.
+def highest_quality(write: Callable[[int], None], maximum: int, max_bytes: int, target: OutputFile) -> int:
+    """Return the highest quality at which the file doesn't exceed a size.
 
     Args:
-        write: Encodes all of it at a quality, to `target`.
-        most: The highest quality to try, 1 to 100.
-        max_bytes: The size that is allowed.
-        target: The file that it is encoded to.
+        write: Encodes the whole image with a quality, to `target`.
+        maximum: The highest quality to try, 1 to 100.
+        max_bytes: Maximum file size in bytes.
+        target: The file that `write` encodes to.
 
     Raises:
-        InvalidParameter: It is larger at the lowest quality, too.
+        InvalidParameter: Even at the lowest quality the file is too large.
     """
 
     def too_large(quality: int) -> bool:
         write(quality)
         return target.size > max_bytes
 
-    if not too_large(most):
-        return most
+    if not too_large(maximum):
+        return maximum
     if too_large(1):
-        least = target.size
-        raise InvalidParameter("max_bytes", str(max_bytes), f"at least {least} for this image at this size")
-    return _first(1, most, too_large) - 1
+        minimum = target.size
+        raise InvalidParameter("max_bytes", str(max_bytes), f"at least {minimum} for this image at these dimensions")
+    return _first(1, maximum, too_large) - 1
 
 
-def _first(least: int, most: int, holds: Callable[[int], bool]) -> int:
-    """Return the first number for which something holds, if it holds for all after it; `most` if for none."""
-    while least < most:
-        middle = (least + most) // 2
+def _first(minimum: int, maximum: int, holds: Callable[[int], bool]) -> int:
+    """Return the first number for which `holds` is true, by bisection; `maximum` if there is none below it."""
+    while minimum < maximum:
+        middle = (minimum + maximum) // 2
         if holds(middle):
-            most = middle
+            maximum = middle
         else:
-            least = middle + 1
-    return least
+            minimum = middle + 1
+    return minimum
 
 
 def similarity(one: pyvips.Image, other: pyvips.Image) -> float:
-    """Return the mean structural similarity (SSIM) of two pictures of one size; 1 is the same.
+    """Return the mean structural similarity (SSIM) of two images of equal size; identical images have 1.
 
     After Wang, Bovik, Sheikh and Simoncelli, "Image quality assessment: from error visibility to structural
     similarity", 2004, with their Gaussian window and constants.
 
     Args:
-        one: One band, 0 to 255.
-        other: Likewise.
+        one: The first image: one band, 0 to 255.
+        other: The second image: one band, 0 to 255.
     """
     one, other = one.cast("float"), other.cast("float")
 

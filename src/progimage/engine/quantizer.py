@@ -1,13 +1,13 @@
-"""Palettes: pixels of any colours and alpha, brought to at most 256 of them.
+"""Palettes: reduction of pixels with any colours and alpha to at most 256 colours.
 
-What has few enough colours keeps them as they are. For the rest a palette is found as Wu's and most other quantizers do
-it: colours are counted, the box with the greatest variance is halved until there are enough boxes (Wan, Wong and
-Prusinkiewicz, "An algorithm for multidimensional data clustering", 1988), and their means are moved to where they serve
-the pixels near them best (k-means). Alpha is a coordinate as the colours are, which count by how opaque they are.
+Images with few enough colours keep them exactly. For others, a palette is found in the same way as in Wu's and most
+other quantizers: colours are counted, the box with the largest variance is split until there are enough boxes (Wan,
+Wong and Prusinkiewicz, "An algorithm for multidimensional data clustering", 1988), and their means are refined by
+k-means. Alpha is a coordinate like the colours, which are weighted by alpha.
 
-A pixel between two colours of the palette takes one of them by a threshold that depends on where it is, and on nothing
-else (ordered dithering; Bayer, 1973). So a part of an animation that stands still gets the same colours in every frame,
-as it would not by diffusing errors.
+A pixel between two colours of the palette gets one of them by a threshold that depends only on its position (ordered
+dithering; Bayer, 1973). So static parts of an animation get the same colours in every frame, unlike with error
+diffusion.
 
 This module needs numpy: see `engine.libraries`.
 """
@@ -23,37 +23,36 @@ from PIL import Image
 Array = numpy.ndarray[Any, Any]
 
 _OPAQUE_FROM = 128
-"""The alpha from which on a pixel counts as opaque where there is only opaque and transparent."""
+"""Minimum alpha of pixels that count as opaque if only opaque and transparent are allowed."""
 CLEAR = numpy.zeros(1, numpy.uint32)
-"""The packed colour of what is fully transparent."""
+"""Packed colour of fully transparent pixels."""
 _SAMPLE = 400_000
-"""About how many pixels a palette is made for."""
+"""Approximate number of pixels that a palette is computed from."""
 _AT_ONCE = 1 << 17
-"""How many pixels are worked on at once, which bounds the memory."""
+"""Number of pixels that are processed at once, which limits the memory."""
 _WEIGHTS = numpy.array([0.7, 1, 0.6, 0.6], numpy.float32)
-"""How much red, green, blue and alpha count: nearly as the eye has it, but so that a soft edge keeps its hues."""
+"""Weights of red, green, blue and alpha: close to human perception, but adjusted so that soft edges keep their hues."""
 _BITS = 6
-"""To so many bits a channel are colours taken together, to be looked up."""
+"""Bits per channel of the cells that colours are grouped into for lookups."""
 _ROUNDS = 4
-"""How often k-means moves the colours: with more of them, files and likeness stay the same within 0.5 %."""
+"""Number of k-means rounds. More rounds change file sizes and similarity by less than 0.5 %."""
 _GRAIN = 0.5
-"""What a dithered pixel's distance from its true colour counts, beside that of the mean: against coarse grain."""
+"""Weight of a dithered pixel's distance from its true colour relative to that of the mean; it avoids coarse grain."""
 _OUT_OF_REACH = 1e9
 _STEEPNESS = 1.6
-"""Nearer to one colour of a pair than this allows, pixels are not dithered: 1 is all of them, more is fewer."""
+"""How close to one colour of a pair pixels have to be not to be dithered: 1 dithers all pixels, more dithers fewer."""
 
 
 class Palette:
-    """Colours, and for each pixel the one to show.
+    """A palette, which maps pixels to its colours.
 
     Attributes:
-        table: Red, green, blue and alpha of each, those that are least opaque first.
-        error: How far the pixels that it was made for are from them, by the root of the mean square, weighted by what
-            is seen best; 0: it has every colour.
+        table: Red, green, blue and alpha of each colour, the least opaque first.
+        error: Root mean square distance of the pixels that it was made for, weighted by visibility; 0 if it contains
+            all their colours.
     """
 
     def __init__(self, table: Array, error: float = 0, *, exact: bool, translucent: bool = False) -> None:
-        """Take the colours."""
         self.table, self.error, self.exact = table[numpy.argsort(table[:, 3], kind="stable")], error, exact
         self._packed = packed(self.table)
         self._order = numpy.argsort(self._packed)
@@ -61,25 +60,25 @@ class Palette:
 
     @property
     def clear(self) -> int:
-        """Which of them is fully transparent, if one is: the first."""
+        """Index of the fully transparent colour, if there is one: always the first."""
         return 0
 
     @property
     def has_clear(self) -> bool:
-        """Whether one of them is fully transparent."""
+        """Whether one of the colours is fully transparent."""
         return not self.table[0, 3]
 
     def has_all_of(self, other: "Palette") -> bool:
-        """Return whether every colour of another palette is among them."""
+        """Return whether this palette contains every colour of another palette."""
         return bool(numpy.isin(packed(other.table), self._packed).all())
 
     def indices(self, samples: Array, top: int = 0, left: int = 0) -> Array:
-        """Return the number of the colour for each pixel.
+        """Return the index of the colour for each pixel.
 
         Args:
             samples: Rows and columns of red, green, blue and alpha.
-            top: Of which row of the picture the first of them is.
-            left: Of which column.
+            top: Row of the first sample in the image.
+            left: Column of the first sample in the image.
         """
         height, width = samples.shape[:2]
         indices = numpy.empty((height, width), numpy.uint8)
@@ -94,7 +93,7 @@ class Palette:
         return indices
 
     def picture(self, samples: Array) -> Image.Image:
-        """Return some pixels as a Pillow image that has the palette."""
+        """Return pixels as a Pillow image with this palette."""
         image = Image.frombytes("P", (samples.shape[1], samples.shape[0]), self.indices(samples).tobytes())
         image.putpalette(self.table[:, :3].tobytes())
         alphas = self.table[:, 3].tobytes().rstrip(b"\xff")
@@ -106,11 +105,11 @@ class Palette:
 def samples_of(pixels: pyvips.Image, *, cut_out: bool = False) -> Array:
     """Return the samples of 8-bit pixels as rows and columns of red, green, blue and alpha.
 
-    What is fully transparent has no colour, so that it counts as one.
+    Fully transparent pixels all get the same colour.
 
     Args:
         pixels: Grey or RGB, with or without alpha.
-        cut_out: Pixels become either opaque or transparent.
+        cut_out: Whether to make all pixels either opaque or transparent.
     """
     if pixels.bands < 3:
         pixels = pixels[0].bandjoin([pixels[0], *pixels.bandsplit()])
@@ -126,56 +125,56 @@ def samples_of(pixels: pyvips.Image, *, cut_out: bool = False) -> Array:
 
 
 def packed(samples: Array) -> Array:
-    """Return each pixel as one number."""
+    """Return each pixel as a single number."""
     return numpy.ascontiguousarray(samples).view(numpy.uint32)[..., 0]
 
 
-def colours_in(pictures: Sequence[Array], most: int) -> Array | None:
-    """Return the distinct colours of some pictures, packed; None if there are more than so many."""
+def colours_in(pictures: Sequence[Array], maximum: int) -> Array | None:
+    """Return the distinct colours of images, packed; None if there are more than `maximum`."""
     found = numpy.empty(0, numpy.uint32)
     for picture in pictures:
         pixels = packed(picture).reshape(-1)
         for start in range(0, len(pixels), _AT_ONCE):
             part = pixels[start : start + _AT_ONCE]
-            if len(part) > most and len(numpy.unique(part[:: len(part) // (2 * most) + 1])) > most:
+            if len(part) > maximum and len(numpy.unique(part[:: len(part) // (2 * maximum) + 1])) > maximum:
                 return None
             found = numpy.union1d(found, part)
-            if len(found) > most:
+            if len(found) > maximum:
                 return None
     return found
 
 
-def palette_for(pictures: Sequence[Array], most: int) -> Palette:
-    """Return one palette for all of some pictures: exact if they have few enough colours, else the best to be found.
+def palette_for(pictures: Sequence[Array], maximum: int) -> Palette:
+    """Return a common palette for images: exact if they have few enough colours, otherwise fitted.
 
     Args:
-        pictures: Samples, as `samples_of` returns them.
-        most: How many colours it may have, transparent being one of them.
+        pictures: Samples as returned by `samples_of`.
+        maximum: Maximum number of colours, including transparent.
     """
-    colours = colours_in(pictures, most)
-    return exact_palette(colours) if colours is not None else fitted_palette(pictures, most)
+    colours = colours_in(pictures, maximum)
+    return exact_palette(colours) if colours is not None else fitted_palette(pictures, maximum)
 
 
 def exact_palette(colours: Array) -> Palette:
-    """Return the palette that consists of some packed colours."""
+    """Return the palette that consists of packed colours."""
     return Palette(colours.view(numpy.uint8).reshape(-1, 4), exact=True)
 
 
-def fitted_palette(pictures: Sequence[Array], most: int, *, clear: bool = False, enough: float = 0) -> Palette:
-    """Return the palette that comes nearest to all pixels of some pictures.
+def fitted_palette(pictures: Sequence[Array], maximum: int, *, clear: bool = False, enough: float = 0) -> Palette:
+    """Return the palette that fits all pixels of images best.
 
     Args:
-        pictures: Samples, as `samples_of` returns them.
-        most: How many colours it may have.
-        clear: One of them is transparent, even if nothing is.
-        enough: So far off it may be to take fewer bits a pixel.
+        pictures: Samples as returned by `samples_of`.
+        maximum: Maximum number of colours.
+        clear: Whether to include transparent even if no pixel is transparent.
+        enough: Maximum error up to which fewer colours are used, to save bits per pixel.
     """
     every = int((sum(picture.size // 4 for picture in pictures) / _SAMPLE) ** 0.5) or 1
     pixels = numpy.concatenate([picture[::every, ::every].reshape(-1, 4) for picture in pictures])
     clear = clear or any(not picture[:, :, 3].all() for picture in pictures)
     translucent = any(bool(numpy.isin(picture[:, :, 3], (0, 255), invert=True).any()) for picture in pictures)
     points, weights = _counted(pixels[pixels[:, 3] > 0])
-    centres, error = _centres(points, weights, max(1, most - clear))
+    centres, error = _centres(points, weights, max(1, maximum - clear))
     while error < enough and len(centres) + clear > 2:
         half = 1 << (len(centres) + clear - 1).bit_length() - 1
         fewer, greater = _centres(points, weights, half - clear)
@@ -189,7 +188,7 @@ def fitted_palette(pictures: Sequence[Array], most: int, *, clear: bool = False,
 
 
 def _coordinates(colours: Array) -> Array:
-    """Return where colours are in the space that distances are measured in: premultiplied and weighted."""
+    """Return the coordinates of colours in the space that distances are measured in: premultiplied and weighted."""
     found = colours.astype(numpy.float32)
     found[:, :3] *= found[:, 3:] * numpy.float32(1 / 255)
     found *= _WEIGHTS
@@ -199,7 +198,7 @@ def _coordinates(colours: Array) -> Array:
 def _colours_at(points: Array) -> Array:
     found = points / _WEIGHTS
     alpha = numpy.clip(numpy.rint(found[:, 3:]), 1, 255)
-    # As near to opaque as nobody sees, it is: or a whole picture would shine through for its soft edge.
+    # Nearly opaque becomes opaque. Otherwise a whole image with a soft edge would become slightly translucent.
     alpha[alpha > 252] = 255
     found[:, :3] *= 255 / numpy.maximum(found[:, 3:], 1)
     found[:, 3:] = alpha
@@ -208,18 +207,18 @@ def _colours_at(points: Array) -> Array:
 
 _ALPHA_CELLS = 1 + (numpy.arange(256) * 14 >> 8)
 _ALPHA_CELLS[0], _ALPHA_CELLS[255] = 0, 15
-"""16 cells of alpha, of which fully transparent and fully opaque have one each."""
+"""The 16 cells of alpha. Fully transparent and fully opaque have a cell of their own."""
 
 
 def _cells(colours: Array, *, translucent: bool) -> Array:
-    """Return into which cell of a coarser space each colour falls."""
+    """Return the cell of a coarser colour space that each colour belongs to."""
     shifted = (colours[:, :3] >> (8 - _BITS)).astype(numpy.int32)
     cells = (shifted[:, 0] << _BITS | shifted[:, 1]) << _BITS | shifted[:, 2]
     return cells << 4 | _ALPHA_CELLS[colours[:, 3]] if translucent else cells
 
 
 def _counted(colours: Array) -> tuple[Array, Array]:
-    """Return the mean of the colours in each cell that has any, and how many they are."""
+    """Return the mean colour and the number of colours of each cell that isn't empty."""
     cells = _cells(colours, translucent=bool((colours[:, 3] < 255).any()))
     counts = numpy.bincount(cells)
     used = numpy.flatnonzero(counts)
@@ -229,18 +228,18 @@ def _counted(colours: Array) -> tuple[Array, Array]:
     return (numpy.stack(sums, 1) / counts[:, None]).astype(numpy.float32), counts.astype(numpy.float32)
 
 
-def _centres(points: Array, weights: Array, most: int) -> tuple[Array, float]:
-    """Return the points that come nearest to all, and how far those are from them."""
+def _centres(points: Array, weights: Array, maximum: int) -> tuple[Array, float]:
+    """Return the centres that fit all points best, and their root mean square error."""
     if not len(points):
         return numpy.empty((0, 4), numpy.float32), 0.0
-    centres, error = _boxes(points, weights, most), 0.0
+    centres, error = _boxes(points, weights, maximum), 0.0
     for _ in range(_ROUNDS):
         centres, error = _moved(centres, points, weights)
     return centres, error
 
 
-def _boxes(points: Array, weights: Array, most: int) -> Array:
-    """Return the means of the boxes that points are divided into."""
+def _boxes(points: Array, weights: Array, maximum: int) -> Array:
+    """Divide points into boxes, and return the means of the boxes."""
 
     def box(members: Array) -> tuple[Array, Array]:
         here, weight = points[members], weights[members][:, None]
@@ -252,10 +251,10 @@ def _boxes(points: Array, weights: Array, most: int) -> Array:
         return -float(spread.max()), int(members[0]), members, mean, int(spread.argmax())
 
     heap = [entry(numpy.arange(len(points)))]
-    while len(heap) < most and heap[0][0] < 0:
+    while len(heap) < maximum and heap[0][0] < 0:
         _, _, members, mean, axis = heap[0]
         below = points[members, axis] <= mean[axis]
-        if below.all() or not below.any():  # they differ by less than what a float can tell
+        if below.all() or not below.any():  # the points differ by less than the precision of a float
             break
         heapq.heapreplace(heap, entry(members[below]))
         heapq.heappush(heap, entry(members[~below]))
@@ -263,7 +262,7 @@ def _boxes(points: Array, weights: Array, most: int) -> Array:
 
 
 def _moved(centres: Array, points: Array, weights: Array) -> tuple[Array, float]:
-    """Return each centre moved to the mean of the points that are nearest to it, and how far they were from it."""
+    """Move each centre to the mean of the points nearest to it; return the new centres and the previous error."""
     nearest, squares = numpy.empty(len(points), numpy.intp), 0.0
     for start in range(0, len(points), 4096):
         part = slice(start, start + 4096)
@@ -297,22 +296,24 @@ _THRESHOLDS = ((_thresholds() - 0.5) / _STEEPNESS + 0.5).astype(numpy.float32)
 
 
 class _Pairs:
-    """For each cell of colours the two of a palette that are mixed in it, and by what plane that is decided."""
+    """For each cell of colours, the two palette colours to mix, and the plane that decides between them.
+
+    Cells are computed when they are first needed.
+    """
 
     def __init__(self, table: Array, *, translucent: bool) -> None:
-        """Start without any cells; each is computed when it is first needed."""
         self._translucent = translucent
-        self._first = int(not translucent and not table[0, 3])  # what is opaque is not mixed with nothing
+        self._first = int(not translucent and not table[0, 3])  # opaque colours aren't mixed with transparent
         self._centres = _coordinates(table[self._first :])
         self._solid = table[self._first :, 3] == 255
         self._apart = numpy.maximum(_distances(self._centres, self._centres), 1e-6)
         self._row_of = numpy.zeros(1 << (3 * _BITS + 4 * translucent), numpy.int32)
-        # The first row is for cells that have none, as those of transparent pixels.
+        # The first row is for cells that aren't computed, such as those of transparent pixels.
         self._near, self._far = numpy.zeros((2, 1), numpy.uint8)
         self._planes = numpy.zeros((1, 5), numpy.float32)
 
     def indices(self, samples: Array, top: int, left: int) -> Array:
-        """Return the number of a colour for each of some pixels; see `Palette.indices`."""
+        """Return the index of the colour for each pixel; see `Palette.indices`."""
         height, width = samples.shape[:2]
         colours = samples.reshape(-1, 4)
         cells = _cells(colours, translucent=self._translucent)
@@ -340,23 +341,23 @@ class _Pairs:
         self._planes = numpy.concatenate([self._planes, planes])
 
     def _pairs(self, points: Array) -> tuple[Array, Array, Array]:
-        """Return the nearest colour to each point, and the one that together with it comes nearest to the point.
+        """Return the colour nearest to each point, and the colour that approximates the point best when mixed with it.
 
-        With the nearest colour c, another one d, and the share s of d in their mixture, the mixture is off by
-        |p - c - s(d - c)|², and its grain is s(1 - s)|d - c|².
+        With the nearest colour c, another one d, and the share s of d in their mixture, the squared error of the
+        mixture is |p - c - s(d - c)|², and its grain is s(1 - s)|d - c|².
         """
         distances = _distances(points, self._centres)
-        if self._solid.any():  # what is opaque stays so
+        if self._solid.any():  # opaque colours stay opaque
             distances[numpy.ix_(points[:, 3] > 254.5 * _WEIGHTS[3], ~self._solid)] = _OUT_OF_REACH
         near = distances.argmin(1)
-        least = numpy.take_along_axis(distances, near[:, None], 1)
+        minimum = numpy.take_along_axis(distances, near[:, None], 1)
         apart = self._apart[near]
-        along = (least + apart - distances) / 2  # (p - c)·(d - c)
+        along = (minimum + apart - distances) / 2  # (p - c)·(d - c)
         share = numpy.clip(along / apart, 0, 0.5)
         off = share * ((share + _GRAIN * (1 - share)) * apart - 2 * along)
         far = off.argmin(1)
         apart = numpy.take_along_axis(apart, far[:, None], 1)
-        # A pixel's own share is the one at which the mixture comes nearest to it: a plane.
+        # The share for each pixel is the one whose mixture is nearest to it, which defines a plane.
         normals = (self._centres[far] - self._centres[near]) / apart
         offsets = (self._centres[near] * normals).sum(1, keepdims=True)
         near, far = near + self._first, far + self._first

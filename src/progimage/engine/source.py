@@ -1,7 +1,7 @@
-"""From a file to what its header says: finds out the format, and holds the size against the limits.
+"""Opening a file: detect its format, read its header and check the size against the limits.
 
-Nothing of what a file claims is believed before `Limits.check` has seen it, and only our own codecs are ever tried, so
-that no file can wake a decoder that is not one of them (Ghostscript, for example).
+Nothing that a file claims is trusted before `Limits.check` has checked it. Only our own codecs are tried, so that no
+file can trigger any other decoder, such as Ghostscript.
 """
 
 from collections.abc import Iterator
@@ -22,11 +22,11 @@ def open_source(file: InputFile, limits: Limits, dpi: float = 96) -> Source:
     Args:
         file: The image file.
         limits: The largest image to accept.
-        dpi: How large a drawing is by itself; at 96 it has the pixels that browsers give it.
+        dpi: Resolution that sets the natural size of a drawing; 96 gives the size in browsers.
 
     Raises:
-        NotAnImage: It is in no format, or of no kind of one, that can be read.
-        CorruptImage: The header is broken.
+        NotAnImage: The file is not in a supported format, or a variant of one that isn't supported.
+        CorruptImage: The header is invalid.
         LimitExceeded: The image is too large.
     """
     head = bytes(file.data[:_HEAD])
@@ -37,8 +37,8 @@ def open_source(file: InputFile, limits: Limits, dpi: float = 96) -> Source:
     for codec in _candidates(head):
         try:
             description = codec.describe(file, limits, dpi)
-        except UnicodeDecodeError:  # of what libvips says
-            raise CorruptImage("The header of the image is broken.") from None
+        except UnicodeDecodeError:  # from an error message of libvips
+            raise CorruptImage("The header of the image is invalid.") from None
         except UnreadKind as refusal:
             refusals.append(str(refusal))
         except NotAnImage:
@@ -46,7 +46,7 @@ def open_source(file: InputFile, limits: Limits, dpi: float = 96) -> Source:
                 begins_as.append(codec.format.name)
         else:
             if min(min(page.width, page.height, *page.size) for page in description.pages) < 1:
-                raise CorruptImage("By its header the image has no pixels.")
+                raise CorruptImage("According to its header, the image has no pixels.")
             if description.lost and not limits.damaged:
                 raise CorruptImage(description.lost)
             file = description.mended or file
@@ -55,16 +55,14 @@ def open_source(file: InputFile, limits: Limits, dpi: float = 96) -> Source:
         raise UnreadKind(refusals[0])
     unread = name_of_unread(head)
     if unread:
-        raise UnreadKind(f"The file is {unread}, which is not read here.")
+        raise UnreadKind(f"The file is {unread}, which isn't supported.")
     if begins_as:
-        raise NotAnImage(
-            f"The file begins like {' or '.join(begins_as)}, but is of no kind of it that can be read here."
-        )
-    raise NotAnImage("The file is in no image format that can be read here.")
+        raise NotAnImage(f"The file starts like {' or '.join(begins_as)}, but isn't a supported variant of it.")
+    raise NotAnImage("The file isn't in a supported image format.")
 
 
 def _candidates(head: bytes) -> Iterator[Codec]:
-    """Go through the codecs that may read a file: those that know its first bytes, then those that know none."""
+    """Yield the codecs to try: those that recognise the first bytes, then those that can't recognise files by them."""
     readable = [codec for codec in CODECS.values() if codec.format.can_read]
     yield from (codec for codec in readable if _recognises(codec, head))
     yield from (codec for codec in readable if not codec.recognises)
@@ -73,5 +71,5 @@ def _candidates(head: bytes) -> Iterator[Codec]:
 def _recognises(codec: Codec, head: bytes) -> bool:
     try:
         return codec.recognises is not None and codec.recognises(head)
-    except Exception:  # some of Pillow's plugins stumble over a file that is too short
+    except Exception:  # some of Pillow's plugins fail on files that are too short
         return False

@@ -1,10 +1,11 @@
-"""From HDR (PQ and HLG) to sRGB.
+"""Tone mapping: conversion of HDR (PQ and HLG) to sRGB.
 
-Reference white, 203 cd/m² (ITU-R BT.2408-8, 2.2), becomes the white of sRGB, so that what is no brighter than paper
-looks as it would in SDR. What is brighter is brought below it by the curve of BT.2390-12 (5.4.1). That keeps all below
-its knee as it is, and has to know how bright the picture gets: the less bright, the less paper is dimmed, and a picture
-without highlights isn't changed at all. So the brightest pixel is best measured (`peak_of`), as libplacebo does. The
-curve is worked out for the greatest of R, G and B, and all three are scaled alike, which keeps the hue.
+Reference white, 203 cd/m² (ITU-R BT.2408-8, 2.2), becomes the white of sRGB, so that everything up to the brightness of
+white paper looks like SDR. Brighter colours are compressed below it by the curve of BT.2390-12 (5.4.1). The curve keeps
+everything below its knee unchanged and depends on the peak luminance of the image: the lower the peak, the less paper
+white is dimmed, and images without highlights aren't changed at all. So it is best to measure the brightest pixel
+(`peak_of`), as libplacebo does. The curve is applied to the maximum of R, G and B, and all three are scaled by the same
+factor, which preserves the hue.
 """
 
 from array import array
@@ -34,42 +35,42 @@ from progimage.engine.colorimetry import (
 )
 
 REFERENCE_WHITE = 203.0
-"""Of paper, in cd/m²."""
+"""Luminance of reference white (paper) in cd/m²."""
 USUAL_PEAK = 1000.0
-"""In cd/m², where nothing tells: of the screens that most HDR is made on, and of HLG (BT.2100)."""
+"""Peak luminance in cd/m² if unknown: that of displays that most HDR is mastered on, and of HLG (BT.2100)."""
 _PQ_TOP = 10_000.0
 _MOST_LIGHT = 65504.0
-"""In parts of reference white: the largest half float. What is infinite counts as that."""
+"""Maximum light relative to reference white: the largest half float. Infinite values are clipped to it."""
 BT2020_PQ = Cicp(9, PQ)
 _HLG_GAMMA = 1.2
-"""Of a screen of 1000 cd/m² in a dark room (BT.2100-3, table 5)."""
+"""System gamma of a display of 1000 cd/m² in a dark room (BT.2100-3, table 5)."""
 _KNEE_OFFSET = 1.0
-"""How early the knee begins. BT.2390 has 0.5, with which skies become nearly as white as paper; 1 is the default of
-libplacebo, with which photographs come nearer to what their photographers made of them for SDR: by a third, measured
-with libavif's seine_hdr_rec2020.avif and its twin."""
+"""How early the knee starts. With the 0.5 of BT.2390, skies become nearly as white as paper. 1 is the default of
+libplacebo; with it, results are a third closer to the photographer's own SDR version, measured with libavif's
+seine_hdr_rec2020.avif and its SDR counterpart."""
 _SPECKS = 0.0001
-"""So many of the pixels, as a part, may be brighter than the peak: glints, and wrong pixels."""
+"""Fraction of pixels that can be brighter than the measured peak, such as glints and defective pixels."""
 
 
 def tone_mapped(pixels: pyvips.Image, space: Cicp, peak: float | None = None) -> pyvips.Image:
-    """Convert PQ or HLG to sRGB; colours outside of its gamut are clipped, channel by channel.
+    """Convert PQ or HLG to sRGB. Colours outside its gamut are clipped channel by channel.
 
     Args:
-        pixels: Grey or RGB of 8 or 16 bits, perhaps with alpha, which is left alone.
-        space: The space that they are in.
-        peak: How bright the picture gets, in cd/m²: measured (see `peak_of`) or told (see `Light.peak`). All frames of
-            an animation need the same.
+        pixels: Grey or RGB of 8 or 16 bits, with or without alpha, which isn't changed.
+        space: Colour space of the pixels.
+        peak: Peak luminance of the image in cd/m²: measured (see `peak_of`) or from metadata (see `Light.peak`). All
+            frames of an animation need the same value.
 
     Returns:
-        As many bands, of the same depth.
+        Pixels with the same bands and depth.
 
     Raises:
-        ValueError: The space is none of HDR.
+        ValueError: The space isn't HDR.
     """
     top = max(peak or USUAL_PEAK, REFERENCE_WHITE)
     if space.transfer == HLG:
-        top = min(top, USUAL_PEAK)  # there is nothing brighter
-    # To steps of about a percent, so that a table can serve again.
+        top = min(top, USUAL_PEAK)  # the maximum of HLG
+    # Rounded to steps of about a percent, so that cached tables can be reused.
     code = round(nits_to_pq(top) * 1024) / 1024
     source = _light_of(space, pixels)
     shoulder = Shoulder(pq_to_nits(code) if code > nits_to_pq(REFERENCE_WHITE) else REFERENCE_WHITE)
@@ -85,7 +86,7 @@ def tone_mapped(pixels: pyvips.Image, space: Cicp, peak: float | None = None) ->
 
 
 def peak_of(pixels: pyvips.Image, space: Cicp) -> float:
-    """Measure how bright a picture gets, in cd/m²; a few specks may be brighter. This reads all of the pixels."""
+    """Measure the peak luminance of an image in cd/m², ignoring a few brighter specks. This reads all pixels."""
     colour, _ = split_alpha(pixels)
     source = _light_of(space, pixels)
     if colour.bands == 1:
@@ -95,13 +96,13 @@ def peak_of(pixels: pyvips.Image, space: Cicp) -> float:
 
 
 def pq_to_nits(sample: float) -> float:
-    """Return the light in cd/m² of a sample in 0..1 (SMPTE ST 2084; BT.2100-3, table 4)."""
+    """Return the luminance in cd/m² of a PQ sample in 0..1 (SMPTE ST 2084; BT.2100-3, table 4)."""
     power = max(sample, 0.0) ** (1 / _M2)
     return float(_PQ_TOP * (max(power - _C1, 0.0) / (_C2 - _C3 * power)) ** (1 / _M1))
 
 
 def nits_to_pq(light: float) -> float:
-    """Return the sample, in 0..1, of light in cd/m²."""
+    """Return the PQ sample in 0..1 of a luminance in cd/m²."""
     power = (max(light, 0.0) / _PQ_TOP) ** _M1
     return float(((_C1 + _C2 * power) / (1 + _C3 * power)) ** _M2)
 
@@ -111,20 +112,20 @@ _C1, _C2, _C3 = 3424 / 4096, 2413 / 4096 * 32, 2392 / 4096 * 32
 
 
 def pq_encoded(light: pyvips.Image, space: Chromaticities = BT709) -> pyvips.Image:
-    """Return light as 16-bit samples of PQ with the primaries of BT.2020, clipped at 10,000 cd/m².
+    """Convert linear light to 16-bit PQ samples with the primaries of BT.2020, clipped at 10,000 cd/m².
 
     Args:
-        light: Linear, where 1 is reference white; floats, grey or RGB, perhaps with alpha, whose 1 is opaque.
-        space: Its primaries.
+        light: Linear floats with 1 as reference white; grey or RGB, with or without alpha, where 1 is opaque.
+        space: Primaries of the pixels.
 
     Returns:
-        As many bands.
+        Pixels with the same number of bands.
 
     Raises:
-        ValueError: The primaries span no space.
+        ValueError: The primaries are collinear.
     """
     colour, alpha = split_alpha(light)
-    colour = (colour == colour).ifthenelse(colour, 0).clamp(min=-_MOST_LIGHT, max=_MOST_LIGHT)  # NaN is not itself
+    colour = (colour == colour).ifthenelse(colour, 0).clamp(min=-_MOST_LIGHT, max=_MOST_LIGHT)  # NaN != NaN
     if colour.bands == 3:
         to_bt2020 = multiplied(inverse(BT2020.to_xyz()), BT709.to_xyz())
         colour = colour.recomb([list(row) for row in multiplied(to_bt2020, to_bt709(space))])
@@ -136,7 +137,7 @@ def pq_encoded(light: pyvips.Image, space: Chromaticities = BT709) -> pyvips.Ima
 
 
 def hlg_to_scene(sample: float) -> float:
-    """Return the light of the scene, in 0..1, of a sample of HLG (BT.2100-3, table 5)."""
+    """Return the scene light, in 0..1, of an HLG sample (BT.2100-3, table 5)."""
     a, b, c = 0.17883277, 0.28466892, 0.55991073
     if sample <= 0.5:
         return max(sample, 0.0) ** 2 / 3
@@ -144,22 +145,22 @@ def hlg_to_scene(sample: float) -> float:
 
 
 def hlg_to_nits(sample: float) -> float:
-    """Return the light of grey in cd/m², on a screen of 1000 cd/m²."""
+    """Return the luminance in cd/m² of a grey HLG sample on a display of 1000 cd/m²."""
     return float(USUAL_PEAK * hlg_to_scene(sample) ** _HLG_GAMMA)
 
 
 @dataclass(frozen=True, slots=True)
 class Shoulder:
-    """The curve of BT.2390-12, 5.4.1, from a peak to reference white, with an earlier knee; both are black at 0.
+    """The curve of BT.2390-12, 5.4.1, with an earlier knee. It maps the peak to reference white, and 0 to 0.
 
     Attributes:
-        peak: The brightest light there is, in cd/m²; what is brighter is white.
+        peak: Peak luminance in cd/m²; everything brighter becomes white.
     """
 
     peak: float
 
     def __call__(self, light: float) -> float:
-        """Return the light that some light becomes, both in cd/m²."""
+        """Return the tone-mapped luminance of a luminance, both in cd/m²."""
         top = nits_to_pq(self.peak)
         white = nits_to_pq(REFERENCE_WHITE) / top
         knee = (1 + _KNEE_OFFSET) * white - _KNEE_OFFSET
@@ -173,7 +174,7 @@ class Shoulder:
 
 @dataclass(frozen=True, slots=True)
 class _Screen:
-    """From a sample of grey to its light in cd/m²; black and white of the samples are at `low` and `high`."""
+    """Function from a grey sample to its luminance in cd/m²; black and white of the samples are at `low` and `high`."""
 
     transfer: int
     low: float = 0
@@ -186,7 +187,7 @@ class _Screen:
 
 @dataclass(frozen=True, slots=True)
 class _Relative:
-    """From a sample to light in parts of reference white."""
+    """Function from a sample to light relative to reference white."""
 
     source: _Screen
 
@@ -196,7 +197,7 @@ class _Relative:
 
 @dataclass(frozen=True, slots=True)
 class _Scene:
-    """From a sample of HLG to the light of the scene."""
+    """Function from an HLG sample to scene light."""
 
     source: _Screen
 
@@ -206,7 +207,7 @@ class _Scene:
 
 @dataclass(frozen=True, slots=True)
 class _Root:
-    """From the fourth root of light, which has fine steps in the dark, to the light in cd/m²."""
+    """Function from the fourth root of light, which has fine steps for dark colours, to luminance in cd/m²."""
 
     def __call__(self, sample: float) -> float:
         return USUAL_PEAK * sample**4
@@ -214,7 +215,7 @@ class _Root:
 
 @dataclass(frozen=True, slots=True)
 class _Grey:
-    """From a sample of grey to its light after tone mapping, in parts of white."""
+    """Function from a grey sample to its light after tone mapping, relative to white."""
 
     source: _Screen
     shoulder: Shoulder
@@ -225,7 +226,7 @@ class _Grey:
 
 @dataclass(frozen=True, slots=True)
 class _Gain:
-    """From how bright the brightest channel is to what all of them are to be multiplied by."""
+    """Function from the sample of the brightest channel to the factor for all channels."""
 
     scale: _Screen | _Root
     shoulder: Shoulder
@@ -237,16 +238,16 @@ class _Gain:
 
 def _light_of(space: Cicp, pixels: pyvips.Image) -> _Screen:
     if not space.hdr:
-        raise ValueError("Only HDR needs tone mapping.")
+        raise ValueError("Only HDR can be tone-mapped.")
     return _Screen(space.transfer) if full(space) else _Screen(space.transfer, *narrow_range(pixels))
 
 
 def _shown(colour: pyvips.Image, space: Cicp, source: _Screen) -> tuple[pyvips.Image, pyvips.Image, _Screen | _Root]:
-    """Return what a screen of HDR would show of three bands.
+    """Return what an HDR display would show for three bands.
 
     Returns:
-        The light in parts of reference white; that of the brightest channel, as integers; and what makes cd/m² of
-        those.
+        The light relative to reference white; that of the brightest channel, as integers; and the function from those
+        integers to cd/m².
     """
     if space.transfer == PQ:
         return linear(colour, _Relative(source)), _brightest(colour), source
@@ -263,7 +264,7 @@ def _brightest(colour: pyvips.Image) -> pyvips.Image:
 
 
 def _greatest(samples: pyvips.Image) -> float:
-    """Return the greatest sample but for the specks, in 0..1."""
+    """Return the largest sample, ignoring specks, in 0..1."""
     counts = array("I", bytes(samples.hist_find().hist_cum().write_to_memory()))
     enough = counts[-1] * (1 - _SPECKS)
     return bisect_left(counts, enough) / (65535 if samples.format == "ushort" else 255)

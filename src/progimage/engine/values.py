@@ -1,7 +1,7 @@
-"""Kinds of parameter values: how each is written in a query, and what is allowed.
+"""Kinds of parameter values: their syntax in a query and their allowed values.
 
-A kind parses a text to a value, and writes a value as its one canonical text. `parse` raises ValueError for what is not
-allowed; the parameter that it belongs to says so to the client, with the kind's `allowed`.
+A kind parses text to a value, and writes a value as its one canonical text. `parse` raises ValueError for invalid text;
+`parameters.parse` turns that into an InvalidParameter with the kind's `allowed`.
 """
 
 import re
@@ -13,22 +13,22 @@ from typing import Any, NamedTuple, Protocol
 
 from tinycss2 import color4
 
-_DECIMAL = re.compile(r"[+-]?(\d{1,10}(\.\d{0,9})?|\.\d{1,9})")
+_DECIMAL = re.compile(r"[+-]?(\d{1,10}(\.\d{0,9})?|\.\d{1,9})", re.ASCII)
 _BARE_HEX = re.compile(r"[0-9a-fA-F]{3,8}")
 _SEPARATOR = re.compile(r"[ ,]+")
 _PLACES = 4
-"""Decimals that a number keeps: a ten-thousandth of a pixel is nothing, and equal requests shall be equal."""
+"""Decimal places that a number keeps. 0.0001 pixels don't matter, and rounding gives equal requests equal specs."""
 
 
 class Kind(Protocol):
-    """How the value of a parameter is written."""
+    """Syntax of a parameter's value."""
 
     @property
     def allowed(self) -> str:
-        """What is allowed, in words."""
+        """Description of the allowed values, for error messages and documentation."""
 
     def parse(self, text: str) -> Any:
-        """Return the value that a text stands for; raise ValueError if it is not allowed."""
+        """Return the value that a text stands for; raise ValueError if the text is invalid."""
 
     def write(self, value: Any) -> str:
         """Return the canonical text of a value."""
@@ -38,23 +38,23 @@ class Kind(Protocol):
 
 
 class Length(NamedTuple):
-    """A length in pixels, or in percent of what it is measured along."""
+    """A length in pixels, or in percent of a reference length such as the width of the image."""
 
     value: float
     percent: bool = False
 
     def pixels(self, whole: float, scale: float = 1) -> float:
-        """Return it in pixels.
+        """Return the length in pixels.
 
         Args:
-            whole: What 100 % is, in pixels.
-            scale: By what a number of pixels is multiplied.
+            whole: Length of 100 %, in pixels.
+            scale: Factor for lengths in pixels; percentages are not scaled.
         """
         return self.value * whole / 100 if self.percent else self.value * scale
 
 
 class Colour(NamedTuple):
-    """A colour in sRGB, each channel 0 to 255; an alpha of 0 is transparent."""
+    """A colour in sRGB, each channel from 0 to 255. An alpha of 0 is transparent."""
 
     red: int
     green: int
@@ -67,24 +67,24 @@ class Number:
     """A decimal number in a range.
 
     Attributes:
-        least: The least that is allowed.
-        most: The most that is allowed.
-        bare: What the parameter means when it is named without a value, or None: it needs one.
-        whole: Only whole numbers are allowed.
-        odd: Only odd ones are.
+        minimum: Smallest allowed value.
+        maximum: Largest allowed value.
+        bare: Value of a parameter that is named without a value; None if a value is required.
+        whole: Whether only whole numbers are allowed.
+        odd: Whether only odd numbers are allowed.
     """
 
-    least: float
-    most: float
+    minimum: float
+    maximum: float
     bare: float | None = None
     whole: bool = False
     odd: bool = False
 
     @property
     def allowed(self) -> str:
-        """What is allowed, in words."""
+        """Description of the allowed values."""
         what = "an odd number" if self.odd else "a whole number" if self.whole else "a number"
-        return f"{what} from {_plain(self.least)} to {_plain(self.most)}"
+        return f"{what} from {_plain(self.minimum)} to {_plain(self.maximum)}"
 
     def parse(self, text: str) -> float:
         """Return the number."""
@@ -92,40 +92,40 @@ class Number:
             return self.bare
         value = _decimal(text)
         if self.whole:
-            # Not "+1" or "1.0", which would be further spellings of one number.
-            if not text.removeprefix("-").isdigit():
+            # "+1" and "1.0" would be alternative spellings of the same number.
+            if not (text.isascii() and text.removeprefix("-").isdigit()):
                 raise ValueError(text)
             value = int(text)
-        if not self.least <= value <= self.most or (self.odd and value % 2 == 0):
+        if not self.minimum <= value <= self.maximum or (self.odd and value % 2 == 0):
             raise ValueError(text)
         return value
 
     def write(self, value: float) -> str:
-        """Write it without needless zeros."""
+        """Return the number without trailing zeros."""
         return _plain(value)
 
     def schema(self) -> dict[str, Any]:
         """Return the JSON schema."""
-        return {"type": "integer" if self.whole else "number", "minimum": self.least, "maximum": self.most}
+        return {"type": "integer" if self.whole else "number", "minimum": self.minimum, "maximum": self.maximum}
 
 
-def whole(least: int, most: int, bare: int | None = None, *, odd: bool = False) -> Number:
-    """Return the kind of whole numbers in a range."""
-    return Number(least, most, bare, whole=True, odd=odd)
+def whole(minimum: int, maximum: int, bare: int | None = None, *, odd: bool = False) -> Number:
+    """Return a `Number` that allows only whole numbers."""
+    return Number(minimum, maximum, bare, whole=True, odd=odd)
 
 
 @dataclass(frozen=True)
 class Flag:
-    """Yes or no; a flag that is named without a value is set."""
+    """A boolean. A flag that is named without a value is true."""
 
     allowed = "true or false"
 
     def parse(self, text: str) -> bool:
-        """Return whether it is set."""
+        """Return whether the flag is set."""
         return {"": True, "true": True, "1": True, "false": False, "0": False}.get(text) or _is_false(text)
 
     def write(self, value: bool) -> str:
-        """Write true or false."""
+        """Return "true" or "false"."""
         return "true" if value else "false"
 
     def schema(self) -> dict[str, Any]:
@@ -135,11 +135,11 @@ class Flag:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of some words.
+    """One of a fixed set of words.
 
     Attributes:
-        words: The words.
-        synonyms: Other spellings that are customary, with the word that each stands for.
+        words: The allowed words.
+        synonyms: Pairs of an alternative spelling and the word that it stands for.
     """
 
     words: tuple[str, ...]
@@ -147,7 +147,7 @@ class Choice:
 
     @property
     def allowed(self) -> str:
-        """What is allowed, in words."""
+        """Description of the allowed values."""
         return _listed(self.words)
 
     def parse(self, text: str) -> str:
@@ -168,10 +168,10 @@ class Choice:
 
 @dataclass(frozen=True)
 class OrWord:
-    """A value of another kind, or one of some words.
+    """A value of another kind, or one of a fixed set of words.
 
     Attributes:
-        words: The words.
+        words: The allowed words.
         kind: The other kind.
     """
 
@@ -180,7 +180,7 @@ class OrWord:
 
     @property
     def allowed(self) -> str:
-        """What is allowed, in words."""
+        """Description of the allowed values."""
         return f"{_listed(self.words)}, or {self.kind.allowed}"
 
     def parse(self, text: str) -> Any:
@@ -188,7 +188,7 @@ class OrWord:
         return text if text in self.words else self.kind.parse(text)
 
     def write(self, value: Any) -> str:
-        """Write the word or the value."""
+        """Return the word, or the canonical text of the value."""
         return value if value in self.words else self.kind.write(value)
 
     def schema(self) -> dict[str, Any]:
@@ -201,8 +201,8 @@ class CssColour:
     """A CSS colour in sRGB: a name, hexadecimal digits, `rgb()`, `hsl()` or `hwb()`, with or without alpha."""
 
     allowed = (
-        "a CSS colour: a name such as orange or transparent, hexadecimal digits such as f80 or ff880080 (the # may be"
-        " left out), rgb(), hsl() or hwb()"
+        "a CSS colour: a name such as orange or transparent, hexadecimal digits such as f80 or ff880080 (with or"
+        " without #), rgb(), hsl() or hwb()"
     )
 
     def parse(self, text: str) -> Colour:
@@ -217,7 +217,7 @@ class CssColour:
         return Colour(*(max(0, min(255, round(value * 255))) for value in (*srgb.coordinates, srgb.alpha)))
 
     def write(self, value: Colour) -> str:
-        """Write hexadecimal digits."""
+        """Return the hexadecimal digits: 6, or 8 if the colour isn't opaque."""
         digits = bytes(value).hex()
         return digits[:6] if value.alpha == 255 else digits
 
@@ -243,7 +243,7 @@ class Ratio:
         return ratio
 
     def write(self, value: Fraction) -> str:
-        """Write it in its lowest terms."""
+        """Return the ratio in its lowest terms."""
         return f"{value.numerator}:{value.denominator}"
 
     def schema(self) -> dict[str, Any]:
@@ -253,14 +253,14 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Lengths:
-    """Some lengths in a row, each in pixels or, with a %, in percent.
+    """A list of lengths, each in pixels, or in percent with a %.
 
     Attributes:
-        allowed: What is allowed, in words.
-        counts: How many there may be.
-        example: One such text.
-        negative: They may be less than 0.
-        positive: The last two have to be more than 0: they are a width and a height.
+        allowed: Description of the allowed values.
+        counts: Allowed numbers of lengths.
+        example: Example text.
+        negative: Whether lengths below 0 are allowed.
+        positive: Whether the last two lengths, a width and a height, must be greater than 0.
     """
 
     allowed: str
@@ -282,7 +282,7 @@ class Lengths:
         return lengths
 
     def write(self, value: Sequence[Length]) -> str:
-        """Write them with commas."""
+        """Return the lengths separated by commas."""
         return ",".join(_plain(length.value) + "%" * length.percent for length in value)
 
     def schema(self) -> dict[str, Any]:
@@ -292,33 +292,33 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Four:
-    """One to four numbers of pixels for the four sides or corners, as CSS has them.
+    """One to four lengths in pixels for the four sides or corners, with the shorthand rules of CSS.
 
     Attributes:
-        names: What the four are, in their order.
-        most: The largest number.
+        names: Names of the four sides or corners, in order.
+        maximum: Largest allowed length.
     """
 
     names: str
-    most: int
+    maximum: int
 
     @property
     def allowed(self) -> str:
-        """What is allowed, in words."""
-        return f"one to four numbers from 0 to {self.most}, as in CSS: {self.names}"
+        """Description of the allowed values."""
+        return f"one to four numbers from 0 to {self.maximum}, as in CSS: {self.names}"
 
     def parse(self, text: str) -> tuple[float, float, float, float]:
         """Return the four numbers."""
         given = [_decimal(part) for part in _SEPARATOR.split(text.strip())]
-        if len(given) > 4 or min(given) < 0 or max(given) > self.most:
+        if len(given) > 4 or min(given) < 0 or max(given) > self.maximum:
             raise ValueError(text)
-        # CSS: what is left out is as the one across from it.
+        # As in CSS, a missing value equals the one on the opposite side.
         first, second = given[0], given[1] if len(given) > 1 else given[0]
         third = given[2] if len(given) > 2 else first
         return first, second, third, given[3] if len(given) > 3 else second
 
     def write(self, value: tuple[float, float, float, float]) -> str:
-        """Write as few numbers as are needed."""
+        """Return the shortest equivalent list of numbers."""
         first, second, third, fourth = value
         count = 4 if fourth != second else 3 if third != first else 2 if second != first else 1
         return ",".join(_plain(number) for number in value[:count])
@@ -339,7 +339,7 @@ COMPASS: dict[str, tuple[float, float]] = {
     "south": (0.5, 1),
     "southeast": (1, 1),
 }
-"""Where each place is, as fractions of the width from the left and of the height from the top."""
+"""Position of each compass point, as fractions of the width from the left and of the height from the top."""
 _SYNONYMS = (
     ("center", "centre"),
     ("top", "north"),
@@ -351,31 +351,31 @@ _SYNONYMS = (
 
 @dataclass(frozen=True)
 class Place:
-    """A place in a picture: a compass point, a point as fractions, or a way to find the most interesting part.
+    """A position in an image: a compass point, a point as fractions, or a method that finds the most interesting part.
 
     Attributes:
-        found: The ways to find one.
+        found: Names of the allowed methods.
     """
 
     found: tuple[str, ...] = ()
 
     @property
     def allowed(self) -> str:
-        """What is allowed, in words."""
+        """Description of the allowed values."""
         return f"{', '.join((*COMPASS, *self.found))}, or x,y as fractions from 0 to 1"
 
     def parse(self, text: str) -> str | tuple[float, float]:
-        """Return the name of the place or the fractions."""
+        """Return the name or the fractions."""
         word = dict(_SYNONYMS).get(text, text)
         if word in COMPASS or word in self.found:
             return word
-        x, y = (_decimal(part) for part in text.split(","))  # ValueError, too, unless there are two
+        x, y = (_decimal(part) for part in text.split(","))  # raises ValueError unless there are two
         if not (0 <= x <= 1 and 0 <= y <= 1):
             raise ValueError(text)
         return x, y
 
     def write(self, value: str | tuple[float, float]) -> str:
-        """Write the name or the fractions."""
+        """Return the name, or the fractions separated by a comma."""
         return value if isinstance(value, str) else ",".join(map(_plain, value))
 
     def schema(self) -> dict[str, Any]:
@@ -385,18 +385,18 @@ class Place:
 
 @dataclass(frozen=True)
 class Words:
-    """Some of a set of words, with commas.
+    """One or more of a fixed set of words, separated by commas.
 
     Attributes:
-        words: The words.
+        words: The allowed words.
     """
 
     words: tuple[str, ...]
 
     @property
     def allowed(self) -> str:
-        """What is allowed, in words."""
-        return f"one or more of {', '.join(self.words)}, with commas"
+        """Description of the allowed values."""
+        return f"one or more of {', '.join(self.words)}, separated by commas"
 
     def parse(self, text: str) -> frozenset[str]:
         """Return the words."""
@@ -406,12 +406,24 @@ class Words:
         return frozenset(given)
 
     def write(self, value: frozenset[str]) -> str:
-        """Write them in their own order."""
+        """Return the words separated by commas, in the order of `words`."""
         return ",".join(word for word in self.words if word in value)
 
     def schema(self) -> dict[str, Any]:
         """Return the JSON schema."""
         return {"type": "string", "examples": [",".join(self.words[:2])]}
+
+
+def is_reference(text: str) -> bool:
+    """Return whether a text can be the reference of an image: a UUID in its usual form, in lower case.
+
+    >>> is_reference("7d0a2c1e-4b7f-4f0e-9a53-1c6b8e2d5f90")
+    True
+    """
+    try:
+        return str(uuid.UUID(text)) == text
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -422,7 +434,7 @@ class Reference:
 
     def parse(self, text: str) -> str:
         """Return the reference."""
-        if str(uuid.UUID(text)) != text:
+        if not is_reference(text):
             raise ValueError(text)
         return text
 
@@ -437,24 +449,24 @@ class Reference:
 
 @dataclass(frozen=True)
 class Text:
-    """A text to be drawn.
+    """A text to draw.
 
     Attributes:
-        most: How many characters it may have.
+        maximum: Maximum number of characters.
     """
 
-    most: int
+    maximum: int
 
     @property
     def allowed(self) -> str:
-        """What is allowed, in words."""
-        return f"1 to {self.most} characters, none of them a control character but for the newline"
+        """Description of the allowed values."""
+        return f"1 to {self.maximum} characters, not only white space, and no control characters except newlines"
 
     def parse(self, text: str) -> str:
         """Return the text."""
-        if not 0 < len(text) <= self.most or not text.strip():
+        if not 0 < len(text) <= self.maximum or not text.strip():
             raise ValueError(text)
-        # Cc: control characters; Cs: halves of surrogate pairs, which are no characters.
+        # Reject control characters (Cc) and unpaired surrogates (Cs), which aren't characters.
         if any((character < " " and character != "\n") or "\x7f" <= character < "\xa0" for character in text):
             raise ValueError(text)
         if any("\ud800" <= character <= "\udfff" for character in text):
@@ -467,7 +479,7 @@ class Text:
 
     def schema(self) -> dict[str, Any]:
         """Return the JSON schema."""
-        return {"type": "string", "minLength": 1, "maxLength": self.most}
+        return {"type": "string", "minLength": 1, "maxLength": self.maximum}
 
 
 def _is_false(text: str) -> bool:
@@ -477,10 +489,10 @@ def _is_false(text: str) -> bool:
 
 
 def _decimal(text: str) -> float:
-    # Not float(): it also takes "1e3", "nan", "1_0" and " 1".
+    # float() alone would also accept "1e3", "nan", "1_0" and " 1".
     if not _DECIMAL.fullmatch(text):
         raise ValueError(text)
-    return round(float(text), _PLACES) + 0.0  # no -0
+    return round(float(text), _PLACES) + 0.0  # turns -0.0 into 0.0
 
 
 def _length(text: str) -> Length:

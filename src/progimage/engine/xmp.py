@@ -1,17 +1,17 @@
-"""What of an XMP packet matters for pixels: how the picture is to be turned."""
+"""The only part of an XMP packet that affects pixels: the orientation."""
 
 import re
 
 _NAMESPACE = re.compile(rb"""xmlns:([A-Za-z_][\w.-]{0,30}) ?= ?["']http://ns\.adobe\.com/tiff/1\.0/["']""")
 _LONGEST = 1_000_000
-"""In bytes; what is beyond isn't looked at."""
+"""Maximum number of bytes to search; the rest is ignored."""
 
 
 def xmp_orientation(xmp: bytes) -> int | None:
-    """Return `tiff:Orientation`, 1 to 8, of an XMP packet; None if it has none that means something.
+    """Return `tiff:Orientation`, 1 to 8, of an XMP packet; None if it is missing or invalid.
 
-    It is searched rather than parsed, so that nothing in it can be made to expand. It may be an attribute or an
-    element, in UTF-8, UTF-16 or UTF-32 (ISO 16684-1; XMP specification, part 1, 7 and C.2).
+    The packet is searched with regular expressions rather than parsed, so that XML entities can't expand. The property
+    can be an attribute or an element, in UTF-8, UTF-16 or UTF-32 (ISO 16684-1; XMP specification, part 1, 7 and C.2).
     """
     plain = _without_comments(xmp[:_LONGEST].replace(b"\0", b""))
     bound = _NAMESPACE.search(plain)

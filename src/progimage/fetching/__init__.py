@@ -1,4 +1,4 @@
-"""Fetching images by their URLs, only from where that is allowed."""
+"""Fetching images from URLs, only from allowed hosts."""
 
 from progimage.fetching.fetcher import Fetcher, FetchFailed, TooManyFetches, UrlRefused
 

@@ -1,7 +1,7 @@
-"""Which network addresses are public: the only ones from which images are fetched for others.
+"""Public network addresses: images are fetched only from these.
 
-From IANA's registries of special-purpose addresses (RFC 6890 and its successors). Every form of IPv6 address that has
-an IPv4 address in it is refused, whatever that is: a translator on the way could take it anywhere.
+Based on IANA's registries of special-purpose addresses (RFC 6890 and its successors). IPv6 addresses that embed an IPv4
+address are always rejected: a translator on the way could route them anywhere.
 """
 
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
@@ -33,7 +33,7 @@ _IPV4_SPECIAL = [
     )
 ]
 _IPV6_UNICAST = IPv6Network("2000::/3")
-"""What is given out for use on the Internet; outside it are loopback, mapped and compatible IPv4, NAT64, link-local,
+"""Addresses assigned for use on the Internet; outside are loopback, mapped and compatible IPv4, NAT64, link-local,
 unique local, and multicast."""
 _IPV6_SPECIAL = [
     IPv6Network(network)
@@ -46,14 +46,14 @@ _IPV6_SPECIAL = [
     )
 ]
 _ISATAP = {0x00005EFE, 0x02005EFE}
-"""The first half of an interface identifier that has an IPv4 address as its second (RFC 5214, section 6.1)."""
+"""The first half of an interface identifier whose second half is an IPv4 address (RFC 5214, section 6.1)."""
 
 
 def is_public(address: str | Address) -> bool:
-    """Return whether an address is one of the public Internet, by itself and whatever it may stand for.
+    """Return whether an address is on the public Internet, and doesn't embed an IPv4 address.
 
     Raises:
-        ValueError: It is no address.
+        ValueError: The text is not an address.
     """
     parsed = ip_address(address)
     if isinstance(parsed, IPv4Address):

@@ -1,4 +1,4 @@
-"""Fetching an image from a URL that somebody else chose, without being led anywhere that only we can reach."""
+"""Fetching images from URLs chosen by callers, without access to internal networks (SSRF)."""
 
 import asyncio
 import ssl
@@ -26,58 +26,56 @@ _HEADERS: list[tuple[bytes | str, bytes | str]] = [
 ]
 _MOST_HEADERS = 200
 _LARGEST_HEADER = 64 * 1024
-"""In bytes, all interim answers before it included."""
+"""In bytes, including all interim responses before it."""
 _LEAST_PIECE, _LARGEST_PIECE = 1024, 64 * 1024
 _PARSE_SECONDS = 0.001
 _REDIRECTS = {301, 302, 303, 307, 308}
 
 
 class UrlRefused(Exception):
-    """A URL is not one from which anything is fetched here.
+    """The URL is not allowed.
 
     Args:
-        detail: Why, without telling anything of the network.
-        allowed: What would be allowed.
+        detail: Why, without revealing anything about the network.
+        allowed: The allowed URLs, ports or hosts.
     """
 
     def __init__(self, detail: str, allowed: str) -> None:
-        """Store the parts."""
         super().__init__(detail)
         self.allowed = allowed
 
 
 class FetchFailed(Exception):
-    """The other server could not be reached, or did not answer with a file."""
+    """The server could not be reached, or did not return a file."""
 
 
 class TooManyFetches(Exception):
-    """A client has as many files fetched as it may, and none of them came to its end in time.
+    """The caller has too many concurrent fetches, and none of them finished in time.
 
     Args:
-        most: How many it may have fetched at once.
+        limit: The maximum number of concurrent fetches.
     """
 
-    def __init__(self, most: int) -> None:
-        """Keep the number."""
-        super().__init__(f"There are too many fetches at once; {most} are allowed.")
-        self.most = most
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"Too many concurrent fetches; at most {limit} are allowed.")
+        self.limit = limit
 
 
 class Fetcher:
-    """Fetches files by HTTP and HTTPS.
+    """Fetches files over HTTP and HTTPS.
 
-    A host's name is resolved once; all of its addresses have to be public, and the connection is made to one of just
-    those, so that a name that is resolved to something else the next time leads nowhere. Each redirect is looked at
-    like the first URL.
+    A host name is resolved once. All of its addresses must be public, and the connection is made to one of them, so a
+    name that resolves differently the next time (DNS rebinding) has no effect. Every redirect is checked like the first
+    URL.
 
     Args:
         allow: Patterns of host names, such as `*.example.org`; none: any host.
-        deny: Patterns of host names that are refused even if `allow` has them.
-        private_networks: Networks that may be reached though they are not public.
-        ports: The ports that may be reached.
-        redirects: How many are followed.
-        seconds: How long all of it may take.
-        at_once: How many files are fetched at once for one client; others wait.
+        deny: Patterns of host names that are rejected even if `allow` matches them.
+        private_networks: Non-public networks that are allowed.
+        ports: The allowed ports.
+        redirects: Maximum number of redirects to follow.
+        seconds: Timeout for a whole fetch, in seconds.
+        at_once: Maximum number of concurrent fetches for one caller; others wait.
     """
 
     def __init__(
@@ -90,7 +88,6 @@ class Fetcher:
         seconds: float,
         at_once: int,
     ) -> None:
-        """Keep the bounds."""
         self._at_once = at_once
         self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._allow, self._deny = allow, deny
@@ -100,99 +97,101 @@ class Fetcher:
         self._context = ssl.create_default_context()
 
     @asynccontextmanager
-    async def open(self, url: str, client: str) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Begin to fetch a file, and lend the stream of its bytes.
+    async def open(self, url: str, caller: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Start to fetch a file, and yield the stream of its bytes.
 
         Args:
-            url: Of the file.
-            client: For whom; each has so many fetches at once, and waits for its own only.
+            url: URL of the file.
+            caller: Name of the caller; concurrent fetches are limited for each caller separately.
 
         Raises:
-            TooManyFetches: It waited in vain.
-            UrlRefused: The URL, or one that it leads to, is not allowed.
-            FetchFailed: The file can't be had.
+            TooManyFetches: None of the caller's other fetches finished in time.
+            UrlRefused: The URL, or one that it redirects to, is not allowed.
+            FetchFailed: The file can't be fetched.
         """
-        turn = self._turns.setdefault(client, asyncio.Semaphore(self._at_once))
+        turn = self._turns.setdefault(caller, asyncio.Semaphore(self._at_once))
         try:
             await asyncio.wait_for(turn.acquire(), self._seconds)
         except TimeoutError:
             raise TooManyFetches(self._at_once) from None
         try:
             async with asyncio.timeout(self._seconds):
-                backend = _Pinned(self._private_networks, self._resolver, client)
+                backend = _Pinned(self._private_networks, self._resolver, caller)
                 async with (
                     httpcore.AsyncConnectionPool(ssl_context=self._context, network_backend=backend, retries=0) as pool,
-                    self._answer(pool, url) as answer,
+                    self._response(pool, url) as response,
                 ):
-                    yield _body(answer)
+                    yield _body(response)
         except TimeoutError:
-            raise FetchFailed(f"It took longer than {self._seconds:g} seconds.") from None
+            raise FetchFailed(f"The fetch took longer than {self._seconds:g} seconds.") from None
         except httpcore.TimeoutException:
-            raise FetchFailed("The server took too long.") from None
+            raise FetchFailed("The server did not respond in time.") from None
         except (httpcore.NetworkError, httpcore.ProtocolError) as error:
-            raise FetchFailed("The server can't be reached, or does not speak HTTP.") from error
+            raise FetchFailed("The server can't be reached or doesn't speak HTTP.") from error
         finally:
             turn.release()
 
     @asynccontextmanager
-    async def _answer(self, pool: httpcore.AsyncConnectionPool, url: str) -> AsyncIterator[httpcore.Response]:
+    async def _response(self, pool: httpcore.AsyncConnectionPool, url: str) -> AsyncIterator[httpcore.Response]:
         for _ in range(self._redirects + 1):
             url = self._checked(url)
             timeouts = dict.fromkeys(("connect", "read", "write", "pool"), self._seconds)
             async with pool.stream(
                 "GET", url.encode("ascii"), headers=_HEADERS, extensions={"timeout": timeouts}
-            ) as answer:
-                if len(answer.headers) > _MOST_HEADERS:
-                    raise FetchFailed("The server's answer has too many header lines.")
-                answer.extensions["network_stream"].has_header()
-                location = decoded(next((value for name, value in answer.headers if name.lower() == b"location"), b""))
-                if answer.status in _REDIRECTS and location:
+            ) as response:
+                if len(response.headers) > _MOST_HEADERS:
+                    raise FetchFailed("The server's response has too many header fields.")
+                response.extensions["network_stream"].has_header()
+                location = decoded(
+                    next((value for name, value in response.headers if name.lower() == b"location"), b"")
+                )
+                if response.status in _REDIRECTS and location:
                     url = urljoin(url, location)
                     continue
-                if answer.status != 200:
-                    raise FetchFailed(f"The server answered {answer.status}.")
-                if _header(answer, b"content-encoding") not in ("", "identity"):
-                    raise FetchFailed("The server sent a compressed answer, which was not asked for.")
-                yield answer
+                if response.status != 200:
+                    raise FetchFailed(f"The server returned status {response.status}.")
+                if _header(response, b"content-encoding") not in ("", "identity"):
+                    raise FetchFailed("The server sent a compressed response that was not requested.")
+                yield response
                 return
-        raise FetchFailed(f"There were more than {self._redirects} redirects.")
+        raise FetchFailed(f"The URL redirects more than {self._redirects} times.")
 
     def _checked(self, given: str) -> str:
-        """Return the URI of a URL, if it is one from which files are fetched.
+        """Return the URI of a URL, if it is allowed.
 
         Raises:
-            UrlRefused: It is none.
+            UrlRefused: It isn't.
         """
         allowed = "http:// and https:// URLs"
         try:
             url = to_uri(given) if given.isprintable() else given
         except ValueError:
-            raise UrlRefused("The URL has a host that can't be one.", allowed) from None
+            raise UrlRefused("The URL has an invalid host name.", allowed) from None
         if len(url) > _LONGEST_URL or not url.isascii() or not url.isprintable() or " " in url:
-            raise UrlRefused("The URL is too long, or has characters that are not allowed in one.", allowed)
+            raise UrlRefused("The URL is too long or contains invalid characters.", allowed)
         try:
             parts = urlsplit(url)
             host, port = (parts.hostname or "").rstrip("."), parts.port or _PORTS.get(parts.scheme)
         except ValueError:
-            raise UrlRefused("This is no URL.", allowed) from None
+            raise UrlRefused("The URL is invalid.", allowed) from None
         if parts.scheme not in _PORTS or not host:
-            raise UrlRefused("This is no URL of the web.", allowed)
+            raise UrlRefused("The URL is not an HTTP or HTTPS URL.", allowed)
         if parts.username is not None or parts.password is not None:
-            raise UrlRefused("The URL has a name or a password in it.", allowed)
+            raise UrlRefused("The URL contains a user name or password.", allowed)
         if port not in self._ports:
-            raise UrlRefused("The URL has a port that is not allowed here.", f"the ports {self._ports}")
+            raise UrlRefused("The URL's port is not allowed.", f"the ports {self._ports}")
         if any(fnmatch(host, pattern) for pattern in self._deny):
-            raise UrlRefused("This host is not allowed here.", "other hosts")
+            raise UrlRefused("The URL's host is not allowed.", "other hosts")
         if self._allow and not any(fnmatch(host, pattern) for pattern in self._allow):
-            raise UrlRefused("This host is not allowed here.", f"the hosts {', '.join(self._allow)}")
+            raise UrlRefused("The URL's host is not allowed.", f"the hosts {', '.join(self._allow)}")
         return url
 
 
 class _Pinned(httpcore.AnyIOBackend):
-    """Connects to a host only if all of its addresses are allowed, and then to one of these."""
+    """Connects to a host only if all of its addresses are allowed, and only to one of them."""
 
-    def __init__(self, private: list[Any], resolver: Resolver, client: str) -> None:
-        self._private, self._resolver, self._client = private, resolver, client
+    def __init__(self, private: list[Any], resolver: Resolver, caller: str) -> None:
+        self._private, self._resolver, self._caller = private, resolver, caller
 
     async def connect_tcp(
         self,
@@ -203,11 +202,11 @@ class _Pinned(httpcore.AnyIOBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         try:
-            addresses = await self._resolver.resolve(host, port, self._client)
+            addresses = await self._resolver.resolve(host, port, self._caller)
         except (OSError, UnicodeError) as error:
-            raise FetchFailed("The host's name can't be resolved.") from error
+            raise FetchFailed("The host name can't be resolved.") from error
         if not addresses or not all(map(self._is_allowed, addresses)):
-            raise UrlRefused("This host is not one of the public Internet.", "hosts with public addresses")
+            raise UrlRefused("The host is not on the public Internet.", "hosts with public addresses")
         last: Exception | None = None
         for address in addresses:
             try:
@@ -224,11 +223,11 @@ class _Pinned(httpcore.AnyIOBackend):
 
 
 class _Bounded(httpcore.AsyncNetworkStream):
-    """A connection whose other side can't keep the event loop busy.
+    """A connection whose server can't keep the event loop busy.
 
-    What is read is small enough to be parsed within about a millisecond, and others have their turn after each piece:
-    a server that sends nothing but `100 Continue`, or a body in chunks of a byte, costs a hundred times the usual. The
-    header of an answer, with all interim ones before it, is bounded in bytes.
+    Each read is small enough to be parsed within about a millisecond, and other tasks get their turn after it: a server
+    that sends only `100 Continue`, or a body in chunks of one byte, costs a hundred times as much as usual. The header
+    of a response, including all interim responses before it, is limited in bytes.
 
     Args:
         stream: The connection.
@@ -241,7 +240,7 @@ class _Bounded(httpcore.AsyncNetworkStream):
         self._handed_at = 0.0
 
     def has_header(self) -> None:
-        """The header of the answer is there; what comes is its body."""
+        """Note that the header of the response is complete; the body follows."""
         self._header_left = None
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
@@ -253,7 +252,7 @@ class _Bounded(httpcore.AsyncNetworkStream):
         if self._header_left is not None:
             self._header_left -= len(data)
             if self._header_left < 0:
-                raise FetchFailed("The header of the server's answer is too large.")
+                raise FetchFailed("The header of the server's response is too large.")
         self._handed_at = time.thread_time()
         return data
 
@@ -276,10 +275,10 @@ class _Bounded(httpcore.AsyncNetworkStream):
         return self._stream.get_extra_info(info)
 
 
-def _header(answer: httpcore.Response, name: bytes) -> str:
-    return next((value.decode("latin-1") for key, value in answer.headers if key.lower() == name), "")
+def _header(response: httpcore.Response, name: bytes) -> str:
+    return next((value.decode("latin-1") for key, value in response.headers if key.lower() == name), "")
 
 
-async def _body(answer: httpcore.Response) -> AsyncIterator[bytes]:
-    async for chunk in answer.aiter_stream():
+async def _body(response: httpcore.Response) -> AsyncIterator[bytes]:
+    async for chunk in response.aiter_stream():
         yield chunk

@@ -1,23 +1,23 @@
-"""URLs as people and servers write them, with letters of any script, as the ASCII that HTTP takes."""
+"""Conversion of internationalized URLs (IRIs) to the ASCII that HTTP needs."""
 
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import idna
 
 _KEPT = "!#$%&'()*+,/:;=?@[]~"
-"""What stays as it is beside letters, digits, -, . and _: the reserved characters of RFC 3986, and the percent sign."""
+"""Unchanged characters besides letters, digits, -, . and _: the reserved ones of RFC 3986, and the percent sign."""
 
 
 def to_uri(text: str) -> str:
-    """Return the URI of an IRI (RFC 3987, section 3.1); what is one already stays as it is.
+    """Return the URI of an IRI (RFC 3987, section 3.1); a URI is returned unchanged.
 
-    Letters of other scripts and spaces are percent-encoded as UTF-8, in a host name by IDNA 2008 (UTS 46).
+    Spaces and non-ASCII characters are percent-encoded as UTF-8; host names are encoded by IDNA 2008 (UTS 46).
 
     Args:
-        text: The IRI. It may be no URL at all, which is then for others to say.
+        text: The IRI; whether it is a valid URL is not checked.
 
     Raises:
-        ValueError: The host can't be a name.
+        ValueError: The host name is invalid.
     """
     if text.isascii() and " " not in text:
         return text
@@ -29,13 +29,13 @@ def to_uri(text: str) -> str:
         try:
             place = user + at + idna.encode(name, uts46=True).decode() + colon + port
         except idna.IDNAError as error:
-            raise ValueError(f"{name} is no host name: {error}") from error
+            raise ValueError(f"{name} is not a host name: {error}") from error
     path, query, fragment = (quote(part, safe=_KEPT) for part in (parts.path, parts.query, parts.fragment))
     return urlunsplit((parts.scheme, place, path, query, fragment))
 
 
 def decoded(header: bytes) -> str:
-    """Return the text of a header field that should be ASCII, but may be UTF-8, or else Latin-1."""
+    """Decode a header field that should be ASCII, but can be UTF-8 or Latin-1."""
     try:
         return header.decode()
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""Resolving host names, as the operating system does it, in threads that nobody else needs."""
+"""Resolving host names as the operating system does, in dedicated threads."""
 
 import asyncio
 import socket
@@ -10,44 +10,43 @@ _THREADS_EACH = 4
 
 
 class Resolver:
-    """Resolves names by getaddrinfo(3), which knows /etc/hosts and whatever else the system is told to ask.
+    """Resolves names with getaddrinfo(3), which uses /etc/hosts and the system's other sources.
 
-    It can't be interrupted, and may take minutes. So each name has a thread of its own, which ends with it; a client
-    whose names take long uses up its own threads, and nobody else's.
+    A call can't be interrupted and can take minutes. So each lookup runs in a thread of its own, and the threads are
+    limited per caller: slow lookups of one caller don't block those of others.
     """
 
     def __init__(self) -> None:
-        """Start empty."""
         self._busy: Counter[str] = Counter()
 
-    async def resolve(self, host: str, port: int, client: str) -> list[str]:
+    async def resolve(self, host: str, port: int, caller: str) -> list[str]:
         """Return the addresses of a host.
 
         Args:
-            host: Its name, or an address.
-            port: The port that is to be reached.
-            client: For whom.
+            host: A host name or an address.
+            port: The port to connect to.
+            caller: Name of the caller.
 
         Raises:
-            OSError: It has none, or too many names are being resolved.
-            UnicodeError: It is no name.
+            OSError: The host has no address, or too many names are being resolved.
+            UnicodeError: The host name is invalid.
         """
-        if self._busy[client] >= _THREADS_EACH or self._busy.total() >= _THREADS:
+        if self._busy[caller] >= _THREADS_EACH or self._busy.total() >= _THREADS:
             raise OSError("too many names are being resolved")
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[list[str]] = loop.create_future()
-        self._busy[client] += 1
+        result: asyncio.Future[list[str]] = loop.create_future()
+        self._busy[caller] += 1
 
         def done(addresses: list[str] | Exception) -> None:
-            self._busy[client] -= 1
-            if not self._busy[client]:
-                del self._busy[client]
-            if answer.done():  # nobody waits any more
+            self._busy[caller] -= 1
+            if not self._busy[caller]:
+                del self._busy[caller]
+            if result.done():  # the caller gave up
                 return
             if isinstance(addresses, Exception):
-                answer.set_exception(addresses)
+                result.set_exception(addresses)
             else:
-                answer.set_result(addresses)
+                result.set_result(addresses)
 
         def ask() -> None:
             found: list[str] | Exception
@@ -60,4 +59,4 @@ class Resolver:
                 loop.call_soon_threadsafe(done, found)
 
         threading.Thread(target=ask, name="resolve", daemon=True).start()
-        return await answer
+        return await result

@@ -1,1 +1,1 @@
-"""Speaks HTTP, and never touches pixels."""
+"""The HTTP API. It never touches pixels: workers do."""

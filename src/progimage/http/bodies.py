@@ -1,4 +1,4 @@
-"""Reading the bodies of requests: images, multipart or raw, and other things; streamed, without content codings."""
+"""Reading request bodies: images (multipart or raw) and others, streamed, with content codings decoded."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -18,7 +18,7 @@ from multipart import (
 from progimage.http.codings import codings_of, decoded
 from progimage.images.ingest import Arriving, Ingest, UploadTooLarge
 from progimage.images.library import Upload
-from progimage.problems import ClientGone, Problem
+from progimage.problems import CallerGone, Problem
 from progimage.storage import Share
 from progimage.tracing import span
 
@@ -26,18 +26,18 @@ _T = TypeVar("_T")
 
 FIELD, URL = "data", "url"
 _LARGEST_FRAME = 1024 * 1024
-"""Of a form, so many bytes may be something else than images."""
+"""Number of bytes of a form that may be something other than images."""
 _LARGEST_TEXT = 8192
 _MOST_TEXTS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """What a request had in its body.
+    """The contents of a request body.
 
     Attributes:
         uploads: The images.
-        texts: The names and values of the form's other fields.
+        texts: Names and values of the form's other fields.
     """
 
     uploads: list[Upload] = field(default_factory=list)
@@ -53,48 +53,48 @@ async def receive(
     *,
     hashed: bool = True,
     texts: tuple[str, ...] = (),
-    most: int | None = None,
+    max_bytes: int | None = None,
 ) -> Received:
     """Receive the images of a request.
 
     Args:
-        ingest: Takes the images in.
-        request: Its body has not been read.
+        ingest: Receives the images.
+        request: The request; its body must not have been read.
         files: Removes the files when it is closed.
-        share: Of the spool.
-        filename: What a raw body is called, if that is known.
-        hashed: They are to be stored, so their SHA-256 is needed.
-        texts: Other fields that a form may have; with `url` among them, it needs no image.
-        most: The most bytes that the body may have.
+        share: The request's share of the scratch space.
+        filename: File name of a raw body, if known.
+        hashed: Whether to compute the images' SHA-256, which storing them needs.
+        texts: Names of other fields that a form may have; with `url` among them, images are optional.
+        max_bytes: Maximum size of the body in bytes.
 
     Raises:
-        Problem: The body has no image.
-        UploadTooLarge: One is too large.
-        QuotaExceeded: Their owner may not have so much.
-        SpoolFull: There is no room for them.
-        ClientGone: The client left before the body's end.
+        Problem: The body is invalid, or contains no image.
+        UploadTooLarge: An image is too large.
+        QuotaExceeded: The owner's quota is exceeded.
+        ScratchFull: There is no scratch space left.
+        CallerGone: The caller disconnected before the end of the body.
     """
     with span("ingest"):
         length = request.headers.get("content-length", "")
         if length.isdigit():
             size = max(0, int(length) - _LARGEST_FRAME)
             await share.expect(size)
-            if size <= ingest.max_bytes * ingest.max_parts:  # else it is refused for its size
+            if size <= ingest.max_bytes * ingest.max_parts:  # larger ones are rejected for their size
                 await ingest.space.admit(size)
         kind, options = parse_options_header(request.headers.get("content-type", ""))
         if kind == "multipart/form-data":
             form = _Form(ingest, files, share, hashed, texts)
-            await form.read(_body(request, most), options.get("boundary", ""), ingest.max_parts)
+            await form.read(_body(request, max_bytes), options.get("boundary", ""), ingest.max_parts)
             return form.received
         if kind.startswith("multipart/"):
             raise Problem(
-                400, "invalid-body", "The body is multipart, but no form.", parameter="Content-Type", given=kind,
+                400, "invalid-body", "The multipart body is not a form.", parameter="Content-Type", given=kind,
                 allowed=["multipart/form-data", "an image's media type"],
             )  # fmt: skip
         if length.isdigit() and int(length) > ingest.max_bytes:
             raise UploadTooLarge(int(length), ingest.max_bytes)
         arriving = await ingest.new_file(files, share, filename, hashed)
-        async for chunk in _body(request, most):
+        async for chunk in _body(request, max_bytes):
             await arriving.write(chunk)
         upload = await arriving.finish()
         if not upload.bytes:
@@ -106,7 +106,7 @@ class _Form:
     """A multipart form that is being received.
 
     Attributes:
-        received: What there was in it so far.
+        received: The contents received so far.
     """
 
     def __init__(self, ingest: Ingest, files: ExitStack, share: Share, hashed: bool, texts: tuple[str, ...]) -> None:
@@ -120,11 +120,11 @@ class _Form:
         """Read the form to its end.
 
         Raises:
-            Problem: It is no form, or has no image where it needs one.
+            Problem: The body is not a valid form, or an image is missing.
         """
-        most = max_parts + (_MOST_TEXTS if self._known else 0)
+        max_bytes = max_parts + (_MOST_TEXTS if self._known else 0)
         try:
-            with PushMultipartParser(boundary, max_segment_count=most) as parser:
+            with PushMultipartParser(boundary, max_segment_count=max_bytes) as parser:
                 async for chunk in body:
                     for event in parser.parse(chunk):
                         await self._take(event)
@@ -132,20 +132,20 @@ class _Form:
             raise Problem(
                 413,
                 "too-many-parts",
-                f"The form goes beyond a limit: {error}.",
-                allowed=f"{most} parts, small headers",
+                f"The form exceeds a limit: {error}.",
+                allowed=f"{max_bytes} parts, small headers",
             ) from error
         except MultipartError as error:
             raise Problem(
-                400, "invalid-body", f"The body is no whole multipart form: {error}.", parameter=FIELD
+                400, "invalid-body", f"The multipart form is invalid or incomplete: {error}.", parameter=FIELD
             ) from error
         uploads = self.received.uploads
         if len(uploads) > max_parts:
-            raise Problem(413, "too-many-parts", "There are too many images.", given=len(uploads), allowed=max_parts)
+            raise Problem(413, "too-many-parts", "Too many images.", given=len(uploads), allowed=max_parts)
         if not uploads and not any(name == URL for name, _ in self.received.texts):
-            raise _no_data("The form has no part with this name.")
+            raise _no_data("The form has no field with this name.")
         if not all(upload.bytes for upload in uploads):
-            raise _no_data("A part with this name is empty.")
+            raise _no_data("A field with this name is empty.")
 
     async def _take(self, event: Any) -> None:
         if isinstance(event, MultipartSegment):
@@ -155,7 +155,7 @@ class _Form:
                 self._text = event.name, bytearray()
             else:
                 raise Problem(
-                    400, "unknown-field", "The form has a field that is not known here.", parameter=event.name,
+                    400, "unknown-field", "Unknown form field.", parameter=event.name,
                     allowed=[FIELD, *self._known],
                 )  # fmt: skip
         elif event is None:
@@ -166,7 +166,11 @@ class _Form:
             self._text[1].extend(event)
             if len(self._text[1]) > _LARGEST_TEXT:
                 raise Problem(
-                    413, "field-too-large", "A field is too large.", parameter=self._text[0], allowed=_LARGEST_TEXT
+                    413,
+                    "field-too-large",
+                    "The field is too large.",
+                    parameter=self._text[0],
+                    allowed=_LARGEST_TEXT,
                 )
 
     async def _finish(self) -> None:
@@ -183,32 +187,32 @@ class _Form:
         self._arriving = self._text = None
 
 
-async def read_body(request: Request[Any, Any, Any], most: int) -> bytes:
+async def read_body(request: Request[Any, Any, Any], max_bytes: int) -> bytes:
     """Read a body that is not an image.
 
     Args:
-        request: Its body has not been read.
-        most: The most bytes to take.
+        request: The request; its body must not have been read.
+        max_bytes: Maximum size of the body in bytes.
 
     Raises:
-        Problem: It is larger.
-        ClientGone: The client left before the body's end.
+        Problem: The body is too large.
+        CallerGone: The caller disconnected before the end of the body.
     """
-    return b"".join([chunk async for chunk in _body(request, most)])
+    return b"".join([chunk async for chunk in _body(request, max_bytes)])
 
 
 async def unless_disconnected(receive: Callable[[], Awaitable[Any]], work: Coroutine[Any, Any, _T]) -> _T:
-    """Do some work after the body was read, and give it up as soon as the client is gone.
+    """Do some work after the body was read, and cancel it if the caller disconnects.
 
     Raises:
-        ClientGone: The client closed the connection.
+        CallerGone: The caller disconnected.
     """
     working = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(_disconnect(receive))
     try:
         await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
-            raise ClientGone
+            raise CallerGone
         return working.result()
     finally:
         working.cancel()
@@ -220,30 +224,30 @@ async def _disconnect(receive: Callable[[], Awaitable[Any]]) -> None:
         pass
 
 
-async def _body(request: Request[Any, Any, Any], most: int | None = None) -> AsyncIterator[bytes]:
-    """Read a body, without its content codings.
+async def _body(request: Request[Any, Any, Any], max_bytes: int | None = None) -> AsyncIterator[bytes]:
+    """Read a body, and decode its content codings.
 
     Args:
-        request: Its body has not been read.
-        most: The most bytes to take, encoded or not.
+        request: The request; its body must not have been read.
+        max_bytes: Maximum size of the body in bytes, encoded as well as decoded.
 
     Raises:
-        Problem: It is larger, or can't be decoded.
-        ClientGone: The client left before the body's end.
+        Problem: The body is too large, or can't be decoded.
+        CallerGone: The caller disconnected before the end of the body.
     """
-    chunks = _bounded(_encoded_body(request), most)
+    chunks = _bounded(_encoded_body(request), max_bytes)
     for coding in codings_of(request.headers.get("content-encoding", "")):
-        chunks = _bounded(decoded(chunks, coding), most)
+        chunks = _bounded(decoded(chunks, coding), max_bytes)
     async for chunk in chunks:
         yield chunk
 
 
-async def _bounded(chunks: AsyncIterator[bytes], most: int | None) -> AsyncIterator[bytes]:
+async def _bounded(chunks: AsyncIterator[bytes], max_bytes: int | None) -> AsyncIterator[bytes]:
     size = 0
     async for chunk in chunks:
         size += len(chunk)
-        if most is not None and size > most:
-            raise Problem(413, "body-too-large", "The body is too large.", parameter="body", allowed=most)
+        if max_bytes is not None and size > max_bytes:
+            raise Problem(413, "body-too-large", "The body is too large.", parameter="body", allowed=max_bytes)
         if chunk:
             yield chunk
 
@@ -252,12 +256,12 @@ async def _encoded_body(request: Request[Any, Any, Any]) -> AsyncIterator[bytes]
     while True:
         message: Any = await request.receive()
         if message["type"] == "http.disconnect":
-            raise ClientGone
+            raise CallerGone
         yield message["body"]
         if not message.get("more_body", False):
             return
 
 
 def _no_data(detail: str) -> Problem:
-    allowed = f"an image, as the multipart field {FIELD} or as the body itself"
+    allowed = f"an image, as the form field `{FIELD}` or as the body itself"
     return Problem(400, "missing-data", detail, parameter=FIELD, allowed=allowed)

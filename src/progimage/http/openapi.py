@@ -1,4 +1,4 @@
-"""What the OpenAPI document says beyond what the handlers' signatures tell."""
+"""The parts of the OpenAPI document that can't be derived from the handlers' signatures."""
 
 import inspect
 import re
@@ -14,6 +14,7 @@ from progimage.auth import EXPIRES, SIGNATURE, Visibility
 from progimage.engine import ImageInfo, Placeholder, RenditionSpec, Swatch
 from progimage.engine import parameters as engine_parameters
 from progimage.http.responses.streams import NDJSON, ZIP
+from progimage.http.routes import jobs
 from progimage.images.options import DAMAGED
 from progimage.images.requests import AUTO, PRESET, extensions
 
@@ -21,12 +22,12 @@ _ORIGINAL = "/storage/{reference}"
 _UPLOADS = ("/storage", "/storage/{reference}", "/info")
 _RENDITIONS = "/storage/renditions"
 _SAID = {
-    "visibility": f"Who may read the images: {', '.join(Visibility)}.",
-    "expires": "Until when they are there: a date, or a duration such as 30d or P30D.",
-    "label": "A label to find them by; several times.",
-    "metadata": "A JSON object of names and texts.",
-    DAMAGED: "Whether an image that has lost pixels is kept as far as it can be decoded: refuse, accept.",
-    "url": "From where an image is fetched, where that is allowed; several times.",
+    "visibility": f"Who can read the images: {', '.join(Visibility)}.",
+    "expires": "When the images expire: a date, or a duration such as `30d` or `P30D`.",
+    "label": "A label to filter lists by; can be repeated.",
+    "metadata": "Metadata of the images: a JSON object with string values.",
+    DAMAGED: "Images that have lost pixels: `refuse` rejects them, `accept` keeps what can be decoded.",
+    "url": "A URL to fetch the image from, if the service allows uploads by URL; can be repeated.",
 }
 _ENGINE: dict[type, type] = {
     documents.ImageRecord: ImageInfo,
@@ -35,7 +36,7 @@ _ENGINE: dict[type, type] = {
     documents.PlaceholderDocument: Placeholder,
     documents.SwatchDocument: Swatch,
 }
-"""Where the engine says what the members of a document mean."""
+"""The engine's classes whose docstrings describe the members of a document."""
 _WORDS = {
     "minLength": "min_length",
     "maxLength": "max_length",
@@ -44,9 +45,9 @@ _WORDS = {
 
 
 def complete(document: OpenAPI) -> None:
-    """Describe documents, bodies, and the paths that share a handler with others: renditions, and `/transform`."""
+    """Describe documents, bodies, and the paths that share a handler with others: renditions and `/transform`."""
     for name, schema in document.components.schemas.items():
-        _describe(schema, getattr(documents, name, None))
+        _describe(schema, getattr(documents, name, None) or getattr(jobs, name, None))
     paths = document.paths
     assert paths is not None
     for path in _UPLOADS:
@@ -68,7 +69,7 @@ def complete(document: OpenAPI) -> None:
 
 
 def _describe(schema: Schema, source: type | None) -> None:
-    """Say what a document and its members mean, as the docstrings of its class and of the engine's do."""
+    """Describe a document and its members by the docstrings of its class and of the engine's."""
     if source is None:
         return
     docstrings = [inspect.getdoc(one) or "" for one in (_ENGINE.get(source, source), *source.__mro__[:-1])]
@@ -80,7 +81,7 @@ def _describe(schema: Schema, source: type | None) -> None:
 
 
 def _attributes(docstring: str) -> dict[str, str]:
-    """Read the section *Attributes* of a docstring."""
+    """Return the names and texts in the Attributes section of a docstring."""
     _, _, section = docstring.partition("Attributes:\n")
     return {name: " ".join(text.split()) for name, text in re.findall(r"^    (\w+): (.*(?:\n {5,}.*)*)", section, re.M)}
 
@@ -91,11 +92,14 @@ def _rendition_paths(original: PathItem) -> PathItem:
     for operation, name in ((rendition.get, "get"), (rendition.head, "head")):
         assert operation is not None
         operation.operation_id = f"{name}_rendition"
-        operation.summary = "Get an image in another format or shape"
+        operation.summary = "Get a rendition"
         operation.description = (
-            "The image, converted and transformed. An animation stays one, and pages stay pages, where the format has"
-            " them; otherwise it is the first. If the original has that format and nothing else is asked for, its own"
-            " bytes are the answer. The extension `auto` takes the format that suits the client and the image best."
+            "Returns the image, converted and transformed.\n\n"
+            "- Animations and pages are kept if the format supports them. Otherwise the first frame or page is"
+            " returned.\n"
+            "- If the original already has this format and no transformation is requested, its compressed pixel data is"
+            " copied as is, without metadata except what `keep` names.\n"
+            "- The extension `auto` selects the best format for the caller and the image."
         )
         operation.parameters = [*(operation.parameters or []), _extension(), *_transformations()]
     return rendition
@@ -107,10 +111,11 @@ def _transform_path(with_extension: bool, problems: dict[str, Any]) -> PathItem:
         tags=["transform"],
         summary="Transform images without storing them",
         description=(
-            "The body is an image, or a multipart form with one or more fields `data`. The answer to one image is the"
-            " image; several are answered by a stream, a ZIP of the files and `results.ndjson`, or with"
-            f" `Accept: {NDJSON}` lines of JSON with the files in base64. Of several, one that fails harms no other."
-            + ("" if with_extension else " Without an extension each keeps its own format.")
+            "The body is an image, or a multipart form with one or more fields `data`.\n\n"
+            "- For one image, the response is the transformed image.\n"
+            "- For several images, the response is a stream: a ZIP of the files and `results.ndjson`, or, with"
+            f" `Accept: {NDJSON}`, JSON lines with the files in base64. If one fails, the others are not affected."
+            + ("" if with_extension else "\n- Without an extension, each image keeps its format.")
         ),
         parameters=[*([_extension()] if with_extension else []), _download(), _damaged(), *_transformations()],
         request_body=_image_body({}),
@@ -125,10 +130,10 @@ def _stream(description: str, *more: str) -> OpenAPIResponse:
 
 
 def _said() -> list[Parameter]:
-    """Describe what an upload may say of its images."""
+    """Describe the options of an upload."""
     return [
         Parameter(name=name, param_in="query", description=text, schema=Schema(type=OpenAPIType.STRING))
-        for name, text in {**_SAID, "ticket": "Lets in whoever has no key, once."}.items()
+        for name, text in {**_SAID, "ticket": "An upload ticket, which allows one upload without an API key."}.items()
     ]
 
 
@@ -169,13 +174,13 @@ def _extension() -> Parameter:
         name="extension",
         param_in="path",
         required=True,
-        description=f"The format to convert to; `{AUTO}` takes the one that suits best.",
+        description=f"The format to convert to; `{AUTO}` selects the best one.",
         schema=Schema(type=OpenAPIType.STRING, enum=extensions()),
     )
 
 
 def _download() -> Parameter:
-    description = "Ask the browser to save the file, under this name if one is given."
+    description = "Make browsers save the file under this name; empty means a default name."
     return Parameter(name="download", param_in="query", description=description, schema=Schema(type=OpenAPIType.STRING))
 
 
@@ -185,23 +190,23 @@ def _damaged() -> Parameter:
 
 
 def _transformations() -> list[Parameter]:
-    """Describe every parameter of a rendition, from its own declaration."""
+    """Describe every parameter of a rendition, from its declaration."""
     described = [
         Parameter(
             name=one.name,
             param_in="query",
             description=f"{one.doc} Allowed: {one.kind.allowed}."
-            + (f" In {one.unit}." if one.unit else "")
-            + (f" Usually {one.default_text}." if one.default_text else "")
-            + (f" Also called {', '.join(one.aliases)}." if one.aliases else ""),
+            + (f" Unit: {one.unit}." if one.unit else "")
+            + (f" Default: {one.default_text}." if one.default_text else "")
+            + (f" Aliases: {', '.join(one.aliases)}." if one.aliases else ""),
             schema=_schema(one.kind.schema()),
         )
         for one in engine_parameters.declared(RenditionSpec)
     ]
     ours = (
-        (PRESET, "The name of transformations that the operator has set; the others of the query go before its own."),
-        (EXPIRES, "Until when a signed request is valid, in seconds since 1970."),
-        (SIGNATURE, "The signature of the request; see docs/operations.md."),
+        (PRESET, "The name of a preset. Other parameters in the query override those of the preset."),
+        (EXPIRES, "Unix timestamp at which the signed request expires."),
+        (SIGNATURE, "The signature of the request; see docs/access.md."),
     )
     return described + [
         Parameter(name=name, param_in="query", description=text, schema=Schema(type=OpenAPIType.STRING))
@@ -210,7 +215,7 @@ def _transformations() -> list[Parameter]:
 
 
 def _schema(json_schema: dict[str, Any]) -> Schema:
-    """Make Litestar's schema of a JSON schema."""
+    """Convert a JSON Schema to Litestar's."""
     parts = {_WORDS.get(word, word): value for word, value in json_schema.items()}
     if "type" in parts:
         parts["type"] = OpenAPIType(parts["type"])

@@ -1,14 +1,14 @@
-"""Taking images in: into files of the scratch folder, counted and hashed as they come."""
+"""Ingest: uploads are written to scratch files, counted and hashed as they arrive."""
 
 import asyncio
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from progimage.auth import Client, client_name
+from progimage.auth import Caller, caller_name
 from progimage.fetching import Fetcher, FetchFailed
 from progimage.images.library import Upload
-from progimage.storage import DiskSpace, Owner, Room, Share, Spool
+from progimage.storage import DiskSpace, Owner, Room, ScratchFolder, Share
 from progimage.storage.blobs.chunk_hashes import ChunkHasher
 
 _WRITE_SIZE = 1024 * 1024
@@ -16,131 +16,123 @@ _LONGEST_FILENAME = 200
 
 
 class UploadTooLarge(Exception):
-    """An image has more bytes than it may.
+    """An uploaded image is too large.
 
     Args:
-        given: How many it has at least.
-        allowed: How many it may have.
+        given: Its size so far, in bytes.
+        allowed: The largest size, in bytes.
     """
 
     def __init__(self, given: int, allowed: int) -> None:
-        """Keep both."""
         super().__init__(f"The image is larger than {allowed} bytes.")
         self.given, self.allowed = given, allowed
 
 
 class FetchingDisabled(Exception):
-    """Images are not fetched by their URL here.
+    """This deployment doesn't fetch images by URL.
 
     Args:
-        url: That was asked for.
+        url: The URL that was given.
     """
 
     def __init__(self, url: str) -> None:
-        """Keep the URL."""
-        super().__init__("Images are not fetched by their URL here.")
+        super().__init__("This service does not accept uploads by URL.")
         self.url = url[:200]
 
 
 class Ingest:
-    """Takes uploads in.
+    """Receives and fetches uploads.
 
     Args:
-        spool: Where the files go.
-        max_bytes: The largest image.
+        scratch: Scratch files.
+        max_bytes: Size of the largest image, in bytes.
         max_parts: The most images in one request.
-        room: How much may be in the spool at once.
-        space: The room on the disk.
-        fetcher: Fetches images by their URLs, or None: that is not allowed.
-
-    Attributes:
-        max_bytes: The largest image.
-        max_parts: The most images in one request.
-        space: The room on the disk.
+        room: How many bytes each caller may have in scratch files.
+        space: Free space on the disks.
+        fetcher: Fetches images by URL; None: that is not allowed.
     """
 
     def __init__(
         self,
-        spool: Spool,
+        scratch: ScratchFolder,
         max_bytes: int,
         max_parts: int,
         room: Room,
         space: DiskSpace,
         fetcher: Fetcher | None = None,
     ) -> None:
-        """Keep the bounds."""
         self.space = space
         self._room = room
-        self._spool = spool
+        self._scratch = scratch
         self.max_bytes = max_bytes
         self.max_parts = max_parts
         self._fetcher = fetcher
 
-    def share(self, files: ExitStack, client: Client, owner: Owner | None = None) -> Share:
-        """Return a request's room in the spool, to receive or to fetch with.
+    def share(self, files: ExitStack, caller: Caller, owner: Owner | None = None) -> Share:
+        """Return a request's share of the scratch space.
 
         Args:
-            files: Gives it back when it is closed; the files that take it have to be in it, too.
-            client: Who sends the request.
-            owner: Whose images it brings; None: they are not to be stored.
+            files: Gives the share back when it is closed; it also has to close the files that use it.
+            caller: Who sends the request.
+            owner: Owner of its images; None: they won't be stored.
         """
-        return files.enter_context(self._room.share(client_name(client), owner))
+        return files.enter_context(self._room.share(caller_name(caller), owner))
 
-    async def fetch(self, url: str, client: Client, files: ExitStack, share: Share) -> Upload:
-        """Fetch an image by its URL, to be stored.
+    async def fetch(self, url: str, caller: Caller, files: ExitStack, share: Share) -> Upload:
+        """Fetch an image by URL, to store it.
 
         Args:
-            url: Of the image.
-            client: Who wants it.
+            url: URL of the image.
+            caller: Who asks for it.
             files: Removes the file when it is closed.
-            share: Of the spool.
+            share: The request's share of the scratch space.
 
         Raises:
-            TooManyFetches: The client has as many under way as it may.
-            FetchingDisabled: Nothing is fetched here.
-            UploadTooLarge: It is too large.
+            TooManyFetches: Too many fetches of the caller are in progress.
+            FetchingDisabled: Uploads by URL are not allowed.
+            UploadTooLarge: The image is too large.
             UrlRefused: The URL is not allowed.
-            FetchFailed: The image can't be had.
+            FetchFailed: The image can't be fetched.
         """
         fetcher = self.require_fetching(url)
         name = unquote(urlsplit(url).path) if url.isprintable() else None
         arriving = await self.new_file(files, share, name, hashed=True)
-        async with fetcher.open(url, client_name(client)) as chunks:
+        async with fetcher.open(url, caller_name(caller)) as chunks:
             async for chunk in chunks:
                 await arriving.write(chunk)
         upload = await arriving.finish()
         if not upload.bytes:
-            raise FetchFailed("The server's answer is empty.")
+            raise FetchFailed("The response of the server is empty.")
         return upload
 
     def require_fetching(self, url: str) -> Fetcher:
-        """Return what fetches images by their URLs.
+        """Return the fetcher.
 
         Raises:
-            FetchingDisabled: Nothing is fetched here.
+            FetchingDisabled: Uploads by URL are not allowed.
         """
         if self._fetcher is None:
             raise FetchingDisabled(url)
         return self._fetcher
 
     async def new_file(self, files: ExitStack, share: Share, filename: str | None, hashed: bool) -> "Arriving":
-        """Begin a file."""
+        """Start to receive a file."""
         await share.begin_image()
-        path = files.enter_context(self._spool.file(self._spool.incoming))
+        path = files.enter_context(self._scratch.file(self._scratch.incoming))
         return Arriving(path, clean_filename(filename), self.max_bytes, files, share, self.space, hashed)
 
 
 class Arriving:
-    """A file that is being received. Writing and hashing are done in a thread, a megabyte at a time.
+    """A file that is being received. It is written and hashed in a thread, a mebibyte at a time.
 
     Args:
-        path: The file.
-        filename: What its sender calls it, if that is known.
-        max_bytes: The largest image.
-        files: Closes it.
-        share: Of the scratch files' room.
-        space: The room on the disk.
-        hashed: It is to be stored, so its SHA-256 is needed.
+        path: Path of the file.
+        filename: Name that the sender gave it, if any.
+        max_bytes: Size of the largest image, in bytes.
+        files: Closes the file.
+        share: The request's share of the scratch space.
+        space: Free space on the disks.
+        hashed: Compute the SHA-256, since the file will be stored.
     """
 
     def __init__(
@@ -153,23 +145,22 @@ class Arriving:
         space: DiskSpace,
         hashed: bool,
     ) -> None:
-        """Open the file."""
         self._path, self._share, self._space = path, share, space
         self._filename = filename
         self._max_bytes = max_bytes
         self._file = files.enter_context(path.open("wb"))
         self._hash = ChunkHasher() if hashed else None
         self._chunks: list[bytes] = []
-        self._waiting = 0  # bytes in them
+        self._waiting = 0  # bytes in the chunks
         self._size = 0
 
     async def write(self, data: bytes) -> None:
-        """Add bytes.
+        """Append bytes.
 
         Raises:
-            UploadTooLarge: They are too many.
-            QuotaExceeded: Their owner may not have so much.
-            SpoolFull, StorageFull: There is no room for them.
+            UploadTooLarge: The file is too large.
+            QuotaExceeded: The owner's quota is exceeded.
+            ScratchFull, StorageFull: There is no space left.
         """
         self._size += len(data)
         if self._size > self._max_bytes:
@@ -181,7 +172,7 @@ class Arriving:
             await self._flush()
 
     async def finish(self) -> Upload:
-        """Write what is left, and return the file."""
+        """Write the rest, and return the file."""
         await self._flush()
         await asyncio.to_thread(self._file.close)
         sha256, chunks = (self._hash.sha256, self._hash.chunks) if self._hash else ("", b"")
@@ -200,6 +191,10 @@ class Arriving:
 
 
 def clean_filename(filename: str | None) -> str | None:
-    """Return the last part of a path that a client gave, without what can't be shown, or None if nothing is left."""
+    r"""Return the file name in a path that a caller gave, without unprintable characters; None if nothing is left.
+
+    >>> clean_filename("C:\\photos\\cat.jpg")
+    'cat.jpg'
+    """
     name = PurePosixPath((filename or "").replace("\\", "/")).name
     return "".join(character for character in name if character.isprintable())[:_LONGEST_FILENAME].strip() or None

@@ -1,62 +1,50 @@
-"""The image library: what the service *is*. HTTP asks it, workers and stores serve it."""
+"""The image library: adds, changes, deletes and sweeps images, whichever way a request comes."""
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import structlog
-from cachetools import TTLCache
 
 from progimage import clock
-from progimage.auth import Client, Principal, Ticket, Visibility
-from progimage.engine import INSPECTION, EngineError, Limits, Survey
-from progimage.images.renderer import Renderer, Watcher
+from progimage.auth import Caller, Ticket, Visibility
+from progimage.engine import INSPECTION_VERSION, Inspection
+from progimage.engine.values import is_reference
+from progimage.images.records import RecordCache
+from progimage.images.redescription import Redescription
+from progimage.images.renderer import Renderer
 from progimage.storage import (
     AlreadyStored,
     Blob,
-    BlobDamaged,
-    BlobMissing,
     Catalogue,
     Changes,
     DiskSpace,
     Originals,
     Owner,
     Record,
-    Renditions,
-    Spool,
     UnknownReference,
 )
 from progimage.storage.blobs.chunk_hashes import Digests
 from progimage.tracing import span
-from progimage.workers import Busy, TaskTooLong, WorkerCrashed, WorkerKilled, WorkerPool
 
 log = structlog.get_logger(__name__)
-
-KNOWN_SECONDS = 5
-"""For how long what was read from the database counts. This node tells itself of changes; other nodes do not.
-
-A record counts for half of it, and an answer that was made with it for the other half."""
-_KNOWN_RECORDS = 20_000
-_LATER_SECONDS = 300
-"""How long an image that could not be described anew is used as it is, before that is tried again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file that has arrived in the spool.
+    """An uploaded file, in the scratch folder.
 
     Attributes:
-        path: Where it is.
-        sha256: Of its bytes, in hexadecimal digits; empty if it is not to be stored.
-        bytes: How many it has.
-        filename: What the client called it, if it said.
-        chunks: The hashes of its chunks, see `progimage.storage.blobs.chunk_hashes`.
+        path: Path of the file.
+        sha256: SHA-256 of its bytes, in hexadecimal digits; empty if it won't be stored.
+        bytes: Size in bytes.
+        filename: Name that the caller gave it, if any.
+        chunks: Hashes of its chunks, see `progimage.storage.blobs.chunk_hashes`.
     """
 
     path: Path
@@ -67,13 +55,13 @@ class Upload:
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
-    """What another deployment knew of an image that is moved here; it holds as it is.
+class ImportedHistory:
+    """What another deployment knew of an image that is imported; it is kept as it was.
 
     Attributes:
-        uploaded_at: When it was uploaded there.
-        expires_at: When it expires, as a Unix time in seconds; None: never, whatever its owner's retention is.
-        held: A legal hold keeps it.
+        uploaded_at: When the image was uploaded there.
+        expires_at: Unix timestamp at which it expires; None: never, whatever its owner's retention is.
+        held: It has a legal hold.
     """
 
     uploaded_at: datetime
@@ -82,16 +70,16 @@ class Past:
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """What an upload says of its images.
+class UploadOptions:
+    """Options of an upload; they apply to all of its images.
 
     Attributes:
-        visibility: Who may read them; None: what the deployment says.
-        expires_at: Until when they are there, in seconds since 1970; None: as long as their owner's images are.
-        labels: To find them by.
-        metadata: Names and values.
-        damaged: They are accepted if they have lost pixels, as far as they can be decoded.
-        past: Where they come from another deployment, what it knew of them; its expiry goes before `expires_at`.
+        visibility: Who may read the images; None: the deployment's default.
+        expires_at: Unix timestamp at which they expire; None: after their owner's retention.
+        labels: Labels to find them by.
+        metadata: Names and values to store with them.
+        damaged: Accept images that have lost pixels, as far as they can be decoded.
+        past: Their history, if they come from another deployment; its expiry takes precedence over `expires_at`.
     """
 
     visibility: Visibility | None = None
@@ -99,100 +87,92 @@ class Options:
     labels: tuple[str, ...] = ()
     metadata: dict[str, str] = field(default_factory=dict)
     damaged: bool = False
-    past: Past | None = None
+    past: ImportedHistory | None = None
 
 
 class ReferenceTaken(Exception):
-    """An image with this reference has other bytes."""
+    """Another image has this reference."""
 
 
 class ImageLibrary:
-    """Keeps originals, and renders any of them in any format.
+    """Stores images: what the service is, for any way to reach it.
 
     Args:
         catalogue: The database.
-        originals: Reads what is stored, and finds out what is damaged.
-        renditions: Those that were made.
-        changes: Tells what all processes change.
-        spool: Scratch files.
-        pool: The workers.
-        limits: The largest image to accept.
-        watcher: Is told of every rendition.
-        space: The room on the disk.
-        ladder: Make smaller copies of what is uploaded.
-        undelete_seconds: For how long a deleted image can be brought back.
-        sweep_seconds: How often sweeps come.
-        drawing_seconds: How much CPU time a task may take that has a drawing in it.
+        cached: Records, as they were read lately.
+        originals: Reads originals, and finds out which are damaged.
+        renderer: Inspects and renders images.
+        redescription: Brings descriptions up to date.
+        changes: Signals changes to other processes.
+        space: Free space on the disks.
+        ladder: Make a ladder of each upload.
+        undelete_seconds: How long a deleted image can be brought back.
+        sweep_seconds: Time between sweeps.
+
+    Attributes:
+        records: The records in the database.
     """
 
     def __init__(
         self,
         catalogue: Catalogue,
+        cached: RecordCache,
         originals: Originals,
-        renditions: Renditions,
+        renderer: Renderer,
+        redescription: Redescription,
         changes: Changes,
-        spool: Spool,
-        pool: WorkerPool,
-        limits: Limits,
-        watcher: Watcher,
         space: DiskSpace,
         *,
         ladder: bool = True,
         undelete_seconds: int = 0,
         sweep_seconds: int = 0,
-        drawing_seconds: float = 5,
     ) -> None:
-        """Bring the parts together."""
-        self.catalogue = catalogue
-        self.records = catalogue.records
-        self.renderer = Renderer(self.get, originals, renditions, spool, pool, limits, watcher, space, drawing_seconds)
-        self.changes = changes
-        self.spool = spool
-        self.originals, self._blobs, self._space = originals, originals.blobs, space
-        self._renditions = renditions
+        self.catalogue, self.records = catalogue, catalogue.records
+        self.originals, self.renderer, self.changes = originals, renderer, changes
+        self.redescription = redescription
+        self._blobs, self._cached, self._space = originals.blobs, cached, space
         self._ladder = ladder
         self._undelete_seconds, self._sweep_seconds = undelete_seconds, sweep_seconds
-        self._later: TTLCache[str, bool] = TTLCache(_KNOWN_RECORDS, _LATER_SECONDS)
-        self._surveying: dict[str, asyncio.Future[Blob]] = {}
-        self._known: TTLCache[str, _Known] = TTLCache(_KNOWN_RECORDS, KNOWN_SECONDS / 2)
 
     async def add(
         self,
-        client: Client,
+        caller: Caller,
         uploads: list[Upload],
-        options: Options = Options(),
+        options: UploadOptions = UploadOptions(),
         ticket: Ticket | None = None,
         references: list[str] | None = None,
     ) -> list[Record]:
-        """Validate images and keep them, all or none. They are safe on disk when it returns.
+        """Validate and store images, either all or none. They are durable when this returns.
 
         Args:
-            client: Who uploads them.
-            uploads: At least one.
-            options: What is said of them.
-            ticket: What allows it, if it is not the client's key; they are then of the ticket's owner.
-            references: Which they get, one for each upload; None: new ones. If the images are there already, with the
-                same bytes, they are returned as they are, so that adding them again does no harm.
+            caller: Who uploads them.
+            uploads: The uploaded files, at least one.
+            options: Options of the upload.
+            ticket: The ticket that allows it, if any; the images then belong to the ticket's owner.
+            references: References for the images, one per upload; None: new ones. If the same images are already
+                stored under them, their records are returned, so a repeated upload stores nothing.
 
         Raises:
-            EngineError: One is not an image, is corrupt, or too large. Of several, a note on the exception says which.
-            QuotaExceeded: The owner may not have so many.
-            TicketUsed: The ticket was used.
-            ReferenceTaken: An image with one of the references has other bytes.
+            EngineError: A file isn't an image, is corrupt or too large. A note on the exception says which of several.
+            QuotaExceeded: The owner's quota is exceeded.
+            TicketUsed: The ticket has been used.
+            ReferenceTaken: Another image has one of the references.
         """
         if references:
             known = await self._known_already(references, uploads)
             if known:
                 return known
         owners = self.catalogue.owners
-        owner = await owners.get(ticket.owner if ticket else client.principal.owner)
+        owner = await owners.get(ticket.owner if ticket else caller.principal.owner)
         size = sum(upload.bytes for upload in uploads)
-        owners.admit(owner, len(uploads), size)  # before any work; it counts later
+        owners.admit(owner, len(uploads), size)  # early, to save the work; the images are counted when they are stored
         with span("library.add", images=len(uploads), bytes=size), ExitStack() as files:
-            surveys = []
+            inspections = []
             for number, upload in enumerate(uploads, 1):
                 try:
-                    surveys.append(await self._surveyed(upload, owner.name, client, files, damaged=options.damaged))
+                    inspections.append(
+                        await self._inspected(upload, owner.name, caller, files, damaged=options.damaged)
+                    )
                 except Exception as error:
                     if len(uploads) > 1:
                         error.add_note(f"image {number} of {len(uploads)}")
@@ -200,9 +180,9 @@ class ImageLibrary:
             past = options.past or _upload_now(owner, options.expires_at)
             records = []
             given = references or [str(uuid.uuid4()) for _ in uploads]
-            for reference, upload, (survey, steps) in zip(given, uploads, surveys, strict=True):
-                blob = Blob(upload.sha256, upload.bytes, survey.info, survey.ladder, upload.chunks)
-                await self._space.retried(partial(self._keep, blob, upload, steps, owner.name, client, files))
+            for reference, upload, (found, rungs) in zip(given, uploads, inspections, strict=True):
+                blob = Blob(upload.sha256, upload.bytes, found.info, found.ladder, upload.chunks)
+                await self._space.retried(partial(self._keep, blob, upload, rungs, owner.name, caller, files))
                 records.append(
                     Record(
                         reference, blob, upload.filename, past.uploaded_at, owner.name, options.visibility,
@@ -210,18 +190,18 @@ class ImageLibrary:
                     )
                 )  # fmt: skip
             try:
-                await self.records.add(client, records, (ticket.id, ticket.until) if ticket else None)
-            except AlreadyStored:  # by the same request, sent twice at once
+                await self.records.add(caller, records, (ticket.id, ticket.until) if ticket else None)
+            except AlreadyStored:  # by the same request, which was sent twice at once
                 records = await self._known_already(given, uploads)
-                if not records:  # and they have been removed for good since
+                if not records:  # and they have been purged since
                     raise UnknownReference(given[0]) from None
         return records
 
     async def _known_already(self, references: list[str], uploads: list[Upload]) -> list[Record]:
-        """Return the images that have these references, those that were deleted among them; none, if there are none.
+        """Return the records with these references, including deleted ones; an empty list if there are none.
 
         Raises:
-            ReferenceTaken: One of them has other bytes.
+            ReferenceTaken: One of them is another image's.
         """
         found = await self.records.among(references)
         if found and [record.blob.sha256 for record in found] != [upload.sha256 for upload in uploads]:
@@ -229,191 +209,116 @@ class ImageLibrary:
         return found
 
     async def get(self, reference: str) -> Record:
-        """Return the record of a reference.
+        """Return the record of an image.
 
         Raises:
-            UnknownReference: There is none.
+            UnknownReference: There is no such image.
         """
-        seen = self.changes.state(reference)
-        known: _Known | None = self._known.get(reference)
-        if known and known.state == seen and known.record.is_live:
-            return known.record
-        record = await self.records.get(reference) if _is_reference(reference) else None
-        if record is None:
-            raise UnknownReference(reference)
-        self._known[reference] = _Known(record, seen)
-        return record
+        return await self._cached.get(reference)
 
     async def current(self, record: Record) -> Record:
-        """Return a record that describes the image by today's rules: what was found out at an upload may be older.
+        """Return a record whose description is up to date, see `Redescription.current`."""
+        return await self.redescription.current(record)
 
-        Where there is no worker for it now, or the image can't be described anew, it stays as it is.
-        """
-        if record.blob.info.inspection >= INSPECTION or record.blob.sha256 in self._later:
-            return record
-        flight = self._surveying.get(record.blob.sha256)
-        if flight is None:
-            flight = asyncio.ensure_future(self.redescribe(record.blob, record.owner))
-            self._surveying[record.blob.sha256] = flight
-            flight.add_done_callback(lambda _: self._surveying.pop(record.blob.sha256, None))
-        renewed = replace(record, blob=await asyncio.shield(flight))
-        if record.is_live:
-            self._known[record.reference] = _Known(renewed, self.changes.state(record.reference))
-        return renewed
-
-    async def redescribe(self, blob: Blob, owner: str) -> Blob:
-        """Describe a stored image anew and make its ladder, and return it; or as it was, if that can't be done now.
-
-        Args:
-            blob: The image.
-            owner: Who has it, for whom a worker works.
-        """
-        inventory = self.catalogue.inventory
-        with ExitStack() as files:
-            original = files.enter_context(self.spool.file(self.spool.incoming))
-            try:
-                await self.originals.fetch(blob, original)
-                client = Client(Principal(owner, frozenset()))
-                survey, steps = await self.renderer.survey(
-                    original, owner, client, files, ladder=self._ladder, damaged=True
-                )
-            except (Busy, BlobMissing, BlobDamaged, TaskTooLong, WorkerCrashed, WorkerKilled, MemoryError) as error:
-                log.info("an image can't be described anew now", sha256=blob.sha256, error=repr(error))
-                self._later[blob.sha256] = True
-                return blob
-            except EngineError as error:
-                # Once is enough: what was found out at its upload holds.
-                log.warning("an image can't be described anew", sha256=blob.sha256, error=repr(error))
-                kept = replace(blob, info=replace(blob.info, inspection=INSPECTION))
-                await inventory.redescribe(kept)
-                return kept
-            renewed = replace(blob, info=survey.info, ladder=survey.ladder)
-            for step in renewed.steps:
-                await self._blobs.put(renewed.step_name(step), steps[step.side], None, anew=True)
-        await inventory.redescribe(renewed)
-        for name in set(blob.names) - set(renewed.names):
-            await asyncio.to_thread(self._blobs.delete, name)
-        return renewed
-
-    def original_path(self, record: Record) -> Path | None:
-        """Return the file of an original, if the store has files."""
-        return self._blobs.local_path(record.blob.sha256)
-
-    def original_key(self, record: Record) -> str | None:
-        """Return the path of an original's file in the folder of the store, if that has files."""
-        return self._blobs.local_key(record.blob.sha256)
-
-    def original_copy(self, record: Record) -> Path | None:
-        """Return this node's copy of an original that is in a cloud store, if it has one."""
-        return self._blobs.copy(record.blob.sha256)
-
-    async def original_url(self, record: Record, seconds: int) -> str | None:
-        """Return a URL at which the store itself answers an original for so long, if it has such."""
-        return await self._blobs.signed_url(record.blob.sha256, seconds)
-
-    def original_stream(self, record: Record, start: int, end: int) -> AsyncIterator[bytes]:
-        """Read an original's bytes from `start` up to, and without, `end`; see `Originals.stream`."""
-        return self.originals.stream(record.blob, start, end)
-
-    async def change(self, client: Client, reference: str, values: dict[str, Any]) -> Record:
-        """Change what is known of an image: values of the record's attributes, by their names.
+    async def change(self, caller: Caller, reference: str, values: dict[str, Any]) -> Record:
+        """Change attributes of an image's record, given by name.
 
         Raises:
-            UnknownReference: There is none.
+            UnknownReference: There is no such image.
         """
-        record = await self.records.change(client, reference, values)
+        record = await self.records.change(caller, reference, values)
         self.changes.mark(reference)
         if record is None:
             raise UnknownReference(reference)
         return record
 
-    async def remove(self, client: Client, reference: str, *, for_good: bool = False) -> None:
-        """Delete an image; it can be brought back for a while, unless it is for good.
+    async def remove(self, caller: Caller, reference: str, *, permanently: bool = False) -> None:
+        """Delete an image. Unless `permanently`, it can be undeleted for a while.
 
         Raises:
-            UnknownReference: There is none.
-            Held: It must not be deleted.
+            UnknownReference: There is no such image.
+            Held: The image has a legal hold.
         """
-        record = await self.records.delete(client, reference) if _is_reference(reference) else None
+        record = await self.records.delete(caller, reference) if is_reference(reference) else None
         if record:
             self.changes.mark(reference)
             await self._drop_renditions(record)
-        if for_good or (record and not self._undelete_seconds):
-            await self.purge(client, reference)
+        if permanently or (record and not self._undelete_seconds):
+            await self.purge(caller, reference)
         elif record is None:
             raise UnknownReference(reference)
 
     async def deleted(self, reference: str) -> Record:
-        """Return the record of an image that was deleted and can be brought back.
+        """Return the record of a deleted image that can be undeleted.
 
         Raises:
-            UnknownReference: There is none.
+            UnknownReference: There is no such image.
         """
-        record = await self.records.get(reference, deleted=True) if _is_reference(reference) else None
+        record = await self.records.get(reference, deleted=True) if is_reference(reference) else None
         if record is None:
             raise UnknownReference(reference)
         return record
 
-    async def undelete(self, client: Client, reference: str) -> Record:
-        """Bring an image back that was deleted.
+    async def undelete(self, caller: Caller, reference: str) -> Record:
+        """Restore a deleted image.
 
         Raises:
-            UnknownReference: There is none.
+            UnknownReference: There is no such image.
         """
-        record = await self.records.undelete(client, reference)
+        record = await self.records.undelete(caller, reference)
         self.changes.mark(reference)
         if record is None:
             raise UnknownReference(reference)
         return record
 
-    async def purge(self, client: Client, reference: str) -> None:
-        """Remove a deleted image for good; the original's bytes go with their last reference, after a time of grace.
+    async def purge(self, caller: Caller, reference: str) -> None:
+        """Purge a deleted image. The original's bytes are swept when no reference is left, after a grace period.
 
         Raises:
-            UnknownReference: There is none.
+            UnknownReference: There is no such image.
         """
-        record = await self.records.purge(client, reference)
+        record = await self.records.purge(caller, reference)
         if record is None:
             raise UnknownReference(reference)
         await self._drop_renditions(record)
 
-    async def expire(self, most: int) -> int:
-        """Delete images whose time is over, at most so many, and return how many there were."""
-        records = await self.records.expire(most)
+    async def expire(self, limit: int) -> int:
+        """Delete at most `limit` expired images, and return their number."""
+        records = await self.records.expire(limit)
         for record in records:
             self.changes.mark(record.reference)
             await self._drop_renditions(record)
         return len(records)
 
-    async def purge_deleted(self, client: Client, most: int) -> int:
-        """Remove images that can't be brought back any more, at most so many, and return how many there were.
+    async def purge_deleted(self, caller: Caller, limit: int) -> int:
+        """Purge at most `limit` images that can't be undeleted any more, and return their number.
 
-        It takes two sweeps: one marks an image, and one that comes long enough after it removes it.
+        This takes two sweeps: the first marks an image, and one that comes long enough after it purges it.
         """
-        references = await self.records.due_for_purge(self._undelete_seconds, self._sweep_seconds, most)
+        references = await self.records.due_for_purge(self._undelete_seconds, self._sweep_seconds, limit)
         for reference in references:
-            record = await self.records.purge(client, reference, deleted_for=self._undelete_seconds)
-            if record:  # else another process was faster, or it was brought back
+            record = await self.records.purge(caller, reference, deleted_for=self._undelete_seconds)
+            if record:  # else another process was faster, or it was undeleted
                 await self._drop_renditions(record)
         return len(references)
 
     async def sweep(self, unused_for: float) -> int:
-        """Remove the bytes that no record has referred to for so many seconds, and return how many there were."""
-        await self._blobs.check()  # before rows say that their bytes are gone
+        """Delete blobs that no record has referred to for `unused_for` seconds, and return their number."""
+        await self._blobs.check()  # before the database notes that they are deleted
         return await self.catalogue.inventory.reclaim(unused_for, self._delete_blob)
 
     async def check(self) -> None:
-        """Raise an exception unless database and store answer."""
+        """Raise an exception unless the database and the store respond."""
         await self.records.check()
         await self._blobs.check()
 
     def _delete_blob(self, blob: Blob) -> None:
         for name in reversed(blob.names):
             self._blobs.delete(name)
-        self._renditions.files.remove(blob.sha256)
+        self.renderer.forget_original(blob.sha256)
 
     async def _drop_renditions(self, record: Record) -> None:
-        """Remove what is cached of an image, unless another of its owner has the same bytes."""
+        """Remove cached renditions of an image, unless another image of its owner has the same bytes."""
         sha256 = record.blob.sha256
         if not await self.records.has_live(record.owner, sha256):
             await self.renderer.forget(record)
@@ -422,85 +327,67 @@ class ImageLibrary:
         self,
         blob: Blob,
         upload: Upload,
-        steps: dict[int, Path] | None,
+        rungs: dict[int, Path] | None,
         owner: str,
-        client: Client,
+        caller: Caller,
         files: ExitStack,
     ) -> None:
-        """Store a blob durably; steps that another owner's upload of the same bytes has stored are left as they are.
+        """Store a blob durably. Rungs that another owner's upload of the same bytes has stored are kept.
 
         Args:
             blob: The blob.
-            upload: Its file.
-            steps: The files of its smaller copies, or None: its owner has it already.
-            owner: Whose it will be.
-            client: Who uploads it.
-            files: Removes further files when it is closed.
+            upload: The uploaded file.
+            rungs: Files of its ladder; None: the owner has the blob already.
+            owner: Owner of the image.
+            caller: Who uploads it.
+            files: Removes scratch files when it is closed.
         """
         if await self.catalogue.inventory.claim(blob):
-            if steps is not None:
-                # Though it is there: see `Inventory.stored`.
+            if rungs is not None:
+                # Even if it is there: see `Inventory.stored`.
                 await self._blobs.put(blob.sha256, upload.path, blob.info.media_type, anew=True)
                 for reference in await self.catalogue.inventory.checked(
                     blob.sha256, damaged=False, chunks=upload.chunks
                 ):
                     self.changes.mark(reference)
-            elif not await self.originals.is_there(blob):  # here it is again
+            elif not await self.originals.is_there(blob):  # lost, and this upload restores it
                 await self._blobs.put(blob.sha256, upload.path, blob.info.media_type, anew=True)
                 await self.originals.check(blob)
             return
-        if steps is None:  # it has been swept away since
-            _, steps = await self.renderer.survey(upload.path, owner, client, files, ladder=True, damaged=True)
-        paths = [upload.path, *(steps[step.side] for step in blob.steps)]
-        # All of them end before their files go, whatever becomes of one.
-        types = [blob.info.media_type, *(None for _ in blob.steps)]
+        if rungs is None:  # it has been swept meanwhile
+            _, rungs = await self.renderer.inspect_upload(upload.path, owner, caller, files, ladder=True, damaged=True)
+        paths = [upload.path, *(rungs[rung.side] for rung in blob.rungs)]
+        # Wait for all of them, even if one fails: they read scratch files.
+        types = [blob.info.media_type, *(None for _ in blob.rungs)]
         ends = await asyncio.gather(*map(self._blobs.put, blob.names, paths, types), return_exceptions=True)
         for end in ends:
             if isinstance(end, BaseException):
                 raise end
 
-    async def _surveyed(
-        self, upload: Upload, owner: str, client: Client, files: ExitStack, *, damaged: bool
-    ) -> tuple[Survey, dict[int, Path] | None]:
-        """Survey an upload, unless its owner has it; the steps of its ladder stay as long as `files` is open.
+    async def _inspected(
+        self, upload: Upload, owner: str, caller: Caller, files: ExitStack, *, damaged: bool
+    ) -> tuple[Inspection, dict[int, Path] | None]:
+        """Inspect an upload, unless its owner has the same image; its rungs are there as long as `files` is open.
 
         Args:
-            upload: Its file.
-            owner: Whose it will be.
-            client: Who uploads it.
-            files: Removes further files when it is closed.
-            damaged: It is accepted if it has lost pixels; that its owner has it already does not settle that.
+            upload: The uploaded file.
+            owner: Owner of the image.
+            caller: Who uploads it.
+            files: Removes scratch files when it is closed.
+            damaged: Accept an image that has lost pixels, even if its owner has it already.
         """
         known = await self.catalogue.inventory.stored(upload.sha256, owner)
-        if known and known.info.inspection < INSPECTION:
-            known = await self.redescribe(known, owner)
+        if known and known.info.inspection < INSPECTION_VERSION:
+            known = await self.redescription.redescribe(known, owner)
         if known and (damaged or not known.info.damaged):
-            return Survey(known.info, known.ladder), None
-        survey = partial(self.renderer.survey, upload.path, owner, client, files, ladder=self._ladder, damaged=damaged)
-        return await self._space.retried(survey)
+            return Inspection(known.info, known.ladder), None
+        inspect_upload = partial(
+            self.renderer.inspect_upload, upload.path, owner, caller, files, ladder=self._ladder, damaged=damaged
+        )
+        return await self._space.retried(inspect_upload)
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """A record that was read.
-
-    Attributes:
-        record: The record of the image.
-        state: Of the changes, before it was read.
-    """
-
-    record: Record
-    state: int
-
-
-def _upload_now(owner: Owner, expires_at: float | None) -> Past:
-    """Return what holds of an image that is uploaded now; it expires as its owner's images do unless that is said."""
+def _upload_now(owner: Owner, expires_at: float | None) -> ImportedHistory:
+    """Return the history of an image that is uploaded now; by default it expires after its owner's retention."""
     now = clock.utc_now()
-    return Past(now, owner.end_of(now.timestamp()) if expires_at is None else expires_at, held=False)
-
-
-def _is_reference(text: str) -> bool:
-    try:
-        return str(uuid.UUID(text)) == text
-    except ValueError:
-        return False
+    return ImportedHistory(now, owner.end_of(now.timestamp()) if expires_at is None else expires_at, held=False)

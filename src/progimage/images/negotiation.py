@@ -1,4 +1,4 @@
-"""Choosing a format by what the client accepts, what the image is, and what the operator prefers."""
+"""Content negotiation for `auto`: a format from what the caller accepts, the image, and the operator's preference."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -9,21 +9,21 @@ from progimage.engine.geometry import sizes_on_the_way
 from progimage.engine.spec import may_be_transparent
 
 _LAST = "PNG"
-"""What is taken where nothing else is left: it holds every kind of picture, of any size."""
+"""The last resort: it holds every kind of image, of any size."""
 _USUAL_DPI = RenditionSpec(_LAST).dpi
 
 
 @dataclass(frozen=True, slots=True)
-class _Picture:
+class _Needs:
     """What a format has to hold.
 
     Attributes:
         animated: Several frames.
-        transparent: Some alpha.
-        largest_side: In pixels, once all is done that is asked for.
-        deep: 16 bits a channel, since they are asked for: the mode that has them; empty: they aren't.
-        lossless: It is to keep every pixel.
-        hdr: HDR, since it is asked for.
+        transparent: An alpha channel that is used.
+        largest_side: The longer side of the rendition, in pixels.
+        deep: Mode with 16 bits per channel, if they are asked for; else empty.
+        lossless: Every pixel is to be kept.
+        hdr: HDR is asked for, and there is some.
     """
 
     animated: bool
@@ -34,7 +34,7 @@ class _Picture:
     hdr: bool
 
     def fits(self, format: Format) -> bool:
-        """Return whether a format holds it."""
+        """Return whether a format holds all of it."""
         return (
             (format.writes_animations or not self.animated)
             and (format.alpha or not self.transparent)
@@ -47,40 +47,40 @@ class _Picture:
 
 
 def suitable_format(spec: RenditionSpec, info: ImageInfo, accept: str, preferred: Sequence[str]) -> tuple[str, bool]:
-    """Choose a format: the first that holds the picture of those that the client accepts, or else one that all show.
+    """Choose the first preferred format that the caller accepts and that holds the rendition, or one that all show.
 
     Args:
-        spec: What is asked for, but for the format.
-        info: What the image is like.
-        accept: The request's Accept header.
-        preferred: Names of formats, the best first; each is taken only if the client names its media type, since
-            `image/*` and `*/*` are said by clients that can't show them, too.
+        spec: What is asked for, apart from the format.
+        info: Description of the image.
+        accept: Value of the request's `Accept` header.
+        preferred: Names of formats, the best first. The caller has to name a format's media type: `image/*` and
+            `*/*` are also sent by browsers that don't show it.
 
     Returns:
-        The name of the format, and whether it is to be written losslessly, as line art is best.
+        Name of the format, and whether to write it losslessly, as is best for line art.
 
     Raises:
-        InvalidParameter: What is asked for can't be done with this image.
+        InvalidParameter: A parameter doesn't fit this image.
     """
     accepted = accepted_types(accept)
-    picture = _picture(spec, info)
+    needs = _needs(spec, info)
     for format in (FORMATS[name] for name in preferred):
         small = format.lossless_is_small or not info.line_art
-        if format.media_type in accepted and small and picture.fits(format):
+        if format.media_type in accepted and small and needs.fits(format):
             return format.name, info.line_art and format.lossless
-    return next((name for name in _shown_by_all(info, picture) if picture.fits(FORMATS[name])), _LAST), False
+    return next((name for name in _shown_by_all(info, needs) if needs.fits(FORMATS[name])), _LAST), False
 
 
-def _shown_by_all(info: ImageInfo, picture: _Picture) -> Iterator[str]:
-    if picture.animated:
+def _shown_by_all(info: ImageInfo, needs: _Needs) -> Iterator[str]:
+    if needs.animated:
         yield "GIF"
     elif not info.line_art:
         yield "JPEG"
 
 
-def _picture(spec: RenditionSpec, info: ImageInfo) -> _Picture:
+def _needs(spec: RenditionSpec, info: ImageInfo) -> _Needs:
     animated = info.animated and spec.page is None
-    return _Picture(
+    return _Needs(
         animated=animated,
         transparent=may_be_transparent(spec, info.alpha),
         largest_side=_largest_side(spec, info),
@@ -91,7 +91,7 @@ def _picture(spec: RenditionSpec, info: ImageInfo) -> _Picture:
 
 
 def _largest_side(spec: RenditionSpec, info: ImageInfo) -> int:
-    """Return the longer side of a rendition, in pixels; `trim` counts as cutting nothing off."""
+    """Return the longer side of a rendition, in pixels, as if `trim` cut nothing off."""
     vector = FORMATS[info.format].vector
     if info.page_sizes and spec.page and spec.page <= len(info.page_sizes):
         size = info.page_sizes[spec.page - 1]
@@ -105,7 +105,11 @@ def _largest_side(spec: RenditionSpec, info: ImageInfo) -> int:
 
 
 def accepted_types(accept: str) -> set[str]:
-    """Return the media types that an Accept header names and does not refuse with `q=0` (RFC 9110, section 12.5.1)."""
+    """Return the media types that an Accept header names without `q=0` (RFC 9110, section 12.5.1).
+
+    >>> accepted_types("image/webp, image/gif;q=0")
+    {'image/webp'}
+    """
     accepted = set()
     for entry in accept.split(","):
         media_type, *parameters = (part.strip().lower() for part in entry.split(";"))

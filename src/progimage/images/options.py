@@ -1,7 +1,5 @@
-"""What an upload says of its images, and what a list of images is narrowed to: names and values, read from text."""
+"""Options of uploads and filters of lists, parsed from names and values."""
 
-import base64
-import binascii
 import re
 from collections.abc import Iterable
 from dataclasses import replace
@@ -13,7 +11,7 @@ import msgspec
 from progimage import clock
 from progimage.auth import Visibility
 from progimage.engine import FORMATS, InvalidParameter
-from progimage.images.library import Options
+from progimage.images.library import UploadOptions
 from progimage.images.requests import each_once
 from progimage.storage import ImageFilter
 
@@ -22,9 +20,6 @@ Pairs = Iterable[tuple[str, str]]
 DAMAGED = "damaged"
 UPLOAD_OPTIONS = ("visibility", "expires", "label", "metadata", DAMAGED)
 FILTERS = ("owner", "format", "sha256", "min_bytes", "max_bytes", "after", "before", "label", "deleted")
-CURSOR, LIMIT = "cursor", "limit"
-MOST_LISTED, USUALLY_LISTED = 1000, 100
-"""How many items a page of a list may have, and has if nothing is asked for."""
 _LONGEST_LABEL, _MOST_LABELS = 100, 50
 _LARGEST_METADATA = 4096
 _LONGEST_LIFE = 100 * 366 * 24 * 3600
@@ -39,16 +34,16 @@ _DATE = "a date such as 2027-01-31 or 2027-01-31T12:00:00Z"
 _EXPIRES = f"{_DATE}, or a duration such as 30d, 12h, 90 (seconds) or P30D, that ends within 100 years"
 
 
-def upload_options(pairs: Pairs) -> Options:
-    """Read the options of an upload.
+def upload_options(pairs: Pairs) -> UploadOptions:
+    """Parse the options of an upload.
 
     Args:
-        pairs: Their names and values; `label` may be there several times.
+        pairs: Names and values; `label` may be repeated.
 
     Raises:
-        InvalidParameter: It can't be used.
+        InvalidParameter: A value is invalid, or another name is repeated.
     """
-    options, labels = Options(), []
+    options, labels = UploadOptions(), []
     for name, value in each_once(pairs):
         if name == "visibility":
             options = replace(options, visibility=visibility(value))
@@ -64,10 +59,10 @@ def upload_options(pairs: Pairs) -> Options:
 
 
 def visibility(text: str) -> Visibility:
-    """Read who may read an image.
+    """Parse a visibility.
 
     Raises:
-        InvalidParameter: It can't be used.
+        InvalidParameter: The value is invalid.
     """
     try:
         return Visibility(text)
@@ -76,10 +71,10 @@ def visibility(text: str) -> Visibility:
 
 
 def damaged(text: str) -> bool:
-    """Read whether an image that has lost pixels is accepted.
+    """Return whether to accept an image that has lost pixels.
 
     Raises:
-        InvalidParameter: It can't be used.
+        InvalidParameter: The value is invalid.
     """
     if text not in _DAMAGED:
         raise _invalid(DAMAGED, text, " or ".join(_DAMAGED))
@@ -87,19 +82,19 @@ def damaged(text: str) -> bool:
 
 
 def asked_damaged(pairs: Pairs) -> bool:
-    """Return whether a query says that an image that has lost pixels is accepted.
+    """Return whether a query asks to accept an image that has lost pixels.
 
     Raises:
-        InvalidParameter: It can't be used.
+        InvalidParameter: The value is invalid.
     """
     return any(damaged(value) for name, value in pairs if name == DAMAGED)
 
 
 def expiry(text: str, name: str = "expires") -> float:
-    """Read a date or a duration from now, and return when that is, in seconds since 1970.
+    """Parse a date, or a duration from now, and return it as a Unix timestamp.
 
     Raises:
-        InvalidParameter: It is neither, or is over.
+        InvalidParameter: The value is neither, or in the past.
     """
     now = clock.now()
     lifetime = _seconds(text)
@@ -110,41 +105,41 @@ def expiry(text: str, name: str = "expires") -> float:
 
 
 def checked_labels(labels: Iterable[str]) -> tuple[str, ...]:
-    """Return labels in order, each once.
+    """Return labels sorted and without duplicates.
 
     Raises:
-        InvalidParameter: It can't be used.
+        InvalidParameter: The value is invalid.
     """
     kept = tuple(sorted(set(labels)))
     for label in kept:
         if not 0 < len(label) <= _LONGEST_LABEL or not label.isprintable() or label != label.strip():
-            raise _invalid("label", label, f"1 to {_LONGEST_LABEL} characters that can be printed")
+            raise _invalid("label", label, f"1 to {_LONGEST_LABEL} printable characters")
     if len(kept) > _MOST_LABELS:
         raise _invalid("label", f"{len(kept)} labels", f"at most {_MOST_LABELS} labels")
     return kept
 
 
 def metadata(values: Any) -> dict[str, str]:
-    """Check names and values that a client keeps with an image.
+    """Validate the metadata of an image.
 
     Raises:
-        InvalidParameter: It can't be used.
+        InvalidParameter: The value is invalid.
     """
-    allowed = f"a JSON object of names and texts, of {_LARGEST_METADATA} bytes at most"
+    allowed = f"a JSON object of strings, at most {_LARGEST_METADATA} bytes"
     try:
         found: dict[str, str] = msgspec.convert(values, dict[str, str])
     except msgspec.ValidationError as error:
         raise _invalid("metadata", str(error), allowed) from None
     if len(msgspec.json.encode(found)) > _LARGEST_METADATA:
-        raise _invalid("metadata", "more", allowed)
+        raise _invalid("metadata", f"{len(msgspec.json.encode(found))} bytes", allowed)
     return found
 
 
 def image_filter(pairs: Pairs) -> ImageFilter:
-    """Read which images are to be listed.
+    """Parse the filters of a list of images.
 
     Raises:
-        InvalidParameter: It can't be used.
+        InvalidParameter: The value is invalid.
     """
     values: dict[str, Any] = {}
     labels = []
@@ -171,10 +166,10 @@ def image_filter(pairs: Pairs) -> ImageFilter:
 
 
 def date(name: str, text: str, allowed: str = _DATE) -> float:
-    """Read a date, and return it in seconds since 1970.
+    """Parse a date, and return it as a Unix timestamp.
 
     Raises:
-        InvalidParameter: It can't be used.
+        InvalidParameter: The value is invalid.
     """
     try:
         parsed = datetime.fromisoformat(text.strip())
@@ -184,63 +179,35 @@ def date(name: str, text: str, allowed: str = _DATE) -> float:
 
 
 def flag(name: str, text: str) -> bool:
-    """Read a flag; it needs no value.
+    """Parse a flag; an empty value is true.
 
     Raises:
-        InvalidParameter: It can't be used.
+        InvalidParameter: The value is invalid.
     """
     if text.lower() not in ("", "true", "false", "1", "0"):
         raise _invalid(name, text, "true or false")
     return text.lower() not in ("false", "0")
 
 
-def whole_number(name: str, text: str, least: int, most: int) -> int:
-    """Read a whole number.
+def whole_number(name: str, text: str, minimum: int, maximum: int) -> int:
+    """Parse an integer.
 
     Raises:
-        InvalidParameter: It can't be used.
+        InvalidParameter: The value is invalid.
     """
-    if text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most:
+    if text.isascii() and text.isdigit() and len(text) < 20 and minimum <= int(text) <= maximum:
         return int(text)
-    raise _invalid(name, text, f"a whole number from {least} to {most}")
+    raise _invalid(name, text, f"a whole number from {minimum} to {maximum}")
 
 
-def check_range(name: str, given: int, least: int, most: int) -> None:
-    """Refuse a number of a JSON body that is out of its range.
-
-    Raises:
-        InvalidParameter: It is.
-    """
-    if not least <= given <= most:
-        raise InvalidParameter(name, str(given), f"{least} to {most}")
-
-
-def page(pairs: Pairs) -> tuple[int, str | None]:
-    """Read which page of a list is wanted: how many items, and where the page before ended.
+def check_range(name: str, given: int, minimum: int, maximum: int) -> None:
+    """Reject a number in a JSON body that is out of range.
 
     Raises:
-        InvalidParameter: It can't be used.
+        InvalidParameter: The number is out of range.
     """
-    given = dict(pairs)
-    most = whole_number(LIMIT, given[LIMIT], 1, MOST_LISTED) if LIMIT in given else USUALLY_LISTED
-    return most, given.get(CURSOR)
-
-
-def cursor_of(parts: Iterable[float | int | str]) -> str:
-    """Return where a page of a list ends, as text that only we need to understand."""
-    return base64.urlsafe_b64encode(msgspec.json.encode(list(parts))).decode().rstrip("=")
-
-
-def read_cursor(text: str, kind: Any) -> Any:
-    """Return what a cursor was made of.
-
-    Raises:
-        InvalidParameter: It can't be used.
-    """
-    try:
-        return msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=kind)
-    except (binascii.Error, msgspec.DecodeError, ValueError):
-        raise _invalid("cursor", text, "the `next` of another answer") from None
+    if not minimum <= given <= maximum:
+        raise InvalidParameter(name, str(given), f"{minimum} to {maximum}")
 
 
 def _seconds(text: str) -> int | None:
@@ -258,7 +225,7 @@ def _json(text: str) -> Any:
     try:
         return msgspec.json.decode(text)
     except msgspec.DecodeError:
-        raise _invalid("metadata", text, "a JSON object of names and texts") from None
+        raise _invalid("metadata", text, "a JSON object of strings") from None
 
 
 def _invalid(name: str, given: str, allowed: str) -> InvalidParameter:

@@ -1,4 +1,4 @@
-"""Rendering: what the engine makes of images, in workers, each result once, and kept in the cache."""
+"""Rendering: the engine's results, made in workers, each once, and kept in the rendition cache."""
 
 import asyncio
 import hashlib
@@ -13,23 +13,23 @@ from typing import Any, Protocol
 import msgspec
 import structlog
 
-from progimage.auth import Client, client_name
+from progimage.auth import Caller, caller_name
 from progimage.engine import (
     ENGINE_VERSION,
     SIDES,
     Facts,
     ImageInfo,
+    Inspection,
     InvalidParameter,
     Limits,
     Placeholder,
     Rendered,
     RenditionSpec,
-    Step,
-    Survey,
+    Rung,
     Swatch,
     TooCostly,
+    analysis_cost,
     fonts_digest,
-    look_cost,
     may_serve,
     pyramid_cost,
     rendition_cost,
@@ -37,6 +37,7 @@ from progimage.engine import (
 from progimage.engine.copying import COPY_COST, asks_for_copy
 from progimage.engine.faces import DETECTOR
 from progimage.engine.spec import keeps_gain_map
+from progimage.images.records import RecordCache
 from progimage.single_flight import SingleFlight
 from progimage.storage import (
     BlobDamaged,
@@ -45,136 +46,161 @@ from progimage.storage import (
     Originals,
     Record,
     Renditions,
-    Spool,
+    ScratchFolder,
     UnknownReference,
 )
 from progimage.storage.blobs.verification import hashed
 from progimage.tracing import span
-from progimage.workers import CpuBudgetExceeded, For, WorkerPool
+from progimage.workers import CpuBudgetExceeded, Requester, WorkerPool
 from progimage.workers.tasks import (
     InspectTask,
+    InspectUploadTask,
     PaletteTask,
     PlaceholderTask,
     PyramidTask,
     RenderTask,
-    SurveyTask,
     Task,
 )
 
 log = structlog.get_logger(__name__)
 
 LIGHT_SECONDS = 0.3
-"""A task that is reckoned to take no more CPU time than that is light."""
-_LIGHT_MOST = 5 * LIGHT_SECONDS
-"""A light task that has taken so much is not: it is stopped, and begun again as a heavy one."""
+"""A task is light if its estimated CPU time is at most this."""
+_LIGHT_LIMIT_SECONDS = 5 * LIGHT_SECONDS
+"""A light task that has taken this much CPU time is stopped and restarted as a heavy one."""
 _UNKNOWN_COST = 0.1
-"""What a task is reckoned to take before anybody has looked at the image."""
+"""Estimated CPU time of a task before the image has been inspected, in seconds."""
 
 
 class DrawingTooCostly(Exception):
-    """An image has a drawing in it that takes more CPU time to draw than a drawing may.
+    """A drawing takes too much CPU time.
 
     Args:
-        seconds: How much it may.
+        seconds: The most CPU time that a drawing may take.
     """
 
     def __init__(self, seconds: float) -> None:
-        """Keep the number of seconds."""
         super().__init__(f"The drawing takes more than {seconds:g} seconds of CPU time.")
         self.seconds = seconds
 
 
-class Watcher(Protocol):
-    """Is told what happens, to count it."""
+class Observer(Protocol):
+    """Observes renditions, to count them."""
 
     def rendition(self, format: str, seconds: float | None) -> None:
-        """A rendition was answered: from the cache, or rendered in so many seconds."""
+        """Note a rendition: rendered in so many seconds, or None: from the cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rendition:
+    """A rendition of a stored image, made or not.
+
+    Attributes:
+        record: Record of the image.
+        spec: What to render.
+        digest: Name of the result: equal for equal bytes of the same owner, and for no others. Each owner has its
+            own, else a cached rendition would reveal that another owner has the same image.
+    """
+
+    record: Record
+    spec: RenditionSpec
+    digest: str
+
+    @classmethod
+    def of(cls, record: Record, spec: RenditionSpec) -> "Rendition":
+        """Return the rendition of an image that a spec asks for."""
+        finds_faces = any(operations.gravity == "face" for operations in spec.stages)
+        name = f"{spec.canonical()} {DETECTOR}" if finds_faces else spec.canonical()
+        return cls(record, spec, result_digest(record, name))
 
 
 class Renderer:
-    """Renders images that are stored, and such as are not, and looks at them.
+    """Inspects and renders images, stored or not.
 
     Args:
-        find: Returns the record of a reference.
-        originals: What is stored.
-        renditions: Those that were made.
-        spool: Scratch files.
+        cached: Records, as they were read lately.
+        originals: Reads originals.
+        renditions: The rendition cache.
+        scratch: Scratch files.
         pool: The workers.
-        limits: The largest image to accept.
-        watcher: Is told of every rendition.
-        space: The room on the disk.
-        drawing_seconds: How much CPU time a task may take that has a drawing in it.
+        limits: Limits on images.
+        observer: Observes renditions.
+        space: Free space on the disks.
+        drawing_seconds: The most CPU time of a task that has a drawing in it.
     """
 
     def __init__(
         self,
-        find: Callable[[str], Awaitable[Record]],
+        cached: RecordCache,
         originals: Originals,
         renditions: Renditions,
-        spool: Spool,
+        scratch: ScratchFolder,
         pool: WorkerPool,
         limits: Limits,
-        watcher: Watcher,
+        observer: Observer,
         space: DiskSpace,
         drawing_seconds: float,
     ) -> None:
-        """Store the parts."""
-        self._find = find
+        self._records = cached
         self._originals = originals
         self._renditions = renditions
-        self.spool = spool
+        self.scratch = scratch
         self.pool = pool
-        self._limits = replace(limits, damaged=True)  # what is stored was accepted as it is
+        self._limits = replace(limits, damaged=True)  # stored images were accepted as they are
         self._light = replace(self._limits, cost=LIGHT_SECONDS)
         self._drawing_seconds = drawing_seconds
-        self.watcher, self._space = watcher, space
+        self.observer, self._space = observer, space
         self._rendering: SingleFlight[Path] = SingleFlight()
 
-    async def cached(self, record: Record, spec: RenditionSpec) -> Path | None:
+    async def cached(self, wanted: Rendition) -> Path | None:
         """Return the file of a rendition if it is in the cache."""
-        self._originals.require_whole(record.blob)
-        path = await self._renditions.get(record.blob.sha256, record.owner, rendition_digest(record, spec))
+        record = wanted.record
+        path = await self._renditions.get(record.blob.sha256, record.owner, wanted.digest)
         if path:
-            self.watcher.rendition(spec.format, None)
+            self.observer.rendition(wanted.spec.format, None)
         return path
 
     def is_right(self, path: Path, body: bytes) -> bool:
-        """Return whether these are all bytes of a cached rendition."""
+        """Return whether bytes are the whole file of a cached rendition."""
         return self._renditions.is_right(path, body)
 
-    async def rendition(self, record: Record, spec: RenditionSpec, client: Client) -> Path:
-        """Return the file of a rendition, from the cache or freshly rendered.
+    async def rendition(self, wanted: Rendition, caller: Caller) -> Path:
+        """Return the file of a rendition, from the cache or freshly rendered; see `render`.
 
-        Of several requests for the same one, one renders and the others wait; when all of them have given up, the
-        worker is stopped.
+        Raises:
+            BlobDamaged: The original is damaged.
+        """
+        self._originals.require_whole(wanted.record.blob)
+        return await self.cached(wanted) or await self.render(wanted, caller)
+
+    async def render(self, wanted: Rendition, caller: Caller) -> Path:
+        """Render an image, and return the file in the cache.
+
+        Of several calls for the same rendition, one renders and the others wait. When all of them have been
+        cancelled, the worker is stopped.
 
         Args:
-            record: Of the image.
-            spec: What to make of it.
-            client: Whose turn at the workers it takes.
+            wanted: The rendition.
+            caller: Who waits for it, and whose turn at the workers it takes.
 
         Raises:
             EngineError: It can't be rendered.
             Busy, TaskTooLong, WorkerCrashed, WorkerKilled, MemoryError: See `WorkerPool.run`.
         """
-        cached = await self.cached(record, spec)
-        if cached:
-            return cached
-        name = rendition_digest(record, spec)
-        render = partial(self._render, record, spec, name, client)
-        return await self._rendering.once(name, lambda: self._space.retried(render))
+        render = partial(self._render, wanted, caller)
+        return await self._rendering.once(wanted.digest, lambda: self._space.retried(render))
 
     async def transform(
-        self, source: Path, spec: RenditionSpec, target: Path, client: Client, *, damaged: bool = False
+        self, source: Path, spec: RenditionSpec, target: Path, caller: Caller, *, damaged: bool = False
     ) -> Rendered:
         """Render a file that is not stored.
 
         Args:
-            source: A file in the spool's `incoming`.
-            spec: What to make of it.
-            target: Where to, in the spool's `outgoing`.
-            client: Whose turn at the workers it takes.
-            damaged: It is accepted if it has lost pixels.
+            source: A file in the scratch folder's `incoming`.
+            spec: What to render.
+            target: The file to write, in the scratch folder's `outgoing`.
+            caller: Who waits for it, and whose turn at the workers it takes.
+            damaged: Accept an image that has lost pixels.
 
         Raises:
             EngineError: It can't be rendered.
@@ -185,84 +211,88 @@ class Renderer:
             others = await self._other_images(spec, files)
             rendered: Rendered = await self._run(
                 lambda limits: RenderTask(spec.canonical(), limits, others.references),
-                For(client_name(client), others.owners | {_unstored(client)}),
+                Requester(caller_name(caller), others.owners | {_unstored(caller)}),
                 [source, *others.paths],
                 [target],
                 damaged=damaged,
             )
-        self.watcher.rendition(spec.format, asyncio.get_running_loop().time() - started)
+        self.observer.rendition(spec.format, asyncio.get_running_loop().time() - started)
         return rendered
 
-    async def inspect(self, source: Path, client: Client, *, damaged: bool = False) -> ImageInfo:
-        """Return what an image that is not stored is like.
+    async def inspect(self, source: Path, caller: Caller, *, damaged: bool = False) -> ImageInfo:
+        """Describe an image that is not stored.
 
         Args:
-            source: A file in the spool's `incoming`.
-            client: Whose turn at the workers it takes.
-            damaged: It is accepted if it has lost pixels.
+            source: A file in the scratch folder's `incoming`.
+            caller: Who waits for it, and whose turn at the workers it takes.
+            damaged: Accept an image that has lost pixels.
 
         Raises:
-            EngineError: It is not an image, is corrupt, or too large.
+            EngineError: The file isn't an image, is corrupt, or too large.
             Busy, TaskTooLong, WorkerCrashed, WorkerKilled, MemoryError: See `WorkerPool.run`.
         """
-        whom = For(client_name(client), frozenset((_unstored(client),)))
+        whom = Requester(caller_name(caller), frozenset((_unstored(caller),)))
         info: ImageInfo = await self._run(InspectTask, whom, [source], damaged=damaged)
         return info
 
-    async def placeholder(self, record: Record, client: Client) -> Placeholder:
-        """Return what to show until the picture is there."""
-        answer = await self._remembered(record, "placeholder", client, PlaceholderTask)
-        return msgspec.json.decode(answer, type=Placeholder)
+    async def placeholder(self, record: Record, caller: Caller) -> Placeholder:
+        """Return the placeholders of an image."""
+        document = await self._remembered(record, "placeholder", caller, PlaceholderTask)
+        return msgspec.json.decode(document, type=Placeholder)
 
-    async def palette(self, record: Record, colours: int, client: Client) -> list[Swatch]:
-        """Return the dominant colours, at most so many."""
-        answer = await self._remembered(
-            record, f"palette {colours}", client, lambda limits: PaletteTask(limits, colours)
+    async def palette(self, record: Record, colours: int, caller: Caller) -> list[Swatch]:
+        """Return at most `colours` dominant colours."""
+        document = await self._remembered(
+            record, f"palette {colours}", caller, lambda limits: PaletteTask(limits, colours)
         )
-        return msgspec.json.decode(answer, type=list[Swatch])
+        return msgspec.json.decode(document, type=list[Swatch])
 
-    async def survey(
-        self, source: Path, owner: str, client: Client, files: ExitStack, *, ladder: bool, damaged: bool
-    ) -> tuple[Survey, dict[int, Path]]:
-        """Validate an upload, find out what it is like, and make its smaller copies.
+    async def inspect_upload(
+        self, source: Path, owner: str, caller: Caller, files: ExitStack, *, ladder: bool, damaged: bool
+    ) -> tuple[Inspection, dict[int, Path]]:
+        """Validate and describe an upload, and make its ladder.
 
         Args:
-            source: A file in the spool's `incoming`.
-            owner: Whose image it will be.
-            client: Whose turn at the workers it takes.
-            files: Removes the copies when it is closed.
-            ladder: Make them.
-            damaged: It is accepted if it has lost pixels.
+            source: A file in the scratch folder's `incoming`.
+            owner: Owner of the image.
+            caller: Who waits for it, and whose turn at the workers it takes.
+            files: Removes the rungs' files when it is closed.
+            ladder: Make a ladder.
+            damaged: Accept an image that has lost pixels.
 
         Returns:
-            What it is like, and the files of the copies by their side.
+            The inspection, and the files of the rungs by their side.
 
         Raises:
-            EngineError: It is not an image, is corrupt, or too large.
+            EngineError: The file isn't an image, is corrupt, or too large.
             Busy, TaskTooLong, WorkerCrashed, WorkerKilled, MemoryError: See `WorkerPool.run`.
         """
         sides = SIDES if ladder else ()
-        steps = {side: files.enter_context(self.spool.file(self.spool.outgoing)) for side in sides}
-        whom = For(client_name(client), frozenset((owner,)))
-        found: Survey = await self._run(
-            lambda limits: SurveyTask(limits, sides), whom, [source], list(steps.values()), damaged=damaged
+        rungs = {side: files.enter_context(self.scratch.file(self.scratch.outgoing)) for side in sides}
+        whom = Requester(caller_name(caller), frozenset((owner,)))
+        found: Inspection = await self._run(
+            lambda limits: InspectUploadTask(limits, sides), whom, [source], list(rungs.values()), damaged=damaged
         )
-        if found.ladder:  # its files are as large as they are, not as the worker says
-            measured = await asyncio.to_thread(_measured, found.ladder.steps, steps)
-            found = replace(found, ladder=replace(found.ladder, steps=measured))
-        return found, steps
+        if found.ladder:  # measured here: the worker isn't trusted
+            measured = await asyncio.to_thread(_measured, found.ladder.rungs, rungs)
+            found = replace(found, ladder=msgspec.structs.replace(found.ladder, rungs=measured))
+        return found, rungs
 
     async def forget(self, record: Record) -> None:
-        """Remove what is cached of an image."""
+        """Remove an owner's cached renditions of an image."""
         await self._renditions.remove(record.blob.sha256, record.owner)
 
-    async def _remembered(self, record: Record, what: str, client: Client, task: Callable[[Limits], Task]) -> bytes:
-        """Return what a task says of an original, as JSON; it is kept as a rendition is."""
+    def forget_original(self, sha256: str) -> None:
+        """Remove all renditions of an original from this node's cache. Blocks."""
+        self._renditions.files.remove(sha256)
+
+    async def _remembered(self, record: Record, what: str, caller: Caller, task: Callable[[Limits], Task]) -> bytes:
+        """Return the result of a task on an original, as JSON; it is cached like a rendition."""
 
         async def make(source: Path, target: Path) -> None:
             facts = record.blob.info.facts()
             found = await self._run(
-                task, _for(record, client), [source], cost=look_cost(facts), drawing=facts.is_drawing
+                task, _for(record, caller), [source], cost=analysis_cost(facts), drawing=facts.is_drawing
             )
             await asyncio.to_thread(target.write_bytes, msgspec.json.encode(found))
 
@@ -270,12 +300,12 @@ class Renderer:
         return await asyncio.to_thread(path.read_bytes)
 
     async def _kept(self, record: Record, what: str, make: Callable[[Path, Path], Awaitable[None]]) -> Path:
-        """Return a file that is made of an original, from the cache or made now, once however many ask for it.
+        """Return a file made of an original, from the cache or made now; once, however many callers wait.
 
         Args:
-            record: Of the original.
-            what: The file is, see `result_digest`.
-            make: Writes the file; is told where the original is, and where to.
+            record: Record of the original.
+            what: Name of the file's content, see `result_digest`.
+            make: Makes the file, given the paths of the original and of the result.
         """
         self._originals.require_whole(record.blob)
         name = result_digest(record, what)
@@ -285,10 +315,10 @@ class Renderer:
         )
 
     async def _make(self, record: Record, name: str, make: Callable[[Path, Path], Awaitable[None]]) -> Path:
-        brought = await self._renditions.bring(record.blob.sha256, record.owner, name)
-        if brought:
-            return brought
-        with self.spool.file(self.spool.incoming) as source, self.spool.file(self.spool.outgoing) as target:
+        shared = await self._renditions.fetch_shared(record.blob.sha256, record.owner, name)
+        if shared:
+            return shared
+        with self.scratch.file(self.scratch.incoming) as source, self.scratch.file(self.scratch.outgoing) as target:
             await self._originals.fetch(record.blob, source)
             await make(source, target)
             return await self._cache(record, name, target)
@@ -297,7 +327,7 @@ class Renderer:
         """Fetch the other images that a spec refers to.
 
         Raises:
-            InvalidParameter: There is no such image.
+            InvalidParameter: An image doesn't exist.
         """
         paths: dict[str, Path] = {}
         records: list[Record] = []
@@ -305,11 +335,11 @@ class Renderer:
             if reference in paths:
                 continue
             try:
-                record = await self._find(reference)
+                record = await self._records.get(reference)
             except UnknownReference:
                 raise InvalidParameter(parameter, reference, "the reference of a stored image") from None
             records.append(record)
-            paths[reference] = files.enter_context(self.spool.file(self.spool.incoming))
+            paths[reference] = files.enter_context(self.scratch.file(self.scratch.incoming))
             await self._originals.fetch(record.blob, paths[reference])
         return _Others(
             tuple(paths),
@@ -321,36 +351,41 @@ class Renderer:
     async def _cache(self, record: Record, name: str, file: Path) -> Path:
         return await self._renditions.add(record.blob.sha256, record.owner, name, file)
 
-    async def _render(self, record: Record, spec: RenditionSpec, name: str, client: Client) -> Path:
+    async def _render(self, wanted: Rendition, caller: Caller) -> Path:
+        record, spec, name = wanted.record, wanted.spec, wanted.digest
         started = asyncio.get_running_loop().time()
         with span("rendition", format=spec.format), ExitStack() as files:
-            brought = await self._renditions.bring(record.blob.sha256, record.owner, name)
-            if brought:
-                self.watcher.rendition(spec.format, None)
-                return brought
-            source = files.enter_context(self.spool.file(self.spool.incoming))
-            target = files.enter_context(self.spool.file(self.spool.outgoing))
+            # Another request may have made it while this one waited for its turn, or another node may have.
+            made = await self.cached(wanted)
+            if made:
+                return made
+            shared = await self._renditions.fetch_shared(record.blob.sha256, record.owner, name)
+            if shared:
+                self.observer.rendition(spec.format, None)
+                return shared
+            source = files.enter_context(self.scratch.file(self.scratch.incoming))
+            target = files.enter_context(self.scratch.file(self.scratch.outgoing))
             others = await self._other_images(spec, files)
-            facts = await self._fetch_source(record, spec, source, client)
+            facts = await self._fetch_source(record, spec, source, caller)
             stands_for = facts.size if facts.copy else None
             await self._run(
                 lambda limits: RenderTask(
                     spec.canonical(), limits, others.references, stands_for, facts.part, not record.blob.info.damaged
                 ),
-                _for(record, client, others.owners),
+                _for(record, caller, others.owners),
                 [source, *others.paths],
                 [target],
                 cost=_cost(facts, spec, others.facts),
                 drawing=any(one.is_drawing for one in (facts, *others.facts.values())),
             )
             path = await self._cache(record, name, target)
-        self.watcher.rendition(spec.format, asyncio.get_running_loop().time() - started)
+        self.observer.rendition(spec.format, asyncio.get_running_loop().time() - started)
         return path
 
     async def _run(
         self,
         task: Callable[[Limits], Task],
-        whom: For,
+        whom: Requester,
         inputs: Sequence[Path],
         outputs: Sequence[Path] = (),
         *,
@@ -358,22 +393,24 @@ class Renderer:
         drawing: bool = False,
         damaged: bool = True,
     ) -> Any:
-        """Run a task on images: as a light one, or as a heavy one if it is known to be, or turns out to be one.
+        """Run a task as a light one, or as a heavy one if it is, or turns out to be.
 
         Args:
-            task: Makes the task with the limits to keep to.
-            whom: For whom it is.
-            inputs: The files that it reads.
-            outputs: The files that it writes.
-            cost: What it is reckoned to take, in seconds of CPU time; None: the worker is to look.
-            drawing: There is a drawing among the images, which takes as long as it takes.
-            damaged: An image that has lost pixels is accepted.
+            task: Makes the task, given limits.
+            whom: For whom it runs.
+            inputs: Files that it reads.
+            outputs: Files that it writes.
+            cost: Estimated CPU time in seconds; None: the worker estimates it.
+            drawing: One of the images is a drawing, whose CPU time can't be estimated.
+            damaged: Accept an image that has lost pixels.
 
         Raises:
-            DrawingTooCostly: There is, and it takes too long.
+            DrawingTooCostly: A drawing takes too much CPU time.
         """
         if not drawing and (cost is None or cost <= LIGHT_SECONDS):
-            most = _LIGHT_MOST if self.pool.workers > 1 else None  # else there is no other lane
+            cpu_seconds = (
+                _LIGHT_LIMIT_SECONDS if self.pool.workers > 1 else None
+            )  # with one worker, there is no other lane
             try:
                 return await self.pool.run(
                     task(replace(self._light, damaged=damaged)),
@@ -381,14 +418,14 @@ class Renderer:
                     inputs,
                     outputs,
                     cost=cost or _UNKNOWN_COST,
-                    cpu_seconds=most,
+                    cpu_seconds=cpu_seconds,
                 )
             except TooCostly as found:
                 cost, drawing = found.cost, found.drawing
             except CpuBudgetExceeded:
-                log.info("a task was not as light as it was reckoned to be; it is begun again", reckoned=cost)
-                cost = _LIGHT_MOST
-        most = self._drawing_seconds if drawing else None
+                log.info("task took longer than estimated, restarted as a heavy one", estimated=cost)
+                cost = _LIGHT_LIMIT_SECONDS
+        cpu_seconds = self._drawing_seconds if drawing else None
         try:
             return await self.pool.run(
                 task(replace(self._limits, damaged=damaged)),
@@ -397,61 +434,61 @@ class Renderer:
                 outputs,
                 cost=cost or _UNKNOWN_COST,
                 heavy=True,
-                cpu_seconds=most,
+                cpu_seconds=cpu_seconds,
             )
         except CpuBudgetExceeded as error:
             raise DrawingTooCostly(error.seconds) from None
 
-    async def _fetch_source(self, record: Record, spec: RenditionSpec, source: Path, client: Client) -> Facts:
-        """Bring what a rendition is made of: the original, a step of its ladder, or its pyramid; and say which."""
+    async def _fetch_source(self, record: Record, spec: RenditionSpec, source: Path, caller: Caller) -> Facts:
+        """Fetch the source of a rendition: the original, a rung of its ladder, or its pyramid; return its facts."""
         blob = record.blob
         facts = blob.info.facts(upright=spec.autorotate)
         ladder = blob.ladder
         if spec.hdr == "keep" or (blob.info.gain_map and keeps_gain_map(spec)):
-            ladder = None  # smaller copies are SDR, and have no gain map
+            ladder = None  # rungs are SDR, and have no gain map
         if asks_for_copy(spec, facts.format):
             ladder = None
-        step = ladder.step_for(spec) if ladder else None
-        if ladder and step:
+        rung = ladder.rung_for(spec) if ladder else None
+        if ladder and rung:
             try:
-                await self._originals.fetch_step(blob, step, source)
+                await self._originals.fetch_rung(blob, rung, source)
             except (BlobMissing, BlobDamaged) as error:
-                log.warning("a step of a ladder is missing or damaged; the original is taken", name=str(error))
+                log.warning("rung is missing or damaged, the original is used", name=str(error))
                 source.unlink(missing_ok=True)
             else:
                 full = ladder.size
-                return replace(facts, width=full[0], height=full[1], copy=(step.width, step.height))
-        if ladder and may_serve(ladder, spec) and await self._fetch_pyramid(record, source, client):
+                return replace(facts, width=full[0], height=full[1], copy=(rung.width, rung.height))
+        if ladder and may_serve(ladder, spec) and await self._fetch_pyramid(record, source, caller):
             return replace(facts, part=True)
         await self._originals.fetch(blob, source)
         return facts
 
-    async def _fetch_pyramid(self, record: Record, source: Path, client: Client) -> bool:
-        """Bring an image's pyramid, made if need be, and return whether that was done."""
+    async def _fetch_pyramid(self, record: Record, source: Path, caller: Caller) -> bool:
+        """Fetch the pyramid of an image, made if needed; return False if it was evicted meanwhile."""
 
         async def make(original: Path, target: Path) -> None:
             with span("pyramid"):
                 task = PyramidTask(record.blob.info.line_art, self._limits)
                 cost = pyramid_cost(record.blob.info.facts())
-                await self.pool.run(task, _for(record, client), [original], [target], cost=cost, heavy=True)
+                await self.pool.run(task, _for(record, caller), [original], [target], cost=cost, heavy=True)
 
         path = await self._kept(record, "pyramid", make)
         try:
             await asyncio.to_thread(_link_or_copy, path, source)
-        except FileNotFoundError:  # it was thrown out of the cache just now
+        except FileNotFoundError:  # evicted just now
             return False
         return True
 
 
 @dataclass(frozen=True, slots=True)
 class _Others:
-    """The other images of a rendition, in the order in which the spec has them.
+    """The other images of a rendition, in the order of the spec.
 
     Attributes:
-        references: Theirs.
+        references: Their references.
         paths: Their files.
-        owners: Whose they are.
-        facts: What is known of them, by their references.
+        owners: Their owners.
+        facts: Facts about them, by reference.
     """
 
     references: tuple[str, ...]
@@ -460,10 +497,10 @@ class _Others:
     facts: dict[str, Facts]
 
 
-def _measured(made: Sequence[Step], files: dict[int, Path]) -> tuple[Step, ...]:
-    """Return smaller copies with the sizes and hashes that their files have."""
+def _measured(made: Sequence[Rung], files: dict[int, Path]) -> tuple[Rung, ...]:
+    """Return rungs with the sizes and hashes of their files."""
     return tuple(
-        replace(step, bytes=files[step.side].stat().st_size, sha256=hashed(files[step.side]).hex()) for step in made
+        replace(rung, bytes=files[rung.side].stat().st_size, sha256=hashed(files[rung.side]).hex()) for rung in made
     )
 
 
@@ -472,35 +509,26 @@ def _link_or_copy(path: Path, target: Path) -> None:
         target.hardlink_to(path)
     except FileNotFoundError:
         raise
-    except OSError:  # the scratch files are on another file system
+    except OSError:  # the scratch folder is on another file system
         shutil.copyfile(path, target)
 
 
-def _for(record: Record, client: Client, owners: frozenset[str] = frozenset()) -> For:
-    """Return for whom a task on a stored image is; `owners` have other images in it."""
-    return For(client_name(client), owners | {record.owner})
+def _for(record: Record, caller: Caller, owners: frozenset[str] = frozenset()) -> Requester:
+    """Return for whom a task on a stored image runs; `owners` have other images in it."""
+    return Requester(caller_name(caller), owners | {record.owner})
 
 
-def _unstored(client: Client) -> str:
-    """Return whose an image is that a client sends to be transformed only: its key's owner's, or else its address's."""
-    return client.principal.owner if client.principal.key_id else client_name(client)
+def _unstored(caller: Caller) -> str:
+    """Return the owner of an image that is only transformed: the key's owner, or the caller's address."""
+    return caller.principal.owner if caller.principal.key_id else caller_name(caller)
 
 
 def _cost(facts: Facts, spec: RenditionSpec, others: dict[str, Facts]) -> float:
-    """Return what a rendition is reckoned to cost; a copy that turns out to be none is begun again as a heavy task."""
+    """Estimate the cost of a rendition; what turns out not to be a copy is restarted as a heavy task."""
     return COPY_COST if asks_for_copy(spec, facts.format) else rendition_cost(facts, spec, others)
 
 
-def rendition_digest(record: Record, spec: RenditionSpec) -> str:
-    """Return the name of a rendition, known before it is made: equal for equal bytes, and for no others.
-
-    Each owner has its own, since from a rendition that is there already one could learn what others have.
-    """
-    looks_for_faces = any(operations.gravity == "face" for operations in spec.stages)
-    return result_digest(record, f"{spec.canonical()} {DETECTOR}" if looks_for_faces else spec.canonical())
-
-
 def result_digest(record: Record, what: str) -> str:
-    """Return the name of what the engine makes of an original, such as "PNG?width=300" or "placeholder"."""
+    """Return the digest of a result of the engine, such as "PNG?width=300" or "placeholder"."""
     parts = f"{record.blob.sha256} {record.owner} {what} {ENGINE_VERSION} {fonts_digest()}"
     return hashlib.sha256(parts.encode()).hexdigest()[:40]

@@ -4,12 +4,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from progimage.engine import FORMATS, Format, ImageInfo, InvalidParameter, RenditionSpec, by_extension
+from progimage.engine.parameters import parse
 from progimage.engine.spec import canonical_name
 from progimage.images.negotiation import suitable_format
 
 AUTO = "auto"
 """The extension that leaves the choice of the format to us."""
 PRESET = "preset"
+_ANY = "PNG"
+"""Stands for a format that is not chosen yet: it has alpha, depth, and every size."""
 _SEVERAL = frozenset(("label", "url"))
 """The parameters of which there may be several."""
 
@@ -31,6 +34,29 @@ class UnknownFormat(Exception):
         what = f"{known} can be read, but not written." if known else "No format has this extension."
         super().__init__(what)
         self.extension, self.known = extension[:100], known
+
+
+@dataclass(frozen=True, slots=True)
+class ImageName:
+    """What follows `/storage/` in the path of an image.
+
+    Attributes:
+        reference: Reference of the image.
+        extension: The extension that was asked for, in lower case; None: the original.
+    """
+
+    reference: str
+    extension: str | None
+
+    @classmethod
+    def parse(cls, text: str) -> "ImageName":
+        """Split a name at its first dot.
+
+        >>> ImageName.parse("7d0a2c1e-4b7f-4f0e-9a53-1c6b8e2d5f90.WebP").extension
+        'webp'
+        """
+        reference, dot, extension = text.partition(".")
+        return cls(reference, extension.lower() if dot else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +133,7 @@ def parsed(extension: str, asked: RenditionRequest) -> RenditionSpec:
         InvalidParameter: A parameter is wrong.
     """
     if extension == AUTO:
-        return RenditionSpec.parse("PNG", asked.query, drop_unfit=True)
+        return RenditionSpec.parse(_ANY, asked.query, drop_unfit=True)
     return RenditionSpec.parse(writable(extension).name, asked.query, drop_unfit=asked.droppable)
 
 
@@ -127,14 +153,13 @@ def spec_of(
         UnknownFormat: No format that can be written has this extension.
         InvalidParameter: A parameter is wrong.
     """
-    wanted, query = parsed(extension, asked), asked.query
     if extension != AUTO:
-        return wanted
-    format, lossless = suitable_format(wanted, info, accept, preferred)
-    chosen = {canonical_name(name) for name, _ in query}
-    if lossless and not chosen & {"quality", "max_bytes", "lossless"}:
-        query = [*query, ("lossless", "true")]
-    return RenditionSpec.parse(format, query, drop_unfit=True)
+        return parsed(extension, asked)
+    values = parse(RenditionSpec, asked.query)
+    format, lossless = suitable_format(RenditionSpec.of(_ANY, values, drop_unfit=True), info, accept, preferred)
+    if lossless and not values.keys() & {"quality", "max_bytes", "lossless"}:
+        values = {**values, "lossless": True}
+    return RenditionSpec.of(format, values, drop_unfit=True)
 
 
 def extensions() -> list[str]:

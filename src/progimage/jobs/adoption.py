@@ -1,7 +1,7 @@
-"""Taking over the jobs of version 0.1, which kept them in tables of DBOS.
+"""Take over the jobs of version 0.1, which kept them in tables of DBOS.
 
-At an upgrade, and as long as nodes of that version put jobs in, these are moved into the table of now. What such a node
-works on is left to it as long as it gives signs of life.
+At an upgrade, and while nodes of that version still add jobs, they are moved to the current table. A job that such a
+node is working on is left alone while the node is alive.
 """
 
 import json
@@ -18,13 +18,13 @@ from progimage.storage.database.schema import executors, jobs
 log = structlog.get_logger(__name__)
 
 _SILENT_SECONDS = 15.0
-"""After so long without a sign of life a process of version 0.1 is dead."""
+"""A process of version 0.1 is considered dead after this time without a sign of life."""
 _ADOPTED_AT_ONCE = 500
 _SCHEMA = "dbos"
 _STATES = {
     "ENQUEUED": State.WAITING,
     "DELAYED": State.WAITING,
-    "PENDING": State.WAITING,  # of a process that is dead
+    "PENDING": State.WAITING,  # of a dead process
     "SUCCESS": State.DONE,
     "ERROR": State.FAILED,
     "CANCELLED": State.FAILED,
@@ -39,7 +39,7 @@ def has_jobs_of_dbos(database: Database) -> bool:
 
 
 def adopt(database: Database) -> int:
-    """Move the jobs of version 0.1 into the table of now, and return how many there were."""
+    """Move the jobs of version 0.1 to the current table, and return how many there were."""
     adopted = 0
     while True:
         with database.writing() as connection:
@@ -48,7 +48,7 @@ def adopt(database: Database) -> int:
         if count < _ADOPTED_AT_ONCE:
             break
     if adopted:
-        log.info("jobs of an earlier version were taken over", jobs=adopted)
+        log.info("took over jobs of an earlier version", jobs=adopted)
     return adopted
 
 

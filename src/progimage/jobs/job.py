@@ -1,4 +1,4 @@
-"""What a job is."""
+"""Jobs and their states."""
 
 import uuid
 from dataclasses import dataclass
@@ -6,9 +6,9 @@ from enum import StrEnum
 from typing import Any
 
 KINDS = ("prerender", "purge", "import", "sweep", "trim", "scrub", "redescribe")
-"""What jobs do. Each kind has room of its own in a process, so that none waits for another's."""
+"""Kinds of jobs. Each process has a limit per kind, so that jobs of one kind don't wait for another."""
 ENDLESS = ("scrub", "redescribe")
-"""These kinds take as long as they are let, and lose nothing if they are stopped; one of each runs at a time."""
+"""Kinds that run for as long as they may, and lose nothing when stopped. One job of each runs at a time."""
 
 
 class UnknownJob(Exception):
@@ -16,7 +16,7 @@ class UnknownJob(Exception):
 
 
 class State(StrEnum):
-    """How far a job is."""
+    """State of a job."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -29,15 +29,15 @@ class Job:
     """A job.
 
     Attributes:
-        id: Its id; of a part of a larger one, that and a number.
-        kind: What it does.
-        owner: For whom; empty for the service itself.
-        state: How far it is.
-        created_at: When it was enqueued, as a Unix time in seconds.
-        updated_at: When its state last changed.
-        arguments: What it is to do.
-        result: What came of it, if it is done.
-        problem: Why it failed, if it did.
+        id: ID of the job. Parts of a larger job have its ID and a number.
+        kind: Kind of work.
+        owner: Owner that it runs for; empty for the service itself.
+        state: State of the job.
+        created_at: When it was queued, as a Unix timestamp.
+        updated_at: When its state last changed, as a Unix timestamp.
+        arguments: Arguments.
+        result: Result, if it is done.
+        problem: Problem document, if it failed.
     """
 
     id: str
@@ -52,16 +52,16 @@ class Job:
 
 
 def new_job_id(kind: str) -> str:
-    """Return an id that no job has."""
+    """Return a new, unique ID of a job."""
     return f"{kind}-{uuid.uuid4()}"
 
 
 def part_id(id: str, number: int) -> str:
-    """Return the id of a part of a job."""
+    """Return the ID of a part of a job."""
     return f"{id}~{number:06}"
 
 
 def parent_of(id: str) -> str | None:
-    """Return the id of the job that this one is a part of, or None: it is none."""
+    """Return the ID of the job that this one is a part of, or None."""
     parent, separator, _ = id.rpartition("~")
     return parent if separator else None

@@ -1,9 +1,8 @@
-"""Claiming jobs, and writing down what came of them.
+"""Claim jobs and record their outcomes.
 
-A process that claims a job has it for as long as its lease lasts, by the database's clock, and renews the lease while
-it works on the job. When the process dies or freezes, the lease ends, and any other process may claim the job. Each
-claim has a token of its own; an outcome is only written where the token is still the job's, so one that comes too
-late changes nothing.
+A process that claims a job gets a lease, by the database's clock, and renews it while it works on the job. If the
+process dies or freezes, the lease expires, and another process can claim the job. Each claim has its own token. An
+outcome is recorded only if the job still has this token, so a late one changes nothing.
 """
 
 import json
@@ -20,18 +19,20 @@ from progimage.storage.database.connections import now_of, time_of
 from progimage.storage.database.schema import jobs
 
 LEASE_SECONDS = 15.0
-"""After so long without a sign of life of the process that has a job, another may claim it."""
+"""Duration of a lease: after this time without a renewal, another process can claim the job."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A job that this process has claimed.
+    """A job claimed by this process.
 
     Attributes:
-        id, kind, arguments: The job's.
-        trace: What makes its span go on with the trace of who put it in.
-        attempts: The number of this attempt, from 1.
-        lease: The token of the claim.
+        id: ID of the job.
+        kind: Kind of the job.
+        arguments: Arguments of the job.
+        trace: Trace context of the request that created the job.
+        attempts: Number of this attempt, from 1.
+        lease: Token of the claim.
     """
 
     id: str
@@ -43,21 +44,21 @@ class Claimed:
 
     @property
     def key(self) -> str:
-        """What no other claim has, of this job or of another."""
+        """Unique key of this claim."""
         return f"{self.lease} {self.id}"
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of an attempt.
+    """Outcome of an attempt.
 
     Attributes:
         job: The job.
-        state: What it is now: done, failed, or waiting for the next attempt.
-        result: What came of it, if it is done.
-        problem: What went wrong, if something did.
-        pause: In how many seconds the next attempt is due, if it is to be one.
-        counts: The attempt is one; one that was broken off by the end of the process is not.
+        state: New state: done, failed, or waiting for the next attempt.
+        result: Result, if it is done.
+        problem: Problem, if any.
+        pause: Seconds until the next attempt, if there is one.
+        counts: Whether the attempt counts; one interrupted by the end of the process doesn't.
     """
 
     job: Claimed
@@ -69,19 +70,18 @@ class Outcome:
 
 
 class Leases:
-    """The jobs of the database, as one process that does them sees them. Its methods block.
+    """Jobs in the database, as seen by one process that runs them. All methods block.
 
     Args:
-        database: The connections.
-        seconds: How long a lease lasts.
+        database: The database.
+        seconds: Duration of a lease.
     """
 
     def __init__(self, database: Database, seconds: float) -> None:
-        """Store them."""
         self._database, self._seconds = database, seconds
 
     def due_in(self, kinds: Iterable[str]) -> dict[str, float]:
-        """Return in how many seconds the next job of each kind may be claimed; kinds without one are left out."""
+        """Return for each kind in how many seconds its next job can be claimed; kinds without jobs are left out."""
         columns: list[sa.ColumnElement[Any]] = []
         for kind in kinds:
             first = sa.select(jobs.c.due_at).where(jobs.c.kind == kind, jobs.c.due_at.is_not(None))
@@ -94,29 +94,29 @@ class Leases:
         return {kind: at - row["now"] for kind, at in due.items()}
 
     def settle(self, outcomes: Iterable[Outcome], room: Mapping[str, int]) -> tuple[list[Claimed], list[Outcome]]:
-        """Write down outcomes and claim new jobs, in one transaction.
+        """Record outcomes and claim new jobs, in one transaction.
 
         Args:
-            outcomes: What came of jobs of this process.
-            room: How many jobs of which kinds to claim at most.
+            outcomes: Outcomes of jobs of this process.
+            room: Maximum number of jobs to claim, by kind.
 
         Returns:
-            What was claimed, and the outcomes that were not written, since their lease was lost.
+            The claimed jobs, and the outcomes that were not recorded because their lease was lost.
 
         Raises:
-            DatabaseUnavailable: The database fails; nothing was written or claimed.
+            DatabaseUnavailable: The database is unavailable; nothing was recorded or claimed.
         """
         with self._database.writing() as connection:
             late = [outcome for outcome in outcomes if not _write(connection, outcome)]
             now = time_of(connection)
-            claimed = [job for kind, most in room.items() for job in self._claim(connection, kind, most, now)]
+            claimed = [job for kind, limit in room.items() for job in self._claim(connection, kind, limit, now)]
         return claimed, late
 
     def renew(self, held: Iterable[Claimed]) -> list[Claimed]:
         """Renew the leases of jobs, and return those whose lease is lost.
 
         Raises:
-            DatabaseUnavailable: The database fails.
+            DatabaseUnavailable: The database is unavailable.
         """
         with self._database.writing() as connection:
             return [
@@ -125,13 +125,13 @@ class Leases:
                 if not connection.execute(_of(job).values(due_at=now_of(connection) + self._seconds)).rowcount
             ]
 
-    def _claim(self, connection: sa.Connection, kind: str, most: int, now: float) -> list[Claimed]:
+    def _claim(self, connection: sa.Connection, kind: str, limit: int, now: float) -> list[Claimed]:
         if kind in ENDLESS and not _may_begin(connection, kind, now):
             return []
         due = sa.select(jobs).where(jobs.c.kind == kind, jobs.c.due_at <= now)
-        # Others that claim at the same time pass over what is locked here. SQLite has one writer anyway.
+        # Concurrent claims skip the rows locked here. SQLite has only one writer anyway.
         rows = connection.execute(
-            due.order_by(jobs.c.due_at, jobs.c.id).limit(most).with_for_update(skip_locked=True)
+            due.order_by(jobs.c.due_at, jobs.c.id).limit(limit).with_for_update(skip_locked=True)
         ).all()
         if not rows:
             return []
@@ -157,7 +157,7 @@ def _of(job: Claimed) -> sa.Update:
 
 
 def _lease_end(kind: str) -> sa.ScalarSelect[Any]:
-    """Return when the lease of the last running job of a kind ends."""
+    """Return a query for the end of the last lease of a kind."""
     return (
         sa.select(sa.func.max(jobs.c.due_at)).where(jobs.c.kind == kind, jobs.c.state == State.RUNNING)
     ).scalar_subquery()
@@ -179,7 +179,7 @@ def _write(connection: sa.Connection, outcome: Outcome) -> bool:
 
 
 def _may_begin(connection: sa.Connection, kind: str, now: float) -> bool:
-    """Return whether none of this kind is running; until the transaction ends, nobody else can begin one."""
+    """Return whether no job of a kind is running. Until the transaction ends, no other process can start one."""
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(f"progimage {kind}"))))
     running: float | None = connection.execute(sa.select(_lease_end(kind))).scalar()

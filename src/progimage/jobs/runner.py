@@ -1,7 +1,7 @@
-"""Doing the jobs, on the event loop of the process that has claimed them.
+"""Run jobs on the event loop of the process that has claimed them.
 
-What came of several jobs is written down, and the next ones are claimed, in one transaction. A job that was under way
-when its process died is done again by another, so what it does has to come to the same if it is done twice.
+The outcomes of several jobs are recorded, and new jobs are claimed, in one transaction. If a process dies, another one
+runs its jobs again, so jobs must be idempotent.
 """
 
 import asyncio
@@ -25,14 +25,14 @@ from progimage.tracing import job_span
 log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 30.0
-"""So often the queue is looked at even if nothing has woken this process."""
+"""Interval of polling the queue."""
 _AGAIN_SECONDS = 1.0
 _RENEWALS = 5
-"""So often a lease is renewed in the time that it lasts."""
+"""Number of renewals of a lease during its duration."""
 _GATHER_SECONDS = 0.02
-"""For so long outcomes are gathered, to be written down together."""
+"""How long outcomes are collected to be recorded together."""
 _AHEAD_SECONDS = 0.25
-"""A process claims as many jobs ahead as it does in this time, so that quick ones are claimed by the dozen."""
+"""A process claims as many jobs ahead as it runs in this time, so that quick jobs are claimed in batches."""
 _MOST_AHEAD = 32
 _ATTEMPTS = 10
 _LONGEST_PAUSE = 300.0
@@ -41,46 +41,43 @@ _END_SECONDS = 5.0
 Work = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
-class Later(Exception):
-    """A job can't be done now; it is tried again after a while.
+class RetryLater(Exception):
+    """A job can't be completed now, and will be retried.
 
     Args:
-        problem: What stands in its way, as a problem document.
+        problem: The reason, as a problem document.
     """
 
     def __init__(self, problem: dict[str, Any]) -> None:
-        """Keep the document."""
         super().__init__(problem.get("detail", ""))
         self.problem = problem
 
 
 class JobFailed(Exception):
-    """A job can't be done.
+    """A job has failed permanently.
 
     Args:
-        problem: Why, as a problem document.
+        problem: The reason, as a problem document.
     """
 
     def __init__(self, problem: dict[str, Any]) -> None:
-        """Keep the document."""
         super().__init__(problem.get("detail", ""))
         self.problem = problem
 
 
 class JobRunner:
-    """Claims jobs, and does them on the event loop of this process.
+    """Claims jobs and runs them on the event loop of this process.
 
     Args:
         queue: The queue.
-        works: What each kind of job does. It returns a document; it raises `Later` to be tried again.
-        at_once: How many jobs of each kind are done at once; those of the `ENDLESS` one at a time, by all processes.
-        lease_seconds: How long a lease lasts.
+        works: Function for each kind of job. It returns a document, or raises `RetryLater` to be retried.
+        at_once: Number of jobs of each kind to run at once; of `ENDLESS` kinds, one among all processes.
+        lease_seconds: Duration of a lease.
     """
 
     def __init__(
         self, queue: JobQueue, works: Mapping[str, Work], at_once: int, lease_seconds: float = LEASE_SECONDS
     ) -> None:
-        """Prepare; nothing is done yet."""
         self._queue, self._works = queue, works
         self._leases, self._lease_seconds = Leases(queue.database, lease_seconds), lease_seconds
         self._lanes = {kind: _Lane(kind, 1 if kind in ENDLESS else at_once) for kind in KINDS}
@@ -94,7 +91,7 @@ class JobRunner:
         self._stopping = False
 
     async def start(self) -> None:
-        """Begin to take jobs."""
+        """Start running jobs."""
         self._listening.enter_context(self._queue.wakes.listening(self._woken.set))
         self._turns = asyncio.create_task(self._take_turns())
         self._others = [asyncio.create_task(self._renew_for_ever())]
@@ -103,7 +100,7 @@ class JobRunner:
             self._others.append(asyncio.create_task(listen_to_postgres(url, self._woken.set)))
 
     async def stop(self) -> None:
-        """Take no more; what is under way has a few seconds to end, and what does not is done again by others."""
+        """Stop claiming jobs. Running jobs have a few seconds to finish; the rest are run again by other processes."""
         self._stopping = True
         self._listening.close()
         self._woken.set()
@@ -123,7 +120,7 @@ class JobRunner:
                 await asyncio.wait_for(asyncio.to_thread(self._leases.settle, self._outcomes, {}), _END_SECONDS)
                 self._queue.wakes.wake()
         except (DatabaseUnavailable, TimeoutError) as error:
-            log.warning("jobs can't be given back; others do them when their leases have ended", error=repr(error))
+            log.warning("failed to give back jobs, their leases have to expire", error=repr(error))
 
     async def _take_turns(self) -> None:
         while not self._stopping:
@@ -131,17 +128,17 @@ class JobRunner:
             try:
                 wait = await self._take_turn()
             except DatabaseUnavailable as error:
-                log.warning("the queue of jobs can't be used", error=str(error))
+                log.warning("job queue unavailable", error=str(error))
                 wait = _AGAIN_SECONDS
             if wait > 0:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._woken.wait(), wait)
 
     async def _take_turn(self) -> float:
-        """Write down what came of jobs, claim new ones, and return in how many seconds to look again."""
+        """Record outcomes, claim new jobs, and return in how many seconds to look again."""
         room = {kind: lane.room for kind, lane in self._lanes.items() if lane.room > 0}
         if not self._outcomes:
-            # Looking does not need the one lock that SQLite has for writing.
+            # Reading doesn't need SQLite's write lock.
             due = await asyncio.to_thread(self._leases.due_in, room)
             room = {kind: room[kind] for kind, seconds in due.items() if seconds <= 0}
             if not room or self._stopping:
@@ -157,23 +154,23 @@ class JobRunner:
                 self._held[job.key] = _Held(job, began + self._lease_seconds)
                 self._lanes[job.kind].ahead.append(job)
         for outcome in late:
-            log.warning("a job took longer than its lease, so another process does it", job=outcome.job.id)
+            log.warning("job outlived its lease, another process runs it", job=outcome.job.id)
         self._begin()
-        # What comes meanwhile is written together; and others need the database, too.
+        # Outcomes that arrive meanwhile are recorded together; and others need the database, too.
         await asyncio.sleep(max(_GATHER_SECONDS, 2 * (time.monotonic() - began)))
         return 0.0
 
     def _begin(self) -> None:
-        """Begin what was claimed ahead, as far as may run at once."""
+        """Start claimed jobs, up to the limit of each kind."""
         for lane in self._lanes.values():
             while lane.ahead and len(lane.running) < lane.at_once and not self._stopping:
                 job = lane.ahead.popleft()
                 held = self._held.get(job.key)
                 if held is None or held.surely_until < time.monotonic():
-                    self._held.pop(job.key, None)  # this process was frozen, and the lease has ended
+                    self._held.pop(job.key, None)  # this process was frozen, and the lease has expired
                     continue
                 if job.attempts > _ATTEMPTS:
-                    problem = {"detail": f"It was begun {_ATTEMPTS} times, and its process died each time."}
+                    problem = {"detail": f"The job was started {_ATTEMPTS} times, and its process died each time."}
                     self._outcomes.append(Outcome(job, State.FAILED, problem=problem))
                     self._woken.set()
                     continue
@@ -188,7 +185,7 @@ class JobRunner:
             self._outcomes.append(await self._attempt(job))
         except asyncio.CancelledError:
             if not self._stopping:
-                raise  # its lease is lost
+                raise  # the lease was lost
             self._outcomes.append(_given_back(job))
         finally:
             lane.running.discard(task)
@@ -201,12 +198,12 @@ class JobRunner:
             with job_span(f"job {job.kind}", job.trace):
                 return Outcome(job, State.DONE, result=await self._works[job.kind](job.arguments))
         except JobFailed as error:
-            log.warning("a job failed", kind=job.kind, job=job.id, error=str(error))
+            log.warning("job failed", kind=job.kind, job=job.id, error=str(error))
             return Outcome(job, State.FAILED, problem=error.problem)
-        except Later as error:
+        except RetryLater as error:
             return _again(job, error.problem)
         except Exception as error:
-            log.warning("a job failed; it is tried again", kind=job.kind, job=job.id, error=repr(error))
+            log.warning("job failed, retrying", kind=job.kind, job=job.id, error=repr(error))
             return _again(job, {"detail": repr(error)})
 
     async def _renew_for_ever(self) -> None:
@@ -216,7 +213,7 @@ class JobRunner:
                 async with self._writing:
                     await self._renew()
             except DatabaseUnavailable as error:
-                log.warning("the leases of jobs can't be renewed", error=str(error))
+                log.warning("failed to renew leases of jobs", error=str(error))
 
     async def _renew(self) -> None:
         now = time.monotonic()
@@ -229,7 +226,7 @@ class JobRunner:
             if held.job.key not in lost:
                 held.surely_until = now + self._lease_seconds
                 continue
-            log.warning("the lease of a job was lost, so another process does it", job=held.job.id)
+            log.warning("lost the lease of a job, another process runs it", job=held.job.id)
             del self._held[held.job.key]
             if held.task:
                 held.task.cancel()
@@ -237,7 +234,7 @@ class JobRunner:
 
 @dataclass(slots=True)
 class _Held:
-    """A job of this process, with the task that does it, and until when by the monotonic clock its lease is sure."""
+    """A job held by this process, its task, and how long its lease is certain, by the monotonic clock."""
 
     job: Claimed
     surely_until: float
@@ -246,7 +243,7 @@ class _Held:
 
 @dataclass(slots=True)
 class _Lane:
-    """The jobs of one kind: how many are done at once, which are, and which are claimed to be done next."""
+    """The jobs of one kind: the limit, the running ones, and those claimed ahead."""
 
     kind: str
     at_once: int
@@ -256,7 +253,7 @@ class _Lane:
 
     @property
     def room(self) -> int:
-        """For how many more jobs there is room."""
+        """Number of jobs that can be claimed."""
         ahead = 0
         if self.kind not in ENDLESS:
             ahead = min(_MOST_AHEAD, int(self.at_once * _AHEAD_SECONDS / max(self.mean_seconds, 0.001)))
@@ -271,5 +268,5 @@ def _again(job: Claimed, problem: dict[str, Any]) -> Outcome:
 
 
 def _given_back(job: Claimed) -> Outcome:
-    """Return the outcome of a job that this process has not done, since it ends."""
+    """Return the outcome of a job that this process gives back because it stops."""
     return Outcome(job, State.WAITING, counts=False)

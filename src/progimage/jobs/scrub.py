@@ -1,4 +1,4 @@
-"""Looking after what is stored: holding bytes against their hashes, and doing so again and again."""
+"""Scrub: verify the bytes of all originals."""
 
 import asyncio
 import time
@@ -6,20 +6,20 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import structlog
 
-from progimage.storage import Finding, Inventory, Originals
+from progimage.storage import CheckResult, Inventory, Originals
 
 log = structlog.get_logger(__name__)
 _BATCH = 100
 
 
 async def repeat(name: str, seconds: float, work: Callable[[], Awaitable[object]], *, is_done: bool = False) -> None:
-    """Do some work again and again, until it is cancelled; when it fails it is logged, and tried again.
+    """Repeat some work until cancelled. Failures are logged and don't end it.
 
     Args:
-        name: What it is called in the log.
-        seconds: How long to wait in between.
-        work: Does it once.
-        is_done: It was done just now, so that the first time is after a wait.
+        name: Name of the work in the log.
+        seconds: Pause between two runs.
+        work: Called to do it once.
+        is_done: Whether it has just been done, so that the first run comes after a pause.
     """
     if is_done:
         await asyncio.sleep(seconds)
@@ -27,25 +27,24 @@ async def repeat(name: str, seconds: float, work: Callable[[], Awaitable[object]
         try:
             await work()
         except Exception as error:
-            log.warning(f"{name} failed; it is tried again", error=repr(error))
+            log.warning(f"{name} failed, retrying", error=repr(error))
         await asyncio.sleep(seconds)
 
 
 class Scrubber:
-    """Reads originals again, holds them against the hash that is their name, and restores what is damaged.
+    """Verifies originals against the hash in their name, and restores damaged ones.
 
     Args:
-        inventory: Knows which there are.
-        originals: Reads them.
-        rate: How many bytes to read in a second, on average; 0 is no bound.
+        inventory: List of originals.
+        originals: Reads and restores originals.
+        rate: Average number of bytes to read per second; 0 means no limit.
     """
 
     def __init__(self, inventory: Inventory, originals: Originals, rate: int = 0) -> None:
-        """Store the parts."""
         self._inventory, self._originals, self._rate = inventory, originals, rate
 
-    async def scrub(self, since: float) -> AsyncIterator[Finding]:
-        """Check all originals that were last checked before a Unix time, in seconds; the oldest check comes first."""
+    async def scrub(self, since: float) -> AsyncIterator[CheckResult]:
+        """Check all originals last checked before a Unix timestamp, the longest unchecked first."""
         while batch := await self._inventory.unchecked(since, _BATCH):
             for blob in batch:
                 started = time.monotonic()

@@ -1,8 +1,7 @@
-"""Waking the processes that do jobs when there is one for them.
+"""Wake the processes that run jobs when there is a new one.
 
-Within a node each of them listens to a FIFO of its own in the data folder, and whoever has put a job in writes a byte
-into all of them. Between nodes PostgreSQL's NOTIFY does it. A wake-up that is lost only delays: everybody looks from
-time to time, too.
+On a node, each process listens to its own FIFO in the data folder; adding a job writes a byte to all of them. Between
+nodes, NOTIFY of PostgreSQL is used. A lost wake-up only causes a delay, since each process also polls.
 """
 
 import asyncio
@@ -20,7 +19,7 @@ import structlog
 log = structlog.get_logger(__name__)
 
 CHANNEL = "progimage_jobs"
-"""Of PostgreSQL's NOTIFY."""
+"""Channel of PostgreSQL's NOTIFY."""
 _AGAIN_SECONDS = 5.0
 _SUFFIX = ".fifo"
 
@@ -29,41 +28,40 @@ class Wakes:
     """Wakes the processes of this node.
 
     Args:
-        folder: Where their FIFOs are.
+        folder: Folder of their FIFOs; created when a process starts to listen.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Store it; it is made when somebody listens."""
         self._folder = folder
 
     def wake(self) -> None:
-        """Wake all who listen, and remove what dead processes have left."""
+        """Wake all listening processes, and remove FIFOs of dead ones."""
         for fifo in self._folder.glob(f"*{_SUFFIX}"):
             try:
                 opened = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
             except OSError as error:
-                if error.errno == errno.ENXIO:  # nobody reads it
+                if error.errno == errno.ENXIO:  # it has no reader
                     fifo.unlink(missing_ok=True)
                 continue
-            with contextlib.suppress(OSError):  # it is full: its reader is about to wake
+            with contextlib.suppress(OSError):  # full: its reader is about to wake
                 os.write(opened, b".")
             os.close(opened)
 
     @contextlib.contextmanager
     def listening(self, heard: Callable[[], None]) -> Iterator[None]:
-        """Have something called in the running event loop whenever this process is woken."""
+        """Call a function in the running event loop whenever this process is woken."""
         self._folder.mkdir(parents=True, exist_ok=True)
         name = uuid.uuid4().hex
         fifo, hidden = self._folder / f"{name}{_SUFFIX}", self._folder / f"{name}.new"
         try:
             os.mkfifo(hidden, 0o600)
         except OSError as error:
-            log.warning("the data folder takes no FIFO, so that jobs begin later", error=str(error))
+            log.warning("data folder doesn't support FIFOs, jobs start with a delay", error=str(error))
             yield
             return
         reader = os.open(hidden, os.O_RDONLY | os.O_NONBLOCK)
-        writer = os.open(hidden, os.O_WRONLY | os.O_NONBLOCK)  # else it would be readable when others close it
-        hidden.rename(fifo)  # only now, since a FIFO that nobody reads is removed
+        writer = os.open(hidden, os.O_WRONLY | os.O_NONBLOCK)  # otherwise it would be readable when others close it
+        hidden.rename(fifo)  # only now, since a FIFO without a reader is removed
 
         def read() -> None:
             with contextlib.suppress(BlockingIOError):
@@ -82,11 +80,11 @@ class Wakes:
 
 
 async def listen_to_postgres(url: str, heard: Callable[[], None]) -> None:
-    """Have something called whenever a node puts jobs in, until this is cancelled.
+    """Call a function whenever a node adds jobs, until cancelled.
 
     Args:
-        url: SQLAlchemy's URL of the database.
-        heard: What to call; also after each new connection, since something may have been missed.
+        url: SQLAlchemy URL of the database.
+        heard: The function; also called after each new connection, since notifications may have been missed.
     """
     import psycopg
 
@@ -104,5 +102,5 @@ async def listen_to_postgres(url: str, heard: Callable[[], None]) -> None:
                 async for _ in connection.notifies():
                     heard()
         except psycopg.Error as error:
-            log.info("jobs of other nodes can't be heard of now", error=str(error).splitlines()[0])
+            log.info("lost connection for notifications of jobs", error=str(error).splitlines()[0])
         await asyncio.sleep(_AGAIN_SECONDS)

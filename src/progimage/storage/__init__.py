@@ -1,9 +1,9 @@
-"""Where things are kept: blobs, the catalogue (all that is in the database), renditions (a cache), the spool."""
+"""Storage: blobs, the catalogue (the database), the rendition cache, and scratch files."""
 
 from progimage.storage.blobs.identity import confirm_identity, deployment_id, identify
 from progimage.storage.blobs.opening import open_blob_store, open_object_store
-from progimage.storage.blobs.originals import Finding, Originals
-from progimage.storage.blobs.store import BlobDamaged, BlobMissing, BlobStore, store_problem, write_hashed
+from progimage.storage.blobs.originals import CheckResult, Originals
+from progimage.storage.blobs.store import BlobDamaged, BlobMissing, BlobStore, Entry, Store, store_problem, write_hashed
 from progimage.storage.blobs.verification import Verification
 from progimage.storage.blobs.wrong_store import WrongStore
 from progimage.storage.cache.disk import DiskCache
@@ -28,8 +28,8 @@ from progimage.storage.database.outbox import NoOutbox, Outbox
 from progimage.storage.database.owners import Owner, Owners, Quota, QuotaExceeded
 from progimage.storage.database.totals import Totals
 from progimage.storage.disk_space import DiskSpace, StorageFull, is_full
-from progimage.storage.room import Room, Share, SpoolFull
-from progimage.storage.scratch import LockedFolder, Spool, in_use, sweep_folders
+from progimage.storage.room import Room, ScratchFull, Share
+from progimage.storage.scratch import LockedFolder, ScratchFolder, in_use, sweep_folders
 
 __all__ = [
     "AlreadyStored",
@@ -40,6 +40,7 @@ __all__ = [
     "BlobStore",
     "Catalogue",
     "Changes",
+    "CheckResult",
     "ClockState",
     "Database",
     "DatabaseClock",
@@ -47,9 +48,9 @@ __all__ = [
     "DatabaseUnavailable",
     "DiskCache",
     "DiskSpace",
+    "Entry",
     "Event",
     "EventFilter",
-    "Finding",
     "Held",
     "ImageFilter",
     "Inventory",
@@ -67,10 +68,11 @@ __all__ = [
     "Records",
     "Renditions",
     "Room",
+    "ScratchFolder",
+    "ScratchFull",
     "Share",
-    "Spool",
-    "SpoolFull",
     "StorageFull",
+    "Store",
     "TicketUsed",
     "Totals",
     "UnknownKey",

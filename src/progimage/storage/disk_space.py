@@ -1,8 +1,8 @@
-"""Room on this node's disks: who may take it, what goes first when it runs out, and a reserve for deleting.
+"""Disk space on this node: cache eviction when a disk is full, and a reserve for deleting.
 
-When a disk fills up, caches go first: they can be made again. Then uploads and renditions are refused, and what is
-left, the reserve, is for the database: it has to write in order to delete. The reserve is a file, so that no other
-program takes that room; it is given up piece by piece, and made again when there is room.
+When a disk fills up, caches are evicted first. Then uploads and renditions are rejected, and the remaining space, the
+reserve, is for the database, which must write in order to delete. The reserve is a file, so that no other program can
+use the space; it is shrunk step by step, and restored when there is space again.
 """
 
 import asyncio
@@ -27,38 +27,36 @@ log = structlog.get_logger(__name__)
 _T = TypeVar("_T")
 
 FULL = frozenset((*FULL_DISK, errno.EFBIG))
-"""How the operating system says that there is no room: on the disk, for this user, or for this process."""
+"""Error numbers for a full disk, an exceeded disk quota of the user, and an exceeded file size limit of the process."""
 WRITABLE = 1024 * 1024
-"""So much is kept free for the database; the reserve is given up by as much at a time."""
+"""Bytes kept free for the database; also the step by which the reserve is shrunk."""
 _SLACK = 1024 * 1024
-"""An upload leaves so much free, for the smaller copies and the folders that come with it."""
+"""Bytes that an upload leaves free, for its rungs and folders."""
 _EVICTED_AT_ONCE = 32 * 1024 * 1024
 _LARGEST_SHARE = 16
-"""The reserve is at most this part of its file system."""
+"""The reserve is at most one part in this many of its file system."""
 
 
 class StorageFull(Exception):
-    """There is no room, and nothing in the caches that could make room."""
+    """The disk is full, and nothing is left to evict from the caches."""
 
-    def __init__(self, detail: str = "There is no room left to store this.") -> None:
-        """Set the message."""
+    def __init__(self, detail: str = "There is no space left to store this.") -> None:
         super().__init__(detail)
 
 
 class DiskSpace:
-    """The room on the file systems of the data folder and of the folders in it.
+    """Space on the file systems of the data folder and of other folders.
 
     Args:
         data: The data folder.
-        reserve: How many bytes are kept for deleting.
-        caches: What may be evicted.
-        folders: Where files are written, if that is on other file systems.
+        reserve: Bytes reserved for deleting.
+        caches: Caches that may be evicted.
+        folders: Other folders for files, which may be on other file systems.
     """
 
     def __init__(
         self, data: Path, reserve: int, caches: Sequence[DiskCache] = (), folders: Sequence[Path] = ()
     ) -> None:
-        """Look at the file systems; nothing is written yet."""
         self._data, self._file, self._caches = data, data / "reserve", caches
         self._folders = [data, *folders]
         data.mkdir(parents=True, exist_ok=True)
@@ -68,12 +66,12 @@ class DiskSpace:
         self._was_full = False
 
     def free(self) -> dict[str, int]:
-        """Return how many bytes are free for this user, by the name of each file system's folder."""
+        """Return the free bytes for this user, by the name of the folder on each file system."""
         return {folder.name if folder != self._data else "data": _free(folder) for folder in self._devices()}
 
     @property
     def reserved(self) -> int:
-        """How large the reserve is now."""
+        """Current size of the reserve in bytes."""
         try:
             return self._file.stat().st_size
         except FileNotFoundError:
@@ -81,14 +79,14 @@ class DiskSpace:
 
     @property
     def is_full(self) -> bool:
-        """Whether uploads are refused."""
+        """Whether uploads are rejected for lack of space."""
         return any(self._available(folder) < _SLACK for folder in self._devices())
 
     async def admit(self, size: int) -> None:
-        """See to it that there is room for so many bytes, and evict what is cached if need be.
+        """Ensure that there is space for a number of bytes, and evict from the caches if needed.
 
         Raises:
-            StorageFull: There is no room.
+            StorageFull: There isn't enough space.
         """
         size += _SLACK
         if self._has_room(size):
@@ -98,10 +96,10 @@ class DiskSpace:
             raise StorageFull
 
     async def retried(self, work: Callable[[], Awaitable[_T]]) -> _T:
-        """Do what writes files; if it finds no room, evict what is cached and do it once more.
+        """Run some work that writes files. If the disk is full, evict from the caches and run it once more.
 
         Raises:
-            StorageFull: There is still no room.
+            StorageFull: The disk is still full.
         """
         await self.admit(0)
         try:
@@ -119,10 +117,10 @@ class DiskSpace:
             raise
 
     def evict(self, wanted: int) -> int:
-        """Evict the least recently used files of the caches until so many bytes are available. It blocks.
+        """Evict the least recently used files from the caches until a number of bytes are available. Blocks.
 
         Returns:
-            How many bytes were evicted, which may be fewer than are missing.
+            Number of bytes evicted, which may be fewer than needed.
         """
         with self._evicting:
             freed = 0
@@ -132,11 +130,11 @@ class DiskSpace:
                     if missing > 0 and cache.is_on(folder):
                         freed += cache.evict(missing)
         if freed:
-            log.info("what was cached was evicted, since the disk is full", bytes=freed)
+            log.info("disk full, evicted cached files", bytes=freed)
         return freed
 
     def keep_writable(self) -> None:
-        """See to it that the database can write: evict what is cached, or give up some of the reserve. It blocks."""
+        """Ensure that the database can write: evict from the caches, or shrink the reserve. Blocks."""
         if _free(self._data) >= WRITABLE:
             return
         self.evict(2 * WRITABLE)
@@ -145,24 +143,24 @@ class DiskSpace:
         with suppress(FileNotFoundError), self._file.open("r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             size = os.fstat(file.fileno()).st_size
-            if size and _free(self._data) < WRITABLE:  # no other process has done it just now
+            if size and _free(self._data) < WRITABLE:  # unless another process has just done it
                 os.ftruncate(file.fileno(), max(0, size - WRITABLE))
-                log.warning("some of the reserve was given up, since the disk is full", left=max(0, size - WRITABLE))
+                log.warning("disk full, shrank the reserve", left=max(0, size - WRITABLE))
 
     def restore(self) -> None:
-        """Make the reserve again if there is room for it, and evict what is cached if there is little. It blocks."""
+        """Restore the reserve if there is space for it, and evict from the caches if space is low. Blocks."""
         full = self.is_full
         if full != self._was_full:
             self._was_full = full
             if full:
-                log.warning("storage is full: uploads and new renditions are refused", free=self.free())
+                log.warning("storage full, rejecting uploads and new renditions", free=self.free())
             else:
-                log.warning("there is room again: uploads are accepted", free=self.free())
+                log.warning("storage has space again, accepting uploads", free=self.free())
         if not self._has_room(4 * _SLACK):
             self.evict(4 * _SLACK)
         missing = self._reserve - self.reserved
         if not os.path.samestat(self._opened, self._data.stat()):
-            return  # the volume that was mounted there is not, any more
+            return  # the volume is no longer mounted
         if missing <= 0 or _free(self._data) < missing + 2 * WRITABLE:
             return
         with self._file.open("a+b") as file:
@@ -173,18 +171,18 @@ class DiskSpace:
             except OSError as error:
                 if error.errno not in FULL:
                     raise
-                os.ftruncate(file.fileno(), size)  # somebody else took the room just now
+                os.ftruncate(file.fileno(), size)  # another program has just used the space
 
     def _has_room(self, size: int) -> bool:
         return all(self._available(folder) >= size for folder in self._devices())
 
     def _available(self, folder: Path) -> int:
-        """Return how many bytes uploads and renditions may take: what the reserve lacks is not theirs."""
+        """Return the bytes available for uploads and renditions, without those missing from the reserve."""
         free = _free(folder)
         return free - max(0, self._reserve - self.reserved) if folder == self._data else free
 
     def _devices(self) -> list[Path]:
-        """Return a folder of each file system, the data folder first."""
+        """Return one folder on each file system, the data folder first."""
         found: dict[int, Path] = {}
         for folder in self._folders:
             with suppress(FileNotFoundError):  # a cache may be removed while the service runs
@@ -193,7 +191,7 @@ class DiskSpace:
 
 
 def is_full(error: BaseException | None) -> bool:
-    """Return whether an exception says, or was caused by another that says, that there is no room."""
+    """Return whether an exception, or one of its causes, means that there is no space."""
     while error is not None:
         if isinstance(error, StorageFull) or (isinstance(error, OSError) and error.errno in FULL):
             return True
@@ -206,7 +204,7 @@ def is_full(error: BaseException | None) -> bool:
 
 
 def _of_store(text: str) -> bool:
-    # obstore's errors have no number; this is how its local store, S3 servers and Azure call it.
+    # obstore's errors have no code; these are the texts of its local store, S3 servers and Azure.
     return any(words in text for words in ("No space left on device", "os error 28", "os error 122", "StorageFull"))
 
 

@@ -1,29 +1,29 @@
-"""Making files durable: safe on disk, not only in the kernel's memory."""
+"""Make files durable: safe on disk, not only in the kernel's memory."""
 
 import errno
 import os
 from pathlib import Path
 
 PRIVATE = 0o700
-"""The permissions of a folder for the service's own user."""
+"""Permissions of a folder that only the service's user can access."""
 
 
 def sync_file(path: Path) -> None:
-    """Wait until a file's bytes are on disk."""
+    """Wait until the bytes of a file are on disk."""
     _sync(path, os.O_RDONLY)
 
 
 def sync_folder(path: Path) -> None:
-    """Wait until a folder's entries are on disk: a file in it survives a crash only then."""
+    """Wait until the entries of a folder are on disk. Only then do new files in it survive a crash."""
     _sync(path, os.O_RDONLY | os.O_DIRECTORY)
 
 
 def make_folder(path: Path, mode: int = 0o777) -> None:
-    """Make a folder with its parents, durably; one that exists is left as it is.
+    """Create a folder and its parents durably, unless it exists.
 
     Args:
         path: The folder.
-        mode: Its permissions, less those of the umask.
+        mode: Its permissions, before the umask.
     """
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(mode, parents=True, exist_ok=True)
@@ -32,17 +32,17 @@ def make_folder(path: Path, mode: int = 0o777) -> None:
 
 
 def allocate(descriptor: int, size: int) -> None:
-    """Make a file at least so large, and have room on the disk for all of it; what is in it stays.
+    """Extend a file to at least a size, and allocate disk space for all of it. Its contents are kept.
 
     Raises:
-        OSError: There is no room.
+        OSError: There isn't enough space.
     """
     try:
         os.posix_fallocate(descriptor, 0, size)
     except OSError as error:
         if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
             raise
-        there = os.pread(descriptor, size, 0)  # this file system can't promise room, so it is taken
+        there = os.pread(descriptor, size, 0)  # this file system can't preallocate: write the bytes
         os.pwrite(descriptor, there.ljust(size, b"\0"), 0)
 
 

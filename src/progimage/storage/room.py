@@ -1,4 +1,4 @@
-"""Room in the spool: what is arriving counts at once, against its owner's quota and against a bound of the spool."""
+"""Accounting of uploads in progress, against their owner's quota and the limit of the scratch folder."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -8,117 +8,114 @@ from dataclasses import dataclass
 from progimage.storage.database.owners import Owner, Owners, QuotaExceeded
 
 
-class SpoolFull(Exception):
-    """There is no room for more of what a client sends.
+class ScratchFull(Exception):
+    """The scratch folder has no space for more uploads.
 
     Args:
-        allowed: How many bytes one client may have in the spool at once.
-        own: The client has so many; else others have taken the room.
+        allowed: Maximum size of all uploads in progress per client, in bytes.
+        own: Whether this client has reached its limit; otherwise all clients together have.
     """
 
     def __init__(self, allowed: int, own: bool) -> None:
-        """Store the parts."""
         super().__init__(
-            f"At most {allowed} bytes may be on their way at once."
+            f"At most {allowed} bytes of uploads may be in progress at once."
             if own
-            else "There is no room for this now, for all that is on its way."
+            else "Too many uploads are in progress."
         )
         self.allowed, self.own = allowed, own
 
 
 class Room:
-    """The room in one process's spool.
+    """Space in the scratch folder of one process.
 
     Args:
-        most: How many bytes may be in it. No client may have more than half of that, so that none keeps others out.
-        owners: Know who may have how much.
+        max_bytes: Maximum size of all uploads in progress, in bytes. Each caller may use up to half of it.
+        owners: Owners and their quotas.
     """
 
-    def __init__(self, most: int, owners: Owners) -> None:
-        """Start empty."""
-        self._most, self.owners = most, owners
+    def __init__(self, max_bytes: int, owners: Owners) -> None:
+        self._max_bytes, self.owners = max_bytes, owners
         self._by_client: Counter[str] = Counter()
         self.by_owner: dict[str, _Arriving] = {}
 
     @contextmanager
-    def share(self, client: str, owner: Owner | None) -> Iterator["Share"]:
-        """Lend room to a request; it is free again at the end.
+    def share(self, caller: str, owner: Owner | None) -> Iterator["Share"]:
+        """Return a context manager with the share of a request, which is given back at the end.
 
         Args:
-            client: Who sends it, as rates count it.
-            owner: Whose images it brings; None: they are not to be stored.
+            caller: Name of the caller, as in rate limits.
+            owner: Owner of the uploaded images; None if they won't be stored.
         """
-        share = Share(self, client, owner)
+        share = Share(self, caller, owner)
         try:
             yield share
         finally:
             share.give_back()
 
-    def take(self, client: str, size: int) -> None:
-        """Take some room, or give it back, if `size` is below 0.
+    def take(self, caller: str, size: int) -> None:
+        """Take some space, or give it back if `size` is negative.
 
         Raises:
-            SpoolFull: There is not so much.
+            ScratchFull: There isn't enough space.
         """
-        each = self._most // 2
-        if size > 0 and self._by_client[client] + size > each:
-            raise SpoolFull(each, own=True)
-        if size > 0 and self._by_client.total() + size > self._most:
-            raise SpoolFull(each, own=False)
-        self._by_client[client] += size
-        if not self._by_client[client]:
-            del self._by_client[client]
+        each = self._max_bytes // 2
+        if size > 0 and self._by_client[caller] + size > each:
+            raise ScratchFull(each, own=True)
+        if size > 0 and self._by_client.total() + size > self._max_bytes:
+            raise ScratchFull(each, own=False)
+        self._by_client[caller] += size
+        if not self._by_client[caller]:
+            del self._by_client[caller]
 
 
 @dataclass(slots=True)
 class _Arriving:
-    """What is on its way to an owner: images, and bytes of them."""
+    """Images and bytes of an owner's uploads in progress."""
 
     images: int = 0
     bytes: int = 0
 
 
 class Share:
-    """The room that one request has taken."""
+    """Space taken by one request."""
 
-    def __init__(self, room: Room, client: str, owner: Owner | None) -> None:
-        """Start empty."""
-        self._room, self._client, self._owner = room, client, owner
+    def __init__(self, room: Room, caller: str, owner: Owner | None) -> None:
+        self._room, self._caller, self._owner = room, caller, owner
         self._images = self._bytes = 0
 
     async def begin_image(self) -> None:
         """Count another image.
 
         Raises:
-            QuotaExceeded: Its owner may not have one more.
+            QuotaExceeded: The owner's quota doesn't allow another image.
         """
         await self._count(1, 0)
 
     async def take(self, size: int) -> None:
-        """Take room for so many bytes more.
+        """Take space for more bytes.
 
         Raises:
-            QuotaExceeded: Their owner may not have so many.
-            SpoolFull: There is not so much room.
+            QuotaExceeded: The owner's quota doesn't allow that many bytes.
+            ScratchFull: There isn't enough space.
         """
-        self._room.take(self._client, size)
+        self._room.take(self._caller, size)
         self._bytes += size
         await self._count(0, size)
 
     async def expect(self, size: int) -> None:
-        """Refuse what says itself that it will be too much.
+        """Reject an image whose announced size is too large.
 
         Raises:
-            QuotaExceeded: Their owner may not have so many bytes.
-            SpoolFull: There is not so much room.
+            QuotaExceeded: The owner's quota doesn't allow that many bytes.
+            ScratchFull: There isn't enough space.
         """
-        self._room.take(self._client, size)
-        self._room.take(self._client, -size)
+        self._room.take(self._caller, size)
+        self._room.take(self._caller, -size)
         await self._check(1, size)
 
     def give_back(self) -> None:
-        """End it; what was taken is free for others."""
-        self._room.take(self._client, -self._bytes)
+        """Give all space back."""
+        self._room.take(self._caller, -self._bytes)
         if self._owner:
             arriving = self._room.by_owner.get(self._owner.name)
             if arriving:
@@ -137,7 +134,7 @@ class Share:
             await self._check(0, 0)
 
     async def _check(self, images: int, size: int) -> None:
-        """Hold what is on its way to the owner, and so much more, against its quota."""
+        """Check the owner's uploads in progress, plus some more images and bytes, against its quota."""
         if self._owner is None:
             return
         owners, name = self._room.owners, self._owner.name
@@ -149,6 +146,6 @@ class Share:
         try:
             owners.admit(self._owner, *arriving())
         except QuotaExceeded:
-            # What was on its way when this was looked up may be stored by now, and would count twice.
+            # Uploads that were in progress when the owner was read may be stored by now, and would count twice.
             self._owner = await owners.get(name)
             owners.admit(self._owner, *arriving())

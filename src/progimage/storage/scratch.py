@@ -1,8 +1,8 @@
-"""The spool: scratch files of one running process, for uploads under way and for the workers.
+"""Scratch files of one process, for uploads in progress and for the workers.
 
-Each process has its own folder, locked as long as it lives. So the folder of a process that was killed is known by its
-free lock, and is removed while others run. A process id would not do: it could be another's by now, or mean nothing to
-a container that shares the volume.
+Each process has its own folder, which it locks while it runs. The folder of a killed process is recognised by its free
+lock and removed by the others. A process ID would not do: it can be reused, and is meaningless to other containers that
+share the volume.
 """
 
 import fcntl
@@ -18,20 +18,19 @@ from progimage.storage.durable import PRIVATE
 
 
 class LockedFolder:
-    """A folder of one process, which others may remove when the process is no more.
+    """A folder of one process, which others may remove once the process has ended.
 
     Args:
-        path: The folder, which must not exist.
+        path: The folder; must not exist yet.
 
     Attributes:
         path: The folder.
     """
 
     def __init__(self, path: Path) -> None:
-        """Make the folder, and lock it."""
         self.path = path
         while not self._locked():
-            pass  # another process took it for a leftover between two of these steps
+            pass  # another process took it for a leftover before it was locked
 
     def _locked(self) -> bool:
         self.path.mkdir(PRIVATE, parents=True, exist_ok=True)
@@ -51,19 +50,18 @@ class LockedFolder:
         os.close(self._lock)
 
 
-class Spool:
-    """One process's scratch folders.
+class ScratchFolder:
+    """Scratch folders of one process.
 
     Args:
-        root: The folder of all spools.
+        root: Parent folder, which contains those of all processes.
 
     Attributes:
-        incoming: What workers read: uploads, and originals while they are rendered.
-        outgoing: What workers write.
+        incoming: Folder for files that workers read: uploads, and originals while they are rendered.
+        outgoing: Folder for files that workers write.
     """
 
     def __init__(self, root: Path) -> None:
-        """Make the folders, and lock them."""
         self._root = root
         self._folder = LockedFolder(root / uuid.uuid4().hex)
         self.incoming = self._folder.path / "incoming"
@@ -73,55 +71,57 @@ class Spool:
 
     @contextmanager
     def file(self, folder: Path) -> Iterator[Path]:
-        """Lend a path for a new file in `incoming` or `outgoing`; what is there at the end is removed.
+        """Return a context manager with a path for a new file in `incoming` or `outgoing`, which is removed at the end.
 
-        It is in a folder of its own, with whatever is made beside it. Cancelling a request doesn't stop the thread that
-        copies or writes for it; once the folder is gone, that thread can't bring a file back.
+        The file has a folder of its own. Cancelling a request doesn't stop a thread that copies or writes for it; once
+        the folder is gone, that thread can't create the file again.
 
         Raises:
-            WrongStore: The spool is not there: what was mounted there is not, any more.
+            WrongStore: The scratch folder is gone, because its volume is no longer mounted.
         """
         own = folder / uuid.uuid4().hex
         try:
             own.mkdir()
         except FileNotFoundError:
-            raise WrongStore("The data folder is not the one of this deployment; is its volume mounted?") from None
+            raise WrongStore(
+                "The data folder doesn't belong to this deployment. Check that its volume is mounted."
+            ) from None
         try:
             yield own / "file"
         finally:
             _remove(own)
 
     def sweep(self) -> int:
-        """Remove the spools of processes that are no more, and return how many there were."""
+        """Remove the scratch folders of ended processes, and return how many there were."""
         return sweep_folders(self._root)
 
     def close(self) -> None:
-        """Remove the folders."""
+        """Remove the scratch folders."""
         self._folder.close()
 
 
 def in_use(root: Path) -> bool:
-    """Return whether a process that lives has a locked folder in a folder."""
+    """Return whether a live process has a locked folder in a folder."""
     sweep_folders(root)
     return root.is_dir() and any((folder / "lock").exists() for folder in root.iterdir())
 
 
 def sweep_folders(root: Path, pattern: str = "*") -> int:
-    """Remove the locked folders of processes that are no more, and return how many there were.
+    """Remove the locked folders of ended processes, and return how many there were.
 
     Args:
-        root: The folder that they are in.
-        pattern: What they are called.
+        root: Folder that contains them.
+        pattern: Pattern of their names.
     """
     removed = 0
     for folder in root.glob(pattern):
         try:
             descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
-            with suppress(OSError):  # it is not empty, or somebody else was faster
-                folder.rmdir()  # its process was killed before it had made the lock
+            with suppress(OSError):  # not empty, or already removed by another process
+                folder.rmdir()  # its process was killed before it had created the lock
             continue
-        except OSError:  # another user's, or no folder
+        except OSError:  # owned by another user, or not a folder
             continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -136,7 +136,7 @@ def sweep_folders(root: Path, pattern: str = "*") -> int:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a folder and the files in it, those too that a thread adds meanwhile."""
+    """Remove a folder and its files, including those that a thread adds meanwhile."""
     while True:
         with suppress(FileNotFoundError), os.scandir(folder) as entries:  # its volume may have been unmounted
             for entry in entries:

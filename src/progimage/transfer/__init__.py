@@ -1,4 +1,4 @@
-"""Moving images between deployments and other stores: exports to plain files, and imports of them and of others' files.
+"""Move images between deployments and other stores: export to plain files, and import from exports or other files.
 
-Both are an operator's: they work on the database and the store themselves, beside a running service or without one.
+Both are for operators: they use the database and the store directly, whether the service is running or not.
 """

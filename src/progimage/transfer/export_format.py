@@ -1,7 +1,7 @@
-"""What an export looks like on disk: `images.ndjson` with a line for each image, and a plain file for each original.
+"""Format of an export: `images.ndjson` with one line per image, and a plain file for each original.
 
-The file of an original is named by its reference, so that no two names differ only in case, and none is a name that
-Windows reserves; what the image was called follows, as far as every file system can have it.
+The file name of an original starts with its reference, so that no two names differ only in case, and none is reserved
+in Windows. The name of the image follows, reduced to what all file systems support.
 """
 
 import unicodedata
@@ -18,17 +18,17 @@ from progimage.storage import Record
 HEADER, LINES = "export.json", "images.ndjson"
 VERSION = 1
 _LONGEST_NAME = 138
-"""In bytes; with `.part` after it, it is the longest that eCryptfs takes, the narrowest file system in wide use."""
+"""In bytes. With the suffix `.part`, this is the limit of eCryptfs, the strictest file system in wide use."""
 _LONGEST_EXTENSION = 12
 _UNSAFE = frozenset('<>:"/\\|?*')
 
 
 class Header(msgspec.Struct, frozen=True):
-    """What an export is of.
+    """Header of an export.
 
     Attributes:
-        filters: What was asked for: the names of filters, and their values.
-        version: Of this format.
+        filters: Names and values of the filters.
+        version: Version of this format.
     """
 
     filters: dict[str, Any]
@@ -36,23 +36,23 @@ class Header(msgspec.Struct, frozen=True):
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of an image.
+    """Description of an image.
 
     Attributes:
-        reference: Its reference.
-        file: Its original, a path below the folder of the export, with `/`.
-        sha256: Of the original, in hexadecimal digits.
-        bytes: How many the original has.
-        format: Of the original, such as JPEG.
-        filename: What it was called when it was uploaded, or None.
-        owner: Whose it is.
-        uploaded_at: When.
-        visibility: Who may read it: public, signed or key; None: what the deployment says.
-        expires_at: Until when it is there; None: for ever.
-        held: A legal hold keeps it.
-        labels: To find it by.
+        reference: Reference of the image.
+        file: Path of the original below the folder of the export, with `/`.
+        sha256: SHA-256 of the original, in hexadecimal digits.
+        bytes: Size of the original in bytes.
+        format: Container format of the original, such as JPEG.
+        filename: Name given at the upload, or None.
+        owner: Owner of the image.
+        uploaded_at: Time of the upload.
+        visibility: Who may read it: public, signed or key; None: the deployment's default.
+        expires_at: When it expires; None: never.
+        held: Whether a legal hold protects it.
+        labels: Labels.
         metadata: Names and texts.
-        damaged: It had lost pixels when it was uploaded, and was accepted so.
+        damaged: Whether it had lost pixels at the upload and was accepted nevertheless.
     """
 
     reference: str
@@ -72,7 +72,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, record: Record) -> "Line":
-        """Make it of a record."""
+        """Return the line of a record."""
         return cls(
             reference=record.reference,
             file=file_of(record),
@@ -92,7 +92,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def file_of(record: Record) -> str:
-    """Return the path of an original below the folder of an export: there are 4,096 folders."""
+    """Return the path of an original below the folder of an export, in one of 4,096 subfolders."""
     name = safe_name(record.filename)
     if not name:
         extensions = FORMATS[record.blob.info.format].extensions
@@ -101,14 +101,14 @@ def file_of(record: Record) -> str:
 
 
 def safe_name(filename: str | None) -> str:
-    """Return the last part of a name without what some file system can't have; empty if nothing is left."""
+    """Return the last part of a path, reduced to what all file systems support; empty if nothing is left."""
     last = PurePosixPath((filename or "").replace("\\", "/")).name
     kept = (c if c.isprintable() and c not in _UNSAFE else "_" for c in unicodedata.normalize("NFC", last))
     return "".join(kept).strip(" .")
 
 
 def _shortened(name: str) -> str:
-    """Shorten a name to what every file system takes; its extension stays."""
+    """Shorten a name to the limit of all file systems, keeping its extension."""
     if len(name.encode()) <= _LONGEST_NAME:
         return name
     stem, dot, extension = name.rpartition(".")

@@ -1,8 +1,7 @@
-"""Exports: every original as a plain file, and what is known of it as a line of JSON.
+"""Export every original as a plain file, and its description as a line of JSON.
 
-An export is brought up to date by running it again: a file that is there with the right size is whole, since it gets
-its name only when its bytes were held against their hash and are on disk; the lines are written anew, and replace the
-old ones when all of them are there.
+Running an export again updates it. A file with the right size is complete, since it gets its name only after its hash
+was verified and it is durable. The lines are written to a new file, which replaces the old one when it is complete.
 """
 
 import asyncio
@@ -24,18 +23,18 @@ _PAGE = 500
 
 
 class NotAnExport(Exception):
-    """The folder has something else in it, or the export of other images."""
+    """The folder has other contents, or an export with other filters."""
 
 
 @dataclass
 class Exported:
-    """What has become of an export so far.
+    """Result of an export.
 
     Attributes:
-        images: How many are in it.
-        bytes: Of their originals.
-        written: Of how many the original was written now; the others were there.
-        failed: How many could not be exported.
+        images: Number of exported images.
+        bytes: Size of their originals.
+        written: Number of originals written by this run; the others were already there.
+        failed: Number of images that could not be exported.
     """
 
     images: int = 0
@@ -53,19 +52,19 @@ async def export(
     failed: Callable[[Record, str], None],
     advance: Callable[[int, int], None],
 ) -> Exported:
-    """Write images to a folder.
+    """Export images to a folder.
 
     Args:
         catalogue: The database.
         blobs: The store of originals.
-        target: The folder; it is empty, or has an export of the same images.
-        wanted: Which images. One that is uploaded meanwhile is left out.
-        at_once: How many originals are copied at once.
-        failed: Is told what could not be exported, and why.
-        advance: Is told how many images and bytes are done more.
+        target: The folder, which must be empty or have an export with the same filters.
+        wanted: Filter for images. Images uploaded meanwhile are left out.
+        at_once: Number of originals to copy at once.
+        failed: Called with each image that could not be exported, and the reason.
+        advance: Called with the additional numbers of images and bytes that are done.
 
     Raises:
-        NotAnExport: The folder has something else in it.
+        NotAnExport: The folder has other contents, or an export with other filters.
         OSError: The folder can't be written.
     """
     done = Exported()
@@ -77,7 +76,7 @@ async def export(
             async with aclosing(copies):  # type: ignore[type-var]
                 async for record, outcome in copies:
                     if isinstance(outcome, str):
-                        if await catalogue.records.get(record.reference):  # else it was deleted meanwhile
+                        if await catalogue.records.get(record.reference):  # otherwise it was deleted meanwhile
                             done.failed += 1
                             failed(record, outcome)
                         continue
@@ -93,7 +92,7 @@ async def export(
 
 
 async def count(catalogue: Catalogue, wanted: ImageFilter) -> tuple[int, int]:
-    """Return how many images there are to export, and the bytes of their originals."""
+    """Return the number of images to export, and the size of their originals."""
     images = size = 0
     async for record in _records(catalogue, wanted):
         images += 1
@@ -103,15 +102,15 @@ async def count(catalogue: Catalogue, wanted: ImageFilter) -> tuple[int, int]:
 
 @contextmanager
 def _locked(target: Path, wanted: ImageFilter) -> Iterator[None]:
-    """Keep other exports out of the folder.
+    """Lock the folder against other exports.
 
     Raises:
-        NotAnExport: The folder has something else in it, or another export is writing to it.
+        NotAnExport: The folder has other contents, or another export is writing to it.
     """
     header = Header({name: value for name, value in asdict(wanted).items() if value})
     path = target / HEADER
     if not path.exists() and any(target.iterdir()):
-        raise NotAnExport(f"{target} is not empty, and not an export.")
+        raise NotAnExport(f"{target} is not empty and not an export.")
     with path.open("a+b") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -124,12 +123,14 @@ def _locked(target: Path, wanted: ImageFilter) -> Iterator[None]:
             file.write(encoded)
             file.flush()
         elif text != encoded:
-            raise NotAnExport(f"{target} has an export of other images, or of version {VERSION + 1} or later: {path}")
+            raise NotAnExport(
+                f"{target} has an export with other filters, or of version {VERSION + 1} or later: see {path}"
+            )
         yield
 
 
 async def _records(catalogue: Catalogue, wanted: ImageFilter) -> AsyncIterator[Record]:
-    """Return all records that are wanted: owner by owner, as the index has them, the newest first."""
+    """Yield all matching records owner by owner, in the order of the index, newest first."""
     owners = [wanted.owner] if wanted.owner else [owner.name for owner in await catalogue.owners.all()]
     for owner in owners:
         left = replace(wanted, owner=owner)
@@ -142,7 +143,7 @@ async def _records(catalogue: Catalogue, wanted: ImageFilter) -> AsyncIterator[R
 async def _in_order(
     records: AsyncIterator[Record], at_once: int, work: Callable[[Record], "asyncio.Future[bool | str]"]
 ) -> AsyncIterator[tuple[Record, bool | str]]:
-    """Do some work for each record, a few at once, and return the outcomes in order."""
+    """Do some work for each record, several at once, and yield the outcomes in order."""
     running: deque[tuple[Record, asyncio.Future[bool | str]]] = deque()
     try:
         async for record in records:
@@ -164,10 +165,10 @@ def _copied(blobs: BlobStore, target: Path, record: Record) -> "asyncio.Future[b
 
 
 async def _copy(blobs: BlobStore, path: Path, record: Record) -> bool | str:
-    """Write an original, unless it is there.
+    """Write an original, unless it is already there.
 
     Returns:
-        Whether it was written, or why it could not be read.
+        Whether it was written, or the reason why it could not be read.
     """
     size, sha256 = record.blob.bytes, record.blob.sha256
     if await asyncio.to_thread(_has, path, size):
@@ -179,13 +180,13 @@ async def _copy(blobs: BlobStore, path: Path, record: Record) -> bool | str:
             raise BlobDamaged(sha256)
     except BlobMissing:
         part.unlink()
-        return "The store does not have the original."
+        return "The original is missing from the store."
     except BlobDamaged:
         part.unlink()
-        return "The original is damaged: its bytes do not have its SHA-256."
+        return "The original is damaged: its SHA-256 doesn't match."
     except StoreError as error:
         part.unlink()
-        return f"The original can't be read now: {error}"
+        return f"The original is unavailable: {error}"
     await asyncio.to_thread(_finish, part, path)
     return True
 

@@ -1,7 +1,7 @@
-"""Imports: files become images as uploads do, by the same inspection, with the same limits, quotas and audit events.
+"""Import files as images, with the same inspection, limits, quotas and audit events as uploads.
 
-What is under way when an import is killed is not lost and not stored twice: a reference is made of the file's name and
-its bytes, so that it is found in the catalogue when the file's turn comes again.
+A killed import neither loses files nor stores them twice: references are derived from the name and the bytes of a file,
+so that the next run finds an image that is already in the catalogue.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 
-from progimage.auth import Client, Principal, Scope
+from progimage.auth import Caller, Principal, Scope
 from progimage.deployment import (
     limits_of,
     open_blobs,
@@ -23,37 +23,37 @@ from progimage.deployment import (
 )
 from progimage.images.ingest import Ingest, UploadTooLarge
 from progimage.images.library import ImageLibrary, ReferenceTaken
-from progimage.metrics import LibraryWatcher
+from progimage.metrics import RenditionMetrics
 from progimage.problems import to_problem
 from progimage.settings import Settings
-from progimage.storage import Changes, Room, Spool, sweep_folders
+from progimage.storage import Changes, Room, ScratchFolder, sweep_folders
 from progimage.transfer.journal import Entry, Journal, Outcome
 from progimage.transfer.layouts import Item, Layout
 from progimage.transfer.stores import File, Store, Unreadable
 
 _WAITS = (0.2, 1, 5, 10)
-"""After how many seconds what can't be stored now is tried again; then the import stops."""
-_TAKEN = "Another image has its reference here."
+"""Pauses before retries while nothing can be stored, in seconds; then the import stops."""
+_TAKEN = "Another image here already has this reference."
 
 
 class Stopped(Exception):
-    """Nothing can be stored now; the import goes on where it was when it is run again."""
+    """Nothing can be stored now; running the import again continues it."""
 
 
 class Importer:
-    """Takes files in.
+    """Imports files.
 
     Args:
-        library: Where to.
-        ingest: Takes them into the spool.
-        store: Where from.
-        journal: What has become of each.
-        told: Is told what has become of each file.
-        advance: Is told how many files and bytes are done more.
+        library: Target of the images.
+        ingest: Writes them to the scratch folder.
+        store: Source of the files.
+        journal: Outcomes of all files.
+        told: Called with the outcome of each file.
+        advance: Called with the additional numbers of files and bytes that are done.
 
     Attributes:
-        counts: How many files had which outcome in this run.
-        before: How many were done by earlier runs.
+        counts: Number of files in this run, by outcome.
+        before: Number of files done by earlier runs.
     """
 
     def __init__(
@@ -65,18 +65,17 @@ class Importer:
         told: Callable[[File, Entry], None],
         advance: Callable[[int, int], None],
     ) -> None:
-        """Store the parts."""
         self._library, self._ingest, self._store, self._journal = library, ingest, store, journal
         self._told, self._advance = told, advance
         self.counts: Counter[Outcome] = Counter()
         self.before = 0
 
     async def run(self, layout: Layout, at_once: int) -> None:
-        """Take in whatever is not done yet.
+        """Import all files that aren't done yet.
 
         Args:
-            layout: Finds the files.
-            at_once: How many are under way at once.
+            layout: Lists the files.
+            at_once: Number of files to import at once.
 
         Raises:
             Stopped: Nothing can be stored now.
@@ -112,10 +111,10 @@ class Importer:
                 yield item
 
     async def _patiently(self, item: Item) -> Entry:
-        """Take a file in, and try it again while nothing can be stored.
+        """Import a file, with retries while nothing can be stored.
 
         Raises:
-            Stopped: That lasts.
+            Stopped: The retries are used up.
         """
         for wait in (*_WAITS, None):
             try:
@@ -145,46 +144,46 @@ class Importer:
             return Entry(Outcome.FAILED, problem=_TAKEN)
 
     async def _known(self, item: Item) -> Entry | None:
-        """Return what is there under the reference that an image had in another deployment, if something is."""
+        """Return the outcome for an image whose reference from another deployment already exists here, or None."""
         if item.reference is None:
             return None
         for record in await self._library.records.among([item.reference]):
             if (record.blob.sha256, record.owner) != (item.sha256, item.owner):
                 raise ReferenceTaken(item.reference)
             if not record.is_live:
-                raise Unreadable("It was deleted here; bring it back, or wait until it is purged.")
+                raise Unreadable("The image was deleted here. Restore it, or wait until it is purged.")
             return Entry(Outcome.THERE, record.reference, record.blob.sha256)
         return None
 
     async def _taken_in(self, item: Item) -> Entry:
         library, file = self._library, item.file
         if not file.size:
-            raise Unreadable("It is empty.")
+            raise Unreadable("The file is empty.")
         if file.size > self._ingest.max_bytes:
             raise UploadTooLarge(file.size, self._ingest.max_bytes)
         with ExitStack() as files:
-            client = Client(Principal(item.owner, frozenset((Scope.UPLOAD,))))
-            share = self._ingest.share(files, client, await library.catalogue.owners.get(item.owner))
+            caller = Caller(Principal(item.owner, frozenset((Scope.UPLOAD,))))
+            share = self._ingest.share(files, caller, await library.catalogue.owners.get(item.owner))
             arriving = await self._ingest.new_file(files, share, None, hashed=True)
             async with aclosing(self._store.read(file)) as chunks:  # type: ignore[type-var]
                 async for chunk in chunks:
                     await arriving.write(chunk)
             upload = replace(await arriving.finish(), filename=item.filename)
             if item.sha256 not in (None, upload.sha256):
-                raise Unreadable("Its bytes do not have the SHA-256 that the export says.")
+                raise Unreadable("The SHA-256 of the file differs from the one in the export.")
             if item.reference is None:
                 there = await library.records.named(item.owner, upload.sha256, item.filename)
                 if there:
                     return Entry(Outcome.THERE, there, upload.sha256)
             name = f"{file.name.hex()} {upload.sha256}"
             reference = item.reference or str(uuid.uuid5(self._journal.namespace, name))
-            (record,) = await library.add(client, [upload], item.options, references=[reference])
+            (record,) = await library.add(caller, [upload], item.options, references=[reference])
         return Entry(Outcome.STORED, record.reference, record.blob.sha256)
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The parts of a deployment that an import needs."""
+    """Parts of a deployment that an import needs."""
 
     library: ImageLibrary
     ingest: Ingest
@@ -192,29 +191,28 @@ class Opened:
 
 @asynccontextmanager
 async def opened_library(settings: Settings, changes: Changes, at_once: int) -> AsyncIterator[Opened]:
-    """Open a deployment to store images in, with workers of its own.
+    """Open a deployment for storing images, with separate workers.
 
     Args:
-        settings: Its settings.
-        changes: Tells a running service of changes.
-        at_once: How many images are under way at once.
+        settings: Settings of the deployment.
+        changes: Notifies a running service of changes.
+        at_once: Number of images to import at once.
     """
-    data = settings.data_dir.absolute()
-    await asyncio.to_thread(sweep_folders, data / "spool")  # an import that was killed has left its own
-    spool = Spool(data / "spool")
-    renditions, pool = open_renditions(settings, spool), open_pool(settings, limits_of(settings))
+    await asyncio.to_thread(sweep_folders, settings.scratch_folder)  # left by killed imports
+    scratch = ScratchFolder(settings.scratch_folder)
+    renditions, pool = open_renditions(settings, scratch), open_pool(settings, limits_of(settings))
     space = open_disk_space(settings, [renditions.files])
     jobs = open_jobs(settings, space)
-    blobs = open_blobs(settings)  # what is taken in need not push what is asked for out of this node's copies
-    library = open_library(settings, jobs, blobs, renditions, changes, spool, pool, space, LibraryWatcher())
+    blobs = open_blobs(settings)  # without a cache, so that imports don't evict originals in use
+    library = open_library(settings, jobs, blobs, renditions, changes, scratch, pool, space, RenditionMetrics())
     pool.start()
     try:
-        # No client may have more than half of it; each file that is under way may be the largest.
+        # One client may use half of it, and each file in progress may have the maximum size.
         room = Room(2 * at_once * settings.max_upload_bytes, library.catalogue.owners)
-        yield Opened(library, Ingest(spool, settings.max_upload_bytes, 1, room, space))
+        yield Opened(library, Ingest(scratch, settings.max_upload_bytes, 1, room, space))
     finally:
         await pool.close()
         await renditions.close()
         await asyncio.to_thread(jobs.close)
         library.catalogue.close()
-        spool.close()
+        scratch.close()

@@ -1,7 +1,7 @@
-"""The journal of an import: what has become of each file, so that an import that was broken off goes on where it was.
+"""Journal of an import: outcome of each file, so that an interrupted import can be continued.
 
-It is a SQLite database of its own, so that it takes no memory however many files there are. A transaction is not
-waited for until it is on disk: what a power cut takes from the journal is found in the catalogue again.
+It is a separate SQLite database, so that any number of files takes no memory. Transactions aren't durable at once: what
+a power cut removes from the journal is found in the catalogue.
 """
 
 import fcntl
@@ -27,27 +27,27 @@ CREATE TABLE IF NOT EXISTS urls (digest TEXT PRIMARY KEY, url TEXT NOT NULL) WIT
 
 
 class Outcome(StrEnum):
-    """What has become of a file."""
+    """Outcome of a file."""
 
     STORED = "stored"
-    """It is an image now."""
+    """Stored as a new image."""
     THERE = "there"
-    """It was an image before."""
+    """Already stored before."""
     SKIPPED = "skipped"
-    """It was left out on purpose."""
+    """Skipped on purpose."""
     FAILED = "failed"
-    """It is not an image, or could not be stored; the next run tries it again."""
+    """Not an image, or could not be stored; the next run tries again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What has become of a file.
+    """Entry for a file.
 
     Attributes:
-        outcome: In a word.
-        reference: Of the image, if it is one.
-        sha256: Of the file, if it was read.
-        problem: Why it was left out or failed.
+        outcome: Outcome of the file.
+        reference: Reference of the image, if there is one.
+        sha256: SHA-256 of the file, if it was read.
+        problem: Why it was skipped or failed.
     """
 
     outcome: Outcome
@@ -57,25 +57,24 @@ class Entry:
 
 
 class OtherJournal(Exception):
-    """The journal is of another import, or another process writes to it."""
+    """The journal belongs to another import, or another process is writing to it."""
 
 
 class Journal:
-    """The journal of one import, which only one process can have at a time.
+    """Journal of one import. Only one process can open it at a time.
 
     Args:
-        path: Its file.
-        about: What is imported, and to where: names and values.
+        path: Path of its file.
+        about: Source and target of the import, as names and values.
 
     Attributes:
-        namespace: References are made in it, so that an image gets the same one if it is stored again.
+        namespace: UUID namespace of new references, so that an image gets the same reference if it is stored again.
 
     Raises:
-        OtherJournal: It is of something else, or another process has it.
+        OtherJournal: It belongs to another import, or another process is writing to it.
     """
 
     def __init__(self, path: Path, about: dict[str, str]) -> None:
-        """Open it, or begin it."""
         self._lock = path.with_name(f"{path.name}.lock").open("a")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -95,42 +94,42 @@ class Journal:
             self._database.execute("PRAGMA synchronous = NORMAL")
             self._database.executescript(_SCHEMA)
         except sqlite3.DatabaseError as error:
-            raise OtherJournal(f"{path} is no journal of an import: {error}.") from None
+            raise OtherJournal(f"{path} is not the journal of an import: {error}.") from None
         known = dict(self._database.execute("SELECT name, value FROM about"))
         if not known:
             known = {**about, "namespace": str(uuid.uuid4())}
             self._database.executemany("INSERT INTO about VALUES (?, ?)", known.items())
         for name, value in about.items():
             if known.get(name) != value:
-                raise OtherJournal(f"{path} is the journal of an import with another {name}: {known.get(name)!r}.")
+                raise OtherJournal(f"{path} belongs to an import with a different {name}: {known.get(name)!r}.")
         self.namespace = uuid.UUID(known["namespace"])
 
     def is_done(self, file: File) -> bool:
-        """Return whether a file was taken in, or left out, and has not changed since."""
+        """Return whether a file was imported or skipped, and hasn't changed since."""
         query = "SELECT 1 FROM files WHERE name = ? AND size = ? AND changed_at = ? AND outcome <> 'failed'"
         return self._database.execute(query, (file.name, file.size, file.changed_at)).fetchone() is not None
 
     def note(self, file: File, entry: Entry) -> None:
-        """Write down what has become of a file."""
+        """Record the entry of a file."""
         self._database.execute(
             "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)",
             (file.name, file.size, file.changed_at, entry.outcome, entry.reference, entry.sha256, entry.problem),
         )
 
     def know_urls(self, digests: Iterable[tuple[str, str]]) -> None:
-        """Keep which URL each digest is of."""
+        """Store the URLs of digests, replacing all earlier ones."""
         self._database.execute("BEGIN")
         self._database.execute("DELETE FROM urls")
         self._database.executemany("INSERT OR IGNORE INTO urls VALUES (?, ?)", digests)
         self._database.execute("COMMIT")
 
     def url_of(self, digest: str) -> str | None:
-        """Return the URL that a digest is of, if it is known."""
+        """Return the URL of a digest, if known."""
         row = self._database.execute("SELECT url FROM urls WHERE digest = ?", (digest,)).fetchone()
         return row[0] if row else None
 
     def report(self) -> Iterator[bytes]:
-        """Return a line of JSON for each file: what has become of it, in this run or one before."""
+        """Yield a line of JSON for each file, with its outcome in this run or an earlier one."""
         query = (
             "SELECT name, size, outcome, reference, sha256, problem, url FROM files"
             " LEFT JOIN urls ON digest = replace(CAST(name AS TEXT), '/', '') ORDER BY name"
@@ -141,6 +140,6 @@ class Journal:
             yield msgspec.json.encode({**line, **{key: value for key, value in said.items() if value}}) + b"\n"
 
     def close(self) -> None:
-        """Close it."""
+        """Close the journal."""
         self._database.close()
         self._lock.close()

@@ -1,4 +1,4 @@
-"""Where images are taken from: a folder, or any store that obstore knows. Each lists its files and reads them."""
+"""Sources of images: a folder, or any store that obstore supports. Each lists its files and reads them."""
 
 import asyncio
 import hashlib
@@ -22,11 +22,11 @@ _STORE_SECONDS = 60
 
 
 class StoreUnavailable(Exception):
-    """The store does not say what it has."""
+    """The store can't be listed or read."""
 
 
 class Unreadable(Exception):
-    """A file can't be taken in; the reason is its text."""
+    """A file can't be imported; the message is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +34,12 @@ class File:
     """A file of a store.
 
     Attributes:
-        name: Its path below the folder, or its key below the prefix, as the store has it.
-        size: How many bytes it has.
-        changed_at: When it was changed last, in nanoseconds since 1970.
-        skipped: Why it is left out, or None.
+        name: Path below the folder, or key below the prefix.
+        size: Size in bytes.
+        changed_at: Time of the last change, as a Unix timestamp in nanoseconds.
+        skipped: Why it is skipped, or None.
         failed: Why it can't be read, or None.
-        tag: What changes when its bytes do, where the store says that.
+        tag: Entity tag, if the store has one; changes with the bytes.
     """
 
     name: bytes
@@ -51,51 +51,50 @@ class File:
 
     @property
     def shown(self) -> str:
-        """Its name as text, with what is not UTF-8 in hexadecimal digits."""
+        """Name as text, with bytes that aren't UTF-8 in hexadecimal digits."""
         return shown(self.name)
 
 
 class Store(Protocol):
-    """A store to take images from."""
+    """A store to import images from."""
 
     def files(self) -> Iterator[File]:
-        """List all files, those that are left out among them. It blocks.
+        """Yield all files, including skipped ones. Blocks.
 
         Raises:
-            StoreUnavailable: It does not say what it has.
+            StoreUnavailable: The store can't be listed.
         """
         ...
 
     def read(self, file: File) -> AsyncIterator[bytes]:
-        """Read a file piece by piece.
+        """Yield the bytes of a file in chunks.
 
         Raises:
-            Unreadable: It can't be read.
+            Unreadable: The file can't be read.
         """
         ...
 
     def lines(self, name: str) -> Iterator[bytes] | None:
-        """Read a text file line by line; None: there is none of this name. It blocks.
+        """Return the lines of a text file, or None if there is no such file. Blocks.
 
         Raises:
-            StoreUnavailable: It can't be read.
+            StoreUnavailable: The file can't be read.
         """
         ...
 
 
 class Folder:
-    """A folder with all below it. Symbolic links are not followed, and hidden files are left out.
+    """A folder with all its subfolders. Symbolic links aren't followed, and hidden files are skipped.
 
     Args:
-        root: The folder.
+        root: The folder; its path must not contain symbolic links.
     """
 
     def __init__(self, root: Path) -> None:
-        """Keep the path, which has no symbolic links in it."""
         self._root = root
 
     def files(self) -> Iterator[File]:
-        """List all files. It blocks."""
+        """Yield all files, including skipped ones. Blocks."""
         folders = [self._root]
         while folders:
             folder = folders.pop()
@@ -113,16 +112,16 @@ class Folder:
                 yield File(self._name(folder), failed=f"The folder can't be read: {error.strerror}.")
 
     async def read(self, file: File) -> AsyncIterator[bytes]:
-        """Read a file piece by piece."""
+        """Yield the bytes of a file in chunks."""
         try:
             with await asyncio.to_thread(self._open, file) as opened:
                 while chunk := await asyncio.to_thread(opened.read, _CHUNK):
                     yield chunk
         except OSError as error:
-            raise Unreadable(f"It can't be read: {error.strerror}.") from error
+            raise Unreadable(f"The file can't be read: {error.strerror}.") from error
 
     def lines(self, name: str) -> Iterator[bytes] | None:
-        """Read a text file line by line. It blocks."""
+        """Return the lines of a text file, or None if there is no such file. Blocks."""
         path = self._root / name
         return _lines(path) if path.is_file() else None
 
@@ -132,32 +131,31 @@ class Folder:
     def _open(self, file: File) -> BinaryIO:
         path = self._root / os.fsdecode(file.name)
         if not path.parent.resolve().is_relative_to(self._root):
-            raise Unreadable("It is not below the folder.")
-        # What is called so may have become something else since it was listed.
+            raise Unreadable("The file is outside the folder.")
+        # The path may have been replaced since it was listed.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
-            raise Unreadable("It is no regular file.")
+            raise Unreadable("Not a regular file.")
         return os.fdopen(descriptor, "rb")
 
 
 class ObjectStore:
-    """What is below a prefix of a bucket or container.
+    """Objects below a prefix in a bucket or container.
 
     Args:
-        url: Of the prefix, such as `s3://bucket/prefix`.
-        options: What the store is told beside it, by obstore's names.
+        url: URL of the prefix, such as `s3://bucket/prefix`.
+        options: Options of the store, with obstore's names.
 
     Raises:
-        ValueError: The URL is of no known kind.
+        ValueError: The URL or an option is invalid.
     """
 
     def __init__(self, url: str, options: Mapping[str, str]) -> None:
-        """Open it; nothing is asked yet."""
         self._store: Any = open_object_store(url, options, _STORE_SECONDS)
 
     def files(self) -> Iterator[File]:
-        """List all files. It blocks."""
+        """Yield all files. Blocks."""
         try:
             for page in obstore.list(self._store):
                 for one in page:
@@ -167,20 +165,20 @@ class ObjectStore:
             raise _unavailable(error) from error
 
     async def read(self, file: File) -> AsyncIterator[bytes]:
-        """Read a file piece by piece."""
+        """Yield the bytes of a file in chunks."""
         try:
             size = file.size
             for start in range(0, size, _PART):
                 options: Any = {"range": (start, min(size, start + _PART))}
                 if file.tag:
-                    options["if_match"] = file.tag  # else it could be the beginning of one file and the end of another
+                    options["if_match"] = file.tag  # so that all parts are of the same version of the file
                 got = await obstore.get_async(self._store, file.name.decode(), options=options)
                 yield bytes(await got.bytes_async())
         except (StoreError, FileNotFoundError) as error:
-            raise Unreadable(f"It can't be read: {store_problem(error)}") from error
+            raise Unreadable(f"The file can't be read: {store_problem(error)}") from error
 
     def lines(self, name: str) -> Iterator[bytes] | None:
-        """Read a text file line by line. It blocks."""
+        """Return the lines of a text file, or None if there is no such file. Blocks."""
         try:
             return _joined(obstore.get(self._store, name).stream(min_chunk_size=_CHUNK))
         except FileNotFoundError:
@@ -190,26 +188,25 @@ class ObjectStore:
 
 
 class StoredOriginals:
-    """Originals that are in the store of a deployment, and that its database does not know.
+    """Originals in the store of a deployment without a row in its database.
 
     Args:
         blobs: The store.
-        names: What they are called.
+        names: Names of the originals.
     """
 
     def __init__(self, blobs: BlobStore, names: Sequence[str]) -> None:
-        """Store the parts."""
         self._blobs, self._names = blobs, names
 
     def files(self) -> Iterator[File]:
-        """List them. It blocks."""
+        """Yield the originals. Blocks."""
         wanted = set(self._names)
         for entry in self._blobs.entries():
             if entry.name in wanted:
                 yield File(entry.name.encode(), entry.bytes)
 
     async def read(self, file: File) -> AsyncIterator[bytes]:
-        """Read one piece by piece; it is refused at its end if its bytes do not have the SHA-256 that is its name."""
+        """Yield the bytes of an original in chunks. At the end, its SHA-256 must match its name."""
         digest = hashlib.sha256()
         try:
             async with aclosing(self._blobs.stream(file.shown, 0, file.size)) as chunks:  # type: ignore[type-var]
@@ -217,9 +214,9 @@ class StoredOriginals:
                     digest.update(chunk)
                     yield chunk
         except (StoreError, BlobMissing, BlobDamaged) as error:
-            raise Unreadable(f"It can't be read: {store_problem(error)}") from error
+            raise Unreadable(f"The original can't be read: {store_problem(error)}") from error
         if digest.hexdigest() != file.shown:
-            raise Unreadable("It is damaged: its bytes do not have the SHA-256 that is its name.")
+            raise Unreadable("The original is damaged: its SHA-256 doesn't match its name.")
 
     def lines(self, name: str) -> Iterator[bytes] | None:
         """Return None: there are no text files."""
@@ -230,7 +227,7 @@ def open_store(source: str, options: Mapping[str, str]) -> Store:
     """Open a folder, or the store of a URL.
 
     Raises:
-        ValueError: There is no such folder, or the URL is of no known kind.
+        ValueError: There is no such folder, or the URL is invalid.
     """
     parts = urlsplit(source)
     if "://" in source and parts.scheme != "file":
@@ -245,7 +242,7 @@ def open_store(source: str, options: Mapping[str, str]) -> Store:
 
 
 def shown(name: bytes) -> str:
-    """Return a name as text, with what is not UTF-8 in hexadecimal digits."""
+    """Return a name as text, with bytes that aren't UTF-8 in hexadecimal digits."""
     return name.decode(errors="backslashreplace")
 
 
@@ -253,11 +250,11 @@ def _file(name: bytes, entry: "os.DirEntry[str]") -> File:
     try:
         found = entry.stat(follow_symlinks=False)
     except OSError as error:
-        return File(name, failed=f"It can't be read: {error.strerror}.")
+        return File(name, failed=f"The file can't be read: {error.strerror}.")
     if stat.S_ISLNK(found.st_mode):
-        return File(name, skipped="a symbolic link")
+        return File(name, skipped="symbolic link")
     if not stat.S_ISREG(found.st_mode):
-        return File(name, skipped="no regular file")
+        return File(name, skipped="not a regular file")
     return File(name, found.st_size, found.st_mtime_ns)
 
 
@@ -279,4 +276,4 @@ def _joined(chunks: Any) -> Iterator[bytes]:
 
 
 def _unavailable(error: Exception) -> StoreUnavailable:
-    return StoreUnavailable(f"The store can't be read: {store_problem(error)}")
+    return StoreUnavailable(f"The store is unavailable: {store_problem(error)}")

@@ -1,4 +1,4 @@
-// Asking the service: every request goes through here, with the key if there is one.
+// Requests to the service, with the API key if there is one.
 
 const KEY = "progimage-key";
 export const root = new URL(".", document.baseURI);
@@ -7,13 +7,13 @@ export const key = () => sessionStorage.getItem(KEY) ?? "";
 export const setKey = (text) => (text ? sessionStorage.setItem(KEY, text) : sessionStorage.removeItem(KEY));
 export const headers = () => (key() ? { authorization: `Bearer ${key()}` } : {});
 
-// What the service says is wrong (RFC 9457), in one line for people.
+// A problem document (RFC 9457) as a readable message.
 export class Problem extends Error {
   constructor(status, document) {
     const { detail, parameter, given, allowed } = document;
     const what = parameter ? ` (${parameter}${given === undefined ? "" : `: ${given}`})` : "";
     const may = allowed === undefined ? "" : ` Allowed: ${Array.isArray(allowed) ? allowed.join(", ") : allowed}.`;
-    super(`${detail ?? `The service answered with status ${status}.`}${what}${may}`);
+    super(`${detail ?? `The service returned status ${status}.`}${what}${may}`);
     this.status = status;
   }
 }
@@ -34,7 +34,7 @@ export const askJson = async (path, options) => (await ask(path, options)).json(
 export const sendJson = (path, method, body) =>
   askJson(path, { method, body: JSON.stringify(body), headers: { "content-type": "application/json" } });
 
-// The file of an image, sent with its progress, which fetch does not tell.
+// Uploads a file and reports progress, which fetch can't.
 export function upload(file, onProgress) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
@@ -43,7 +43,7 @@ export function upload(file, onProgress) {
     request.setRequestHeader("accept", "application/json");
     request.setRequestHeader("content-type", "application/octet-stream");
     request.upload.onprogress = (event) => event.lengthComputable && onProgress(event.loaded / event.total);
-    request.onerror = () => reject(new Error("The service can't be reached, or it refused the file before all of it was sent."));
+    request.onerror = () => reject(new Error("The service can't be reached, or it rejected the file before the upload was complete."));
     request.onload = () => {
       const document = parsed(request.responseText);
       if (request.status === 200) resolve(document);

@@ -1,4 +1,4 @@
-// A control for every transformation, made from the service's own declaration of them.
+// A control for every transformation, made from the list at /parameters.
 
 import { askJson } from "./api.js";
 import { find, make } from "./elements.js";
@@ -6,7 +6,7 @@ import { find, make } from "./elements.js";
 const OPEN = "Size";
 let declared = null;
 
-// Make the controls, once.
+// Creates the controls on the first call.
 export async function makeControls(onChange) {
   if (declared) return;
   const [parameters, formats] = await Promise.all([askJson("/parameters"), askJson("/formats")]);
@@ -28,7 +28,7 @@ export async function makeControls(onChange) {
   find("filter").addEventListener("input", ({ target }) => narrow(target.value.trim().toLowerCase()));
 }
 
-// What is asked for now: names and values, without what is at its default.
+// Returns the names and values of the current transformations, without defaults.
 export function query() {
   const found = [];
   for (const { name, default: usual } of declared) {
@@ -40,14 +40,14 @@ export function query() {
   return found;
 }
 
-// Without the quoting that a URL does not need.
+// Returns a query string without unnecessary percent-encoding.
 export const written = (pairs) =>
   pairs.map(([name, value]) => `${name}=${encodeURIComponent(value).replace(/%(2C|3A|2F|7C|3B|40|24)/g, decodeURIComponent)}`).join("&");
 
 function row(parameter) {
   const { name, doc, unit, allowed } = parameter;
   const id = `parameter-${name}`;
-  const help = make("small", { id: `${id}-help` }, `${doc.replaceAll("`", "")}${unit ? ` In ${unit}.` : ""}`);
+  const help = make("small", { id: `${id}-help` }, `${doc.replaceAll("`", "")}${unit ? ` Unit: ${unit}.` : ""}`);
   const label = make("label", { htmlFor: id }, name);
   const control = controlFor(parameter, id);
   control.title = `Allowed: ${allowed}`;

@@ -1,4 +1,4 @@
-// Small things about the page that all its parts need.
+// Helpers for all parts of the page.
 
 export const find = (id) => document.getElementById(id);
 
@@ -13,7 +13,7 @@ export function make(name, properties = {}, ...children) {
 
 let clearing = 0;
 
-// Say something for a while; screen readers say it, too.
+// Shows a message for a while, also to screen readers.
 export function say(text, ...more) {
   clearTimeout(clearing);
   find("status").replaceChildren(text, ...more);
@@ -36,6 +36,6 @@ export async function copy(text) {
     await navigator.clipboard.writeText(text);
     say("Copied.");
   } catch {
-    say("The browser does not let this page copy; select the text instead.");
+    say("The browser doesn't allow copying. Select the text instead.");
   }
 }

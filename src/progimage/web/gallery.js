@@ -1,4 +1,4 @@
-// The list of images: a placeholder first, then the picture.
+// The list of images: first a placeholder, then the image.
 
 import { ask, askJson, key } from "./api.js";
 import { bytes, find, make, say } from "./elements.js";
@@ -25,7 +25,7 @@ async function showMore() {
     find("nothing").hidden = find("images").childElementCount > 0;
     find("more").hidden = !next;
   } catch (error) {
-    say(error.status === 401 ? "To see images here, give a key." : error.message);
+    say(error.status === 401 ? "Enter an API key to see images." : error.message);
   }
 }
 
@@ -46,7 +46,7 @@ function entry(image) {
   return item;
 }
 
-// Only what comes into view is asked for.
+// Images are requested when they come into view.
 const waiting = new WeakMap();
 const seen = new IntersectionObserver(
   (entries) => {
@@ -62,13 +62,13 @@ const seen = new IntersectionObserver(
 async function load(frame, { image, picture }) {
   picture.onload = () => {
     picture.classList.add("there");
-    setTimeout(() => frame.style.removeProperty("background-image"), FADE); // a transparent picture would show it
+    setTimeout(() => frame.style.removeProperty("background-image"), FADE); // it would show through a transparent image
   };
   const placeholder = askJson(`/storage/${image.reference}/placeholder`).then(
     ({ data_uri }) => {
       if (!picture.classList.contains("there")) frame.style.backgroundImage = `url("${data_uri}")`;
     },
-    () => {}, // it is only a placeholder
+    () => {}, // the placeholder is optional
   );
   try {
     await placeholder;

@@ -1,4 +1,4 @@
-// One image: what it becomes beside what it was, what is known of it, and what can be done with it.
+// One image: original and rendition side by side, metadata, and actions.
 
 import { address, ask, askJson, key, sendJson } from "./api.js";
 import { makeControls, query, written } from "./controls.js";
@@ -8,7 +8,7 @@ import { openZoom } from "./zoom.js";
 const PAUSE = 250;
 const SHOWN = "webp?width=1600&height=1200&fit=inside";
 const WIDTHS = [480, 960, 1920];
-// What is said to one encoder, and may mean nothing to another.
+// Parameters of an encoder, which other formats may not support.
 const ENCODING = ["quality", "max_bytes", "chroma", "depth", "lossless", "effort", "progressive", "palette"];
 let image = null;
 let asking = new AbortController();
@@ -32,7 +32,7 @@ export async function showImage(reference) {
   find("warnings").replaceChildren(...image.warnings.map((warning) => make("li", {}, warning)));
   find("warnings").hidden = !image.warnings.length;
   for (const id of ["sign", "delete"]) find(id).hidden = !image.owner;
-  find("controls").reset(); // which renders, too
+  find("controls").reset(); // also renders
   find("format").value = image.alpha ? "png" : "jpg";
   tellFacts();
   await Promise.all([
@@ -57,7 +57,7 @@ function later() {
   pausing = setTimeout(render, PAUSE);
 }
 
-// The path of the rendition that is asked for now.
+// Returns the path of the current rendition.
 function wanted() {
   const asked = written(query());
   return `/storage/${image.reference}.${find("format").value}${asked ? `?${asked}` : ""}`;
@@ -79,12 +79,12 @@ async function render() {
     const shown = await showBlob(find("after"), blob, path, signal);
     if (signal.aborted) return;
     find("wrong").hidden = true;
-    const size = shown ? `${find("after").naturalWidth}×${find("after").naturalHeight}` : "not for browsers to show; a preview";
+    const size = shown ? `${find("after").naturalWidth}×${find("after").naturalHeight}` : "a preview (browsers don't support this format)";
     find("after-facts").textContent = `${size}, ${bytes(blob.size)}, ${Math.round(answered)} ms`;
     await link(find("download"), path, blob);
   } catch (error) {
     if (signal.aborted) return;
-    find("after-facts").textContent = "none";
+    find("after-facts").textContent = "failed";
     find("wrong").textContent = error.message;
     find("wrong").hidden = false;
   } finally {
@@ -92,7 +92,7 @@ async function render() {
   }
 }
 
-// Show a rendition; of a format that browsers do not show, show the same as PNG, and tell so.
+// Shows a rendition, or the same as PNG if browsers don't support its format; returns whether it is the rendition.
 async function showBlob(picture, blob, path, signal) {
   try {
     await put(picture, blob);
@@ -131,7 +131,7 @@ function forget(picture) {
   picture.removeAttribute("src");
 }
 
-// A link that a browser saves; with a key, only this page can ask for it.
+// Sets a download link. With an API key, the file is fetched here, since links don't send the key.
 async function link(element, path, blob = null) {
   const stem = (image.filename ?? image.reference).replace(/\.\w+$/, "");
   const extension = path.match(/\.(\w+)(\?|$)/)?.[1];
@@ -200,7 +200,7 @@ find("sign").addEventListener("click", async () => {
   try {
     const { url } = await sendJson("/sign", "POST", { url: wanted(), expires_in: 86400 });
     await copy(address(url).href);
-    say("The link is copied; it works for a day, for anybody.");
+    say("Link copied. Anyone can use it for one day.");
   } catch (error) {
     say(error.message);
   }
@@ -220,7 +220,7 @@ find("delete").addEventListener("click", async () => {
     try {
       await ask(`/storage/${reference}/undelete`, { method: "POST" });
       location.hash = `#/image/${reference}`;
-      say("It is back.");
+      say("Restored.");
     } catch (error) {
       say(error.message);
     }

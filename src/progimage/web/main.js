@@ -1,4 +1,4 @@
-// Which view is shown, by the part of the address behind #; and the key.
+// Selects the view by the URL's fragment, and handles the API key.
 
 import { askJson, key, setKey } from "./api.js";
 import { find } from "./elements.js";
@@ -32,9 +32,9 @@ find("open-key").addEventListener("click", async () => {
   dialog.showModal();
   try {
     const { owner, images } = await askJson("/account");
-    find("account").textContent = `You are ${owner}, with ${images} images.`;
+    find("account").textContent = `Owner: ${owner} (${images} images).`;
   } catch (error) {
-    find("account").textContent = error.status === 401 && !key() ? "Without a key, images can't be listed or added here." : error.message;
+    find("account").textContent = error.status === 401 && !key() ? "Listing and uploading images requires an API key." : error.message;
   }
 });
 dialog.addEventListener("close", () => {

@@ -1,4 +1,4 @@
-// Files that are dropped, pasted or chosen: a few at a time, each with its progress and what became of it.
+// Uploads of dropped, pasted or chosen files: a few at a time, each with its progress and result.
 
 import { upload } from "./api.js";
 import { bytes, find, make } from "./elements.js";
@@ -10,9 +10,9 @@ let running = 0;
 
 export function add(files) {
   for (const file of files) {
-    const bar = make("progress", { max: 1, value: 0, attributes: { "aria-label": `How much of ${file.name} is sent` } });
+    const bar = make("progress", { max: 1, value: 0, attributes: { "aria-label": `Upload progress of ${file.name}` } });
     const said = make("span", { className: "said", attributes: { role: "status" } }, `waiting, ${bytes(file.size)}`);
-    find("uploads").prepend(make("li", {}, make("span", {}, file.name || "pasted picture"), bar, said));
+    find("uploads").prepend(make("li", {}, make("span", {}, file.name || "pasted image"), bar, said));
     queue.push({ file, bar, said });
   }
   goOn();
@@ -32,7 +32,7 @@ async function send({ file, bar, said }) {
   try {
     const image = await upload(file, (share) => {
       bar.value = share;
-      said.textContent = share < 1 ? `${Math.round(share * 100)} % of ${bytes(file.size)}` : "being checked …";
+      said.textContent = share < 1 ? `${Math.round(share * 100)} % of ${bytes(file.size)}` : "processing …";
     });
     bar.value = 1;
     said.replaceChildren(make("a", { href: `#/image/${image.reference}` }, "stored"), `: ${image.format}, ${image.upright_width}×${image.upright_height}`);

@@ -1,4 +1,4 @@
-// Deep zoom: only the tiles that are in view, at the resolution that is needed, by the IIIF Image API.
+// Deep zoom: loads only the visible tiles, at the necessary resolution, through the IIIF Image API.
 
 import { ask, askJson } from "./api.js";
 import { find, say } from "./elements.js";
@@ -36,7 +36,7 @@ class Zoom {
     this.draw();
   }
 
-  // Zoom so that what is under a point of the canvas stays there.
+  // Zooms around a point of the canvas, which stays in place.
   zoom(by, x = this.canvas.width / 2, y = this.canvas.height / 2) {
     const scale = Math.min(Math.max(this.scale * by, this.least), Math.max(8, this.least));
     this.left += x / this.scale - x / scale;
@@ -68,7 +68,7 @@ class Zoom {
     context.setTransform(this.scale, 0, 0, this.scale, -this.left * this.scale, -this.top * this.scale);
     this.waiting = [];
     const wanted = this.factors.findLast((factor) => factor * this.scale <= 1) ?? 1;
-    // What there is of coarser tiles lies under those that are still to come.
+    // Coarser tiles are drawn below finer ones that are not loaded yet.
     for (const factor of this.factors.toReversed()) if (factor >= wanted) this.paintLevel(context, factor, factor === wanted || factor === this.factors.at(-1));
     this.canvas.dataset.waiting = String(this.waiting.length + this.running);
     this.goOn();
@@ -85,7 +85,7 @@ class Zoom {
         const tile = this.tiles.get(name);
         if (tile?.bitmap) {
           this.tiles.delete(name);
-          this.tiles.set(name, tile); // the last one that was used is the last one to go
+          this.tiles.set(name, tile); // the most recently used one is evicted last
           context.drawImage(tile.bitmap, x, y, width, height);
         } else if (!tile && asked) {
           this.waiting.push({ name, path: this.path(x, y, width, height, factor) });
@@ -143,7 +143,7 @@ let open = null;
 export async function openZoom(image) {
   const dialog = find("zoom-dialog");
   const description = await askJson(`/iiif/3/${image.reference}/info.json`);
-  description.id = new URL(`iiif/3/${image.reference}`, document.baseURI).href; // by this very address
+  description.id = new URL(`iiif/3/${image.reference}`, document.baseURI).href; // relative to this page's own address
   dialog.showModal();
   open = new Zoom(find("zoom"), description, image.alpha ? "png" : "jpg");
   find("zoom").focus();

@@ -3,7 +3,7 @@
 from progimage.workers.pool import (
     NOBODY,
     CpuBudgetExceeded,
-    For,
+    Requester,
     TaskTooLong,
     WorkerCrashed,
     WorkerKilled,
@@ -16,7 +16,7 @@ __all__ = [
     "NOBODY",
     "Busy",
     "CpuBudgetExceeded",
-    "For",
+    "Requester",
     "Sandbox",
     "TaskTooLong",
     "WorkerCrashed",

@@ -1,4 +1,4 @@
-"""Starts a fork server; see `progimage.workers.fork_server`."""
+"""Start a fork server; see `progimage.workers.fork_server`."""
 
 from progimage.workers.fork_server import main
 

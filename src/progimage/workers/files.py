@@ -1,7 +1,7 @@
-"""The files of a task: opened by the server, and handed to the worker as descriptors.
+"""The files of a task: the server opens them and passes their descriptors to the worker.
 
-A worker keeps what it was given for as long as it likes. So what it reads, it can't write; and what it wrote is copied
-before anybody else relies on it.
+A worker can keep descriptors for as long as it likes. So it can't write to its inputs, and its outputs are copied
+before they are used.
 """
 
 import asyncio
@@ -13,20 +13,20 @@ from pathlib import Path
 from progimage.workers.sandbox import landlock_version
 
 _AT_ONCE = 1024 * 1024
-"""A file of up to so many bytes is copied without asking a thread to."""
+"""Maximum size in bytes of files that are copied without using a thread."""
 
 
 async def readable(path: Path, files: ExitStack) -> int:
     """Open a file for a worker to read.
 
-    Without Landlock a worker could open it anew through /proc to write, so that it gets a copy there.
+    Without Landlock, a worker could reopen the file for writing through /proc, so it gets a copy.
 
     Args:
         path: The file.
-        files: Closes it.
+        files: Closes the descriptor.
 
     Returns:
-        A descriptor with a position of its own.
+        A descriptor with its own position.
     """
     if landlock_version() == 0:
         path = await asyncio.to_thread(_copied, path, files)
@@ -36,23 +36,23 @@ async def readable(path: Path, files: ExitStack) -> int:
 
 
 def writable(path: Path, files: ExitStack) -> int:
-    """Make a file for a worker to write.
+    """Create a file for a worker to write.
 
     Args:
-        path: The file; what is there is removed.
-        files: Closes it.
+        path: The file; an existing one is removed.
+        files: Closes the descriptor.
 
     Returns:
-        A descriptor with a position of its own.
+        A descriptor with its own position.
     """
-    path.unlink(missing_ok=True)  # a worker that was killed just now may still hold what it had
+    path.unlink(missing_ok=True)  # a worker that was killed just now can still have the old file open
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     files.callback(os.close, descriptor)
     return descriptor
 
 
 async def own_copy(path: Path) -> None:
-    """Put a copy in the place of a file that a worker has written, and may still hold open."""
+    """Replace a file that a worker has written, and can still have open, by a copy."""
     if path.stat().st_size <= _AT_ONCE:
         _replace_by_copy(path)
     else:
@@ -62,7 +62,7 @@ async def own_copy(path: Path) -> None:
 def _replace_by_copy(path: Path) -> None:
     copy = path.with_name(f"{path.name}-copy")
     try:
-        shutil.copyfile(path, copy)  # in the kernel, and with no position that is shared
+        shutil.copyfile(path, copy)  # copied by the kernel, and without a shared position
         copy.replace(path)
     finally:
         copy.unlink(missing_ok=True)

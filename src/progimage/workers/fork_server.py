@@ -1,10 +1,10 @@
-"""The process whose copies the workers are: it has loaded every codec, and nothing else.
+"""The fork server: the process that workers are forked from. It has loaded all codecs, and nothing else.
 
     python -m progimage.workers DESCRIPTOR SANDBOX TASKS
 
-It is started by a server as a program of its own, with an environment of a few harmless variables, so that neither it
-nor a worker has ever had a setting, a key, or a descriptor of the server. It reads requests from one socket and answers
-them there, until the server is gone; then it ends, and all workers with it.
+The server starts it as a separate program, with an environment of a few harmless variables, so that neither it nor any
+worker ever has a setting, a key or a descriptor of the server. It handles requests from one socket until the server
+ends; then it ends together with all workers.
 """
 
 import gc
@@ -28,20 +28,20 @@ from progimage.workers.sandbox import Sandbox, be_ready_to_fork, die_with_parent
 
 
 class Forked(msgspec.Struct, tag="forked"):
-    """A worker was made. The message brings a pidfd of it along.
+    """A worker was forked. Its pidfd is attached to the message.
 
     Attributes:
-        pid: Its process id.
+        pid: Process ID of the worker.
     """
 
     pid: int
 
 
 class NotForked(msgspec.Struct, tag="not-forked"):
-    """No worker could be made.
+    """No worker could be forked.
 
     Attributes:
-        why: What the operating system said.
+        why: Error message of the operating system.
     """
 
     why: str
@@ -51,9 +51,9 @@ class Ended(msgspec.Struct, tag="ended"):
     """A worker has ended.
 
     Attributes:
-        pid: Its process id.
-        code: Its exit code, or the negative number of the signal that killed it.
-        cpu_seconds: The CPU time that it has used in all its life.
+        pid: Process ID of the worker.
+        code: Exit code, or the negative number of the signal that killed the worker.
+        cpu_seconds: Total CPU time of the worker in seconds.
     """
 
     pid: int
@@ -62,19 +62,19 @@ class Ended(msgspec.Struct, tag="ended"):
 
 
 FORK = b"fork"
-"""What the server says for a worker; after it come the names of libraries, seldom needed, that it is to have."""
+"""The request for a worker, followed by the names of the rarely used libraries that it needs."""
 
 
 def main() -> None:
-    """Make workers for a server."""
-    die_with_parent(os.getppid())  # also while it is stopped, and can't see that its socket is closed
+    """Fork workers for a server until it ends."""
+    die_with_parent(os.getppid())  # even while this process is stopped and can't see that its socket is closed
     control, sandbox, tasks = sys.argv[1:]
-    for ignored in (signal.SIGINT, signal.SIGTERM):  # the server sees to its end, after the last task
+    for ignored in (signal.SIGINT, signal.SIGTERM):  # the server ends this process after the last task
         signal.signal(ignored, signal.SIG_IGN)
     types = importlib.import_module(tasks).TASKS
     bounds = msgspec.json.decode(sandbox, type=Sandbox)
     use_folder(Path(bounds.fonts) if bounds.fonts else None)
-    font_files()  # so that every worker has the same ones
+    font_files()  # cached, so that all workers use the same files
     be_ready_to_fork()
     gc.collect()
     gc.freeze()
@@ -99,7 +99,7 @@ class _Forks:
         self._poll.register(server, select.POLLIN)
 
     def go_on(self) -> bool:
-        """Wait for something to happen, and see to it; return whether the server is there."""
+        """Wait for events and handle them; return whether the server is still there."""
         for ready, _ in self._poll.poll():
             if ready in self._workers:
                 self._bury(ready)
@@ -113,7 +113,7 @@ class _Forks:
         return True
 
     def kill(self) -> None:
-        """End all of them."""
+        """Kill all workers."""
         for pidfd in self._workers:
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
 

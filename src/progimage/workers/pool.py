@@ -1,7 +1,7 @@
-"""The pool of workers: whose turn it is, which process does it, in what time, and what becomes of the process after.
+"""The worker pool: schedules tasks, runs them in worker processes, and enforces their limits.
 
-A worker that has seen the bytes of one owner never sees those of another: it is replaced, since whoever took it over
-could keep the former in mind and paint them into the latter's pictures. A fresh one is kept ready for that.
+A worker that has processed one owner's data never gets another owner's: an attacker who took it over could remember the
+former and paint it into the latter's images. Such a worker is replaced, and a fresh one is kept ready for that.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from progimage.engine import EngineError, LibraryNotLoaded
 from progimage.tracing import past_span, span
 from progimage.workers.files import own_copy, readable, writable
 from progimage.workers.processes import ForkServer, Gone, Process
-from progimage.workers.protocol import BadAnswer, Began, Unexpected, decode_answer
+from progimage.workers.protocol import BadResult, Began, Unexpected, decode_result
 from progimage.workers.sandbox import Sandbox
 from progimage.workers.staff import Staff
 from progimage.workers.tasks import Nothing, Task
@@ -29,74 +29,74 @@ from progimage.workers.turns import Turns
 log = structlog.get_logger(__name__)
 
 _FRESH_STARTS = 5
-"""How often a task is given to another worker because the one that it was meant for was killed before."""
+"""Maximum number of workers to try if workers die before they receive the task."""
 _LOOK_SECONDS = 0.1
-"""How often a task is looked at that has a budget of CPU time."""
+"""Interval between checks of a task with a budget of CPU time."""
 _SELDOM_SECONDS = 0.5
-"""How often any other is."""
+"""Interval between checks of other tasks."""
 _MOST_THREADS = 64
-"""A worker with more threads is killed. Nothing else bounds them: the kernel's limit is a user's, and not root's."""
+"""Maximum number of threads of a worker; with more, it is killed. The kernel's limit is per user and not for root."""
 _END_SECONDS = 5
 _CRASHES = {
     signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSYS, signal.SIGTRAP,
 }  # fmt: skip
-"""How a process ends when the code in it is at fault, rather than somebody who killed it."""
+"""Signals that mean that the code in the process crashed, rather than that it was killed from outside."""
 
 
 class TaskTooLong(Exception):
-    """The task was stopped at its time limit."""
+    """The task exceeded its time limit and was stopped."""
 
 
 class CpuBudgetExceeded(Exception):
-    """The task was stopped because it used more CPU time than it was given.
+    """The task exceeded its budget of CPU time and was stopped.
 
     Args:
-        seconds: How much it was given.
+        seconds: The budget in seconds.
     """
 
     def __init__(self, seconds: float) -> None:
-        """Keep the number of seconds."""
-        super().__init__(f"It took more than {seconds:g} seconds of CPU time.")
+        super().__init__(f"The task took more than {seconds:g} seconds of CPU time.")
         self.seconds = seconds
 
 
 class WorkerCrashed(Exception):
-    """The worker died of the task, or failed at it in a way that no image should make it fail: a codec crashed."""
+    """A codec crashed: the worker died of the task, or raised an exception that no image should cause."""
 
 
 class WorkerKilled(Exception):
-    """Somebody or the kernel killed the worker, which says nothing about the task."""
+    """The worker was killed by an operator or by the kernel, for reasons unrelated to the task."""
 
 
 @dataclass(frozen=True, slots=True)
-class For:
-    """For whom a task is.
+class Requester:
+    """The caller that a task is run for.
 
     Attributes:
-        client: Whose turn it takes: a key, or else an address.
-        owners: Whose bytes the worker gets to see. Without any, it sees nobody's.
+        caller: API key or network address, for fair scheduling.
+        owners: Owners of the data that the task processes; empty if it processes nobody's data.
     """
 
-    client: str
+    caller: str
     owners: frozenset[str] = frozenset()
 
 
-NOBODY = For("")
-"""A task of the service itself, without an image."""
+NOBODY = Requester("")
+"""The requester of the service's own tasks, which involve no image."""
 
 
 class WorkerPool:
     """Runs tasks in isolated worker processes.
 
     Args:
-        workers: How many tasks run at once.
-        queue: How many tasks may wait; more are refused.
-        task_seconds: After how many seconds a running task is stopped.
-        sandbox: What the processes may do.
-        tasks: The name of the module whose `TASKS` they can do.
-        observe: Is told how many tasks are running or waiting, whenever that changes.
-        died: Is told when a worker dies, and of what: of a task's `time`, `cpu`, `crash`, `lie` or `kill`, or `idle`.
-        spent: Is told how many seconds of CPU time a task of a client has used.
+        workers: Maximum number of concurrent tasks.
+        queue: Maximum number of waiting tasks; more are rejected.
+        task_seconds: Time limit of a task in seconds.
+        sandbox: The limits of the worker processes.
+        tasks: Name of the module whose `TASKS` the workers can run.
+        observe: Called with the number of running and waiting tasks whenever it changes.
+        died: Called with the cause when a worker dies: `time`, `cpu`, `crash`, `lie` or `kill` during a task, or
+            `idle`.
+        spent: Called with the caller and the CPU time in seconds that a task has used.
     """
 
     def __init__(
@@ -108,9 +108,8 @@ class WorkerPool:
         tasks: str = "progimage.workers.tasks",
         observe: Callable[[int], None] = lambda pending: None,
         died: Callable[[str], None] = lambda cause: None,
-        spent: Callable[[str, float], None] = lambda client, seconds: None,
+        spent: Callable[[str, float], None] = lambda caller, seconds: None,
     ) -> None:
-        """Prepare it; `start` starts the processes."""
         self.workers, self.task_seconds = workers, task_seconds
         self._turns = Turns(workers, queue, observe)
         self._sandbox, self._tasks = sandbox, tasks
@@ -119,29 +118,29 @@ class WorkerPool:
         self._running: set[asyncio.Future[None]] = set()
 
     def start(self) -> None:
-        """Start the fork server. It takes a second until there is a worker; see `warm_up`."""
+        """Start the fork server. The first worker is ready after about a second; see `warm_up`."""
         fork_server = ForkServer(self._sandbox, self._tasks)
         self._staff = Staff(fork_server, self.workers, self._sandbox.cpu_seconds, self._died)
 
     async def close(self) -> None:
-        """Let running tasks end, and end the processes."""
+        """Wait for running tasks, then end the processes."""
         if self._running:
             await asyncio.wait(self._running, timeout=self.task_seconds)
         await self._staff.close()
 
     @property
     def pending(self) -> int:
-        """How many tasks are running or waiting."""
+        """Number of running and waiting tasks."""
         return self._turns.pending
 
     async def warm_up(self) -> None:
-        """Wait until a worker answers."""
+        """Wait until a worker responds."""
         await self.run(Nothing(), NOBODY)
 
     async def run(
         self,
         task: Task,
-        whom: For,
+        whom: Requester,
         inputs: Sequence[Path] = (),
         outputs: Sequence[Path] = (),
         *,
@@ -153,25 +152,25 @@ class WorkerPool:
 
         Args:
             task: The task.
-            whom: For whom it is.
-            inputs: The files that it reads.
-            outputs: The files that it writes. They are there at the end, and the worker can't change them any more.
-            cost: What it is reckoned to take, in CPU seconds.
-            heavy: It will take a worker for long.
-            cpu_seconds: After how many CPU seconds it is stopped; None: `task_seconds` is all.
+            whom: The caller that the task is run for.
+            inputs: The files that the task reads.
+            outputs: The files that the task writes. Afterwards they exist, and the worker can't change them any more.
+            cost: Estimated CPU time in seconds.
+            heavy: Whether the task will occupy a worker for long.
+            cpu_seconds: Budget of CPU time in seconds; None means that only `task_seconds` applies.
 
         Raises:
             Busy: The queue is full.
-            TaskTooLong: It took longer than `task_seconds`.
-            CpuBudgetExceeded: It took more than `cpu_seconds`.
-            WorkerCrashed: It crashed the worker.
+            TaskTooLong: The task took longer than `task_seconds`.
+            CpuBudgetExceeded: The task used more than `cpu_seconds`.
+            WorkerCrashed: The task crashed the worker.
             WorkerKilled: The worker was killed from outside.
-            MemoryError: It needed more memory than a worker may have.
+            MemoryError: The task needed more memory than a worker is allowed.
             EngineError: See the engine's function.
         """
         came = time.time()
         with span("worker.task", task=type(task).__name__, heavy=heavy):
-            turn = await self._turns.take(whom.client, cost, heavy=heavy)
+            turn = await self._turns.take(whom.caller, cost, heavy=heavy)
             began, attempt = time.time(), _Attempt(task, inputs, outputs, self.task_seconds, cpu_seconds)
             running = asyncio.get_running_loop().create_future()
             self._running.add(running)
@@ -179,7 +178,7 @@ class WorkerPool:
                 result = await self._run(attempt, whom.owners)
             finally:
                 self._turns.give_back(turn, attempt.spent)
-                self._spent(whom.client, attempt.spent)
+                self._spent(whom.caller, attempt.spent)
                 self._running.discard(running)
                 running.set_result(None)
             past_span("worker.queue", came, began)
@@ -197,7 +196,7 @@ class WorkerPool:
                 outcome = await attempt.made_by(process)
                 healthy = not isinstance(outcome, LibraryNotLoaded)
             except _NeverBegan as death:
-                log.warning("a worker ended before it had its task; another one gets it")
+                log.warning("a worker ended before it received its task; another one gets the task")
                 self._died(death.cause)
                 continue
             except _Died as death:
@@ -209,21 +208,21 @@ class WorkerPool:
                 self._staff.need(outcome.library)
                 continue
             if isinstance(outcome, Unexpected):
-                log.error("a task failed as none should", task=type(attempt.task).__name__, trace=outcome.trace)
+                log.error("a task failed unexpectedly", task=type(attempt.task).__name__, trace=outcome.trace)
                 raise WorkerCrashed(f"The codec failed ({outcome.kind}).")
             if isinstance(outcome, Exception):
                 raise outcome
             for path in attempt.outputs:
                 await own_copy(path)
             return outcome
-        raise WorkerKilled("The workers ended again and again.")
+        raise WorkerKilled("The workers ended repeatedly.")
 
 
 class _NeverBegan(Exception):
-    """The worker was gone before it had the task.
+    """The worker died before it received the task.
 
     Args:
-        cause: Of what; see `WorkerPool`.
+        cause: The cause; see `WorkerPool`.
     """
 
     def __init__(self, cause: str) -> None:
@@ -232,11 +231,11 @@ class _NeverBegan(Exception):
 
 
 class _Died(Exception):
-    """The worker has died of the task, or had to.
+    """The worker died of the task, or has to be killed.
 
     Args:
-        cause: Of what; see `WorkerPool`.
-        error: What is raised for it.
+        cause: The cause; see `WorkerPool`.
+        error: The error to raise.
     """
 
     def __init__(self, cause: str, error: Exception) -> None:
@@ -245,10 +244,10 @@ class _Died(Exception):
 
 
 class _Attempt:
-    """A task that one process after the other may be given, until one of them has it.
+    """A task that is given to one process after the other until one of them receives it.
 
     Attributes:
-        spent: How many seconds of CPU time it has used.
+        spent: CPU time used so far, in seconds.
     """
 
     def __init__(
@@ -264,43 +263,43 @@ class _Attempt:
         self._task_seconds, self._cpu_seconds = task_seconds, cpu_seconds
 
     async def made_by(self, process: Process) -> Any:
-        """Have a process do it.
+        """Run the task in a process.
 
         Returns:
-            Its result, or the error that it raised.
+            The result of the task, or the error that it raised.
         """
         before = process.cpu_seconds
         began = False
         try:
             with ExitStack() as files:
-                # Opened anew for each process: whoever shares a descriptor's position can move it.
+                # Opened separately for each process, since processes with the same descriptor share its position.
                 inputs = [await readable(path, files) for path in self._inputs]
                 outputs = [writable(path, files) for path in self.outputs]
                 process.tell(msgspec.msgpack.encode(self.task), inputs, outputs)
             began = isinstance(await self._message(process, before, None), Began)
             if not began:
-                raise BadAnswer("a result before it had begun")
+                raise BadResult("a result before it had begun")
             outcome = await self._message(process, before, self.task)
             if not process.is_silent:
-                raise BadAnswer("more than one result")
+                raise BadResult("more than one result")
         except Gone:
             death = await process.death(_END_SECONDS)
             if not began and -death in (0, signal.SIGKILL, signal.SIGTERM):
                 raise _NeverBegan("idle") from None
             raise _death(death) from None
-        except BadAnswer as lie:
-            log.warning("a worker gave an answer that none gives; it was killed", answer=str(lie))
-            if not began:  # what it says is of the task before
+        except BadResult as lie:
+            log.warning("a worker returned an invalid result and was killed", result=str(lie))
+            if not began:  # the message belongs to the previous task
                 raise _NeverBegan("lie") from None
-            raise _Died("lie", WorkerCrashed("The codec answered nonsense.")) from None
+            raise _Died("lie", WorkerCrashed("The codec returned an invalid result.")) from None
         finally:
             self.spent += max(0.0, process.cpu_seconds - before)
         return outcome
 
     async def _message(self, process: Process, before: float, task: Task | None) -> Any:
-        """Wait for the next message, within the task's time."""
+        """Wait for the next message within the task's limits."""
         end = time.monotonic() + self._task_seconds
-        waiting = asyncio.ensure_future(process.answer())
+        waiting = asyncio.ensure_future(process.result())
         try:
             while not waiting.done():
                 pause = _SELDOM_SECONDS if self._cpu_seconds is None else _LOOK_SECONDS
@@ -309,20 +308,20 @@ class _Attempt:
                     raise _Died("lie", WorkerCrashed("The codec started too many threads."))
                 if waiting.done():
                     break
-                if time.monotonic() >= end and task is None:  # it is stopped, and has not seen the task
+                if time.monotonic() >= end and task is None:  # the process is stopped and hasn't received the task
                     raise _NeverBegan("time")
                 if time.monotonic() >= end:
-                    raise _Died("time", TaskTooLong(f"It took longer than {self._task_seconds:g} seconds."))
+                    raise _Died("time", TaskTooLong(f"The task took longer than {self._task_seconds:g} seconds."))
                 if self._cpu_seconds is not None and process.cpu_seconds - before > self._cpu_seconds:
                     raise _Died("cpu", CpuBudgetExceeded(self._cpu_seconds))
             data = waiting.result()
         finally:
             waiting.cancel()
         try:
-            said = decode_answer(data, task.result if task else None)
+            said = decode_result(data, task.result if task else None)
             if task:
                 if isinstance(said, Began):
-                    raise BadAnswer("it began twice")
+                    raise BadResult("it began twice")
                 task.check(said)
         except (EngineError, MemoryError, OSError, Unexpected) as error:
             return error
@@ -330,10 +329,10 @@ class _Attempt:
 
 
 def _death(code: int) -> _Died:
-    """Return what it means that a worker has ended."""
+    """Return the cause of a worker's death and the error to raise for it."""
     number = -code
     if number == signal.SIGXCPU:
-        return _Died("time", TaskTooLong("It used up its CPU time."))
+        return _Died("time", TaskTooLong("The task used up its CPU time."))
     if number in _CRASHES:
         return _Died("crash", WorkerCrashed(f"The codec crashed ({signal.Signals(number).name})."))
     return _Died("kill", WorkerKilled(f"The worker ended with exit code {code}."))

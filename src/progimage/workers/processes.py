@@ -1,4 +1,4 @@
-"""Worker processes as the server sees them: how they come to be, what they are asked, how they end."""
+"""The server's side of worker processes: starting them, sending them tasks, and ending them."""
 
 import asyncio
 import contextlib
@@ -21,27 +21,26 @@ from progimage.workers.sandbox import Sandbox
 log = structlog.get_logger(__name__)
 _KEPT = frozenset(("PATH", "TZ"))
 _KEPT_PREFIXES = ("LD_", "PYTHON", "MALLOC_", "VIPS_")
-"""The environment variables that a fork server gets: none of them has a secret or a setting of ours."""
+"""Prefixes of environment variables that the fork server gets; none of them contains a secret or a setting of ours."""
 _END_SECONDS = 5
 _FORK_SECONDS = 30
-"""A fork server that makes no worker for so long is stopped or stuck."""
+"""A fork server that needs longer to start a worker is assumed to be stopped or stuck."""
 _notes = msgspec.msgpack.Decoder(Forked | NotForked | Ended)
 
 
 class Gone(Exception):
-    """The worker ended before it answered."""
+    """The worker ended before it sent a result."""
 
 
 class Process:
-    """One worker process.
+    """A worker process.
 
     Attributes:
-        pid: Its process id.
-        ended: Becomes what the fork server says of its end.
+        pid: Process ID.
+        ended: Future for the fork server's message about the end of the process.
     """
 
     def __init__(self, pid: int, pidfd: int, channel: socket.socket, ended: "asyncio.Future[Ended]") -> None:
-        """Take over its descriptors."""
         self.pid, self.ended = pid, ended
         self._cpu_seconds = 0.0
         self._pidfd, self._channel = pidfd, channel
@@ -49,15 +48,15 @@ class Process:
         ended.add_done_callback(lambda _: os.close(pidfd))
 
     def tell(self, task: bytes, inputs: Sequence[int], outputs: Sequence[int]) -> None:
-        """Send it a task.
+        """Send a task to the process.
 
         Args:
-            task: Encoded.
+            task: The encoded task.
             inputs: Descriptors of the files to read.
             outputs: Descriptors of the files to write.
 
         Raises:
-            Gone: It is not there any more.
+            Gone: The process has ended.
         """
         if self.ended.done():
             raise Gone
@@ -67,11 +66,11 @@ class Process:
         except OSError as error:
             raise Gone from error
 
-    async def answer(self) -> bytes:
-        """Wait for its next message.
+    async def result(self) -> bytes:
+        """Wait for the next message from the process.
 
         Raises:
-            Gone: It ended, or has closed its side.
+            Gone: The process has ended or closed its side of the channel.
         """
         loop = asyncio.get_running_loop()
         try:
@@ -84,68 +83,67 @@ class Process:
 
     @property
     def is_silent(self) -> bool:
-        """Whether it has said nothing that nobody waits for."""
+        """Whether the process has sent no unexpected message."""
         try:
-            return not self._channel.recv(1, socket.MSG_PEEK)  # nothing: it has ended, which is no speech
+            return not self._channel.recv(1, socket.MSG_PEEK)  # no data means that the process has ended
         except OSError:
             return True
 
     @property
     def cpu_seconds(self) -> float:
-        """The CPU time that it has used so far, of all its threads, as the kernel counts it."""
+        """CPU time in seconds that all threads of the process have used so far, according to the kernel."""
         if self.ended.done():
             self._cpu_seconds = max(self._cpu_seconds, self.ended.result().cpu_seconds)
         else:
-            # A process's clock: clock_getcpuclockid(3); the kernel's include/linux/posix-timers.h has the bits.
+            # The clock ID of a process, see clock_getcpuclockid(3) and the kernel's include/linux/posix-timers.h.
             with contextlib.suppress(OSError):
                 self._cpu_seconds = time.clock_gettime(~self.pid << 3 | 2)
         return self._cpu_seconds
 
     @property
     def threads(self) -> int:
-        """How many threads it has; 0 after its end."""
+        """Number of threads of the process; 0 after it has ended."""
         with contextlib.suppress(OSError):
             fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
             return int(fields[17])
         return 0
 
     async def death(self, seconds: float) -> int:
-        """Return how it has ended: its exit code, or the negative number of the signal that killed it.
+        """Wait for the end of the process; return its exit code, or the negative number of the signal that killed it.
 
         Args:
-            seconds: For how long it may go on, if it has only closed its side; then it is killed.
+            seconds: Time to wait before it is killed, in case it has only closed its side of the channel.
         """
         await asyncio.wait((self.ended,), timeout=seconds)
         self.kill()
         await asyncio.wait((self.ended,), timeout=seconds)
-        # A fork server that is stopped reports no ends.
+        # A stopped fork server doesn't report the end of processes.
         return self.ended.result().code if self.ended.done() else -signal.SIGKILL
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill the process."""
         if not self.ended.done():
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
     def discard(self) -> None:
-        """End it at once, and close its channel. Nobody may be waiting for an answer."""
+        """Kill the process and close its channel. No call of `result` may be pending."""
         self.kill()
         self._channel.close()
 
 
 class ForkServer:
-    """Makes worker processes; see `progimage.workers.fork_server`. If it is killed, another one is started.
+    """Starts worker processes; see `progimage.workers.fork_server`. If it is killed, it is restarted.
 
     Args:
-        sandbox: What the workers may do.
-        tasks: The name of the module whose `TASKS` they can do.
+        sandbox: The limits of the workers.
+        tasks: Name of the module whose `TASKS` the workers can run.
 
     Attributes:
-        libraries: Those that are seldom needed and workers have from now on.
+        libraries: Names of the rarely used libraries that new workers have.
     """
 
     def __init__(self, sandbox: Sandbox, tasks: str) -> None:
-        """Start the process."""
         self._arguments = [msgspec.json.encode(sandbox).decode(), tasks]
         self.libraries: set[str] = set()
         self._alive: dict[int, asyncio.Future[Ended]] = {}
@@ -160,9 +158,9 @@ class ForkServer:
         environment = {
             name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(_KEPT_PREFIXES)
         }
-        # One worker a core: threads inside libvips would only take cores from the other workers.
+        # There is one worker per core, so threads inside libvips would only take cores from other workers.
         environment |= {"VIPS_CONCURRENCY": "1", "OPENBLAS_NUM_THREADS": "1"}
-        environment["LC_ALL"] = "C.UTF-8"  # a locale has a say in which font a letter is taken from
+        environment["LC_ALL"] = "C.UTF-8"  # the locale influences the choice of fonts
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "progimage.workers", str(theirs.fileno()), *self._arguments],
@@ -171,15 +169,15 @@ class ForkServer:
         self._reading = asyncio.create_task(self._read())
 
     async def fork(self) -> Process:
-        """Make a worker process.
+        """Start a worker process.
 
         Raises:
-            Gone: The fork server ended.
+            Gone: The fork server ended, or couldn't start a worker.
         """
         async with self._forking:
             if self._reading.done():
                 await asyncio.to_thread(self._process.wait)
-                log.warning("the fork server ended; another one is started", code=self._process.returncode)
+                log.warning("the fork server ended and is restarted", code=self._process.returncode)
                 self._start()
             ours, theirs = channel_pair()
             self._forked = asyncio.get_running_loop().create_future()
@@ -190,7 +188,7 @@ class ForkServer:
                     pid, pidfd = await self._forked
             except TimeoutError as error:
                 ours.close()
-                log.warning("the fork server does not answer; it is killed, and its workers with it")
+                log.warning("the fork server doesn't respond; it and its workers are killed")
                 self._process.kill()
                 await asyncio.wait((self._reading,))
                 raise Gone from error
@@ -204,7 +202,7 @@ class ForkServer:
             return Process(pid, pidfd, ours, self._alive[pid])
 
     async def close(self) -> None:
-        """End the process and all of its workers."""
+        """End the fork server and all of its workers."""
         self._control.shutdown(socket.SHUT_RDWR)
         await self._reading
         try:
@@ -215,7 +213,7 @@ class ForkServer:
         self._control.close()
 
     async def _read(self) -> None:
-        """Take what the fork server says, until it ends."""
+        """Handle messages from the fork server until it ends."""
         loop = asyncio.get_running_loop()
         while True:
             arrived = asyncio.Event()
@@ -235,17 +233,17 @@ class ForkServer:
                 self._alive.pop(note.pid).set_result(note)
                 continue
             if isinstance(note, NotForked):
-                log.error("no worker can be made", why=note.why)
+                log.error("no worker can be started", why=note.why)
                 if self._forked and not self._forked.done():
                     self._forked.set_exception(Gone(note.why))
                 continue
             self._alive[note.pid] = loop.create_future()
-            if self._forked is None or self._forked.done():  # whoever wanted it has given up
+            if self._forked is None or self._forked.done():  # the worker isn't needed any more
                 signal.pidfd_send_signal(descriptors[0], signal.SIGKILL)
                 os.close(descriptors[0])
                 continue
             self._forked.set_result((note.pid, descriptors[0]))
-        # Its workers ended with it; nobody is left to say how.
+        # The workers ended with the fork server, so nothing reports how.
         for pid, ended in self._alive.items():
             ended.set_result(Ended(pid, -signal.SIGKILL, 0.0))
         self._alive.clear()

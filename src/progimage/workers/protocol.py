@@ -1,8 +1,8 @@
-"""What a server and its workers say to each other: plain data (MessagePack), over one private socket for each worker.
+"""The protocol between a server and its workers: MessagePack over one private socket per worker.
 
-A worker may have been taken over, so that nothing it says is believed: an answer has a bounded length, is decoded to
-declared types and nothing else, and names its error by a kind out of a table. Files go the other way only: the server
-opens them, and hands the descriptors over with the task (unix(7), `SCM_RIGHTS`).
+A worker can have been taken over by an attacker, so nothing that it sends is trusted: messages have a maximum length,
+are decoded to declared types only, and errors are looked up by name in a table. The server opens files and passes their
+descriptors with the task (unix(7), `SCM_RIGHTS`); workers can't pass any.
 """
 
 import array
@@ -18,38 +18,37 @@ from progimage.engine.files import FULL_DISK
 from progimage.engine.libraries import LIBRARIES
 
 LARGEST_MESSAGE = 192 * 1024
-"""In bytes. One datagram of a Unix socket can have it with the kernel's usual buffers of 208 KiB."""
+"""In bytes. This fits into one datagram of a Unix socket with the kernel's default buffers of 208 KiB."""
 _MOST_DESCRIPTORS = 64
 _LONGEST_TEXT = 2000
 _LARGEST_NUMBER = 2**62
 _DESCRIPTOR_BYTES = array.array("i").itemsize
 
 
-class BadAnswer(Exception):
-    """A worker said something that no worker says unless it was taken over."""
+class BadResult(Exception):
+    """A worker sent something that no worker sends unless it was taken over."""
 
 
 class Unexpected(Exception):
-    """The engine raised what it should not: a bug there, or in a codec.
+    """The engine raised an unexpected exception, because of a bug in the engine or in a codec.
 
     Args:
-        kind: The name of the exception's type.
-        text: What it said.
-        trace: Its traceback, as text.
+        kind: Name of the exception's type.
+        text: Message of the exception.
+        trace: Traceback as text.
     """
 
     def __init__(self, kind: str, text: str, trace: str) -> None:
-        """Store the parts."""
         super().__init__(f"{kind}: {text}")
         self.kind, self.trace = kind, trace
 
 
 class Order(msgspec.Struct):
-    """What the server sends.
+    """A message from the server: run a task.
 
     Attributes:
-        inputs: How many of the descriptors that come along are inputs; the others are outputs.
-        task: The task, encoded.
+        inputs: Number of attached descriptors that are inputs; the others are outputs.
+        task: The encoded task.
     """
 
     inputs: int
@@ -57,14 +56,14 @@ class Order(msgspec.Struct):
 
 
 class Began(msgspec.Struct, tag="began"):
-    """The worker has the task. If it dies before it says so, another one may be given it."""
+    """The worker has received the task. If it dies before it sends this, another worker can get the task."""
 
 
 class Done(msgspec.Struct, tag="done"):
     """The task is done.
 
     Attributes:
-        result: The task's result, encoded.
+        result: The encoded result of the task.
     """
 
     result: msgspec.Raw
@@ -74,8 +73,8 @@ class Failed(msgspec.Struct, tag="failed"):
     """The task raised an error.
 
     Attributes:
-        kind: One of `_ERRORS`.
-        details: What that kind of error is made of, encoded.
+        kind: A key of `_ERRORS`.
+        details: The encoded arguments of the error.
     """
 
     kind: str
@@ -101,16 +100,16 @@ _ERRORS: dict[str, tuple[type[Exception], Any]] = {
     "OSError": (OSError, tuple[_Number, _Text]),
     "Unexpected": (Unexpected, tuple[_Text, _Text, _Text]),
 }
-"""By its name, each error that a worker may raise here, and the types of what it is made of."""
+"""The errors that a worker can raise, by name, with the types of their arguments."""
 _said = msgspec.msgpack.Decoder(Began | Done | Failed)
 
 
 def encode_error(error: Exception, trace: str) -> bytes:
-    """Return the answer that a task has raised an error. Called by the worker.
+    """Return the message that a task has raised an error. Called by the worker.
 
     Args:
-        error: The error; one that is not in the table becomes `Unexpected`.
-        trace: Its traceback, as text.
+        error: The error; errors that aren't in the table become `Unexpected`.
+        trace: Traceback as text.
     """
     kind, details = type(error).__name__, error.args
     if isinstance(error, OSError) and error.errno in FULL_DISK:
@@ -125,28 +124,28 @@ def encode_error(error: Exception, trace: str) -> bytes:
 
 
 def _plain(part: Any) -> Any:
-    """Return a part of an error such that the server takes it: no longer, larger or stranger than allowed."""
+    """Return an argument of an error within the limits of the server: length of text, size of numbers, valid UTF-8."""
     if isinstance(part, str):
         return part[:_LONGEST_TEXT].encode(errors="replace").decode()
     return max(-_LARGEST_NUMBER, min(part, _LARGEST_NUMBER)) if isinstance(part, int) else part
 
 
-def decode_answer(data: bytes, result: Any) -> Any:
-    """Return what a worker has answered. Called by the server.
+def decode_result(data: bytes, result: Any) -> Any:
+    """Decode a message from a worker. Called by the server.
 
     Args:
         data: The message.
         result: The type of the task's result.
 
     Returns:
-        `Began`, or the result.
+        `Began`, or the result of the task.
 
     Raises:
-        BadAnswer: It is no answer, or not to this task.
-        Exception: The error that the task has raised, one of the table.
+        BadResult: The message is invalid, or not a response to this task.
+        Exception: The error that the task raised, one of those in the table.
     """
     if len(data) > LARGEST_MESSAGE:
-        raise BadAnswer(f"more than {LARGEST_MESSAGE} bytes")
+        raise BadResult(f"more than {LARGEST_MESSAGE} bytes")
     try:
         said = _said.decode(data)
         if isinstance(said, Began):
@@ -155,9 +154,9 @@ def decode_answer(data: bytes, result: Any) -> Any:
             return msgspec.msgpack.decode(said.result, type=result)
         make, parts = _ERRORS[said.kind]
         details = msgspec.msgpack.decode(said.details, type=parts)
-    # Text may be no Unicode, and nesting may be too deep for the decoder.
+    # Text can be invalid UTF-8, and nesting can be too deep for the decoder.
     except (msgspec.DecodeError, KeyError, UnicodeDecodeError, RecursionError) as error:
-        raise BadAnswer(f"{type(error).__name__}: {error}"[:_LONGEST_TEXT]) from None
+        raise BadResult(f"{type(error).__name__}: {error}"[:_LONGEST_TEXT]) from None
     raise make(*details)
 
 
@@ -165,7 +164,7 @@ def send(channel: socket.socket, data: bytes, descriptors: Sequence[int] = ()) -
     """Send a message, with copies of open descriptors.
 
     Raises:
-        OSError: The other side is gone.
+        OSError: The other side has closed the channel.
         ValueError: The message is too large.
     """
     if len(data) > LARGEST_MESSAGE or len(descriptors) > _MOST_DESCRIPTORS:
@@ -175,7 +174,7 @@ def send(channel: socket.socket, data: bytes, descriptors: Sequence[int] = ()) -
 
 
 def receive(channel: socket.socket) -> tuple[bytes, list[int]]:
-    """Receive a message with descriptors, which are closed on exec; an empty one means that the other side is gone."""
+    """Receive a message with descriptors, which are close-on-exec. It is empty if the other side has closed."""
     room = socket.CMSG_SPACE(_MOST_DESCRIPTORS * _DESCRIPTOR_BYTES)
     data, passed, _, _ = channel.recvmsg(LARGEST_MESSAGE + 1, room, socket.MSG_CMSG_CLOEXEC)
     descriptors = array.array("i")
@@ -186,5 +185,5 @@ def receive(channel: socket.socket) -> tuple[bytes, list[int]]:
 
 
 def channel_pair() -> tuple[socket.socket, socket.socket]:
-    """Return the two ends of a channel: of messages, in order, each whole or not at all."""
+    """Return the two ends of a channel, which delivers whole messages in order."""
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -1,10 +1,10 @@
-"""What a worker process may not do, enforced by the kernel.
+"""The sandbox of a worker process, enforced by the kernel.
 
-A worker decodes hostile files with large C libraries, so it is treated as if it could be taken over. It keeps:
-memory and CPU time up to a bound, the descriptors that come with a task, and reading of the program's own code and of
-fonts. It loses: every other file, the network, starting programs, signalling or tracing other processes.
+A worker decodes hostile files with large C libraries, so we assume that it can be taken over. It keeps limited memory
+and CPU time, the descriptors that come with a task, and read access to the program's own code and to fonts. It loses
+access to all other files and the network, and can't start programs, or signal or trace other processes.
 
-Each defence is applied where the kernel has it; `available_defences` says which do.
+Each defence is applied if the kernel supports it; `available_defences` returns which ones it supports.
 
 Sources: landlock(7), prctl(2), setrlimit(2) of the Linux man-pages; struct layouts from the kernel's
 include/uapi/linux/landlock.h. The filter of system calls is in `seccomp`.
@@ -33,25 +33,25 @@ _LANDLOCK_CREATE_RULESET, _LANDLOCK_ADD_RULE, _LANDLOCK_RESTRICT_SELF = 444, 445
 _LANDLOCK_CREATE_RULESET_VERSION = 1
 _LANDLOCK_RULE_PATH_BENEATH = 1
 _FS_READ_FILE, _FS_READ_DIR = 1 << 2, 1 << 3
-# How many file-system rights each version of Landlock knows; the bits are given out in order.
+# Number of file-system rights in each version of Landlock; the bits are assigned in order.
 _FS_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16, 6: 16}
 _NET_RIGHTS, _SCOPES = 0b11, 0b11  # TCP bind and connect (from 4); abstract sockets and signals (from 6)
 
 _MOST_FILES = 128
 _KILLED_AFTER = 5
-"""So many seconds of CPU time after SIGXCPU, which a taken-over worker may ignore, the kernel kills it."""
+"""CPU seconds between SIGXCPU, which a taken-over worker can ignore, and SIGKILL from the kernel."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """The bounds of a worker.
+    """The limits of a worker.
 
     Attributes:
-        memory: The most address space, in bytes.
-        cpu_seconds: The most CPU time in all its life, of all its threads together.
-        file_bytes: The largest file that it may write.
-        code: Folders that it may read, beside those of the program and its libraries.
-        fonts: The folder of fonts beside those that come with the program, if there is one.
+        memory: Maximum address space in bytes.
+        cpu_seconds: Maximum CPU time of all threads over the worker's whole life, in seconds.
+        file_bytes: Maximum size of a file that it writes, in bytes.
+        code: Additional folders that it can read, besides those of the program and its libraries.
+        fonts: Folder with additional fonts, if any.
     """
 
     memory: int
@@ -61,7 +61,7 @@ class Sandbox:
     fonts: str | None = None
 
     def enter(self) -> None:
-        """Give up all that a worker does not need, for good. Call it in the worker, before its first task."""
+        """Permanently drop all rights that a worker doesn't need. Call it in the worker before its first task."""
         die_with_parent(os.getppid())
         _prctl(_PR_SET_DUMPABLE, 0)
         resource.setrlimit(resource.RLIMIT_AS, (self.memory, self.memory))
@@ -69,7 +69,7 @@ class Sandbox:
         resource.setrlimit(resource.RLIMIT_NOFILE, (_MOST_FILES, _MOST_FILES))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_CPU, (self.cpu_seconds, self.cpu_seconds + _KILLED_AFTER))
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a file too large is then an error of its write
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # so that writing too large a file raises an error
         _prctl(_PR_SET_NO_NEW_PRIVS, 1)
         if landlock_version() > 0:
             fonts = (self.fonts,) if self.fonts else ()
@@ -78,21 +78,21 @@ class Sandbox:
 
 
 def die_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when its parent ends, however that comes about.
+    """Have the kernel kill this process when its parent ends for any reason.
 
     Args:
-        parent: The parent's process id.
+        parent: Process ID of the parent.
     """
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
-        os._exit(1)  # it died just before
+        os._exit(1)  # the parent ended just before
 
 
 def be_ready_to_fork() -> None:
-    """Prepare the process whose copies the workers will be.
+    """Prepare the process that workers will be forked from.
 
     Raises:
-        RuntimeError: It has several threads, of which a copy would have one, and locks that nobody ever opens.
+        RuntimeError: The process has several threads. A fork would have only one, and locks that are never released.
     """
     threads = len(list(Path("/proc/self/task").iterdir()))
     if threads > 1:
@@ -101,7 +101,7 @@ def be_ready_to_fork() -> None:
 
 
 def available_defences() -> dict[str, bool]:
-    """Say which of the kernel's defences this machine has, by name."""
+    """Return by name which of the kernel's defences are available on this machine."""
     return {
         "limits": True,
         "landlock": landlock_version() > 0,
@@ -110,7 +110,7 @@ def available_defences() -> dict[str, bool]:
 
 
 def landlock_version() -> int:
-    """Return the version of Landlock that the kernel has, or 0."""
+    """Return the kernel's version of Landlock; 0 if it has none."""
     version = _libc.syscall(_LANDLOCK_CREATE_RULESET, None, 0, _LANDLOCK_CREATE_RULESET_VERSION)
     return max(0, int(version))
 
@@ -139,7 +139,7 @@ def _prctl(option: int, argument: int) -> None:
 
 
 def _landlock(readable: Iterable[Path]) -> None:
-    """Let the process open nothing but files below some folders, to read them."""
+    """Restrict the process to opening files below some folders for reading."""
     version = landlock_version()
     handled = (1 << _FS_RIGHTS.get(version, 16)) - 1
     attributes = struct.pack("=QQQ", handled, _NET_RIGHTS if version >= 4 else 0, _SCOPES if version >= 6 else 0)

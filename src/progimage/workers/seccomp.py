@@ -1,9 +1,9 @@
-"""The system calls that a worker may make: an allow-list, with a look at the arguments where they matter.
+"""The seccomp filter of workers: an allow-list of system calls, with checks of arguments where they matter.
 
-All others fail with EPERM. The list is what `python -m tests.syscalls` has seen codecs call, with every format read and
-written, and what other versions of the C library call in their place. A worker changes nothing by a path, opens files
-to read them only, makes no process, no socket and no executable memory; it writes to descriptors that it was given. A
-thread of a codec that wants to lower its own priority (`setpriority`) is refused, and goes on.
+All other calls fail with EPERM. The list contains the calls that `python -m tests.syscalls` has observed while every
+format was read and written, and those that other versions of the C library make instead. A worker can't change anything
+by path, opens files only for reading, and creates no processes, sockets or executable memory; it writes only to the
+descriptors that it was given. Codec threads that try to lower their priority (`setpriority`) get an error, and go on.
 
 Sources: seccomp(2); struct seccomp_data and struct sock_filter of the kernel's include/uapi/linux/seccomp.h and
 filter.h; the numbers of its arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h; its
@@ -25,12 +25,12 @@ _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 22, 2
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """What an argument of a system call has to be.
+    """A condition on an argument of a system call.
 
     Attributes:
-        position: Of the argument, 0 to 5.
-        values: The values that it may have.
-        without: Or the bits that it must not have.
+        position: Position of the argument, 0 to 5.
+        values: Allowed values.
+        without: Bits that must not be set; if given, it is used instead of `values`.
     """
 
     position: int
@@ -38,13 +38,13 @@ class Argument:
     without: int = 0
 
 
-# Those of a thread that a C library starts: glibc, and musl with CLONE_DETACHED.
+# Flags of threads started by the C library: glibc, and musl with CLONE_DETACHED.
 _THREAD = Argument(0, (0x3D0F00, 0x7D0F00))
 # O_WRONLY, O_RDWR, O_CREAT, O_TRUNC, O_APPEND, O_PATH and O_TMPFILE.
 _TO_READ = 0x0001 | 0x0002 | 0x0040 | 0x0200 | 0x0400 | 0x200000 | 0x400000
 _NOT_EXECUTABLE = Argument(2, without=0x4)  # PROT_EXEC
 _ITSELF = -1
-"""In `ALLOWED`, the worker's process id."""
+"""Stands for the worker's process ID in `ALLOWED`."""
 
 ALLOWED: dict[str, tuple[int | None, int | None, tuple[Argument, ...]]] = {
     "futex": (202, 98, ()),
@@ -101,7 +101,7 @@ ALLOWED: dict[str, tuple[int | None, int | None, tuple[Argument, ...]]] = {
     "sched_getaffinity": (204, 123, ()),
     "getpriority": (140, 141, ()),
     "getrlimit": (97, 163, ()),
-    "prlimit64": (302, 261, (Argument(0, (0,)), Argument(2, (0,)))),  # to read its own
+    "prlimit64": (302, 261, (Argument(0, (0,)), Argument(2, (0,)))),  # only to read its own limits
     "getrusage": (98, 165, ()),
     "uname": (63, 160, ()),
     "sysinfo": (99, 179, ()),
@@ -125,10 +125,11 @@ ALLOWED: dict[str, tuple[int | None, int | None, tuple[Argument, ...]]] = {
     "poll": (7, None, ()),
     "time": (201, None, ()),
 }
-"""By name, the numbers on x86_64 and aarch64, and what the arguments have to be; the most frequent ones first."""
+"""By name: the numbers on x86_64 and aarch64, and the conditions on arguments. The most frequent calls come first."""
 
 UNKNOWN: dict[str, tuple[int, int]] = {"clone3": (435, 435), "openat2": (437, 437)}
-"""Calls that seem not to exist, since a filter can't see their arguments: the C library then makes the older ones."""
+"""Calls that appear not to exist (ENOSYS), since a filter can't check their arguments. The C library falls back to
+older calls."""
 
 AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _X32 = 0x40000000
@@ -139,19 +140,19 @@ REFUSE, NOT_THERE = 0x00050000 | errno.EPERM, 0x00050000 | errno.ENOSYS
 _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data, whose words are little-endian
 
 Instruction = tuple[int, int, int, int]
-"""Code, how many instructions to jump over if true and if false, and the operand."""
+"""Code, number of instructions to skip if true and if false, and operand."""
 
 
 def is_available() -> bool:
-    """Return whether this kernel can filter system calls, and the list has the numbers of this machine."""
+    """Return whether this kernel supports seccomp, and the list has the numbers for this architecture."""
     return platform.machine() in AUDIT_ARCH and Path("/proc/sys/kernel/seccomp").exists()
 
 
 def install() -> None:
-    """Filter the system calls of this process from now on. It needs `no_new_privs`.
+    """Filter the system calls of this process from now on. This requires `no_new_privs`.
 
     Raises:
-        OSError: The kernel refuses.
+        OSError: The kernel rejects the filter.
     """
     if not is_available():
         return
@@ -165,11 +166,11 @@ def install() -> None:
 
 
 def program(machine: str, process: int) -> list[Instruction]:
-    """Return the filter.
+    """Return the instructions of the filter.
 
     Args:
         machine: `x86_64` or `aarch64`.
-        process: The id of the process that it is for.
+        process: ID of the process to filter.
     """
     column = list(AUDIT_ARCH).index(machine)
     found: list[Instruction] = [
@@ -191,16 +192,16 @@ def program(machine: str, process: int) -> list[Instruction]:
 
 
 def _checks(arguments: Sequence[Argument], process: int) -> list[Instruction]:
-    """Return the instructions that refuse a call unless its arguments are as they have to be."""
+    """Return the instructions that reject a call unless its arguments meet all conditions."""
     found: list[Instruction] = []
     for argument in arguments:
         low = _ARGUMENTS + 8 * argument.position
-        if argument.without:  # flags are an int, whose upper half the kernel does not look at
+        if argument.without:  # flags are an int; the kernel ignores the upper half
             found += [(_LOAD, 0, 0, low), (_JUMP_ANY, 0, 1, argument.without), (_RETURN, 0, 0, REFUSE)]
             continue
         found += [(_LOAD, 0, 0, low + 4), (_JUMP_EQUAL, 1, 0, 0), (_RETURN, 0, 0, REFUSE), (_LOAD, 0, 0, low)]
         values = [process if value == _ITSELF else value for value in argument.values]
         for left, value in zip(range(len(values), 0, -1), values, strict=True):
-            found.append((_JUMP_EQUAL, left, 0, value))  # over the other values, and the refusal
+            found.append((_JUMP_EQUAL, left, 0, value))  # skip the other values and the rejection
         found.append((_RETURN, 0, 0, REFUSE))
     return found

@@ -1,8 +1,8 @@
-"""The worker processes that there are, and which of them may see whose bytes.
+"""The worker processes, and which of them can process whose data.
 
-A worker that has seen the bytes of one owner never sees those of another: whoever took it over could keep the former
-in mind, and paint them into the latter's pictures. So an idle worker is given tasks of its owner only, and replaced
-when others need its place. A fresh one, which has seen nothing, is kept ready.
+A worker that has processed one owner's data never gets another owner's: an attacker who took it over could remember the
+former and paint it into the latter's images. So an idle worker only gets tasks of its owner, and is replaced when
+others need its place. A fresh worker, which has seen no data, is kept ready.
 """
 
 import asyncio
@@ -16,48 +16,50 @@ from progimage.workers.processes import ForkServer, Gone, Process
 log = structlog.get_logger(__name__)
 
 _TASKS_BEFORE_REPLACEMENT = 1000
-"""A worker is replaced after so many tasks, which bounds what a leak in a codec can cost."""
+"""A worker is replaced after this many tasks, which limits the effect of memory leaks in codecs."""
 _LIFE_SHARE = 0.5
-"""And after this share of the CPU time of its life, so that the kernel's limit does not end it during a task."""
+"""A worker is also replaced after this fraction of its total CPU time, so that it doesn't hit the kernel's limit during
+a task."""
 _STARTS = 3
-"""How often in a row a worker is asked for while the fork server is killed again and again."""
+"""Maximum number of attempts to get a worker while the fork server or its workers are killed repeatedly."""
 
 
 class _Worker:
-    """A worker and what it has seen."""
+    """A worker, the owners whose data it has processed, and its number of tasks."""
 
     def __init__(self, process: Process) -> None:
         self.process, self.owners, self.tasks = process, frozenset[str](), 0
 
 
 class Staff:
-    """Keeps worker processes.
+    """Manages the worker processes.
 
     Args:
-        fork_server: Makes them.
-        most: How many there may be beside the fresh one.
-        life_seconds: The CPU time of a worker's life.
-        died: Is told when an idle one dies.
+        fork_server: Starts workers.
+        max_processes: Maximum number of workers besides the fresh one.
+        life_seconds: Maximum CPU time of a worker in seconds, over its whole life.
+        died: Called with the cause when an idle worker dies.
     """
 
-    def __init__(self, fork_server: ForkServer, most: int, life_seconds: float, died: Callable[[str], None]) -> None:
-        """Have the fresh one made."""
-        self._fork_server, self._most, self._died = fork_server, most, died
+    def __init__(
+        self, fork_server: ForkServer, max_processes: int, life_seconds: float, died: Callable[[str], None]
+    ) -> None:
+        self._fork_server, self._max_processes, self._died = fork_server, max_processes, died
         self._life_seconds = life_seconds
-        self._idle: list[_Worker] = []  # the one that was used last at the end
+        self._idle: list[_Worker] = []  # the most recently used one is the last
         self._busy: dict[Process, _Worker] = {}
         self._fresh: asyncio.Task[Process] = asyncio.create_task(self._fork())
 
     @property
     def processes(self) -> list[Process]:
-        """All workers but the fresh one."""
+        """All workers except the fresh one."""
         return [*self._busy, *(worker.process for worker in self._idle)]
 
     async def take(self, owners: frozenset[str]) -> Process:
-        """Return a worker that has seen no bytes but those of these owners; it has to be given back.
+        """Return a worker that has processed no data except that of these owners. It has to be given back.
 
         Raises:
-            Gone: None can be made.
+            Gone: No worker can be started.
         """
         worker = self._suitable(owners) if len(owners) <= 1 else None
         if worker:
@@ -66,16 +68,16 @@ class Staff:
             worker = _Worker(await self._take_fresh())
         worker.owners |= owners
         self._busy[worker.process] = worker
-        while self._idle and len(self._idle) + len(self._busy) > self._most:
+        while self._idle and len(self._idle) + len(self._busy) > self._max_processes:
             self._idle.pop(0).process.discard()
         return worker.process
 
     def give_back(self, process: Process, *, healthy: bool) -> None:
-        """Take a worker back, for the next task of its owner, or to replace it.
+        """Give a worker back. It is kept for further tasks of its owner, or discarded.
 
         Args:
             process: The worker.
-            healthy: It has answered its task, and nothing else.
+            healthy: Whether it has sent the result of its task, and nothing else.
         """
         worker = self._busy.pop(process)
         worker.tasks += 1
@@ -87,14 +89,14 @@ class Staff:
         process.ended.add_done_callback(lambda _: self._note_death(worker))
 
     def need(self, library: str) -> None:
-        """Replace the workers that have not got a library that is seldom needed; those at work once they are back.
+        """Make a rarely used library available: replace idle workers, and busy ones as soon as they need it.
 
         Args:
-            library: Its name.
+            library: Name of the library.
         """
         if library in self._fork_server.libraries:
             return
-        log.info("a library that is seldom needed is loaded", library=library)
+        log.info("a rarely used library is loaded", library=library)
         self._fork_server.libraries.add(library)
         self._fresh.add_done_callback(_discard)
         self._fresh = asyncio.create_task(self._fork())
@@ -103,7 +105,7 @@ class Staff:
         self._idle.clear()
 
     async def close(self) -> None:
-        """End all of them."""
+        """End all workers and the fork server."""
         self._fresh.cancel()
         with suppress(asyncio.CancelledError, Gone):
             (await self._fresh).discard()
@@ -113,13 +115,13 @@ class Staff:
         await self._fork_server.close()
 
     def _suitable(self, owners: frozenset[str]) -> _Worker | None:
-        """Return an idle worker for a task, the one that was used last if there are several."""
+        """Return the most recently used idle worker that can run a task for these owners, or None."""
         for worker in reversed(self._idle):
             if worker.process.ended.done() or (owners and not worker.owners <= owners):
                 continue
             if worker.process.is_silent:
                 return worker
-            log.warning("an idle worker spoke without being asked; it was killed")
+            log.warning("an idle worker sent an unexpected message and was killed")
             self._died("lie")
             self._idle.remove(worker)
             worker.process.discard()
@@ -133,7 +135,7 @@ class Staff:
                 process = await asyncio.shield(fresh)
             except Gone:
                 continue
-            except asyncio.CancelledError:  # whoever wanted it has gone
+            except asyncio.CancelledError:  # the worker isn't needed any more
                 fresh.add_done_callback(_discard)
                 raise
             if not process.ended.done():

@@ -1,8 +1,8 @@
-"""What a worker can be asked to do: one type for each kind of task, plain data, with what it takes to run it.
+"""The tasks that workers can run: one type of plain data for each kind of task.
 
-A task names no file. It is sent with the descriptors of its inputs and outputs, in the order that its type says; the
-worker has no right to any other file. What a task returns is checked by the server, since the worker may have been
-taken over: `check` holds each value against what it can be.
+A task contains no file names. It is sent with the descriptors of its inputs and outputs, in the order that its type
+documents; the worker has no access to other files. Since a worker can have been taken over, the server checks with
+`check` that each value of a result is plausible.
 """
 
 import math
@@ -14,22 +14,22 @@ import msgspec
 
 from progimage.engine import (
     FORMATS,
-    INSPECTION,
+    INSPECTION_VERSION,
     ImageInfo,
+    Inspection,
     Limits,
     Placeholder,
     Rendered,
     RenditionSpec,
-    Survey,
     Swatch,
     build_pyramid,
     inspect,
+    inspect_upload,
     palette,
     placeholder,
     render,
-    survey,
 )
-from progimage.workers.protocol import BadAnswer
+from progimage.workers.protocol import BadResult
 
 _LONGEST_TEXT = 1000
 _LONGEST_PREVIEW = 16 * 1024
@@ -45,16 +45,16 @@ _PREVIEW = re.compile(r"data:image/webp;base64,[A-Za-z0-9+/]*={0,2}")
 
 
 class Task(msgspec.Struct, frozen=True, tag=True):
-    """Something that a worker can be asked to do.
+    """A task for a worker.
 
     Attributes:
-        result: The type of what it returns.
+        result: Type of the result.
     """
 
     result: ClassVar[Any] = None
 
     def run(self, inputs: Sequence[int], outputs: Sequence[int]) -> Any:
-        """Do it, in the worker.
+        """Run the task. Called in the worker.
 
         Args:
             inputs: Open descriptors of the files to read.
@@ -63,68 +63,68 @@ class Task(msgspec.Struct, frozen=True, tag=True):
         raise NotImplementedError
 
     def check(self, result: Any) -> None:
-        """Hold what a worker has returned against what it can be, in the server.
+        """Check that the result of a worker is plausible. Called in the server.
 
         Raises:
-            BadAnswer: It can't be that.
+            BadResult: The result is implausible.
         """
 
 
 class Nothing(Task, frozen=True):
-    """Does nothing: a task to see a worker answer."""
+    """Does nothing; used to check that a worker responds."""
 
     def run(self, inputs: Sequence[int], outputs: Sequence[int]) -> None:
         """Do nothing."""
 
 
 class InspectTask(Task, frozen=True):
-    """Says what an image is like. One input: the image."""
+    """Determines the properties of an image. One input: the image."""
 
     limits: Limits
     result: ClassVar[Any] = ImageInfo
 
     def run(self, inputs: Sequence[int], outputs: Sequence[int]) -> ImageInfo:
-        """Decode the image, and describe it."""
+        """Decode the image and return its properties."""
         return inspect(inputs[0], self.limits)
 
     def check(self, result: ImageInfo) -> None:
-        """Check the description."""
+        """Check the properties."""
         _check_info(result, self.limits)
 
 
-class SurveyTask(Task, frozen=True):
-    """Validates an upload, and makes its ladder. One input: the image. An output for each side of the ladder."""
+class InspectUploadTask(Task, frozen=True):
+    """Validates an upload and builds its ladder. One input: the image. One output for each side of the ladder."""
 
     limits: Limits
     sides: tuple[int, ...]
-    result: ClassVar[Any] = Survey
+    result: ClassVar[Any] = Inspection
 
-    def run(self, inputs: Sequence[int], outputs: Sequence[int]) -> Survey:
-        """Decode the image, describe it, and write its smaller copies."""
-        return survey(inputs[0], self.limits, dict(zip(self.sides, outputs, strict=True)))
+    def run(self, inputs: Sequence[int], outputs: Sequence[int]) -> Inspection:
+        """Decode the image, return its properties, and write its rungs."""
+        return inspect_upload(inputs[0], self.limits, dict(zip(self.sides, outputs, strict=True)))
 
-    def check(self, result: Survey) -> None:
-        """Check the description and the ladder."""
+    def check(self, result: Inspection) -> None:
+        """Check the properties and the ladder."""
         _check_info(result.info, self.limits)
         if result.ladder is None:
             return
-        sides = [step.side for step in result.ladder.steps]
+        sides = [rung.side for rung in result.ladder.rungs]
         _require(sides == sorted(set(sides) & set(self.sides), reverse=True), "the sides of the ladder", sides)
         _require(result.ladder.size == result.info.upright, "the size of the ladder", result.ladder.size)
-        for step in result.ladder.steps:
-            _require(0 < step.width <= step.side and 0 < step.height <= step.side, "the size of a step", step)
+        for rung in result.ladder.rungs:
+            _require(0 < rung.width <= rung.side and 0 < rung.height <= rung.side, "the size of a rung", rung)
 
 
 class RenderTask(Task, frozen=True):
     """Makes a rendition. Inputs: the image, then the images of `references`. One output: the rendition.
 
     Attributes:
-        spec: What is asked for, as its canonical string.
-        limits: The largest image to accept, and to make.
-        references: Of the other images that the spec needs, in the order of the inputs.
-        stands_for: Where the image is a step of a ladder: the width and height of the full image, upright.
-        pyramid: The image is a pyramid.
-        sound: It is known that the image is not damaged.
+        spec: Canonical string of the spec.
+        limits: Limits for the images to read and the rendition.
+        references: References of the other images that the spec needs, in the order of the inputs.
+        stands_for: Upright width and height of the original, if the image is a rung of its ladder.
+        pyramid: Whether the image is a pyramid.
+        sound: Whether the image is known to be undamaged.
     """
 
     spec: str
@@ -136,13 +136,13 @@ class RenderTask(Task, frozen=True):
     result: ClassVar[Any] = Rendered
 
     def run(self, inputs: Sequence[int], outputs: Sequence[int]) -> Rendered:
-        """Render it."""
+        """Render the image."""
         spec = RenditionSpec.from_canonical(self.spec)
         images = dict(zip(self.references, inputs[1:], strict=True))
         return render(inputs[0], spec, outputs[0], self.limits, images, self.stands_for, self.pyramid, self.sound)
 
     def check(self, result: Rendered) -> None:
-        """Check the size."""
+        """Check the size and the number of frames."""
         _require(0 < result.width <= _MOST_SIDE and 0 < result.height <= _MOST_SIDE, "the size", result)
         _require(0 < result.frames <= self.limits.frames, "the frames", result.frames)
 
@@ -154,11 +154,11 @@ class PlaceholderTask(Task, frozen=True):
     result: ClassVar[Any] = Placeholder
 
     def run(self, inputs: Sequence[int], outputs: Sequence[int]) -> Placeholder:
-        """Make them."""
+        """Return the placeholders."""
         return placeholder(inputs[0], self.limits)
 
     def check(self, result: Placeholder) -> None:
-        """Check the size and the texts, which end up in pages."""
+        """Check the size and the texts, which end up in web pages."""
         _require(0 < result.width <= _MOST_SIDE and 0 < result.height <= _MOST_SIDE, "the size", result.width)
         _require(len(result.thumbhash) <= 100 and _BASE64.fullmatch(result.thumbhash), "thumbhash", result.thumbhash)
         _require(_BASE83.fullmatch(result.blurhash), "blurhash", result.blurhash)
@@ -174,21 +174,21 @@ class PaletteTask(Task, frozen=True):
     result: ClassVar[Any] = list[Swatch]
 
     def run(self, inputs: Sequence[int], outputs: Sequence[int]) -> list[Swatch]:
-        """Find them."""
+        """Return the dominant colours."""
         return palette(inputs[0], self.colours, self.limits)
 
     def check(self, result: list[Swatch]) -> None:
-        """Check the colours, which end up in pages."""
+        """Check the colours, which end up in web pages."""
         _require(len(result) <= self.colours, "the number of colours", len(result))
         for swatch in result:
             _require(_COLOUR.fullmatch(swatch.color) and 0 <= swatch.share <= 1, "a colour", swatch)
 
 
 class PyramidTask(Task, frozen=True):
-    """Makes the pyramid of an image. One input: the image. One output: the pyramid.
+    """Builds the pyramid of an image. One input: the image. One output: the pyramid.
 
     Attributes:
-        flat: The picture has even areas, whose edges JPEG would blur.
+        flat: Whether the image has areas of uniform colour, whose edges JPEG would blur.
         limits: The largest image to accept.
     """
 
@@ -196,12 +196,12 @@ class PyramidTask(Task, frozen=True):
     limits: Limits
 
     def run(self, inputs: Sequence[int], outputs: Sequence[int]) -> None:
-        """Make it."""
+        """Write the pyramid."""
         build_pyramid(inputs[0], outputs[0], self.flat, self.limits)
 
 
-TASKS = Nothing | InspectTask | SurveyTask | RenderTask | PlaceholderTask | PaletteTask | PyramidTask
-"""All of them."""
+TASKS = Nothing | InspectTask | InspectUploadTask | RenderTask | PlaceholderTask | PaletteTask | PyramidTask
+"""The union of all task types."""
 
 
 def _check_info(info: ImageInfo, limits: Limits) -> None:
@@ -230,7 +230,7 @@ def _check_info(info: ImageInfo, limits: Limits) -> None:
     _require(all(0 <= duration < 2**53 for duration in info.durations), "durations", info.durations)
     _require(len(info.warnings) <= _MOST_WARNINGS and all(map(_is_text, info.warnings)), "warnings", info.warnings)
     _require(limits.damaged or not info.damaged, "damaged", info.damaged)
-    _require(0 <= info.inspection <= INSPECTION, "inspection", info.inspection)
+    _require(0 <= info.inspection <= INSPECTION_VERSION, "inspection", info.inspection)
     _require(info.perceptual_hash is None or _HASH.fullmatch(info.perceptual_hash), "a hash", info.perceptual_hash)
 
 
@@ -240,4 +240,4 @@ def _is_text(text: str) -> bool:
 
 def _require(condition: object, what: str, given: object) -> None:
     if not condition:
-        raise BadAnswer(f"{what}: {given!r}"[:_LONGEST_TEXT])
+        raise BadResult(f"{what}: {given!r}"[:_LONGEST_TEXT])

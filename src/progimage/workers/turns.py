@@ -1,10 +1,10 @@
-"""Whose turn it is: tasks that wait for a worker, and the clients that they are of.
+"""Fair scheduling of the tasks that wait for a worker.
 
-Turns are fair by CPU time: the next task is of the client that has used least of it lately. So a client that floods
-the service waits for itself, and not the others for it. When the queue is full, the client that fills it is refused.
+Scheduling is fair by CPU time: the next task is one of the caller that has used the least lately. So a caller who
+floods the service delays only itself. When the queue is full, tasks of the caller that fills it are rejected.
 
-Of two workers or more, one is kept for light tasks: a heavy task takes seconds, and those that take milliseconds would
-wait for it. Heavy ones may also take no more than half of the queue.
+If there are two workers or more, one is reserved for light tasks, so that tasks of milliseconds don't wait for heavy
+tasks of seconds. Heavy tasks can also take at most half of the queue.
 """
 
 import asyncio
@@ -15,22 +15,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 _HALF_LIFE = 60.0
-"""After so many seconds half of what a client has used is forgotten."""
+"""Half-life in seconds of the recorded usage of a caller."""
 _FORGOTTEN = 0.001
-"""A client that has used no more CPU seconds than that is as good as one that has used none."""
+"""Usage in CPU seconds up to which a caller can be forgotten."""
 _FIRST_SWEEP = 10_000
-"""From so many clients on, those that have used as good as nothing are forgotten now and then."""
+"""Number of callers from which those with negligible usage are forgotten from time to time."""
 
 
 class Busy(Exception):
-    """The queue is full; nothing was begun.
+    """The queue is full; the task wasn't started.
 
     Args:
-        retry_after: After how many seconds it makes sense to try again.
+        retry_after: Seconds after which it makes sense to try again.
     """
 
     def __init__(self, retry_after: int) -> None:
-        """Store the number of seconds."""
         super().__init__(f"All workers are busy and the queue is full; try again in {retry_after} s.")
         self.retry_after = retry_after
 
@@ -40,52 +39,51 @@ class Turn:
     """A task's place in the queue, and then its right to a worker.
 
     Attributes:
-        client: Who asked for it.
-        heavy: It will take a worker for long.
-        cost: What it is reckoned to take, in CPU seconds.
-        granted: Is done when it has its turn.
+        caller: The caller of the task.
+        heavy: Whether the task will occupy a worker for long.
+        cost: Estimated CPU time in seconds.
+        granted: Done when the task gets its turn.
     """
 
-    client: str
+    caller: str
     heavy: bool
     cost: float
     granted: "asyncio.Future[None]"
 
 
 class Usage:
-    """The CPU seconds that clients have used lately; what was used long ago counts less.
+    """The recent CPU time of callers, which decays exponentially.
 
     Args:
-        clock: Tells the time, in seconds.
+        clock: Returns the time in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """Start empty."""
         self._clock = clock
-        self._used: dict[str, tuple[float, float]] = {}  # client -> seconds, and as of when
+        self._used: dict[str, tuple[float, float]] = {}  # caller -> CPU seconds, and the time of that value
         self._swept_at = _FIRST_SWEEP
 
-    def of(self, client: str) -> float:
-        """Return what a client has used."""
-        used, at = self._used.get(client, (0.0, 0.0))
+    def of(self, caller: str) -> float:
+        """Return the recent usage of a caller in CPU seconds."""
+        used, at = self._used.get(caller, (0.0, 0.0))
         return used * math.exp2((at - self._clock()) / _HALF_LIFE)
 
-    def add(self, client: str, seconds: float) -> None:
-        """Add to what a client has used; less than nothing takes away."""
-        self._used[client] = max(0.0, self.of(client) + seconds), self._clock()
+    def add(self, caller: str, seconds: float) -> None:
+        """Add CPU seconds to the usage of a caller; negative values reduce it, but not below 0."""
+        self._used[caller] = max(0.0, self.of(caller) + seconds), self._clock()
         if len(self._used) > self._swept_at:
             self._used = {name: used for name, used in self._used.items() if self.of(name) > _FORGOTTEN}
             self._swept_at = max(_FIRST_SWEEP, 2 * len(self._used))
 
 
 class Turns:
-    """Gives out the right to use a worker.
+    """Grants tasks the right to use a worker.
 
     Args:
-        workers: How many tasks run at once.
-        queue: How many may wait.
-        observe: Is told how many tasks are running or waiting, whenever that changes.
-        clock: Tells the time, in seconds.
+        workers: Maximum number of concurrent tasks.
+        queue: Maximum number of waiting tasks.
+        observe: Called with the number of running and waiting tasks whenever it changes.
+        clock: Returns the time in seconds.
     """
 
     def __init__(
@@ -95,34 +93,33 @@ class Turns:
         observe: Callable[[int], None] = lambda pending: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Start with no tasks."""
         self._workers, self._queue = workers, queue
         self._heavy_workers = max(1, workers - 1)
         self._observe, self._usage = observe, Usage(clock)
         self._waiting: dict[bool, dict[str, deque[Turn]]] = {False: {}, True: {}}
-        self._count = {False: 0, True: 0}  # of those that wait
+        self._count = {False: 0, True: 0}  # number of waiting tasks
         self._running = {False: 0, True: 0}
 
     @property
     def pending(self) -> int:
-        """How many tasks are running or waiting."""
+        """Number of running and waiting tasks."""
         return sum(self._running.values()) + sum(self._count.values())
 
-    async def take(self, client: str, cost: float, *, heavy: bool) -> Turn:
-        """Wait for a turn. Each one that was taken has to be given back.
+    async def take(self, caller: str, cost: float, *, heavy: bool) -> Turn:
+        """Wait for a turn. Every turn has to be given back.
 
         Args:
-            client: Who asks.
-            cost: What the task is reckoned to take, in CPU seconds.
-            heavy: It will take a worker for long.
+            caller: The caller of the task.
+            cost: Estimated CPU time in seconds.
+            heavy: Whether the task will occupy a worker for long.
 
         Raises:
-            Busy: The queue is full, and of nobody as much as of this client; or it has become so while this waited.
+            Busy: The queue is full and this caller has the most tasks in it, now or while the task waited.
         """
-        turn = Turn(client, heavy, cost, asyncio.get_running_loop().create_future())
+        turn = Turn(caller, heavy, cost, asyncio.get_running_loop().create_future())
         if not self._can_run(heavy):
             self._make_room(turn)
-        self._waiting[heavy].setdefault(client, deque()).append(turn)
+        self._waiting[heavy].setdefault(caller, deque()).append(turn)
         self._count[heavy] += 1
         self._grant()
         self._observe(self.pending)
@@ -132,7 +129,7 @@ class Turns:
             if turn.granted.cancelled() or turn.granted.exception():
                 self._withdraw(turn)
             else:
-                self.give_back(turn, 0)  # it came just when the task was cancelled
+                self.give_back(turn, 0)  # the turn was granted just when the task was cancelled
             raise
         return turn
 
@@ -141,10 +138,10 @@ class Turns:
 
         Args:
             turn: The turn.
-            spent: How many CPU seconds the task has used.
+            spent: CPU time in seconds that the task has used.
         """
         self._running[turn.heavy] -= 1
-        self._usage.add(turn.client, spent - turn.cost)
+        self._usage.add(turn.caller, spent - turn.cost)
         self._grant()
         self._observe(self.pending)
 
@@ -154,29 +151,29 @@ class Turns:
         return not heavy or self._running[True] < self._heavy_workers
 
     def _grant(self) -> None:
-        """Give turns to those that wait, as long as there are any to give."""
+        """Grant turns to waiting tasks as long as workers are available."""
         while True:
             candidates = [
-                (self._usage.of(client), heavy, client)
-                for heavy, clients in self._waiting.items()
+                (self._usage.of(caller), heavy, caller)
+                for heavy, callers in self._waiting.items()
                 if self._can_run(heavy)
-                for client in clients
+                for caller in callers
             ]
             if not candidates:
                 return
-            _, heavy, client = min(candidates, key=lambda candidate: candidate[:2])
-            turn = self._waiting[heavy][client][0]
+            _, heavy, caller = min(candidates, key=lambda candidate: candidate[:2])
+            turn = self._waiting[heavy][caller][0]
             self._withdraw(turn)
-            if not turn.granted.done():  # else its task was cancelled just now
+            if not turn.granted.done():  # otherwise its task was cancelled just now
                 self._running[heavy] += 1
-                self._usage.add(client, turn.cost)
+                self._usage.add(caller, turn.cost)
                 turn.granted.set_result(None)
 
     def _make_room(self, turn: Turn) -> None:
-        """Refuse the last task of the client that fills the queue, if it is full.
+        """If the queue is full, reject the last task of the caller that has the most tasks in it.
 
         Raises:
-            Busy: That client is the one that wants in.
+            Busy: The caller with the most tasks is that of the new task.
         """
         if turn.heavy and self._count[True] >= self._queue // 2:
             lanes = [self._waiting[True]]
@@ -185,26 +182,26 @@ class Turns:
         else:
             return
 
-        def share(client: str) -> int:
-            return sum(len(clients.get(client, ())) for clients in lanes)
+        def share(caller: str) -> int:
+            return sum(len(callers.get(caller, ())) for callers in lanes)
 
-        fullest = max((client for clients in lanes for client in clients), key=share, default=turn.client)
-        if share(turn.client) + 1 >= share(fullest):
+        fullest = max((caller for callers in lanes for caller in callers), key=share, default=turn.caller)
+        if share(turn.caller) + 1 >= share(fullest):
             raise Busy(self._retry_after())
-        last = max((clients.get(fullest, deque()) for clients in lanes), key=len)[-1]
+        last = max((callers.get(fullest, deque()) for callers in lanes), key=len)[-1]
         self._withdraw(last)
         if not last.granted.done():
             last.granted.set_exception(Busy(self._retry_after()))
 
     def _withdraw(self, turn: Turn) -> None:
-        clients = self._waiting[turn.heavy]
-        waiting = clients.get(turn.client, deque())
+        callers = self._waiting[turn.heavy]
+        waiting = callers.get(turn.caller, deque())
         if turn in waiting:
             waiting.remove(turn)
             self._count[turn.heavy] -= 1
             if not waiting:
-                del clients[turn.client]
+                del callers[turn.caller]
 
     def _retry_after(self) -> int:
-        waiting = (turn for clients in self._waiting.values() for turns in clients.values() for turn in turns)
+        waiting = (turn for callers in self._waiting.values() for turns in callers.values() for turn in turns)
         return max(1, round(sum(turn.cost for turn in waiting) / self._workers))

@@ -1,4 +1,4 @@
-"""What runs in a worker process: tasks, one after the other, as they come over its socket."""
+"""The code that runs in a worker process: it runs tasks from its socket, one after the other."""
 
 import errno
 import gc
@@ -15,19 +15,19 @@ from progimage.workers.protocol import Began, Done, Order, encode_error, receive
 from progimage.workers.sandbox import Sandbox
 
 CHANNEL = 3
-"""The descriptor of the worker's socket, the only one that it has beside /dev/null."""
+"""Descriptor of the worker's socket, the only one besides those of /dev/null."""
 _ROOM = 4 * 1024 * 1024
 _PROBE = bytes(4096)
 _BEGAN = msgspec.msgpack.encode(Began())
 
 
 def run(channel: int, sandbox: Sandbox, tasks: Any) -> NoReturn:
-    """Give up all rights, then run tasks until the server is gone.
+    """Enter the sandbox, then run tasks until the server ends.
 
     Args:
-        channel: The descriptor of the socket.
-        sandbox: What the worker may do.
-        tasks: The union of the types of tasks.
+        channel: Descriptor of the socket.
+        sandbox: The limits of the worker.
+        tasks: Union of the task types.
     """
     _keep_only(channel)
     orders, decoder = msgspec.msgpack.Decoder(Order), msgspec.msgpack.Decoder(tasks)
@@ -41,13 +41,13 @@ def run(channel: int, sandbox: Sandbox, tasks: Any) -> NoReturn:
             send(server, _BEGAN)
             order = orders.decode(data)
             inputs, outputs = descriptors[: order.inputs], descriptors[order.inputs :]
-            send(server, _answer(decoder.decode(order.task), inputs, outputs))
+            send(server, _result(decoder.decode(order.task), inputs, outputs))
             for descriptor in descriptors:
                 os.close(descriptor)
 
 
 def _keep_only(channel: int) -> None:
-    """Close every descriptor but the socket's. What codecs print of hostile images goes to /dev/null."""
+    """Close all descriptors except the socket's, and redirect codecs' output about hostile images to /dev/null."""
     os.dup2(channel, CHANNEL)
     os.closerange(CHANNEL + 1, os.sysconf("SC_OPEN_MAX"))
     for standard in range(CHANNEL):
@@ -55,25 +55,25 @@ def _keep_only(channel: int) -> None:
     os.closerange(CHANNEL + 1, CHANNEL + 8)
 
 
-def _answer(task: Any, inputs: list[int], outputs: list[int]) -> bytes:
+def _result(task: Any, inputs: list[int], outputs: list[int]) -> bytes:
     try:
         result = task.run(inputs, outputs)
         return msgspec.msgpack.encode(Done(msgspec.Raw(msgspec.msgpack.encode(result))))
     except MemoryError as error:
-        # Without the traceback, which holds all that had been allocated; the worker lives on.
-        answer = encode_error(MemoryError(str(error)), "")
+        # Drop the traceback, which keeps all allocated memory alive; the worker goes on.
+        result = encode_error(MemoryError(str(error)), "")
     except Exception as error:
-        # A codec may call it what it likes that there was no room for what it wrote.
-        answer = encode_error(_full_disk(outputs) or error, traceback.format_exc())
+        # Codecs raise all kinds of exceptions if the disk is full.
+        result = encode_error(_full_disk(outputs) or error, traceback.format_exc())
     gc.collect()
-    return answer
+    return result
 
 
 def _full_disk(outputs: list[int]) -> OSError | None:
-    """Return the error if there is no room to write more to one of the outputs.
+    """Return an OSError if there is no space for more data in one of the outputs.
 
-    A file system may have room for a page where a larger piece did not fit: ext4 refuses one of 2 MiB as a whole. A
-    quota shows only when something is written.
+    A file system can have space for a page although a larger write failed: ext4 rejects a write of 2 MiB as a whole.
+    Quotas show only when something is written.
     """
     for output in outputs:
         room = os.fstatvfs(output)
@@ -81,7 +81,7 @@ def _full_disk(outputs: list[int]) -> OSError | None:
             return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         try:
             os.lseek(output, 0, os.SEEK_END)
-            if os.write(output, _PROBE) < len(_PROBE):  # the next byte would be too much
+            if os.write(output, _PROBE) < len(_PROBE):  # there is no space for the next byte
                 return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             if error.errno in FULL_DISK:

@@ -14,8 +14,9 @@ SEGFAULT, HANG, ALLOCATE, SLEEP = b"\x01\x00\x00", b"\x02\x00\x00", b"\x03\x00\x
 class HostileDecoder(QoiImagePlugin.QoiDecoder):
     """Pillow's decoder, but for four colours."""
 
-    def decode(self, buffer: bytes) -> tuple[int, int]:
+    def decode(self, buffer: bytes | bytearray | memoryview | Image.SupportsArrayInterface) -> tuple[int, int]:
         """Misbehave, or decode."""
+        assert self.fd
         self.fd.seek(15)  # after the header and the tag of the first pixel
         colour = self.fd.read(3)
         self.fd.seek(14)

@@ -1,10 +1,8 @@
-"""The formats: one module for each, or for a family, which says everything about it.
+"""The formats. Each module contains everything about one format or a family of formats.
 
-`codec.Codec` is what a module has to have for each of its formats, in a tuple `CODECS`. Other packages add formats with
-an entry point of the group `progimage.codecs` that names such a module: see docs/adding-a-format.md.
+A module defines a tuple `CODECS` with a `codec.Codec` for each of its formats. Other packages can add formats with an
+entry point of the group `progimage.codecs` that names such a module, see docs/adding-a-format.md.
 """
-
-from importlib.metadata import entry_points
 
 from progimage.engine.codecs import (
     avif,
@@ -37,37 +35,51 @@ from progimage.engine.codecs import (
 )
 from progimage.engine.codecs.codec import Codec
 from progimage.engine.codecs.format import Format
+from progimage.plugins import Plugin, installed
 
 _MODULES = (
     avif, bitmaps, bmp, documents, exr, gif, heic, icons, jpeg, jpeg2000, jpeg_samples, jpegxr, jxl, netpbm, pcx, png,
     psd, radiance, raster, raw, scientific, svg, textures, tga, tiff, unix, webp,
 )  # fmt: skip
-_ENTRY_POINTS = entry_points(group="progimage.codecs")
 
 
 def _collected() -> dict[str, Codec]:
-    own: list[Codec] = [codec for module in _MODULES for codec in module.CODECS]
-    added: list[Codec] = [codec for point in _ENTRY_POINTS for codec in point.load().CODECS]
+    own: list[tuple[Codec, Plugin | None]] = [(codec, None) for module in _MODULES for codec in module.CODECS]
+    added = [(codec, plugin) for plugin in installed("codecs") for codec in _codecs_of(plugin)]
     codecs: dict[str, Codec] = {}
     extensions: set[str] = set()
-    for codec in [*own, *added]:
+    for codec, plugin in [*own, *added]:
         format = codec.format
         if format.name in codecs or extensions & set(format.extensions):
-            raise ImportError(f"There are two codecs for {format.name} or one of its extensions.")
+            taken = f"has a format whose name or extension is taken: {format.name}."
+            raise plugin.refused(taken) if plugin else ImportError(f"The package {taken}")
         codecs[format.name] = codec
         extensions |= set(format.extensions)
     return dict(sorted(codecs.items()))
 
 
+def _codecs_of(plugin: Plugin) -> tuple[Codec, ...]:
+    module = plugin.load()
+    try:
+        return tuple(module.CODECS)
+    except (AttributeError, TypeError) as error:
+        raise plugin.failed(error) from error
+
+
 CODECS: dict[str, Codec] = _collected()
-"""All codecs, by the names of their formats."""
+"""All codecs by name of their format."""
 FORMATS: dict[str, Format] = {name: codec.format for name, codec in CODECS.items()}
-"""All formats, by their names."""
-ADDED = tuple(f"{point.dist.name} {point.dist.version}" for point in _ENTRY_POINTS if point.dist)
-"""The packages that have added formats, with their versions."""
+"""All formats by name."""
 _BY_EXTENSION = {extension: format for format in FORMATS.values() for extension in format.extensions}
 
 
 def by_extension(extension: str) -> Format | None:
-    """Return the format that a file name extension (without the dot, in any case) stands for, if one does."""
+    """Return the format for a file name extension, or None.
+
+    >>> by_extension("JPG").name
+    'JPEG'
+
+    Args:
+        extension: The extension without the dot; case doesn't matter.
+    """
     return _BY_EXTENSION.get(extension.lower())

@@ -1,4 +1,4 @@
-"""Animations in PNG, put together as browsers do it: Pillow mixes frames that are half transparent wrongly.
+"""Animations in PNG, composited like in browsers: Pillow blends translucent frames incorrectly.
 
 Source: PNG, third edition (W3C, 2025), 4.11 (animation), 11.3.7 (acTL, fcTL, fdAT), 13.17 (how frames are shown).
 """
@@ -21,21 +21,21 @@ _SHARED = (b"PLTE", b"tRNS")
 _BACKGROUND, _PREVIOUS = 1, 2
 _SOURCE = 0
 _COLOUR, _HAS_ALPHA = 1, 4
-"""Which byte of the kind tells what colours there are, and which bit of it that there is alpha."""
+"""Position of the colour type in `Apng.kind`, and its bit for alpha."""
 
 
 @dataclass(slots=True)
 class _Part:
-    """A frame as the file has it: a part of the canvas.
+    """A stored frame: a part of the canvas.
 
     Attributes:
-        left: Of the canvas.
-        top: Of the canvas.
+        left: Left edge on the canvas.
+        top: Top edge on the canvas.
         size: Width and height.
-        duration: How long it is shown, in milliseconds.
-        disposal: What becomes of it before the next one is drawn.
-        blending: How it is put on what is there.
-        data: Its compressed pixels.
+        duration: Duration in milliseconds.
+        disposal: What happens to it before the next frame is drawn.
+        blending: How it is drawn on the canvas.
+        data: The compressed pixels.
     """
 
     left: int
@@ -52,10 +52,10 @@ class Apng:
     """The animation in a PNG.
 
     Attributes:
-        size: Of the canvas.
-        parts: Its frames, as the file has them.
-        plays: How often it is played; 0 is without end.
-        kind: Depth, kind of colour and so on, as all frames have them.
+        size: Size of the canvas.
+        parts: The stored frames.
+        plays: How often it is played; 0 means endlessly.
+        kind: Bit depth, colour type and so on, which all frames share.
         shared: The chunks that all frames need, such as the palette.
     """
 
@@ -67,13 +67,13 @@ class Apng:
 
     @property
     def clear(self) -> bool:
-        """Whether some of the canvas may be transparent."""
+        """Whether parts of the canvas can be transparent."""
         opaque = self.kind[_COLOUR] & _HAS_ALPHA == 0 and b"tRNS" not in self.shared
         uncovered = self.parts[0].size != self.size or any(part.disposal == _BACKGROUND for part in self.parts)
         return not opaque or uncovered
 
     def canvases(self, last: int) -> Iterator[Image.Image]:
-        """Put frames together, up to the last, as RGBA; a canvas changes when the next one is asked for."""
+        """Yield the composited frames up to `last`, as RGBA. The same canvas is reused for the next frame."""
         canvas = Image.new("RGBA", self.size)
         for index, part in enumerate(self.parts[:last]):
             disposal = _BACKGROUND if part.disposal == _PREVIOUS and not index else part.disposal
@@ -98,10 +98,10 @@ class Apng:
 
 
 def read_apng(data: memoryview, limits: Limits) -> Apng | None:
-    """Read the animation of a PNG; None if it has none, or one frame only.
+    """Read the animation of a PNG; None if there is none, or it has only one frame.
 
     Raises:
-        CorruptImage: A frame lies outside of the canvas.
+        CorruptImage: A frame lies outside the canvas.
         LimitExceeded: There are too many frames.
     """
     shared, parts, plays, animated = b"", list[_Part](), 0, False
@@ -127,5 +127,5 @@ def read_apng(data: memoryview, limits: Limits) -> Apng | None:
 def _part(body: memoryview, canvas: Size) -> _Part:
     _, width, height, left, top, number, of, disposal, blending = _CONTROL.unpack(body)
     if not (width and height) or left + width > canvas[0] or top + height > canvas[1]:
-        raise CorruptImage("A frame of the PNG lies outside of its canvas.")
+        raise CorruptImage("A frame of the PNG lies outside its canvas.")
     return _Part(left, top, (width, height), round(1000 * number / (of or 100)), disposal, blending)

@@ -25,48 +25,48 @@ from progimage.engine.modes import is_deep, mode_of
 if TYPE_CHECKING:
     from progimage.engine.plan import Plan
 
-# One worker a core: threads inside a codec would only take cores from the other workers.
+# There is one worker per core, so threads inside a codec would only take cores from other workers.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 _ONLY_VIPS = "VIPS"
 _BT2020_MATRIX = 9
 _FULL_CHROMA_QUALITY = 90
-"""From this quality on all of the colour is kept, as libvips has it."""
+"""Quality from which chroma isn't subsampled, as in libvips."""
 _MOST_SIDE = 16_384
-"""AV1 has four times as many; but libheif writes no more, which is needed for what Pillow can't write."""
+"""AV1 allows four times as many, but libheif, which writes what Pillow can't, has this limit."""
 _MOST_BITS = 10
-"""The most that AV1's main profile has, so that every decoder reads it."""
+"""Maximum of AV1's main profile, which every decoder supports."""
 
 
 class _Avif(PillowCodec):
-    """Pillow is three times as fast as libvips, but has only 8 bits, and no lossless way."""
+    """Uses Pillow, which is three times as fast as libvips, but supports only 8 bits and no lossless mode."""
 
     def describe(self, file: InputFile, limits: Limits, dpi: float) -> Description:
-        """Read the header with Pillow, or what it refuses with libvips, which is less strict; see `Codec`."""
+        """Read the header with Pillow, or if that fails with libvips, which is less strict; see `Codec`."""
         try:
             return super().describe(file, limits, dpi)
         except NotAnImage:
             return _describe_by_vips(self.format, file, limits)
 
     def description_of(self, file: InputFile, image: Image.Image, limits: Limits) -> Description:
-        """Describe it by its boxes."""
+        """Return the description with the information from the boxes."""
         return as_boxes_say(super().description_of(file, image, limits), file)
 
     def orientation(self, image: Image.Image) -> int:
-        """Return 1: what EXIF says is to be ignored (ISO/IEC 23000-22, 7.3.9); the boxes tell."""
+        """Return 1, since EXIF's orientation has to be ignored (ISO/IEC 23000-22, 7.3.9) in favour of the boxes."""
         return 1
 
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
-        """Return libvips for stills of more than 8 bits, and those that Pillow refuses; else Pillow."""
+        """Return libvips for still images of more than 8 bits and those that Pillow rejects, otherwise Pillow."""
         if (description.depth > 8 and not description.animated) or description.first.native == _ONLY_VIPS:
             return (Decoder(_vips_frames, lazy=True, crops=True, turns=True),)
         return (Decoder(self.frames, divides=True),)
 
     def stripped(self, source: Source, kept: Kept) -> list[Buffer]:
-        """Return the picture that is shown, and what it is made of; see `Codec`."""
+        """Return the visible image and its parts; see `Codec`."""
         return stripped_isobmff(source.file.data, kept, pages=False)
 
     def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
-        """Write with libvips what Pillow can't; see `Codec`."""
+        """Write with Pillow, or with libvips if Pillow can't; see `Codec`."""
         if plan.several or not (plan.spec.lossless or is_deep(first.mode)):
             super().encode(first, rest, plan, target)
             return
@@ -83,10 +83,10 @@ class _Avif(PillowCodec):
         vips.save("heifsave_target", first, plan, target, **options)
 
     def asked_for(self, frame: Frame, plan: "Plan") -> dict[str, Any]:
-        """Return what the spec asks for, as libavif calls it; its speed is the opposite of an effort."""
+        """Return libavif's options for the spec. Its speed is the inverse of effort."""
         spec = plan.spec
         if spec.lossless:
-            raise InvalidParameter("lossless", "true", "not for an animation in AVIF")
+            raise InvalidParameter("lossless", "true", "only for still images in AVIF")
         options: dict[str, Any] = {"subsampling": spec.chroma} if spec.chroma else {}
         return options | ({"speed": 10 - spec.effort} if spec.effort else {})
 
@@ -95,7 +95,7 @@ def _describe_by_vips(format: Format, file: InputFile, limits: Limits) -> Descri
     try:
         image = pyvips.Image.heifload_source(file.source())
     except pyvips.Error:
-        raise NotAnImage("The file is an AVIF of a kind that can't be read here.") from None
+        raise NotAnImage("The file is an unsupported variant of AVIF.") from None
     limits.check(image.width, image.height)
     page = Page(image.width, image.height, native=_ONLY_VIPS)
     return as_boxes_say(Description(format=format, pages=(page,), mode=mode_of(normalise(image))), file)
@@ -109,10 +109,10 @@ def _vips_frames(source: Source, first: int, last: int, how: Decoding) -> Iterat
 
 
 def _write_hdr(frame: Frame, plan: "Plan", target: OutputFile) -> None:
-    """Write PQ or HLG with imagecodecs: libvips and Pillow would call it sRGB."""
+    """Write PQ or HLG with imagecodecs, since libvips and Pillow would declare it as sRGB."""
     spec = plan.spec
     if kept := spec.kept - {"icc"}:
-        raise InvalidParameter("keep", ",".join(sorted(kept)), "icc together with hdr=keep for AVIF")
+        raise InvalidParameter("keep", ",".join(sorted(kept)), "with icc together with hdr=keep for AVIF")
     space, quality = cast(Cicp, frame.hdr), 100 if spec.lossless else plan.quality or plan.format.usual_quality
     full = spec.chroma == "4:4:4" or (not spec.chroma and quality >= _FULL_CHROMA_QUALITY)
     samples = frame.pixels.numpy() >> (16 - _MOST_BITS)

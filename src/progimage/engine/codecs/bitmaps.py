@@ -1,9 +1,9 @@
-"""Bitmaps of the first Windows, and of DOS."""
+"""Bitmaps of early Windows versions and of DOS."""
 
 from progimage.engine.codecs.format import Format
 from progimage.engine.codecs.pillow import PillowCodec
 
-_MOST = 65_535
+_MAXIMUM = 65_535
 
 CODECS = (
     PillowCodec(
@@ -16,7 +16,7 @@ CODECS = (
             media_type="image/x-msp",
             description="Windows Paint",
             modes=("1",),
-            max_side=_MOST,
+            max_side=_MAXIMUM,
         )
     ),
 )

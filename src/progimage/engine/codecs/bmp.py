@@ -1,6 +1,6 @@
-"""Windows bitmaps: in a file (BMP), and by themselves (DIB). Pillow writes them, and reads what is packed in runs.
+"""Windows bitmaps, with a file header (BMP) or without (DIB). Pillow writes them, and reads run-length encoded ones.
 
-Sources: BITMAPINFOHEADER, BITMAPV4HEADER and BITMAPV5HEADER of the Windows GDI; where those say nothing, browsers.
+Sources: BITMAPINFOHEADER, BITMAPV4HEADER and BITMAPV5HEADER of the Windows GDI; otherwise the behaviour of browsers.
 """
 
 import struct
@@ -33,7 +33,7 @@ _USUAL_MASKS = {16: (0x7C00, 0x03E0, 0x001F), 32: (0xFF0000, 0x00FF00, 0x0000FF)
 _ALPHA, _ALPHA_SAID = 0xFF000000, b"\0\0\0\xff"
 _DEPTHS = (1, 2, 4, 8, 16, 24, 32)
 _EMBEDDED = b"DEBM"
-"""The type of colour space that says that there is an ICC profile, least significant byte first."""
+"""Colour space type of an embedded ICC profile, little-endian."""
 _SPACE, _PROFILE = 56, 112
 _BLACK_AND_WHITE = (b"\0\0\0", b"\xff\xff\xff")
 _MOST_COLOURS = 256
@@ -42,17 +42,17 @@ _MODES = ("1", "P", "L", "RGB")
 
 @dataclass(frozen=True, slots=True)
 class _Header:
-    """The header of a bitmap that is not packed.
+    """The header of a bitmap that isn't run-length encoded.
 
     Attributes:
-        width: In pixels.
-        height: Likewise.
-        depth: Bits a pixel.
-        downwards: The first row is the topmost one.
-        masks: The bits of red, green, blue and perhaps alpha, where pixels have 16 or 32 bits.
-        palette: The colours of up to 8 bits, red first.
-        icc: Its ICC profile.
-        pixels: Where they begin, in bytes.
+        width: Width in pixels.
+        height: Height in pixels.
+        depth: Bits per pixel.
+        downwards: Whether the first row is the top one.
+        masks: Bit masks of red, green, blue and possibly alpha, for pixels of 16 or 32 bits.
+        palette: Palette for depths up to 8 bits, in the order red, green, blue.
+        icc: ICC profile.
+        pixels: Offset of the pixels in bytes.
     """
 
     width: int
@@ -66,7 +66,7 @@ class _Header:
 
     @property
     def row(self) -> int:
-        """How many bytes a row has."""
+        """Number of bytes of a row."""
         return (self.width * self.depth + 31) // 32 * 4
 
     @property
@@ -76,11 +76,11 @@ class _Header:
 
 
 class _Bmp(PillowCodec):
-    """Pillow knows few layouts of 16 and 32 bits, and of 16 bits no alpha.
+    """Uses our own decoder: Pillow supports only few layouts of 16 and 32 bits, and no alpha in 16 bits.
 
     Args:
-        format: What is known of the format.
-        start: How many bytes are before the header.
+        format: Description of the format.
+        start: Number of bytes before the header.
     """
 
     def __init__(self, format: Format, start: int) -> None:
@@ -105,33 +105,33 @@ class _Bmp(PillowCodec):
         )
 
     def exif(self, file: InputFile) -> None:
-        """Return None: it has none."""
+        """Return None, since the format has no EXIF."""
 
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
-        """Return Pillow for what is packed in runs, and our own for all else."""
+        """Return Pillow for run-length encoded bitmaps, and our own decoders for all others."""
         if not isinstance(description.first.native, _Header):
             return super().decoders(description)
         return Decoder(_frames), Decoder(partial(_frames, lenient=True), lenient=True)
 
 
 def _read(data: memoryview, start: int) -> _Header | None:
-    """Return the header of a bitmap, or None if it is packed in runs."""
+    """Return the header of a bitmap; None if it is run-length encoded."""
     size = int.from_bytes(data[start : start + 4], "little")
     if size not in _SIZES:
-        raise CorruptImage(f"The bitmap has a header of {size} bytes, of which there is none.")
+        raise CorruptImage(f"The bitmap has a header of unknown size: {size} bytes.")
     width, height, depth, compression, count = _fields(data, start, size)
     if size == _OS2 and compression > max(_RUNS):
-        raise UnreadKind("The file is an OS/2 bitmap that is packed in a way that can't be read here.")
+        raise UnreadKind("The file is an OS/2 bitmap with an unsupported compression.")
     if compression in _RUNS:
         return None
     if compression in _UNREAD:
-        raise UnreadKind(f"The file is a bitmap with a {_UNREAD[compression]} in it, which can't be read here.")
+        raise UnreadKind(f"The file is a bitmap that contains a {_UNREAD[compression]}, which isn't supported.")
     if compression not in (_PLAIN, _FIELDS, _FIELDS_WITH_ALPHA) or depth not in _DEPTHS:
         raise UnreadKind(
-            f"The file is a bitmap of {depth} bits a pixel and compression {compression}, which can't be read here."
+            f"The file is a bitmap of {depth} bits per pixel with compression {compression}, which isn't supported."
         )
     if width < 1 or height == 0:
-        raise CorruptImage("By its header the bitmap has no pixels.")
+        raise CorruptImage("According to its header, the bitmap has no pixels.")
     at = start + size
     masks, behind = _masks(data, at, size, depth, compression)
     pixels = int.from_bytes(data[10:14], "little") if start else 0
@@ -144,22 +144,22 @@ def _read(data: memoryview, start: int) -> _Header | None:
 
 
 def _fields(data: memoryview, start: int, size: int) -> tuple[int, int, int, int, int]:
-    """Return width, height, bits a pixel, compression, and how many colours are used; 0 of them is all."""
+    """Return width, height, bits per pixel, compression, and number of used colours, where 0 means all."""
     if size == _CORE:
         width, height, _, depth = struct.unpack_from("<HHHH", data, start + 4)
         return width, height, depth, _PLAIN, 0
-    # Of OS/2's headers the rest may be missing, and is 0 then.
+    # In OS/2 headers, the rest can be missing and counts as 0.
     fields = bytes(data[start + 4 : start + min(size, _INFO)]).ljust(_INFO_FIELDS.size, b"\0")
     width, height, _, depth, compression, _, _, _, count, _ = _INFO_FIELDS.unpack(fields)
     return width, height, depth, compression, count
 
 
 def _masks(data: memoryview, at: int, size: int, depth: int, compression: int) -> tuple[tuple[int, ...], int]:
-    """Return the bits of each channel, and where what is behind them begins."""
+    """Return the bit mask of each channel, and the offset after the masks."""
     if depth not in _USUAL_MASKS:
         return (), at
     if compression == _PLAIN:
-        # Browsers believe in the alpha of the longer headers here, but not in their colours.
+        # Browsers use the alpha mask of the longer headers here, but not their colour masks.
         alpha = data[at - size + _MASKS : at - size + _MASKS_WITH_ALPHA] if size >= _MASKS_WITH_ALPHA else b""
         return _USUAL_MASKS[depth] + ((_ALPHA,) if depth == 32 and bytes(alpha) == _ALPHA_SAID else ()), at
     count = 4 if size >= _MASKS_WITH_ALPHA or compression == _FIELDS_WITH_ALPHA else 3
@@ -168,22 +168,22 @@ def _masks(data: memoryview, at: int, size: int, depth: int, compression: int) -
     for mask in masks:
         lowest = mask & -mask
         if mask >> depth or (mask and (mask // lowest) & (mask // lowest + 1)):
-            raise CorruptImage("The bits of a channel of the bitmap do not adjoin, or are outside of a pixel.")
+            raise CorruptImage("The bits of a channel of the bitmap aren't contiguous or lie outside the pixel.")
     return masks if count == 3 or masks[3] else masks[:3], at if inside else at + 4 * count
 
 
 def _palette(data: memoryview, at: int, end: int, width: int, count: int, depth: int) -> tuple[bytes, ...]:
     if depth > 8:
         return ()
-    most = min(count or 1 << depth, _MOST_COLOURS)
+    maximum = min(count or 1 << depth, _MOST_COLOURS)
     if end > at:
-        most = min(most, (end - at) // width)
-    entries = bytes(data[at : at + most * width])
+        maximum = min(maximum, (end - at) // width)
+    entries = bytes(data[at : at + maximum * width])
     return tuple(entries[place : place + 3][::-1] for place in range(0, len(entries) - 2, width))
 
 
 def _icc(data: memoryview, start: int, size: int) -> bytes | None:
-    """Return the profile that is embedded, which only the longest header tells of."""
+    """Return the embedded profile, which only the longest header supports."""
     if size < _V5 or bytes(data[start + _SPACE : start + _SPACE + 4]) != _EMBEDDED:
         return None
     place, length = struct.unpack_from("<II", data, start + _PROFILE)
@@ -198,7 +198,7 @@ def _mode(header: _Header) -> str:
 
 def _frames(source: Source, first: int, last: int, how: Decoding, *, lenient: bool = False) -> Iterator[Frame]:
     header: _Header = source.description.first.native
-    # The padding of the last row may be missing.
+    # The padding of the last row can be missing.
     whole = header.row * (header.height - 1) + (header.width * header.depth + 7) // 8
     data = source.file.data[header.pixels : header.pixels + header.row * header.height]
     if len(data) < whole and not lenient:

@@ -1,4 +1,4 @@
-"""What a codec is: all that is particular to one format, behind one small protocol."""
+"""The codec protocol: a small interface to everything specific to one format."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -21,46 +21,46 @@ if TYPE_CHECKING:
 
 
 class Codec(Protocol):
-    """Reads and writes one format. A module of this package has one for each of its formats, in `CODECS`.
+    """Reads and writes one format. Modules of this package list the codecs of their formats in `CODECS`.
 
     Attributes:
-        format: What is known of the format without a file.
-        recognises: Returns whether a file begins like one of this format, told at least its first 64 KiB; None where
-            only opening the file tells.
+        format: Description of the format.
+        recognises: Returns whether a file starts like this format. Its argument is the first 64 KiB of the file, or
+            more. None if files of the format can only be recognised by opening them.
     """
 
     format: Format
     recognises: Callable[[bytes], bool] | None
 
     def describe(self, file: InputFile, limits: Limits, dpi: float) -> Description:
-        """Read the header of a file, and hold it against the limits.
+        """Read the header of a file, and check it against the limits.
 
         Args:
             file: The file.
             limits: The largest image to accept.
-            dpi: How large a drawing is by itself; at 96 it has the pixels that browsers give it.
+            dpi: Resolution that sets the natural size of a drawing; 96 gives the size in browsers.
 
         Raises:
-            NotAnImage: It is not of this format after all.
-            CorruptImage: The header is broken.
+            NotAnImage: The file isn't of this format after all.
+            CorruptImage: The header is invalid.
             LimitExceeded: The image is too large.
         """
 
     def exif(self, file: InputFile) -> Image.Exif | None:
-        """Return the EXIF of a file, if it has one; raises whatever the library does if that is broken."""
+        """Return the EXIF of a file, or None. Invalid EXIF raises whatever the library raises."""
 
     def decoders(self, description: Description) -> "tuple[Decoder, ...]":
-        """Return the ways to decode such a file, in the order in which to try them."""
+        """Return the decoders for a file, in the order in which to try them."""
 
     def stripped(self, source: "Source", kept: Kept) -> Iterable[Buffer] | None:
-        """Return the file with its coded pixels as they are, and without metadata but those that stay.
+        """Return the file with its coded pixels unchanged, and only with the metadata to keep.
 
         Args:
             source: The file.
-            kept: What stays.
+            kept: The metadata to keep.
 
         Returns:
-            The parts of the new file, one after the other; None: the codec has no way to do it.
+            The parts of the new file in order; None if the codec doesn't support this.
 
         Raises:
             ValueError: This file can't be taken apart.
@@ -70,44 +70,44 @@ class Codec(Protocol):
         """Write frames to a file.
 
         Args:
-            first: The first frame or page, of one of the format's modes.
-            rest: The others, made as they are asked for.
-            plan: What was settled for this rendering.
-            target: The file.
+            first: The first frame or page, in one of the format's modes.
+            rest: The remaining frames or pages, rendered lazily.
+            plan: Plan of the rendering.
+            target: The file to write.
 
         Raises:
-            InvalidParameter: It can't be encoded as is asked for.
-            Exception: Whatever the library raises; the caller says that the format can't hold the image.
+            InvalidParameter: The image can't be encoded as requested.
+            Exception: Whatever the library raises. The calling function reports that the format can't hold the image.
         """
 
 
 class ReadOnly:
-    """What codecs have in common whose format is not written; a base class of such."""
+    """Base class of codecs whose format can't be written."""
 
     def exif(self, file: InputFile) -> Image.Exif | None:
         """Return None; see `Codec`."""
         return None
 
     def stripped(self, source: "Source", kept: Kept) -> None:
-        """Return None: nothing of the format is made; see `Codec`."""
+        """Return None, since the format can't be written; see `Codec`."""
 
     def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
         """Raise CannotRepresent; see `Codec`."""
-        raise CannotRepresent("The format is read, but not written.")
+        raise CannotRepresent("Images can't be written in this format.")
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An image file whose header was read and kept to the limits.
+    """An image file whose header was read and checked against the limits.
 
     Attributes:
-        file: The file; where it is damaged, without the damage that costs no pixel.
-        codec: Reads it.
-        description: What its header says.
-        limits: What it was held against.
-        dpi: How large a drawing is by itself.
-        stands_for: The width and height, upright, of the image that it is a smaller copy of, if it is one.
-        levels: How many levels it has, if it is a pyramid, of which any part can be read by itself.
+        file: The file. Damage that costs no pixels has been repaired.
+        codec: Codec of the format.
+        description: Description from the header.
+        limits: The limits that it was checked against.
+        dpi: Resolution that sets the natural size of a drawing.
+        stands_for: Upright width and height of the original, if the file is a rung of its ladder.
+        levels: Number of levels, if the file is a pyramid; otherwise 0.
     """
 
     file: InputFile
@@ -120,31 +120,31 @@ class Source:
 
     @property
     def size(self) -> Size:
-        """Width and height of the first frame or page, before it is turned."""
+        """Width and height of the first frame or page, before it is turned upright."""
         return self.description.first.size
 
     @property
     def upright(self) -> Size:
-        """Width and height of the first frame or page once it is turned upright."""
+        """Width and height of the first frame or page, upright."""
         return self.description.first.upright
 
     @property
     def vector(self) -> bool:
-        """Whether it is a drawing, which can be drawn at any size."""
+        """Whether the image is a drawing, which can be drawn at any size."""
         return self.description.format.vector
 
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """How to decode.
+    """Options for decoding.
 
     Attributes:
-        shrink: Into how many parts a side is divided, as far as the decoder can: 1, or one of its `shrinks`.
-        draw: The width and height that a drawing is drawn at, if that is not its own.
-        level: Of a pyramid; 0 is the whole size.
-        metadata: Which metadata to take along: exif, xmp.
-        hdr: Samples of PQ or HLG stay what they are, and a gain map is applied; else they become sRGB.
-        gain_map: Take the gain map along.
+        shrink: Factor to divide both sides by: 1, or one of the decoder's `shrinks`.
+        draw: Width and height to draw a drawing at; None means its natural size.
+        level: Level of a pyramid; 0 is full size.
+        metadata: Kinds of metadata to read: exif, xmp.
+        hdr: Whether to keep PQ and HLG samples and to apply a gain map. Otherwise samples are converted to sRGB.
+        gain_map: Whether to read the gain map.
     """
 
     shrink: int = 1
@@ -156,13 +156,13 @@ class Decoding:
 
     @property
     def scaled(self) -> bool:
-        """The pixels are of another size than the image."""
+        """Whether the decoded size differs from the size of the image."""
         return self.shrink > 1 or self.draw is not None or self.level > 0
 
 
 AS_IT_IS = Decoding()
 DecodesFrames = Callable[[Source, int, int, Decoding], Iterator[Frame]]
-"""Decodes frames or pages: from the first (counted from 0) up to, and without, the last."""
+"""Decodes the frames or pages from index `first` (from 0) up to, but not including, `last`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,19 +170,18 @@ class Decoder:
     """One way to decode a format.
 
     Attributes:
-        frames: Decodes frames or pages, from the first (counted from 0) up to, and without, the last, one at a time as
-            they are asked for. It raises whatever its library does, or CorruptImage. Pixels of linear light, as the
-            description says, may be floats of any bands.
-        lazy: Pixels are decoded only when they are used, so that an error may come then.
-        draws: It draws at any size.
-        shrinks: Into how many parts it can divide a side, the largest first.
-        crops: It has cropped the picture as the container says.
-        turns: It has turned the picture as the container says.
-        divides: It has divided premultiplied colours by their alpha.
-        lenient: It decodes what it can of an image that has lost pixels, where that was agreed to; it is tried only
-            after all that are not.
-        blank: From and up to which value the samples are that it puts where pixels are missing.
-        refuses: What it says where pixels are lost for certain, so that no other decoder is to be asked.
+        frames: Decodes frames or pages lazily, one at a time. It raises CorruptImage or whatever its library raises.
+            Linear pixels, according to the description, can be floats with any number of bands.
+        lazy: Whether pixels are decoded only when they are used, so that errors can be raised only then.
+        draws: Whether it can draw at any size.
+        shrinks: Factors that it can divide both sides by, the largest first.
+        crops: Whether it crops the image as the container specifies.
+        turns: Whether it rotates the image as the container specifies.
+        divides: Whether it divides premultiplied colours by alpha.
+        lenient: Whether it decodes as much as possible of an image that has lost pixels. Lenient decoders are tried
+            last, and only if damaged images are accepted.
+        blank: Range of the sample values that it uses for missing pixels.
+        refuses: Matches error messages that mean that pixels are lost for certain, so that no other decoder is tried.
     """
 
     frames: DecodesFrames

@@ -1,4 +1,4 @@
-"""Page descriptions, which are written only: nothing here runs a program that a file brings along."""
+"""Page description formats, which are write-only: we never run programs contained in files."""
 
 from collections.abc import Iterator
 from itertools import chain, groupby
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class _Pdf(PillowCodec):
-    """Pages are stored as JPEG, but for those of 1 bit, each as it is."""
+    """Pages are stored as JPEG, except those with 1 bit, which are stored losslessly."""
 
     def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
-        """Write pages: one run of those that are stored in the same way after the other."""
+        """Write pages in groups of consecutive pages that are stored in the same way."""
         with target.file() as file:
             appends: dict[str, bool] = {}
             for _, run in groupby(chain([first], rest), lambda frame: frame.mode == "1"):
@@ -28,7 +28,7 @@ class _Pdf(PillowCodec):
                 appends = {"append": True}
 
     def options(self, frame: Frame, plan: "Plan") -> dict[str, Any]:
-        """Return what Pillow is told; no quality where nothing is stored as JPEG."""
+        """Return Pillow's options, without a quality if nothing is stored as JPEG."""
         options = super().options(frame, plan)
         if frame.mode not in ("L", "RGB", "CMYK"):
             del options["quality"]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _SIGNATURE = b"\x76\x2f\x31\x01"
 _CHANNELS = (("R", "G", "B"), ("Y", "RY", "BY"), ("Y",))
-"""What a picture is made of, the best first: colours, luminance with differences of colour, luminance."""
+"""Supported sets of channels, the best first: RGB, luminance with colour differences, luminance."""
 _ALPHA = "A"
 _DEEP = "deep"
 _MOST_SIDE = 1_000_000
@@ -32,16 +32,16 @@ _MOST_SIDE = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """The part of a file that is read.
+    """The part of a file that is used.
 
     Attributes:
-        channels: Its channels that are read, without alpha.
-        sampling: Over how many pixels, across and down, each of those and alpha has one sample.
-        alpha: It has an alpha channel.
-        data: Where its pixels lie.
-        display: What is to be seen.
+        channels: Names of the channels to read, without alpha.
+        sampling: Horizontal and vertical subsampling of each channel, including alpha.
+        alpha: Whether there is an alpha channel.
+        data: The data window.
+        display: The display window.
         space: Its primaries.
-        several: There are further parts.
+        several: Whether the file has more parts.
     """
 
     channels: tuple[str, ...]
@@ -54,9 +54,9 @@ class _Part:
 
 
 class _OpenExr(ReadOnly):
-    """OpenEXR, read only; of several parts the first."""
+    """OpenEXR, read-only. Of several parts, only the first is used."""
 
-    format = Format(name="EXR", extensions=("exr",), media_type="image/x-exr", description="OpenEXR", reckoned_as="JXL")
+    format = Format(name="EXR", extensions=("exr",), media_type="image/x-exr", description="OpenEXR", costs_like="JXL")
 
     def __init__(self) -> None:
         self.recognises: Callable[[bytes], bool] | None = lambda head: head.startswith(_SIGNATURE)
@@ -69,7 +69,7 @@ class _OpenExr(ReadOnly):
         limits.check(display.width, display.height)
         warnings = []
         if part.several:
-            warnings.append("The file has several parts, of which the first is read.")
+            warnings.append("The file has several parts; only the first is used.")
         return Description(
             format=self.format,
             pages=(Page(display.width, display.height, native=part),),
@@ -82,7 +82,7 @@ class _OpenExr(ReadOnly):
         )
 
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
-        """Return OpenEXR."""
+        """Return OpenEXR; see `Codec`."""
         return (Decoder(_frames),)
 
 
@@ -97,13 +97,13 @@ def _part(file: InputFile) -> _Part:
             data, display = _box(header["dataWindow"]), _box(header["displayWindow"])
             space = _primaries(header.get("chromaticities"))
     except (ValueError, KeyError, IndexError, TypeError, RuntimeError) as error:
-        raise CorruptImage(f"The header of the OpenEXR file is broken: {say(error)}.") from error
+        raise CorruptImage(f"The header of the OpenEXR file is invalid: {say(error)}.") from error
     if _DEEP in kind:
-        raise UnreadKind("An OpenEXR file of deep pixels is not read here.")
+        raise UnreadKind("OpenEXR files with deep pixels aren't supported.")
     channels = next((names for names in _CHANNELS if set(names) <= sampling.keys()), None)
     if channels is None:
         given = ", ".join(sorted(sampling)[:20])
-        raise UnreadKind(f"An OpenEXR file without R, G and B or Y is not read here; it has {given or 'nothing'}.")
+        raise UnreadKind(f"OpenEXR files need the channels R, G and B, or Y; this file has {given or 'none'}.")
     alpha = _ALPHA in sampling
     return _Part(channels, sampling, alpha, data, display, space, parts > 1)
 
@@ -111,7 +111,7 @@ def _part(file: InputFile) -> _Part:
 def _box(window: Any) -> Box:
     (left, top), (right, bottom) = (tuple(map(int, corner)) for corner in window)
     if not all(-_MOST_SIDE < edge < _MOST_SIDE for edge in (left, top, right, bottom)):
-        raise ValueError("a window is too far away")
+        raise ValueError("the position of a window is out of range")
     if right < left or bottom < top:
         raise ValueError("a window has no pixels")
     return Box(left, top, right - left + 1, bottom - top + 1)
@@ -122,7 +122,7 @@ def _primaries(said: Any) -> Chromaticities:
         return BT709
     red, green, blue, white = ((float(said[at]), float(said[at + 1])) for at in (0, 2, 4, 6))
     space = Chromaticities(white, red, green, blue)
-    space.to_xyz()  # raises ValueError where they span none
+    space.to_xyz()  # raises ValueError if they are collinear
     return space
 
 
@@ -135,7 +135,7 @@ def _frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Fr
     try:
         if all(part.sampling[name] == (1, 1) for name in names):
             read = opened.channels(names, float_pixels())
-        else:  # which it gives one by one only
+        else:  # `channels` can't return subsampled channels together
             read = [opened.channel(name, float_pixels()) for name in names]
     finally:
         opened.close()
@@ -147,14 +147,14 @@ def _frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Fr
 
 
 def _plane(read: bytes, name: str, part: _Part) -> "numpy.ndarray[Any, Any]":
-    """Return the samples of a channel, one for each pixel."""
+    """Return the samples of a channel, scaled up to one for each pixel."""
     import numpy
 
     across, down = part.sampling[name]
     width, height = (-(-side // step) for side, step in ((part.data.width, across), (part.data.height, down)))
     samples = numpy.frombuffer(read, numpy.float32)
     if samples.size != width * height:
-        raise CorruptImage("A channel of the OpenEXR file has not as many samples as its header says.")
+        raise CorruptImage("A channel of the OpenEXR file doesn't have as many samples as its header says.")
     plane = samples.reshape(height, width)
     if (across, down) == (1, 1):
         return plane
@@ -162,7 +162,7 @@ def _plane(read: bytes, name: str, part: _Part) -> "numpy.ndarray[Any, Any]":
 
 
 def _colours(planes: "list[numpy.ndarray[Any, Any]]", space: Chromaticities) -> "list[numpy.ndarray[Any, Any]]":
-    """Return red, green and blue of luminance, and of what red and blue are less that, in parts of it."""
+    """Convert luminance and relative colour differences to red, green and blue."""
     luminance, red_less, blue_less = planes
     of_red, of_green, of_blue = space.to_xyz()[1]
     red, blue = (red_less + 1) * luminance, (blue_less + 1) * luminance
@@ -170,7 +170,7 @@ def _colours(planes: "list[numpy.ndarray[Any, Any]]", space: Chromaticities) -> 
 
 
 def _placed(pixels: pyvips.Image, part: _Part) -> pyvips.Image:
-    """Return what is to be seen: of pixels that lie outside of it nothing, and black where there are none."""
+    """Return the display window: pixels outside are cropped, and missing pixels are black."""
     left, top = part.data.left - part.display.left, part.data.top - part.display.top
     if (left, top, pixels.width, pixels.height) == (0, 0, part.display.width, part.display.height):
         return pixels

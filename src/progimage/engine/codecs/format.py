@@ -1,4 +1,4 @@
-"""What the service knows of a container format without opening a file of it."""
+"""Description of a container format, independent of any file."""
 
 from dataclasses import dataclass
 
@@ -8,33 +8,33 @@ class Format:
     """A container format.
 
     Attributes:
-        name: Its name, by which `FORMATS` has it.
-        extensions: The file name extensions that ask for it, without the dot; the first is the usual one.
-        media_type: The media type that its files are delivered with.
-        description: What it is, for people.
-        can_read: Images in this format can be uploaded.
-        modes: The kinds of pixels that it can be written with, see `modes.MODES`; empty if it cannot be written.
-        icc: An ICC profile can be written into it.
-        cicp: Primaries and transfer function (ITU-T H.273) can be written into it, so that it holds HDR.
-        gain_maps: A gain map can be written into it.
-        animated: A file of it can hold an animation.
-        writes_animations: Animations are written in it.
-        pages: A file of it can hold several pages.
-        writes_pages: Several pages are written into one file of it.
-        vector: It holds drawings, which are drawn at any size.
-        content_encoding: The HTTP content coding that its files are in, where the media type is that of what they hold.
-        lossless: It has a way to keep every pixel as it was.
-        lossless_animations: Its animations can keep every pixel, too.
-        lossless_is_small: Its lossless files of drawings are not larger than those of other formats.
-        max_side: The largest width or height that it can be written with, in pixels; 0 is no limit.
-        metadata: Which other metadata can be written into it: exif, xmp.
-        options: Which choices its encoder leaves: quality, effort, progressive, palette, chroma.
-        usual_quality: The quality that it is written with where none is asked for; 0: it has none.
-        deep_bits: How many bits a channel it is written with where it is more than 8.
-        shrinks: Into how many parts a side can be divided while it is decoded, the largest first.
-        frames_at_once: As how many frames its encoder needs memory for while it writes an animation.
-        collects_frames: Its encoder needs all frames of an animation at once.
-        reckoned_as: The name of the format whose measured costs are taken for it; empty: its own.
+        name: Name of the format, its key in `FORMATS`.
+        extensions: File name extensions without the dot, the usual one first.
+        media_type: Media type that files are delivered with.
+        description: Full name of the format, for humans.
+        can_read: Whether images in this format can be uploaded.
+        modes: Pixel modes that it can be written with, see `modes.MODES`; empty if it can't be written.
+        icc: Whether an ICC profile can be written.
+        cicp: Whether primaries and transfer function (ITU-T H.273) can be written, so that it can hold HDR.
+        gain_maps: Whether a gain map can be written.
+        animated: Whether files can contain an animation.
+        writes_animations: Whether animations can be written.
+        pages: Whether files can contain several pages.
+        writes_pages: Whether several pages can be written to one file.
+        vector: Whether files contain drawings, which can be drawn at any size.
+        content_encoding: HTTP content coding of the files, if the media type is that of their decoded content.
+        lossless: Whether it can be written without loss.
+        lossless_animations: Whether animations can be written without loss.
+        lossless_is_small: Whether lossless files of drawings are no larger than those of other formats.
+        max_side: Maximum width and height that can be written, in pixels; 0 means unlimited.
+        metadata: Kinds of metadata other than ICC profiles that can be written: exif, xmp.
+        options: Options of the encoder: quality, effort, progressive, palette, chroma.
+        usual_quality: Default quality; 0 if the format has no quality.
+        deep_bits: Bits per channel of files with more than 8.
+        shrinks: Factors that both sides can be divided by while decoding, the largest first.
+        frames_at_once: Number of frames that the encoder needs memory for while it writes an animation.
+        collects_frames: Whether the encoder needs all frames of an animation at once.
+        costs_like: Name of the format whose measured costs apply to this one; empty for its own.
     """
 
     name: str
@@ -63,21 +63,21 @@ class Format:
     shrinks: tuple[int, ...] = ()
     frames_at_once: int = 1
     collects_frames: bool = False
-    reckoned_as: str = ""
+    costs_like: str = ""
 
     @property
     def can_write(self) -> bool:
-        """Renditions can be made in this format."""
+        """Whether renditions can be made in this format."""
         return bool(self.modes)
 
     @property
     def keeps(self) -> tuple[str, ...]:
-        """Which metadata can be written into it: exif, icc, xmp."""
+        """Kinds of metadata that can be written: exif, icc, xmp."""
         return (*self.metadata, "icc") if self.icc else self.metadata
 
     @property
     def depths(self) -> tuple[int, ...]:
-        """How many bits a channel it can be written with."""
+        """Bits per channel that it can be written with."""
         return (8, self.deep_bits) if any(mode.endswith("16") for mode in self.modes) else (8,)
 
     @property
@@ -91,5 +91,5 @@ class Format:
         return self.can_write and set(self.modes) <= {"P", "PA"}
 
     def has(self, feature: str) -> bool:
-        """Return whether its encoder leaves a choice; `options` has them, and `lossless` is one, too."""
+        """Return whether the encoder has an option: one of `options`, or "lossless"."""
         return self.lossless if feature == "lossless" else feature in self.options

@@ -1,7 +1,7 @@
-"""Gain maps in JPEG (Ultra HDR, ISO 21496-1): by how much a screen with headroom shows each part of a picture brighter.
+"""Gain maps in JPEG (Ultra HDR, ISO 21496-1): how much brighter HDR displays show each part of an image.
 
-The picture itself is SDR, and whoever knows nothing of gain maps sees just that. libvips reads and writes them with
-libultrahdr, which also knows the older form with its parameters in XMP.
+The base image is SDR, and viewers without support for gain maps show just that. libvips reads and writes gain maps with
+libultrahdr, which also supports the older form with parameters in XMP.
 """
 
 import math
@@ -31,27 +31,27 @@ _LOGARITHMS = {
     "HDRCapacityMax": "hdr-capacity-max",
 }
 _AS_THEY_ARE = {"Gamma": "gamma", "OffsetSDR": "offset-sdr", "OffsetHDR": "offset-hdr"}
-"""What the XMP of Ultra HDR calls the parameters of a gain map, and libvips."""
+"""Names of gain map parameters in the XMP of Ultra HDR, and in libvips."""
 _QUALITY = 85
 
 
 def has_gain_map(data: memoryview) -> bool:
-    """Return whether the metadata of a JPEG tell of a gain map."""
-    head = bytes(data[:_SEARCHED])  # a copy, in which words are found ten times as fast as by a pattern
+    """Return whether the metadata of a JPEG mentions a gain map."""
+    head = bytes(data[:_SEARCHED])  # searching a copy is ten times as fast as a regular expression
     return any(mark in head for mark in _MARKS)
 
 
 def has_other_gain_map(data: memoryview) -> bool:
-    """Return whether a JPEG has a gain map of Apple's kind, which a further picture in the file tells."""
+    """Return whether a JPEG has a gain map in Apple's format, which another image in the file contains."""
     return _APPLES.search(data) is not None
 
 
 def gain_map_of(source: "Source", frame: Frame) -> pyvips.Image | None:
-    """Return the gain map of a JPEG, as large as a frame of it, with its parameters; None if it is of another kind.
+    """Return the gain map of a JPEG with its parameters, scaled to the size of a frame; None if it isn't supported.
 
     Args:
         source: The file.
-        frame: Its picture, decoded at any size.
+        frame: The image, decoded at any size.
     """
     try:
         whole = vips.load("uhdrload_source", source)
@@ -70,7 +70,7 @@ def gain_map_of(source: "Source", frame: Frame) -> pyvips.Image | None:
 
 
 def gain_map_boosts(source: "Source") -> dict[str, list[float]] | None:
-    """Return the parameters of a JPEG's gain map, of whatever kind, as the XMP of Ultra HDR names and counts them.
+    """Return the parameters of a JPEG's gain map of any kind, with the names and units of Ultra HDR's XMP.
 
     Args:
         source: The file.
@@ -88,13 +88,13 @@ def gain_map_boosts(source: "Source") -> dict[str, list[float]] | None:
 
 
 def _listed(value: float | list[float]) -> list[float]:
-    """Return what is said of each channel, once if it is the same for all."""
+    """Return the values of all channels; only one value if they are equal."""
     values = value if isinstance(value, list) else [value]
     return values if len(set(values)) > 1 else values[:1]
 
 
 def with_gain_applied(source: "Source", frame: Frame) -> Frame | None:
-    """Return a picture as a screen of HDR shows it: PQ of BT.2020; None if its gain map is of another kind."""
+    """Return the image as shown by an HDR display, in PQ with BT.2020 primaries; None without a supported gain map."""
     try:
         whole = vips.load("uhdrload_source", source)
         if not whole.get_typeof(_DATA):
@@ -106,7 +106,7 @@ def with_gain_applied(source: "Source", frame: Frame) -> Frame | None:
 
 
 def write_with_gain_map(frame: Frame, plan: "Plan", target: "OutputFile") -> None:
-    """Write a JPEG with a frame's gain map."""
+    """Write a frame as a JPEG with its gain map."""
     gain = frame.gain_map
     if gain is None:
         raise ValueError("There is no gain map.")

@@ -29,34 +29,34 @@ if TYPE_CHECKING:
     from progimage.engine.plan import Plan
 
 _AT_ONCE = 25_000_000
-"""Up to so many pixels in all frames, an animation is decoded only once."""
+"""Maximum number of pixels in all frames up to which an animation is decoded at once."""
 _SCREEN = struct.Struct("<6sHHBBB")
 _IMAGE = struct.Struct("<HHHHB")
 _EXTENSION, _SEPARATOR, _TRAILER = 0x21, 0x2C, 0x3B
 _GRAPHIC_CONTROL, _APPLICATION = 0xF9, 0xFF
 _LOOPS = (b"NETSCAPE2.0", b"ANIMEXTS1.0")
-_CUT_OFF = "The file has no end: frames may be missing."
-_FRAME_CUT_OFF = "The last frame of the GIF is cut off."
-_NO_FRAME = "Behind one of its frames the GIF goes on with what is no part of a GIF: frames are missing."
+_CUT_OFF = "The file has no end marker; frames may be missing."
+_FRAME_CUT_OFF = "The last frame of the GIF is truncated."
+_NO_FRAME = "After one of its frames the GIF continues with invalid data: frames are missing."
 _CLEARED = (2,)
 _RESTORED = (3, 4)
-"""Some encoders write 4 where they mean 3, which browsers take for it; what is beyond says nothing."""
+"""Some encoders write 4 instead of 3, and browsers accept that; higher values have no meaning."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A frame as the file has it: a part of the canvas, to be drawn over what is there.
+    """A stored frame: a part of the canvas, to draw over the previous frames.
 
     Attributes:
-        left: Of the canvas.
-        top: Of the canvas.
+        left: Left edge on the canvas.
+        top: Top edge on the canvas.
         size: Width and height.
-        interlaced: Its rows are in the order of section 24 (appendix E).
-        palette: Three bytes for each colour; empty: there is none.
+        interlaced: Whether rows are in the order of section 24 (appendix E).
+        palette: Three bytes for each colour; empty if there is no palette.
         data: The compressed indices.
-        transparent: The index that is not drawn, or -1.
-        disposal: What becomes of it before the next one is drawn.
-        duration: How long it is shown, in milliseconds.
+        transparent: Index of transparent pixels, or -1.
+        disposal: What happens to it before the next frame is drawn.
+        duration: Duration in milliseconds.
     """
 
     left: int
@@ -70,7 +70,7 @@ class _Part:
     duration: int
 
     def pixels(self) -> Image.Image:
-        """Decode it alone."""
+        """Decode this part by itself."""
         colours = max(2, len(self.palette) // 3)
         bits = (colours - 1).bit_length()
         table = self.palette.ljust(3 << bits, b"\0") if self.palette else b""
@@ -81,7 +81,7 @@ class _Part:
         return alone
 
     def draw_on(self, canvas: Image.Image) -> None:
-        """Draw it over what is on the canvas; what lies outside is cut off."""
+        """Draw this part on the canvas, cropped to the canvas."""
         pixels, place = self.pixels(), (self.left, self.top)
         if self.transparent < 0:
             canvas.paste(pixels.convert("RGB"), place)
@@ -93,15 +93,15 @@ class _Part:
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """What a file holds.
+    """The contents of a file.
 
     Attributes:
-        size: Of the canvas.
-        parts: Its frames.
-        plays: How often they are shown; 0 is without end.
-        whole: It ends as a file does.
-        lost: What is missing after the last frame, if more was to come; a sentence.
-        after: How many bytes there are behind its end.
+        size: Size of the canvas.
+        parts: The stored frames.
+        plays: How often the animation is played; 0 means endlessly.
+        whole: Whether the file has an end marker.
+        lost: A sentence on missing frames after the last one, if any.
+        after: Number of bytes after the end marker.
     """
 
     size: Size
@@ -113,7 +113,7 @@ class _File:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is to be said of its end."""
+        """Warnings about the end of the file."""
         if not self.whole:
             return (_CUT_OFF,)
         return (after_end(self.after),) if self.after else ()
@@ -125,14 +125,14 @@ def _load_writer() -> ModuleType:
 
 
 _writer = Library("gif_writer", _load_writer)
-"""Returns our own module that writes GIFs, which calculates with numpy."""
+"""Loads our module that writes GIFs, which uses numpy."""
 
 
 class _Gif(PillowCodec):
-    """Frames are put together here, as browsers do it: Pillow lets a frame enlarge the canvas."""
+    """Composites frames like browsers; in Pillow, a frame can enlarge the canvas."""
 
     def describe(self, file: InputFile, limits: Limits, dpi: float) -> Description:
-        """Read all but the pixels; see `Codec`."""
+        """Read everything except the pixels; see `Codec`."""
         found = _read(file.data, limits)
         clear = len(found.parts) > 1 or found.parts[0].transparent >= 0 or found.parts[0].size != found.size
         return Description(
@@ -146,10 +146,10 @@ class _Gif(PillowCodec):
         )
 
     def exif(self, file: InputFile) -> None:
-        """Return None: it has none."""
+        """Return None, since the format has no EXIF."""
 
     def frames(self, source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
-        """Decode frames. Only all of them tell whether there is alpha: parts are transparent where nothing changes."""
+        """Decode frames. Only all frames together show whether there is alpha; unchanged pixels are transparent."""
         found = _read(source.file.data, source.limits)
         xmp = self._xmp(source.file) if "xmp" in how.metadata else None
         few = found.size[0] * found.size[1] * last <= _AT_ONCE
@@ -167,7 +167,7 @@ class _Gif(PillowCodec):
                 continue
             frame = from_pillow(canvas if clear or whole else canvas.convert("RGB"))
             duration = found.parts[index].duration if source.description.animated else 0
-            # A still has at most the colours of its palette.
+            # A still image has at most the colours of its palette.
             mode = "P" if len(found.parts) == 1 and not clear else frame.mode
             yield Frame(with_metadata(frame.pixels, {METADATA["xmp"]: xmp}), mode, duration)
 
@@ -177,11 +177,11 @@ class _Gif(PillowCodec):
             return xmp if isinstance(xmp, bytes) else None
 
     def stripped(self, source: Source, kept: Kept) -> list[Buffer]:
-        """Return the frames and how they are played; see `Codec`."""
+        """Return the frames and the number of plays; see `Codec`."""
         return stripped_gif(source.file.data, kept)
 
     def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
-        """Write a still or an animation; see `Codec`."""
+        """Write a still image or an animation; see `Codec`."""
         writer, colours = _writer(), plan.spec.palette or 256
         with target.file() as file:
             if plan.several:
@@ -192,7 +192,7 @@ class _Gif(PillowCodec):
 
 
 def _canvases(found: _File, last: int) -> Iterator[Image.Image]:
-    """Put frames together, up to the last; a canvas changes when the next one is asked for."""
+    """Yield the composited frames up to `last`. The same canvas is reused for the next frame."""
     canvas = Image.new("RGBA", found.size)
     for part in found.parts[:last]:
         before = canvas.copy() if part.disposal in _RESTORED else None
@@ -200,7 +200,7 @@ def _canvases(found: _File, last: int) -> Iterator[Image.Image]:
         yield canvas
         if before:
             canvas = before
-        elif part.disposal in _CLEARED:  # to nothing, whatever the background colour: browsers ignore that
+        elif part.disposal in _CLEARED:  # clear to transparent; like browsers, ignore the background colour
             right, bottom = (at + side for at, side in zip((part.left, part.top), part.size, strict=True))
             canvas.paste((0, 0, 0, 0), (part.left, part.top, right, bottom))
 
@@ -209,13 +209,13 @@ def _read(data: memoryview, limits: Limits) -> _File:
     """Read the blocks of a file.
 
     Raises:
-        CorruptImage: It has no frame.
-        LimitExceeded: The canvas or a frame is too large, or there are too many.
+        CorruptImage: There are no frames.
+        LimitExceeded: The canvas or a frame is too large, or there are too many frames.
     """
     try:
         _, width, height, flags, _, _ = _SCREEN.unpack_from(data)
     except struct.error:
-        raise CorruptImage("The header of the GIF is broken: it is too short.") from None
+        raise CorruptImage("The header of the GIF is too short.") from None
     table = _table(data, _SCREEN.size, flags)
     at = _SCREEN.size + len(table)
     parts: list[_Part] = []
@@ -239,7 +239,7 @@ def _read(data: memoryview, limits: Limits) -> _File:
             local = _table(data, start, flags)
             start += len(local)
             at = _after_blocks(data, start + 1)
-            if not (width and height):  # as browsers do it
+            if not (width and height):  # as in browsers
                 width, height = left + size[0], top + size[1]
             if not (size[0] and size[1]):  # nothing is drawn
                 continue
@@ -252,12 +252,12 @@ def _read(data: memoryview, limits: Limits) -> _File:
                 )
             )  # fmt: skip
             announced, transparent, disposal, duration = False, -1, 0, 0
-        elif kind == 0:  # an empty sub-block too many, which decoders skip
+        elif kind == 0:  # a superfluous empty sub-block, which decoders skip
             at += 1
-        else:  # what is no block ends the file, as the trailer would
+        else:  # an unknown block ends the file like the trailer
             break
     if not parts:
-        raise CorruptImage("The GIF has no frame.")
+        raise CorruptImage("The GIF has no frames.")
     whole = at < len(data) and data[at] == _TRAILER
     lost = "" if whole else _FRAME_CUT_OFF if announced else _NO_FRAME if at < len(data) else ""
     return _File((width, height), parts, plays, whole, lost, len(data) - at - 1 if whole else 0)
@@ -268,7 +268,7 @@ def _table(data: memoryview, at: int, flags: int) -> memoryview:
 
 
 def _after_blocks(data: memoryview, at: int) -> int:
-    """Return where a chain of sub-blocks ends, or the file."""
+    """Return the end of a chain of sub-blocks, or the end of the file."""
     while at < len(data):
         length = data[at]
         at += 1 + length

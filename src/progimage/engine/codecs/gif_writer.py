@@ -1,8 +1,8 @@
-"""Writing GIF: what changes from frame to frame, with one palette for as many frames as it serves.
+"""Writing GIF: stores the changes from frame to frame, with palettes shared by as many frames as possible.
 
-A frame is the smallest rectangle that holds all that changes, and is transparent where nothing does. What has
-few enough colours is written as it is, frame by frame with a palette of its own if need be. All else shares a
-palette; there, a pixel that has hardly changed keeps the colour that it has.
+A frame is the smallest rectangle that contains all changes, and is transparent where nothing changes. Images with
+few enough colours are stored exactly, with a palette for each frame if necessary. All others share a
+palette; there, pixels that hardly change keep their colour.
 
 This module needs numpy: see `engine.libraries`.
 """
@@ -29,30 +29,30 @@ from progimage.engine.quantizer import (
 )
 
 _AHEAD = 8_000_000
-"""For the frames of so many pixels together, which is all of most animations, one palette is made."""
+"""Number of pixels in consecutive frames that share a palette; for most animations, that includes all frames."""
 _UNSEEN = 5
-"""By how much a sample may be off what is shown, of 255, where there are more colours than a palette can have."""
+"""Maximum invisible difference of a sample, of 255, if there are more colours than a palette can hold."""
 _ALIKE = 0.7
-"""The mean error of a palette that looks as exact as one that is; with a smaller one, it may have colours to spare."""
+"""Mean error up to which a palette looks exact; with a smaller error, fewer colours can suffice."""
 _SCREEN, _IMAGE = struct.Struct("<6sHHBBB"), struct.Struct("<BHHHHB")
 _LOOP, _CONTROL = struct.Struct("<BBB11sBBHB"), struct.Struct("<BBBBHBB")
 _EXTENSION, _SEPARATOR, _TRAILER = 0x21, 0x2C, b"\x3b"
 _TABLE = 0x80
-"""The flag that says that a palette follows; it is added to the logarithm of its size, less 1."""
+"""Flag for a following palette; it is added to the logarithm of the palette's size minus 1."""
 _KEPT, _CLEARED = 1, 2
-"""What becomes of a frame before the next one is drawn."""
+"""Disposal methods: what happens to a frame before the next one is drawn."""
 _LONGEST = 65_535
 
 Write = Callable[[bytes], object]
 
 
 def write_gif_still(frame: Frame, write: Write, colours: int) -> None:
-    """Write a still.
+    """Write a still image.
 
     Args:
         frame: Grey or RGB, with or without alpha.
-        write: Takes the bytes of the file, in order.
-        colours: How many the palette may have, transparent being one of them.
+        write: Receives the bytes of the file in order.
+        colours: Maximum number of colours in the palette, including transparent.
     """
     samples = samples_of(frame.pixels, cut_out=True)
     palette = palette_for([samples], colours)
@@ -71,12 +71,12 @@ def write_gif_animation(
 
     Args:
         first: The first frame: grey or RGB, with or without alpha.
-        rest: The others, of the same size, made as they are asked for.
-        write: Takes the bytes of the file, in order.
-        colours: How many a palette may have, transparent being one of them.
-        plays: How often it is shown; 0 is without end.
-        exact: Every frame that a palette of its own can show as it is gets one. Otherwise, it does not where all frames
-            look the same with one that they share, which takes fewer bytes.
+        rest: The remaining frames, of the same size, rendered lazily.
+        write: Receives the bytes of the file in order.
+        colours: Maximum number of colours in a palette, including transparent.
+        plays: How often it is played; 0 means endlessly.
+        exact: Whether each frame that its own palette can show exactly gets one. Otherwise frames share a palette if
+            that makes no visible difference, which needs fewer bytes.
     """
     animation = _Animation(first.pixels.width, first.pixels.height, write, colours, plays, exact)
     pictures = _with_palettes(chain([first], rest), colours)
@@ -88,12 +88,12 @@ def write_gif_animation(
 
 @dataclass(slots=True)
 class _Picture:
-    """A frame as it is to be seen: whole.
+    """A complete frame as it will be displayed.
 
     Attributes:
         samples: Red, green, blue, and alpha, which is 0 or 255.
-        duration: How long it is shown, in milliseconds.
-        palette: What it shares with other frames.
+        duration: Duration in milliseconds.
+        palette: The palette that it shares with other frames.
     """
 
     samples: Array
@@ -102,13 +102,13 @@ class _Picture:
 
     @property
     def opaque(self) -> Array:
-        """Where it is not transparent."""
+        """Mask of the pixels that aren't transparent."""
         opaque: Array = self.samples[:, :, 3] > 0
         return opaque
 
 
 def _with_palettes(frames: Iterator[Frame], colours: int) -> Iterator[_Picture]:
-    """Return frames with palettes that are made for many of them at once, or for one if that is large."""
+    """Yield frames with palettes, each shared by many frames, or by only one if it is large."""
     ahead: list[tuple[Array, int]] = []
     for frame in frames:
         samples = samples_of(frame.pixels, cut_out=True)
@@ -127,7 +127,7 @@ def _sharing(ahead: list[tuple[Array, int]], colours: int) -> Iterator[_Picture]
 
 
 def _exact(pictures: list[Array], colours: int) -> Palette | None:
-    """Return the palette of all colours in some pictures, and transparent; None if they are too many."""
+    """Return the palette of all colours in some frames, and transparent; None if there are too many."""
     found = colours_in(pictures, colours)
     if found is None:
         return None
@@ -136,12 +136,12 @@ def _exact(pictures: list[Array], colours: int) -> Palette | None:
 
 
 class _Animation:
-    """An animation that is being written.
+    """State while an animation is written.
 
     Attributes:
-        shown: The samples that what is on the canvas stands for.
-        drawn: The colours that are there, packed.
-        exact: Those are the same, up to now.
+        shown: The original samples of the pixels on the canvas.
+        drawn: The packed colours on the canvas.
+        exact: Whether both have been equal so far.
     """
 
     def __init__(self, width: int, height: int, write: Write, colours: int, plays: int, exact: bool) -> None:
@@ -152,7 +152,7 @@ class _Animation:
         self._global: Palette | None = None
 
     def add(self, picture: _Picture, following: _Picture | None) -> None:
-        """Write a frame; the following one decides what becomes of it."""
+        """Write a frame; the following one determines its disposal."""
         samples = picture.samples
         changed = packed(samples) != packed(self.shown)
         vanishing = picture.opaque & ~following.opaque if following else numpy.zeros_like(changed)
@@ -173,11 +173,11 @@ class _Animation:
             self.shown[place] = self.drawn[place] = 0
 
     def _place(self, changed: Array, vanishing: Array) -> tuple[slice, slice]:
-        """Return the rectangle to write: all of the first frame, else where it or what comes after is another."""
+        """Return the rectangle to write: the whole first frame, otherwise what changes now or in the next frame."""
         return _bounds(changed | vanishing) if self._global else _ALL
 
     def _palette_for(self, picture: _Picture, changed: Array, vanishing: Array) -> Palette:
-        """Return the palette to draw what changes with; where it has no room for transparent, that is all there is."""
+        """Return the palette for the changes. If it has no room for transparent, all pixels have to change."""
         alike = picture.palette.error < _ALIKE and not self._keeps
         if picture.palette.exact or alike or not self.exact:
             return picture.palette
@@ -192,7 +192,7 @@ class _Animation:
         return exact_palette(found)
 
     def _draw(self, samples: Array, palette: Palette, changed: Array) -> Array:
-        """Return a frame's indices, transparent where nothing changes; take out of `changed` what is there already."""
+        """Return a frame's indices, transparent where nothing changes; remove unchanged pixels from `changed`."""
         indices = numpy.full(changed.shape, palette.clear, numpy.uint8)
         place = _bounds(changed)
         indices[place] = palette.indices(samples[place], place[0].start, place[1].start)
@@ -204,7 +204,7 @@ class _Animation:
         return indices
 
     def _write_image(self, indices: Array, place: tuple[slice, slice], palette: Palette) -> None:
-        """Write a part of a frame, with its palette if that is not the one of all frames."""
+        """Write a part of a frame, with its palette unless that is the global one."""
         part, (rows, columns) = indices[place], place
         bits = _bits(palette)
         flags, table = (0, b"") if palette is self._global else (_TABLE | (bits - 1), _table(palette))
@@ -216,7 +216,7 @@ _ALL = slice(0, None), slice(0, None)
 
 
 def _bounds(where: Array) -> tuple[slice, slice]:
-    """Return the rows and columns of the smallest rectangle that holds all that is true; of a pixel if nothing is."""
+    """Return the smallest rectangle that contains all true values, as rows and columns; one pixel if there are none."""
     rows, columns = numpy.flatnonzero(where.any(1)), numpy.flatnonzero(where.any(0))
     if not len(rows):
         return slice(0, 1), slice(0, 1)
@@ -242,13 +242,13 @@ def _screen(width: int, height: int, palette: Palette) -> bytes:
 
 
 def _loop(plays: int) -> bytes:
-    """Return the extension that says how often frames are repeated after the first time; nothing if never."""
+    """Return the extension with the number of repetitions after the first play; nothing if there are none."""
     if plays == 1:
         return b""
     return _LOOP.pack(_EXTENSION, 0xFF, 11, b"NETSCAPE2.0", 3, 1, min(_LONGEST, max(0, plays - 1)), 0)
 
 
 def _control(disposal: int, duration: int, palette: Palette) -> bytes:
-    """Return the extension that says how long a frame is shown, in hundredths of a second, and what is transparent."""
+    """Return the extension with a frame's duration, in hundredths of a second, and its transparent index."""
     shown = min(_LONGEST, (duration + 5) // 10)
     return _CONTROL.pack(_EXTENSION, 0xF9, 4, disposal << 2 | palette.has_clear, shown, palette.clear, 0)

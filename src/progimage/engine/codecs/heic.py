@@ -22,27 +22,27 @@ from progimage.engine.modes import is_deep, mode_of
 if TYPE_CHECKING:
     from progimage.engine.plan import Plan
 
-# One worker a core: threads inside a codec would only take cores from the other workers.
+# There is one worker per core, so threads inside a codec would only take cores from other workers.
 pillow_heif.register_heif_opener(decode_threads=1)
 _BANDS = {"L": 1, "I": 1, "LA": 2, "RGB": 3, "RGBA": 4, "RGBa": 4}
 
 
 class _Heic(PillowCodec):
-    """libheif crops and turns; what EXIF says of the orientation is to be ignored (ISO/IEC 23008-12, A.2.1)."""
+    """libheif crops and rotates; the orientation in EXIF has to be ignored (ISO/IEC 23008-12, A.2.1)."""
 
     def description_of(self, file: InputFile, image: Image.Image, limits: Limits) -> Description:
-        """Describe it by its boxes."""
+        """Return the description with the information from the boxes."""
         return as_boxes_say(super().description_of(file, image, limits), file)
 
     def pages_of(self, image: Image.Image, limits: Limits) -> list[Page]:
-        """Return the pictures of a file, the primary one first."""
+        """Return the images of a file, the primary one first."""
         parts = _parts(image._heif_file)  # type: ignore[attr-defined]
         for width, height in (part.size for part in parts):
             limits.check(width, height, len(parts))
         return [Page(width, height, native=image.mode) for width, height in (part.size for part in parts)]
 
     def is_deep(self, file: InputFile, image: Image.Image) -> bool:
-        """Return whether there are more than 8 bits a channel."""
+        """Return whether there are more than 8 bits per channel."""
         return bool(image.info.get("bit_depth", 8) > 8)
 
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
@@ -50,11 +50,11 @@ class _Heic(PillowCodec):
         return (Decoder(_frames, crops=True, turns=True, divides=True),)
 
     def stripped(self, source: Source, kept: Kept) -> list[Buffer]:
-        """Return the pictures that are shown, and what they are made of; see `Codec`."""
+        """Return the visible images and their parts; see `Codec`."""
         return stripped_isobmff(source.file.data, kept, pages=True)
 
     def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
-        """Write more than 8 bits past the Pillow plugin, which has none; see `Codec`."""
+        """Write more than 8 bits without the Pillow plugin, which doesn't support them; see `Codec`."""
         if not is_deep(first.mode):
             super().encode(first, rest, plan, target)
             return
@@ -76,20 +76,20 @@ class _Heic(PillowCodec):
             heif.save(file, **options)
 
     def asked_for(self, frame: Frame, plan: "Plan") -> dict[str, Any]:
-        """Return what the spec asks for, as libheif calls it."""
+        """Return libheif's options for the spec."""
         if plan.spec.lossless:
             return {"quality": -1, "chroma": 444, "matrix_coefficients": 0}
         return {"chroma": int(plan.spec.chroma.replace(":", ""))} if plan.spec.chroma else {}
 
 
 def _parts(heif: Any) -> list[Any]:
-    # The primary picture first: it is the one that every viewer shows.
+    # The primary image comes first, since every viewer shows that one.
     primary = heif.primary_index
     return [heif[primary], *(heif[i] for i in range(len(heif)) if i != primary)]
 
 
 def _frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
-    # Not through the Pillow plugin, which cuts 10 and 12 bits a channel down to 8.
+    # Not with the Pillow plugin, which reduces 10 and 12 bits per channel to 8.
     heif = pillow_heif.open_heif(source.file.reader(), convert_hdr_to_8bit=False)
     for part in _parts(heif)[first:last]:
         deep = part.mode.endswith(";16")

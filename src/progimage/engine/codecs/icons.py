@@ -22,18 +22,18 @@ _ICO_SIDES = (256, 128, 64, 48, 32, 24, 16)
 
 
 class _Ico(PillowCodec):
-    """One picture in several sizes; each counts as a page, the largest first."""
+    """One image in several sizes; each is a page, the largest first."""
 
     def pages_of(self, image: Image.Image, limits: Limits) -> list[Page]:
-        """Return its sizes."""
+        """Return the sizes as pages."""
         return [Page(*size, native=image.mode) for size in _sizes(image)]
 
     def seek(self, source: Source, image: Image.Image, index: int) -> None:
-        """Go to one of its sizes."""
+        """Go to one of the sizes."""
         image.size = _sizes(image)[index]  # type: ignore[misc]
 
     def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
-        """Write it at the usual sizes, up to its own."""
+        """Write the image in the usual sizes, up to its own."""
         whole = to_pillow(first)
         longest = max(whole.size)
         sides = [side for side in _ICO_SIDES if side < longest] + [min(longest, _ICO_SIDES[0])]
@@ -52,10 +52,10 @@ def _scaled(image: Image.Image, scale: float) -> Image.Image:
 
 
 class _Icns(PillowCodec):
-    """The largest of its sizes."""
+    """Reads the largest of the sizes."""
 
     def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
-        """Write a square, as an icon is: the rest of a picture that is not one stays transparent."""
+        """Write a square icon; other images are padded with transparent pixels."""
         whole = to_pillow(first)
         side = max(whole.size)
         square = Image.new("RGBA", (side, side))

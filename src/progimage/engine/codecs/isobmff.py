@@ -1,4 +1,4 @@
-"""What an AVIF or HEIC file says of its picture, read from its boxes alone.
+"""The properties of the image in an AVIF or HEIC file, read from its boxes.
 
 Source: ISO/IEC 14496-12:2022 (boxes, `clap`, `colr`), ISO/IEC 23008-12:2022 (items and their properties), ISO/IEC
 23000-22:2019 (MIAF).
@@ -26,7 +26,7 @@ ALPHA = {
     b"urn:mpeg:avc:2015:auxid:1",
 }
 _GAIN_MAP = b"urn:com:apple:photo:2020:aux:hdrgainmap"
-# The EXIF orientation for each turn, in quarters anticlockwise, and for the mirroring after it: none, top to bottom
+# EXIF orientation by rotation, in quarter turns anticlockwise, and by the mirroring after it: none, top to bottom
 # (axis 0), left to right (axis 1).
 _ORIENTATIONS = {
     0: {None: 1, 0: 4, 1: 2},
@@ -35,30 +35,30 @@ _ORIENTATIONS = {
     3: {None: 6, 0: 7, 1: 5},
 }
 _LARGEST_TABLE = 1_000_000
-"""In bytes; a larger table is there only to take time."""
+"""In bytes; larger tables only serve to waste time."""
 _SAMPLE_ENTRY = 78
-"""Bytes of the entry of a video track before its boxes."""
+"""Number of bytes in the sample entry of a video track before its boxes."""
 
 
 @dataclass(frozen=True, slots=True)
 class PrimaryItem:
-    """The picture that a file shows.
+    """The primary image of a file.
 
     Attributes:
-        kind: How it is coded, such as av01, hvc1, or grid.
-        size: Width and height as coded, before it is cropped and turned; None if the file doesn't say.
-        depths: How many bits each channel has; empty if the file doesn't say.
-        icc: Its ICC profile.
-        cicp: Its code points, as stored: those of YCbCr (see `Cicp.decoded`).
-        light: How bright it gets, if it is HDR.
-        crop: What of it is shown, before it is turned; None for all. One that isn't of whole pixels or not within the
-            picture counts as none, as with libavif.
-        turn: By how many quarters it is turned, anticlockwise, after it is cropped.
-        mirror: Which way it is mirrored after that: 0 swaps top and bottom, 1 left and right.
-        alpha: It has transparency.
-        premultiplied: The colours were multiplied by it.
-        gain_map: The file has what makes HDR of it.
-        sequence: It is the first of a sequence, and the file has no still picture.
+        kind: Coding, such as av01, hvc1 or grid.
+        size: Coded width and height, before cropping and rotation; None if the file doesn't specify it.
+        depths: Bits of each channel; empty if the file doesn't specify them.
+        icc: ICC profile.
+        cicp: Code points as stored, for YCbCr (see `Cicp.decoded`).
+        light: Brightness of the content, if it is HDR.
+        crop: Visible part before rotation; None for all. Rectangles that don't have whole pixels or exceed the
+            image are ignored, as in libavif.
+        turn: Quarter turns anticlockwise to apply after cropping.
+        mirror: Mirroring after that: 0 swaps top and bottom, 1 left and right.
+        alpha: Whether it has an alpha channel.
+        premultiplied: Whether colours are premultiplied by alpha.
+        gain_map: Whether the file has a gain map for it.
+        sequence: Whether it is the first image of a sequence, in a file without a still image.
     """
 
     kind: str
@@ -77,39 +77,39 @@ class PrimaryItem:
 
     @property
     def space(self) -> ColourSpace:
-        """The colour space of the RGB that a decoder makes of it: by ICC first, as MIAF has it; None if unknown."""
+        """Colour space after decoding to RGB. ICC takes precedence, as in MIAF; None if unknown."""
         if self.icc is not None:
             return self.icc
         return self.cicp.decoded() if self.cicp is not None and self.cicp.known else None
 
     @property
     def orientation(self) -> int:
-        """What turns and mirrors it likewise, as an EXIF orientation: 1 to 8."""
+        """Rotation and mirroring as an EXIF orientation, 1 to 8."""
         return _ORIENTATIONS[self.turn][self.mirror]
 
 
 def primary_item(data: bytes) -> PrimaryItem:
-    """Read what a file says of the picture that it shows.
+    """Read the properties of a file's primary image.
 
     Args:
-        data: The file, or enough of it for its `meta` or `moov`.
+        data: The file, or at least the part up to the end of its `meta` or `moov`.
 
     Raises:
-        ValueError: It is no such file, or malformed.
+        ValueError: The file isn't an ISO base media file, or is malformed.
     """
     if data[4:8] != b"ftyp":
-        raise ValueError("no ISO base media file")
+        raise ValueError("it isn't an ISO base media file")
     meta = (first(data, b"meta") or b"")[4:]
     if first(meta, b"pitm") is not None:
         return _Meta(meta).primary()
     moov = first(data, b"moov")
     if moov is not None:
         return _first_track(moov)
-    raise ValueError("neither a primary item nor tracks")
+    raise ValueError("there is neither a primary item nor a track")
 
 
 class _Meta:
-    """The tables of a `meta` box that are needed here."""
+    """The tables of a `meta` box that we need."""
 
     def __init__(self, data: bytes) -> None:
         parts = dict(reversed(list(boxes(data))))  # the first of each kind
@@ -133,8 +133,8 @@ class _Meta:
         pitm = self._parts.get(b"pitm", b"")
         item = number(pitm, 4, 4 if number(pitm, 0, 1) else 2)
         if item not in self._kinds:
-            raise ValueError("The primary item is not there.")
-        # Of a grid each tile may have an alpha of its own instead.
+            raise ValueError("The primary item is missing.")
+        # In a grid, each tile can have its own alpha instead.
         whole = {item, *self._targets(b"dimg", item)}
         described = {source for kind, source, targets in self._references if kind == b"auxl" and whole & set(targets)}
         return _told(
@@ -160,7 +160,7 @@ class _Meta:
 
 def _table(body: bytes | None) -> bytes:
     if body is not None and len(body) > _LARGEST_TABLE:
-        raise ValueError("A table is larger than any picture needs.")
+        raise ValueError("A table is larger than any image needs.")
     return body or b""
 
 
@@ -190,7 +190,7 @@ def _associations(ipma: bytes) -> Iterator[tuple[int, list[int]]]:
     for _ in range(number(ipma, 4, 4)):
         item, count = number(ipma, at, wide), number(ipma, at + wide, 1)
         at += wide + 1
-        # The highest bit says that a reader has to know the property.
+        # The highest bit marks the property as essential.
         step, mask = (2, 0x7FFF) if long else (1, 0x7F)
         yield item, [number(ipma, at + step * index, step) & mask for index in range(count)]
         at += step * count
@@ -269,7 +269,7 @@ def _fractions(clap: bytes) -> tuple[Fraction, ...]:
 
 
 def _rectangle(aperture: tuple[Fraction, ...], size: tuple[int, int] | None) -> Rectangle | None:
-    """Return what a clean aperture leaves of a picture; its offsets are those of the centre (14496-12, 12.1.4)."""
+    """Return the part of an image in a clean aperture. Its offsets are those of the centre (14496-12, 12.1.4)."""
     if not aperture or size is None:
         return None
     width, height, across, down = aperture
@@ -293,30 +293,30 @@ def _first_track(moov: bytes) -> PrimaryItem:
             inside = list(boxes(body[_SAMPLE_ENTRY:]))
             alpha = b"auxv" in handlers
             return _told(kind.decode("latin-1"), inside, alpha=alpha, size=size, sequence=True)
-    raise ValueError("no track of pictures")
+    raise ValueError("no image track")
 
 
 def as_boxes_say(description: Description, file: InputFile) -> Description:
-    """Return a description of an AVIF or HEIC with what its boxes say: geometry, colour, depth and alpha.
+    """Return the description of an AVIF or HEIC with geometry, colour, depth and alpha from its boxes.
 
     Args:
-        description: With the size that a decoder tells, which may be cropped and turned already.
+        description: Description with the size reported by a decoder, which can be cropped and rotated already.
         file: The file.
 
     Raises:
-        NotAnImage: Its boxes are malformed.
+        NotAnImage: The boxes are malformed.
     """
     data = bytes(file.data)
     try:
         item = primary_item(data)
     except ValueError as error:
-        raise NotAnImage(f"The boxes of the file are broken: {error}") from None
+        raise NotAnImage(f"The boxes of the file are invalid: {error}") from None
     after = after_last(data)
     first, depth = description.first, max(item.depths, default=description.depth)
     crop = Box(*item.crop) if item.crop else None
     page = Page(*(item.size or first.size), crop=crop, orientation=item.orientation, native=first.native)
     if first.size not in (page.upright, page.size, (page.width, page.height)):
-        page = first  # a decoder has found another picture than the boxes tell of
+        page = first  # the decoder has found another image than the one in the boxes
     deep = depth > 8
     mode = description.mode.removesuffix("16") + "16" * deep
     return replace(

@@ -1,4 +1,4 @@
-"""What the header of a JPEG 2000 file says of its pixels and colours.
+"""The header of a JPEG 2000 file, with its information on pixels and colours.
 
 Source: ISO/IEC 15444-1:2024, annex I (boxes) and A.5.1 (SIZ).
 """
@@ -21,19 +21,19 @@ _CAP, _PART_15 = b"\xff\x50", 1 << (32 - 15)
 
 @dataclass(frozen=True, slots=True)
 class Jp2Header:
-    """What a JPEG 2000 file says before its pixels.
+    """The header of a JPEG 2000 file.
 
     Attributes:
-        width: In pixels.
-        height: In pixels.
-        components: How many there are, before a palette.
-        depths: How many bits each component has.
-        enumerated: The number of the colour space, such as `SRGB`, `GREY`, `SYCC`; None if it is told otherwise.
-        icc: The ICC profile, if that tells the colour space.
-        cicp: Code points, if those do.
-        palette: Its components are numbers of colours in a palette.
-        alpha: Which channel has the transparency of the whole image; None if none does.
-        premultiplied: The colours were multiplied by it.
+        width: Width in pixels.
+        height: Height in pixels.
+        components: Number of components before a palette is applied.
+        depths: Bits of each component.
+        enumerated: Number of the colour space, such as `SRGB`, `GREY`, `SYCC`; None if it is specified otherwise.
+        icc: ICC profile, if it specifies the colour space.
+        cicp: Code points, if they specify the colour space.
+        palette: Whether components are indices into a palette.
+        alpha: Channel with the alpha of the whole image; None if there is none.
+        premultiplied: Whether colours are premultiplied by alpha.
     """
 
     width: int
@@ -55,12 +55,12 @@ def jp2_header(data: bytes) -> Jp2Header:
         data: The file, or enough of its beginning.
 
     Raises:
-        ValueError: It is none, or malformed.
+        ValueError: The file isn't JPEG 2000, or is malformed.
     """
     if data.startswith(CODESTREAM):
         return _codestream(data)
     if not data.startswith(SIGNATURE):
-        raise ValueError("no JPEG 2000 file")
+        raise ValueError("it isn't a JPEG 2000 file")
     inside = first(data, b"jp2h")
     if inside is None:
         raise ValueError("no jp2h")
@@ -74,18 +74,18 @@ def jp2_header(data: bytes) -> Jp2Header:
     for body in colours:
         told = _colour(header, body)
         if told is not None:
-            header = told  # the first that is understood
+            header = told  # the first that is supported
             break
     header = replace(header, palette=b"pclr" in parts)
     return _channels(header, parts[b"cdef"]) if b"cdef" in parts else header
 
 
 def is_high_throughput(data: bytes) -> bool:
-    """Return whether a JPEG 2000 file, or a codestream, is of high throughput (HTJ2K, ISO/IEC 15444-15)."""
+    """Return whether a JPEG 2000 file or codestream is high-throughput (HTJ2K, ISO/IEC 15444-15)."""
     start = 0 if data.startswith(CODESTREAM) else data.find(CODESTREAM, max(data.find(b"jp2c"), 0))
     if start < 0 or start + 4 > len(data):
         return False
-    behind = start + 4 + int.from_bytes(data[start + 4 : start + 6], "big")  # of SIZ, which CAP follows
+    behind = start + 4 + int.from_bytes(data[start + 4 : start + 6], "big")  # end of SIZ, which CAP follows
     capabilities = int.from_bytes(data[behind + 4 : behind + 8], "big")
     return data[behind : behind + 2] == _CAP and bool(capabilities & _PART_15)
 
@@ -109,7 +109,7 @@ def _sized(parts: dict[bytes, bytes]) -> Jp2Header:
 
 
 def _depth(byte: int) -> int:
-    return (byte & 0x7F) + 1  # the bit above says that samples have a sign
+    return (byte & 0x7F) + 1  # the highest bit means that samples are signed
 
 
 def _colour(header: Jp2Header, body: bytes) -> Jp2Header | None:

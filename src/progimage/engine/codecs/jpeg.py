@@ -1,4 +1,4 @@
-"""JPEG, and the files of several JPEGs that cameras write (MPO)."""
+"""JPEG, and files of several JPEGs written by cameras (MPO)."""
 
 import re
 from collections.abc import Iterator
@@ -37,42 +37,42 @@ if TYPE_CHECKING:
     from progimage.engine.plan import Plan
 
 _TRELLIS_EFFORT = 7
-"""From this effort on a JPEG gets what only mozjpeg has, which libvips is built with."""
+"""Effort from which features of mozjpeg are used, which libvips is built with."""
 _FAST_EFFORT = 2
-"""Up to this effort a JPEG has the standard's Huffman tables, rather than its own."""
+"""Effort up to which the standard's Huffman tables are used instead of optimised ones."""
 _FULL_CHROMA_QUALITY = 90
-"""From this quality on a JPEG keeps all of its colour, as libvips has it."""
+"""Quality from which chroma isn't subsampled, as in libvips."""
 _SMALL_PIXELS = 1_000_000
 _SHRINKS = (8, 4, 2)
-"""libjpeg's scaled inverse DCT."""
+"""The scales of libjpeg's inverse DCT."""
 _MIDDLE_GREY = (127, 128)
-"""What libjpeg puts where pixels are missing."""
+"""Range of the samples that libjpeg uses for missing pixels."""
 _PIXELS_LOST = re.compile(
     "premature end|bad (Huffman|arithmetic) code|instead of RST|extraneous bytes before marker", re.IGNORECASE
 )
-"""What libjpeg warns of where pixels are lost; its other warnings are of what costs none."""
+"""Warnings of libjpeg that mean that pixels are lost; its other warnings are harmless."""
 
 
 class _Jpeg(PillowCodec):
-    """Decoded by libvips, which can do it at a smaller size, and if that fails by Pillow.
+    """Decoded by libvips, which can decode at a smaller size, or if that fails by Pillow.
 
-    Neither knows samples of more than 8 bits, nor the lossless process; imagecodecs has libjpeg-turbo with both.
+    Neither supports more than 8 bits per sample or the lossless process; imagecodecs' libjpeg-turbo supports both.
     """
 
     @staticmethod
     def recognises(head: bytes) -> bool:
-        """Return whether it begins with the marker of a start; between that and the next one there may be junk."""
+        """Return whether the file starts with a start marker. Junk between that and the next marker is accepted."""
         return head.startswith(b"\xff\xd8")
 
     def describe(self, file: InputFile, limits: Limits, dpi: float) -> Description:
-        """Read the header of the file, or of what is made of a damaged one; see `Codec`."""
+        """Read the header of the file, or of its repaired version; see `Codec`."""
         found = mended(file)
         file = found.file if found else file
         header = header_of(file)
         if header.process == LS:
-            raise NotAnImage("It is a JPEG-LS.")
+            raise NotAnImage("The file is a JPEG-LS.")
         if header.hierarchical or header.process == LOSSLESS_ARITHMETIC:
-            raise UnreadKind(f"A JPEG of the process SOF{header.process} is not read here.")
+            raise UnreadKind(f"JPEGs with the coding process SOF{header.process} aren't supported.")
         if header.by_samples:
             description = describe_samples(self.format, file, header, limits)
         else:
@@ -89,18 +89,18 @@ class _Jpeg(PillowCodec):
         return exif_of(file) if header_of(file).by_samples else super().exif(file)
 
     def description_of(self, file: InputFile, image: Image.Image, limits: Limits) -> Description:
-        """Describe it; a file of several pictures is an MPO."""
+        """Return the description. A file of several images is an MPO."""
         several, known = image.format == _MPO.format.name, has_gain_map(file.data)
-        # To Pillow a gain map is one more picture.
+        # For Pillow, a gain map is another image.
         gain_map = known or (several and has_other_gain_map(file.data))
         codec = _MPO if several and not gain_map else JPEG
         found = super(_Jpeg, codec).description_of(file, image, limits)
         return replace(found, gain_map=gain_map, gain_map_read=known)
 
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
-        """Return libvips, which is stopped by every warning, since only the first is told; then those that are not.
+        """Return libvips, stopping at every warning, since only the first is reported; then lenient decoders.
 
-        Of other samples than 8 bits, return what alone knows them.
+        For samples other than 8 bits, return the only decoder that supports them.
         """
         if isinstance(description.first.native, JpegHeader):
             return (Decoder(sample_frames),)
@@ -114,7 +114,7 @@ class _Jpeg(PillowCodec):
         return *strict, Decoder(self.frames), by_vips("none", lenient=True), by_pillow
 
     def stripped(self, source: Source, kept: Kept) -> list[Buffer] | None:
-        """Return the segments that decoders need; None for what viewers show wrongly, or not at all; see `Codec`."""
+        """Return the segments that decoders need; None if viewers would show them incorrectly; see `Codec`."""
         description = source.description
         if isinstance(description.first.native, JpegHeader) or description.mode == "CMYK":
             return None
@@ -122,7 +122,7 @@ class _Jpeg(PillowCodec):
         return stripped_jpeg(source.file.data, kept, others)
 
     def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
-        """Write small ones with Pillow: it is faster, but needs all pixels at once, and has not what effort adds."""
+        """Write small images with Pillow, which is faster, but needs all pixels in memory and doesn't have effort."""
         if first.gain_map is not None:
             write_with_gain_map(first, plan, target)
             return
@@ -133,7 +133,7 @@ class _Jpeg(PillowCodec):
             return
         options: dict[str, Any] = {"Q": plan.quality or self.format.usual_quality, "optimize_coding": True}
         if spec.effort:
-            # Huffman tables of its own, then what mozjpeg adds: quantisation that looks ahead, the best of many scans.
+            # Optimised Huffman tables, then mozjpeg's features: trellis quantisation and optimised scans.
             hard = {
                 "trellis_quant": spec.effort >= _TRELLIS_EFFORT,
                 "overshoot_deringing": spec.effort >= _TRELLIS_EFFORT,
@@ -148,7 +148,7 @@ class _Jpeg(PillowCodec):
         vips.save("jpegsave_target", first, plan, target, **options)
 
     def asked_for(self, frame: Frame, plan: "Plan") -> dict[str, Any]:
-        """Return what the spec asks for, as Pillow calls it; a small JPEG is progressive, which saves bytes."""
+        """Return Pillow's options for the spec. Small JPEGs are progressive, which saves bytes."""
         spec = plan.spec
         thorough = (spec.effort or 5) > _FAST_EFFORT
         quality = plan.quality or self.format.usual_quality
@@ -161,19 +161,19 @@ class _Jpeg(PillowCodec):
 
 
 class _Mpo(_Jpeg):
-    """The first picture as a JPEG; only Pillow reads and writes the further ones."""
+    """Handles the first image like a JPEG; only Pillow reads and writes the additional ones."""
 
     @staticmethod
     def recognises(head: bytes) -> bool:
-        """Return False: it begins as a JPEG does, which tells once its header is read."""
+        """Return False, since it starts like a JPEG; the JPEG codec detects it from the header."""
         return False
 
     def open(self, file: InputFile) -> Image.Image:
-        """Open it; Pillow's plugin for JPEG does."""
+        """Open a file with Pillow's JPEG plugin."""
         return JPEG.open(file)
 
     def pages_of(self, image: Image.Image, limits: Limits) -> list[Page]:
-        """Return the pictures, up to where the index is broken: the photograph itself is whole."""
+        """Return the images up to the first invalid entry of the index; the photograph itself is intact."""
         pages = [self.page_of(image)]
         try:
             while True:
@@ -181,11 +181,11 @@ class _Mpo(_Jpeg):
                 pages.append(self.page_of(image))
                 limits.check(*image.size, len(pages))
         except (EOFError, OSError, SyntaxError, ValueError):
-            # Cameras and editors leave broken indexes of further pictures behind.
+            # Cameras and editors leave invalid indexes of additional images behind.
             return pages
 
     def stripped(self, source: Source, kept: Kept) -> list[Buffer] | None:
-        """Return the segments that decoders need, of each picture; see `Codec`."""
+        """Return the segments of each image that decoders need; see `Codec`."""
         return stripped_mpo(source.file.data, kept)
 
     def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
@@ -193,14 +193,14 @@ class _Mpo(_Jpeg):
         PillowCodec.encode(self, first, rest, plan, target)
 
     def asked_for(self, frame: Frame, plan: "Plan") -> dict[str, Any]:
-        """Return nothing: it has no choices but the quality."""
+        """Return no options, since the format has none except the quality."""
         return {}
 
 
 def _vips_frames(source: Source, first: int, last: int, how: Decoding, fail_on: str) -> Iterator[Frame]:
     def load(page: int) -> pyvips.Image:
         if page:
-            raise CorruptImage("Only Pillow reads the further pictures of this format.")
+            raise CorruptImage("Only Pillow reads the additional images of this format.")
         return vips.load("jpegload_source", source, fail_on, **({"shrink": how.shrink} if how.shrink > 1 else {}))
 
     for frame in vips.still_frames(source, first, last, load):
@@ -239,7 +239,7 @@ _MPO = _Mpo(
         gain_maps=False,
         metadata=(),
         options=("quality",),
-        reckoned_as="JPEG",
+        costs_like="JPEG",
     ),
     save={"quality": 80},
 )

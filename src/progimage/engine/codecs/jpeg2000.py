@@ -37,30 +37,29 @@ if TYPE_CHECKING:
     from progimage.engine.plan import Plan
 
 _UNTILED, _TILE = 16_000_000, (2048, 2048)
-"""From how many pixels on, and into what tiles, it is cut: one of 99 megapixels was too much for 4 GiB."""
+"""Number of pixels from which images are tiled, and the tile size; one of 99 megapixels needed more than 4 GiB."""
 _PLAIN = (None, SRGB, GREY, SYCC)
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 
 class _Jpeg2000(PillowCodec):
-    """Pillow reads what has 8 bits and is grey or RGB. It cuts off deeper samples and garbles palettes.
+    """Uses Pillow for 8-bit grey and RGB; it truncates deeper samples and corrupts palettes.
 
-    All else is read with imagecodecs, which has the same library, in as much time. Written it is always lossless:
-    OpenJPEG's quality in dB gets even colours wrong.
+    Everything else is read with imagecodecs, which uses the same library and is equally fast. It is always written
+    losslessly, since OpenJPEG's quality in dB changes uniform colours.
     """
 
     def __init__(self, format: Format, starts: tuple[bytes, ...], save: dict[str, Any] | None = None) -> None:
-        """Tell files and codestreams apart by their first bytes."""
         super().__init__(format, "JPEG2000", save)
         self.recognises: Callable[[bytes], bool] | None = lambda head: head.startswith(starts)
 
     def describe(self, file: InputFile, limits: Limits, dpi: float) -> Description:
-        """Read the boxes, or the header of the codestream; see `Codec`."""
+        """Read the boxes or the header of the codestream; see `Codec`."""
         data = bytes(file.data)
         try:
             header = jp2_header(data)
         except ValueError as error:
-            raise CorruptImage(f"The header of the JPEG 2000 file is broken: {error}.") from error
+            raise CorruptImage(f"The header of the JPEG 2000 file is invalid: {error}.") from error
         limits.check(header.width, header.height)
         depth, mode = max(header.depths, default=8), _mode(header)
         return Description(
@@ -73,10 +72,10 @@ class _Jpeg2000(PillowCodec):
         )
 
     def exif(self, file: InputFile) -> None:
-        """Return None: Pillow reads none of it."""
+        """Return None, since EXIF isn't supported."""
 
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
-        """Return Pillow for what it can read, then imagecodecs."""
+        """Return Pillow for images that it can read, then imagecodecs."""
         header: Jp2Header = description.first.native
         by_samples = Decoder(_frames)
         if description.depth != 8 or header.palette or header.enumerated not in _PLAIN or len(set(header.depths)) > 1:
@@ -84,18 +83,18 @@ class _Jpeg2000(PillowCodec):
         return Decoder(self.frames), by_samples
 
     def stripped(self, source: Source, kept: Kept) -> list[Buffer]:
-        """Return what decoders need; see `Codec`."""
+        """Return the parts that decoders need; see `Codec`."""
         return stripped_jpeg2000(source.file.data, kept)
 
     def write(self, image: Image.Image, target: OutputFile, **options: Any) -> None:
-        """Have Pillow write an image to memory, then to the file: its encoder never ends when a file has no room."""
+        """Write an image to memory with Pillow, then to the file: the encoder never returns if the disk is full."""
         encoded = io.BytesIO()
         image.save(encoded, self.plugin, **options)
         with target.file() as file:
             file.write(encoded.getbuffer())
 
     def asked_for(self, frame: Frame, plan: "Plan") -> dict[str, Any]:
-        """Return the tiles of a large one."""
+        """Return the tile size for large images."""
         return {"tile_size": _TILE} if frame.pixels.width * frame.pixels.height > _UNTILED else {}
 
 
@@ -110,9 +109,9 @@ def _frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Fr
     samples = imagecodecs().jpeg2k_decode(bytes(source.file.data), numthreads=1)
     if samples.shape[:2] != (header.height, header.width):
         raise CorruptImage(
-            f"The image is of {samples.shape[1]}×{samples.shape[0]} pixels, not of what its header says."
+            f"The image has {samples.shape[1]}×{samples.shape[0]} pixels, which differs from its header."
         )
-    if samples.dtype.kind == "i":  # samples with a sign are around the middle
+    if samples.dtype.kind == "i":  # signed samples are centred on 0
         samples = samples.astype("int32") + (1 << (source.description.depth - 1))
     pixels = pyvips.Image.new_from_array(samples)
     bits = 8 if header.palette else source.description.depth
@@ -136,7 +135,7 @@ def _finished(pixels: pyvips.Image, source: Source) -> Frame:
 
 
 def _from_lab(samples: pyvips.Image, bits: int) -> pyvips.Image:
-    """Convert CIELab (D50) of the usual ranges (ISO/IEC 15444-1, M.11.7.4.1): 100, and 170 and 200 with offsets."""
+    """Convert CIELab (D50) with the default ranges (ISO/IEC 15444-1, M.11.7.4.1): 100, and 170 and 200 with offsets."""
     unit, half = 1 / ((1 << bits) - 1), 1 << (bits - 1)
     ranges, zeros = (100, 170, 200), (0, half, half * 3 / 4)
     scales = [length * unit for length in ranges]
@@ -166,8 +165,8 @@ _HTJ2K = _Jpeg2000(
         extensions=("jph", "jhc"),
         media_type="image/jph",
         description="High-throughput JPEG 2000",
-        reckoned_as="JXL",
+        costs_like="JXL",
     ),
-    (),  # it begins as a JPEG 2000 does, which tells once its header is read
+    (),  # it starts like a JPEG 2000; the header distinguishes them
 )
 CODECS = (_HTJ2K, _Jpeg2000(_J2K, (CODESTREAM,), save={"no_jp2": True}), _Jpeg2000(_JP2, (SIGNATURE,)))

@@ -1,4 +1,4 @@
-"""What the segments of a JPEG say of its samples: which process they are coded with, how deep they are, their colours.
+"""The segments of a JPEG with information on its samples: coding process, depth, colours.
 
 Sources: ITU-T T.81, annex B; for JPEG-LS ITU-T T.87, annex C; for the Adobe segment Adobe's Technical Note 5116.
 """
@@ -13,28 +13,28 @@ LS = 55
 LOSSLESS_ARITHMETIC = 11
 _HIERARCHICAL = (5, 6, 7, 13, 14, 15)
 _FRAMES = {0xC0 + index: index for index in range(16) if index not in (4, 8, 12)} | {0xF7: LS}
-"""Markers of frames; 4, 8 and 12 would be those of tables and of an extension."""
+"""Markers of frames; 4, 8 and 12 are excluded because they are those of tables and an extension."""
 _BARE = {0x01, *range(0xD0, 0xD9)}
 """Markers without a length."""
 _SOS, _EOI, _APP1, _APP2, _APP14 = 0xDA, 0xD9, 0xE1, 0xE2, 0xEE
 _ICC, _EXIF, _ADOBE = b"ICC_PROFILE\0", b"Exif\0\0", b"Adobe"
-_MOST = 10_000
-"""So many segments are looked at; more are there only to take time."""
+_MAXIMUM = 10_000
+"""Maximum number of segments to check; more only serve to waste time."""
 
 
 @dataclass(frozen=True, slots=True)
 class JpegHeader:
-    """What a JPEG says before its first scan.
+    """The header of a JPEG, up to its first scan.
 
     Attributes:
-        process: The number of its SOF marker: 0 baseline, 1 extended, 2 progressive, 3 lossless, and so on.
-        bits: How many a sample has.
-        width: In pixels.
-        height: In pixels; 0 if only the end of the first scan tells.
-        components: How many channels there are.
-        adobe: The transformation that the Adobe segment names: 0 none, 1 YCbCr, 2 YCCK; None without that segment.
+        process: Number of the SOF marker: 0 baseline, 1 extended, 2 progressive, 3 lossless, and so on.
+        bits: Bits per sample.
+        width: Width in pixels.
+        height: Height in pixels; 0 if only the end of the first scan specifies it.
+        components: Number of channels.
+        adobe: Colour transform in the Adobe segment: 0 none, 1 YCbCr, 2 YCCK; None without that segment.
         icc: The ICC profile.
-        exif: The EXIF, from its own header on.
+        exif: The EXIF data, starting with its own header.
     """
 
     process: int
@@ -48,12 +48,12 @@ class JpegHeader:
 
     @property
     def by_samples(self) -> bool:
-        """Whether only decoders read it that know more than 8 bits a sample, or the lossless process."""
+        """Whether it needs a decoder with support for more than 8 bits per sample or the lossless process."""
         return self.bits != 8 or self.process == LOSSLESS
 
     @property
     def hierarchical(self) -> bool:
-        """Whether it holds several frames, each of which refines the one before."""
+        """Whether it contains several frames, each of which refines the previous one."""
         return self.process in _HIERARCHICAL
 
 
@@ -90,9 +90,9 @@ def jpeg_header(data: memoryview) -> JpegHeader:
 def _segments(data: memoryview) -> Iterator[tuple[int, int, int]]:
     """Yield marker, start and end of the content of each segment before the first scan."""
     if bytes(data[:2]) != b"\xff\xd8":
-        raise ValueError("it does not begin as a JPEG")
+        raise ValueError("it doesn't start like a JPEG")
     at = 2
-    for _ in range(_MOST):
+    for _ in range(_MAXIMUM):
         while bytes(data[at : at + 2]) == b"\xff\xff":  # fill bytes
             at += 1
         if at + 4 > len(data) or data[at] != 0xFF or data[at + 1] in (_SOS, _EOI):
@@ -102,7 +102,7 @@ def _segments(data: memoryview) -> Iterator[tuple[int, int, int]]:
             continue
         length = _number(data, at + 2)
         if length < 2:
-            raise ValueError("a segment has no room for its length")
+            raise ValueError("a segment is shorter than its length field")
         yield data[at + 1], at + 4, at + 2 + length
         at += 2 + length
 

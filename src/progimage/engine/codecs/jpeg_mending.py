@@ -1,6 +1,6 @@
-"""The damage of a JPEG that costs no pixel: no end marker, stray bytes between segments, bytes after the end.
+"""Repair of damage to a JPEG that affects no pixels: missing end marker, stray bytes between segments or at the end.
 
-Source: ITU-T T.81, annex B (markers and segments) and G.1.1.1 (which scans make a progressive picture whole).
+Source: ITU-T T.81, annex B (markers and segments) and G.1.1.1 (scans of a complete progressive image).
 """
 
 import re
@@ -18,34 +18,34 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 _LOSSLESS = (0xC3, 0xC7, 0xCB, 0xCF)
 _ALONE = (0x01, _START, *range(0xD0, 0xD8))
-"""The markers that no segment follows."""
+"""Markers without a segment."""
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
-"""In coded data: a byte of 255 is followed by 0, and restart markers are a part of it."""
+"""The next marker after coded data, where a byte of 255 is followed by 0, and which includes restart markers."""
 _ONE_SCAN = (0xC0, 0xC1)
-"""The frames that libjpeg decodes while it reads them; of others it has read all before the first row."""
+"""Processes that libjpeg decodes while it reads; for others it reads all data before the first row."""
 _RESTARTS = 0xDD
 _UNITS_MORE, _MOST_LINES, _GREY = 2, 65_500, 128
 _MOST_SEGMENTS = 10_000
 _COEFFICIENTS = 64
-_LESS_DETAIL = "The JPEG ends before its last scan: the picture has not all of its detail."
-LEFT_OVER = "The JPEG goes on behind its last pixel, so that some of its pixels are likely to be broken."
+_LESS_DETAIL = "The JPEG ends before its last scan: fine detail is missing."
+LEFT_OVER = "The JPEG continues after its last pixel, so some of its pixels are probably wrong."
 _CUT_OFF = "The JPEG ends before its last pixel."
 _OTHER_BITS = b"\xaa" * 64
-"""libjpeg puts zeros where data are missing; these begin with a one."""
+"""libjpeg replaces missing data by zeros; these bits start with a one."""
 _LAST_ROWS = 32
-"""More than any unit of a JPEG is high (section A.2.4)."""
+"""More than the height of any coding unit of a JPEG (section A.2.4)."""
 
 
 @dataclass(slots=True)
 class _Layout:
-    """How a file is made up.
+    """The layout of a file.
 
     Attributes:
-        strays: Where there are bytes between segments that belong to nothing: from, and up to.
-        end: Behind the end marker; 0: there is none.
-        marker: Of the frame, which tells the process.
-        components: The ids of the components of the frame.
-        scans: The header of each scan.
+        strays: Start and end of stray bytes between segments.
+        end: Offset after the end marker; 0 if there is none.
+        marker: Marker of the frame, which specifies the process.
+        components: IDs of the frame's components.
+        scans: Header of each scan.
     """
 
     strays: list[tuple[int, int]] = field(default_factory=list)
@@ -56,10 +56,10 @@ class _Layout:
 
     @property
     def whole(self) -> bool:
-        """Whether there are all the scans that the picture needs."""
+        """Whether all scans that the image needs are there."""
         if self.marker in _LOSSLESS:
             return True
-        # For each component and coefficient, how many of its lowest bits are still to come.
+        # For each component and coefficient, the number of lowest bits that are still missing.
         missing = {component: [16] * _COEFFICIENTS for component in self.components}
         for scan in self.scans:
             count = scan[0]
@@ -73,7 +73,7 @@ class _Layout:
 
 
 def mended(file: InputFile) -> Mended | None:
-    """Return a file without the damage that costs no pixel, or None if there is none, or it is no JPEG at all."""
+    """Return a file with harmless damage repaired; None if there is none, or the file isn't a JPEG."""
     data = file.data
     layout = _laid_out(data, to_end=bytes(data[-2:]) != _END)
     if layout is None:
@@ -91,31 +91,31 @@ def mended(file: InputFile) -> Mended | None:
         warnings.append(after_end(len(data) - layout.end))
         return Mended(joined(parts) if layout.strays else file, tuple(warnings))
     lost = "" if layout.whole else _LESS_DETAIL
-    parts[-1] = data[at:].tobytes().rstrip(b"\xff")  # the first half of a marker, or of what stands for a byte of 255
+    parts[-1] = data[at:].tobytes().rstrip(b"\xff")  # the first half of a marker or of an escaped byte of 255
     return Mended(joined([*parts, _END]), (*warnings, "The JPEG has no end marker."), lost, unended=True)
 
 
 def checked(found: Mended) -> Mended:
-    """Return a file that had no end marker with what libjpeg does not say of it: whether its last rows are there.
+    """Check whether a file without an end marker has its last rows, which libjpeg doesn't report.
 
-    libvips looks at what libjpeg warns of before it reads some rows, not after the last ones. But pixels that depend on
-    what comes after the data are not in the data.
+    libvips checks for libjpeg's warnings before it reads rows, but not after the last ones. The file is decoded twice,
+    with different bits after its data; pixels that depend on these bits are missing in the data.
     """
     data = found.file.data
     other = InputFile.of(b"".join([data[: -len(_END)], _OTHER_BITS, _END]))
     try:
         same = (_bottom(found.file) == _bottom(other)).min() == 255
     except pyvips.Error:
-        return found  # the decoder will say it
+        return found  # the decoder will report it
     return found if same else replace(found, lost=_CUT_OFF)
 
 
 def goes_on(file: InputFile) -> bool:
-    """Return whether a JPEG of one scan has data behind its last pixel, which is a sign that some before are broken.
+    """Return whether a JPEG of one scan has data after its last pixel, which indicates that earlier pixels are wrong.
 
-    libvips does not hear of it, since libjpeg looks at them only after the last row. So the picture is said to be
-    higher: what is decoded of the rows that are not there is grey, unless there are data left. Where data have restart
-    markers, libjpeg looks for the next one, and says first what it has skipped.
+    libvips doesn't notice this, since libjpeg checks for it only after the last row. So we declare the image as
+    taller: the additional rows are decoded as grey unless there is data left. If the data has restart
+    markers, libjpeg searches for the next one, and first reports the data that it skips.
     """
     data = file.data
     headers: dict[int, tuple[int, int]] = {}
@@ -124,7 +124,7 @@ def goes_on(file: InputFile) -> bool:
             if marker == _SCAN:
                 break
             headers[marker] = start, end
-    except IndexError:  # it ends inside of a header; the decoder will say what it makes of that
+    except IndexError:  # the file ends inside a header; left to the decoder
         return False
     start, end = next((headers[marker] for marker in _ONE_SCAN if marker in headers), (0, 0))
     sampling = bytes(data[start + 7 : end : 3])
@@ -142,8 +142,8 @@ def goes_on(file: InputFile) -> bool:
         pixels = pyvips.Image.jpegload_source(taller.source(), access="sequential", shrink=8)
         below = pixels.crop(0, height, pixels.width, pixels.height - height).copy_memory()
     except pyvips.Error:
-        return False  # the decoder will say it
-    # The bits that fill up the last byte may begin one more unit.
+        return False  # the decoder will report it
+    # The padding bits of the last byte can start another unit.
     behind = below.draw_rect([_GREY] * below.bands, 0, 0, wide, high, fill=True)
     return bool((behind - _GREY).abs().max() > 1)
 
@@ -163,7 +163,7 @@ def _bottom(file: InputFile) -> pyvips.Image:
 
 
 def _laid_out(data: memoryview, *, to_end: bool) -> _Layout | None:
-    """Go through the segments of a file: up to its first scan, or to its end."""
+    """Read the segments of a file, up to its first scan or to its end."""
     if bytes(data[:2]) != bytes((0xFF, _START)):
         return None
     layout = _Layout()
@@ -181,16 +181,16 @@ def _laid_out(data: memoryview, *, to_end: bool) -> _Layout | None:
             elif marker == _END_OF_IMAGE:
                 layout.end = end
                 break
-    except IndexError:  # it ends inside of a header; the decoder will say what it makes of that
+    except IndexError:  # the file ends inside a header; left to the decoder
         return None
     return layout if layout.marker else None
 
 
 def _segments(data: memoryview, strays: list[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
-    """Yield segments: their marker, and from where to where their body is. Bytes between them go to `strays`.
+    """Yield marker, start and end of each segment's data. Bytes between segments are added to `strays`.
 
     Raises:
-        IndexError: There are too many, or the last one is cut off.
+        IndexError: There are too many segments, or the last one is truncated.
     """
     at, coded = 2, False
     for _ in range(_MOST_SEGMENTS):
@@ -210,5 +210,5 @@ def _segments(data: memoryview, strays: list[tuple[int, int]]) -> Iterator[tuple
 
 
 def _without_fill(data: memoryview, start: int, end: int) -> int:
-    """Return where bytes end that are not the fill bytes (255) before a marker."""
+    """Return the end of a range without the fill bytes (255) before a marker."""
     return start + len(data[start:end].tobytes().rstrip(b"\xff"))

@@ -1,4 +1,4 @@
-"""The JPEGs that few programs read: of 12 bits, lossless, and JPEG-LS."""
+"""JPEGs that few programs support: 12-bit, lossless, and JPEG-LS."""
 
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -32,32 +32,32 @@ def header_of(file: InputFile) -> JpegHeader:
     """Read the segments of a JPEG.
 
     Raises:
-        CorruptImage: They are broken.
+        CorruptImage: The segments are invalid.
     """
     try:
         return jpeg_header(file.data)
     except ValueError as error:
-        raise CorruptImage(f"The header of the JPEG is broken: {error}.") from error
+        raise CorruptImage(f"The header of the JPEG is invalid: {error}.") from error
 
 
 def exif_of(file: InputFile) -> Image.Exif | None:
-    """Return the EXIF of a JPEG that Pillow does not open."""
+    """Return the EXIF of a JPEG that Pillow can't open."""
     data = header_of(file).exif
     return None if data is None else loaded_exif(data)
 
 
 def describe_samples(format: Format, file: InputFile, header: JpegHeader, limits: Limits) -> Description:
-    """Describe a JPEG by its segments.
+    """Return the description of a JPEG from its segments.
 
     Raises:
-        CorruptImage: No such JPEG can be.
-        UnreadKind: It is of a kind that is not read.
+        CorruptImage: The header is contradictory.
+        UnreadKind: This variant isn't supported.
         LimitExceeded: It is too large.
     """
     limits.check(header.width, header.height)
     if header.components not in _MODES or header.bits not in _DEPTHS:
         raise UnreadKind(
-            f"A {format.description} of {header.components} channels of {header.bits} bits is not read here."
+            f"A {format.description} with {header.components} channels of {header.bits} bits isn't supported."
         )
     mode = _MODES[header.components]
     page = Page(header.width, header.height, orientation=exif_orientation(header.exif), native=header)
@@ -75,13 +75,13 @@ def frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Fra
     header: JpegHeader = source.description.first.native
     library, data = imagecodecs(), bytes(source.file.data)
     if header.process == LS:
-        # With data that just end, CharLS can go on for seconds.
+        # If data ends without a marker, CharLS can run for seconds.
         samples = library.jpegls_decode(data + _END)
     else:
         samples = library.jpeg8_decode(data, outcolorspace=_ADOBE_CMYK if header.components == 4 else None)
     samples = of_size(samples, (header.width, header.height))
     if (1 if samples.ndim == 2 else samples.shape[2]) != header.components:
-        raise CorruptImage("The image has other channels than its header says.")
+        raise CorruptImage("The channels of the image differ from its header.")
     pixels = _pixels(samples, header)
     blobs = {METADATA["exif"]: header.exif} if "exif" in how.metadata else {}
     yield Frame(with_metadata(pixels, blobs), mode_of(pixels))
@@ -91,7 +91,7 @@ def _pixels(samples: "numpy.ndarray[Any, Any]", header: JpegHeader) -> pyvips.Im
     if header.components < 4:
         return whole_numbers(samples, header.bits)
     inks = whole_numbers(samples, header.bits, kind="cmyk")
-    if header.adobe is not None:  # Adobe stores what is left white
+    if header.adobe is not None:  # Adobe stores inverted inks
         inks = inks.invert()
     if inks.format == "ushort":
         inks = (inks / 257 + 0.5).cast("uchar").copy(interpretation="cmyk")
@@ -99,10 +99,10 @@ def _pixels(samples: "numpy.ndarray[Any, Any]", header: JpegHeader) -> pyvips.Im
 
 
 class _JpegLs(ReadOnly):
-    """JPEG-LS, read only."""
+    """JPEG-LS, read-only."""
 
     format = Format(
-        name="JPEG-LS", extensions=("jls",), media_type="image/jls", description="JPEG-LS", reckoned_as="HEIC"
+        name="JPEG-LS", extensions=("jls",), media_type="image/jls", description="JPEG-LS", costs_like="HEIC"
     )
 
     def __init__(self) -> None:

@@ -31,22 +31,22 @@ _CODESTREAM = b"WMPHOTO\0"
 _XMP, _ICC, _PIXELS, _TRANSFORM = 0x02BC, 0x8773, 0xBC01, 0xBC02
 _WIDTH, _HEIGHT, _IMAGE, _ALPHA = 0xBC80, 0xBC81, 0xBCC0, 0xBCC2
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
-"""Bytes of each type of value (T.832, table A.2)."""
+"""Number of bytes of a value by type (T.832, table A.2)."""
 _ORIENTATIONS = (1, 4, 2, 3, 6, 7, 5, 8)
-"""By the number of a transform (T.832, table 26), what EXIF calls it."""
+"""EXIF orientation by number of the transform (T.832, table 26)."""
 _SCRGB = Cicp(1, 8)
 
 
 @dataclass(frozen=True, slots=True)
 class _Pixels:
-    """A format of pixels.
+    """A pixel format.
 
     Attributes:
-        mode: The kind of pixels that it becomes.
-        depth: Bits a sample.
-        floating: Its samples are floats, or fixed-point numbers, of linear light.
-        premultiplied: Its colours are multiplied by their alpha.
-        shared: One exponent is shared by red, green and blue (RGBE).
+        mode: Pixel mode after decoding.
+        depth: Bits per sample.
+        floating: Whether samples are floats or fixed-point numbers of linear light.
+        premultiplied: Whether colours are premultiplied by alpha.
+        shared: Whether red, green and blue share an exponent (RGBE).
     """
 
     mode: str
@@ -75,35 +75,35 @@ _KINDS = {_FAMILY + bytes([number]): pixels for number, pixels in _NUMBERED.item
     bytes.fromhex("50a6c43c27a5374da9163142c7ebedba"): _Pixels("RGBA", premultiplied=True),
     bytes.fromhex("8fd7fee3dbe8cf4a84c1e97f6136b327"): _Pixels("RGB16", 32, True),
 }
-"""By their GUIDs (T.832, table A.6), those that imagecodecs decodes with all of their channels."""
+"""The pixel formats, by GUID (T.832, table A.6), that imagecodecs decodes with all of their channels."""
 
 
 class _JpegXr(ReadOnly):
-    """JPEG XR, read only."""
+    """JPEG XR, read-only."""
 
     format = Format(
         name="JXR",
         extensions=("jxr", "wdp", "hdp"),
         media_type="image/jxr",
         description="JPEG XR",
-        reckoned_as="JXL",
+        costs_like="JXL",
     )
 
     def __init__(self) -> None:
         self.recognises: Callable[[bytes], bool] | None = lambda head: head.startswith(_SIGNATURE)
 
     def describe(self, file: InputFile, limits: Limits, dpi: float) -> Description:
-        """Read the container and the header of the image in it; see `Codec`."""
+        """Read the container and the header of its image; see `Codec`."""
         try:
             tags = _tags(file.data)
             width, height = _size(file.data, tags)
             transform = _number(tags, _TRANSFORM) if _TRANSFORM in tags else 0
         except (ValueError, struct.error) as error:
-            raise CorruptImage(f"The header of the JPEG XR file is broken: {error}.") from error
+            raise CorruptImage(f"The header of the JPEG XR file is invalid: {error}.") from error
         limits.check(width, height)
         pixels = _KINDS.get(tags.get(_PIXELS, b""))
         if pixels is None:
-            raise UnreadKind("A JPEG XR of this format of pixels is not read here.")
+            raise UnreadKind("JPEG XR files with this pixel format aren't supported.")
         orientation = _ORIENTATIONS[transform] if transform < len(_ORIENTATIONS) else 1
         return Description(
             format=self.format,
@@ -116,16 +116,16 @@ class _JpegXr(ReadOnly):
         )
 
     def exif(self, file: InputFile) -> Image.Exif | None:
-        """Return None: its EXIF lies in parts of the container, and is not read."""
+        """Return None. EXIF is spread over the container, and isn't supported."""
         return None
 
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
-        """Return jxrlib."""
+        """Return jxrlib; see `Codec`."""
         return (Decoder(_frames),)
 
 
 def _tags(data: memoryview) -> dict[int, bytes]:
-    """Return the values of the first directory, by their tags."""
+    """Return the values of the first directory by tag."""
     found: dict[int, bytes] = {}
     for tag, start, end in _entries(data):
         found.setdefault(tag, bytes(data[start:end]))
@@ -133,7 +133,7 @@ def _tags(data: memoryview) -> dict[int, bytes]:
 
 
 def _entries(data: memoryview) -> Iterator[tuple[int, int, int]]:
-    """Yield the tag of each value of the first directory, and where it begins and ends."""
+    """Yield tag, start and end of each value of the first directory."""
     (at,) = struct.unpack_from("<I", data, 4)
     (count,) = struct.unpack_from("<H", data, at)
     for index in range(count):
@@ -143,12 +143,12 @@ def _entries(data: memoryview) -> Iterator[tuple[int, int, int]]:
         if length > 4:
             (start,) = struct.unpack_from("<I", data, start)
         if start + length > len(data):
-            raise ValueError("a value of its directory lies behind its end")
+            raise ValueError("a value of its directory lies after the end of the file")
         yield tag, start, start + length
 
 
 def _as_stored(data: memoryview) -> bytes:
-    """Return a file whose directory tells of no transform: jxrlib fails at one that turns, and leaves it undone."""
+    """Return a file without a transform in its directory, since jxrlib fails on rotations and doesn't apply them."""
     plain = bytearray(data)
     for tag, start, end in _entries(data):
         if tag == _TRANSFORM:
@@ -164,23 +164,23 @@ def _number(tags: dict[int, bytes], tag: int) -> int:
 
 
 def _size(data: memoryview, tags: dict[int, bytes]) -> tuple[int, int]:
-    """Return width and height.
+    """Return the width and height.
 
-    jxrlib goes by the header of the image, and reads beyond the one of alpha if that has another size.
+    jxrlib uses the header of the image, and reads out of bounds if alpha has another size.
 
     Raises:
-        ValueError: The container, the image and its alpha say different sizes.
+        ValueError: The container, the image and its alpha have different sizes.
     """
     said = _number(tags, _WIDTH), _number(tags, _HEIGHT)
     for place in (_IMAGE, _ALPHA):
         if place == _IMAGE or place in tags:
             at = _number(tags, place)
             if bytes(data[at : at + 8]) != _CODESTREAM:
-                raise ValueError("no image starts at the offset that the file gives")
+                raise ValueError("there is no image at the offset that the file gives")
             short = data[at + 10] & 0x80
             width, height = struct.unpack_from(">HH" if short else ">II", data, at + 12)
             if (width + 1, height + 1) != said:
-                raise ValueError("its parts are of different sizes")
+                raise ValueError("its parts have different sizes")
     return said
 
 

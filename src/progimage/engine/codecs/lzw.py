@@ -1,10 +1,10 @@
-"""GIF's LZW (GIF89a specification, appendix F), by giflib.
+"""GIF's LZW compression (GIF89a specification, appendix F), with giflib.
 
-imagecodecs has giflib write 8 bits for each index. Fewer, for palettes of fewer colours, are put there afterwards: the
-same codes, with other numbers. That saves up to half of a small file.
+imagecodecs makes giflib write 8 bits per index. For smaller palettes, the bits are reduced afterwards: the
+same codes are renumbered. This saves up to half of a small file.
 
-giflib begins a new table as soon as one is full. What repeats itself is encoded here instead, where a full table is
-kept for as long as that takes fewer bits. It takes about 0.15 s a megapixel; drawings get up to a quarter smaller.
+giflib starts a new table as soon as one is full. Repetitive data is encoded by our own code instead, which keeps a full
+table as long as that needs fewer bits. It takes about 0.15 s per megapixel; drawings get up to a quarter smaller.
 
 This module needs imagecodecs: see `engine.libraries`.
 """
@@ -18,38 +18,38 @@ import numpy
 Array = numpy.ndarray[Any, Any]
 
 _HEAD = 6 + 7 + 768
-"""How long the header and the palette of what giflib writes are."""
+"""Length of the header and the palette that giflib writes."""
 _LONGEST, _CODES, _CODE = 255, 4096, 12
-"""How long a sub-block is at most, how many codes a full table has, and of how many bits each of those is then."""
+"""Maximum length of a sub-block, number of codes in a full table, and bits per code of a full table."""
 _CLEAR, _END = 256, 257
 _FULL = 4096
-"""Data of fewer bytes have hardly filled a table."""
+"""Number of bytes below which data has hardly filled a table."""
 _REPETITIVE = 3
-"""Below so many bits for each pixel, what is in a full table is worth keeping."""
-_MOST = 4_000_000
-"""Pixels of which the encoding here takes 0.5 s."""
+"""Bits per pixel below which a full table is worth keeping."""
+_MAXIMUM = 4_000_000
+"""Maximum number of pixels for our own encoder, which takes 0.5 s for them."""
 _GREYS = numpy.repeat(numpy.arange(256, dtype=numpy.uint8)[:, None], 3, axis=1)
 
 
 def compressed(indices: Array, bits: int) -> bytes:
-    """Return indices as the data of a frame: how many bits they have, and sub-blocks up to the empty one.
+    """Return indices as the data of a frame: the number of bits, and sub-blocks up to the empty one.
 
     Args:
-        indices: Rows and columns of numbers below 2**bits.
-        bits: 1 to 8.
+        indices: Rows and columns of indices below 2**bits.
+        bits: Bits per index, 1 to 8.
     """
     bits = max(2, bits)
     data = _by_giflib(indices)
     if bits < 8:
         data = _renumbered(data, bits)
-    if len(data) > _FULL and 8 * len(data) < _REPETITIVE * indices.size and indices.size <= _MOST:
+    if len(data) > _FULL and 8 * len(data) < _REPETITIVE * indices.size and indices.size <= _MAXIMUM:
         data = min(data, _written(_runs(indices.tobytes(), bits), bits), key=len)
     blocks = (data[start : start + _LONGEST] for start in range(0, len(data), _LONGEST))
     return bytes([bits]) + b"".join(bytes([len(block)]) + block for block in blocks) + b"\0"
 
 
 def _by_giflib(indices: Array) -> bytes:
-    room = bytearray(_HEAD + 100 + 2 * indices.size)  # no code is longer than 12 bits, and stands for an index or more
+    room = bytearray(_HEAD + 100 + 2 * indices.size)  # a code has at most 12 bits and stands for at least one index
     written = bytes(imagecodecs.gif_encode(numpy.ascontiguousarray(indices), colormap=_GREYS, out=room))
     at = written.index(b"\x2c", _HEAD) + 11
     parts = []
@@ -60,14 +60,14 @@ def _by_giflib(indices: Array) -> bytes:
 
 
 def _renumbered(data: bytes, bits: int) -> bytes:
-    """Return codes that are made for 8 bits as such for fewer."""
+    """Convert codes for 8 bits to codes for fewer bits."""
     codes, starts = _codes(data)
     moved = numpy.where(codes < _CLEAR, codes, codes - _CLEAR + (1 << bits))
     return _written(numpy.split(moved, starts[1:]), bits)
 
 
 def _written(runs: Sequence[Sequence[int] | Array], bits: int) -> bytes:
-    """Return the bytes of codes, of which each run ends where the table is cleared."""
+    """Return the bytes of codes. Each run ends where the table is cleared."""
     codes = numpy.concatenate([numpy.asarray(run, numpy.int64) for run in runs])
     widths = numpy.concatenate([_widths(len(run), bits) for run in runs])
     ends = numpy.cumsum(widths)
@@ -76,17 +76,17 @@ def _written(runs: Sequence[Sequence[int] | Array], bits: int) -> bytes:
 
 
 def _runs(indices: bytes, bits: int) -> list[list[int]]:
-    """Return the codes for indices, of which each run ends where the table is cleared.
+    """Return the codes for indices. Each run ends where the table is cleared.
 
-    What comes after a table is full is encoded with both, that and a new one, until the new one is full, too. The one
-    that takes fewer bits is kept, and so on.
+    After a table is full, data is encoded both with the full table and with a new one until that is full as well. The
+    one that needs fewer bits is kept, and so on.
     """
     clear = 1 << bits
     runs: list[list[int]] = [[clear]]
     codes, table, string, at = _with_new_table(indices, 0, bits)
     runs.append(codes)
     while at < len(indices):
-        # What is not written yet goes to the new table if that knows it.
+        # The pending string is continued with the new table if that contains it.
         last, start = ([], at - 1) if string < clear else ([string], at)
         new_codes, new_table, new_string, end = _with_new_table(indices, start, bits)
         old_codes, old_string = _with_full_table(table, indices[at:end], string)
@@ -103,15 +103,15 @@ def _runs(indices: bytes, bits: int) -> list[list[int]]:
 
 
 def _with_new_table(indices: bytes, start: int, bits: int) -> tuple[list[int], dict[int, int], int, int]:
-    """Encode with a new table until it is full, or until all is encoded.
+    """Encode with a new table until it is full, or until everything is encoded.
 
     Args:
         indices: All indices.
-        start: Where to begin.
-        bits: Of each index.
+        start: Position to start at.
+        bits: Bits per index.
 
     Returns:
-        The codes, the table, the code of what is not written yet, and where the next begins.
+        The codes, the table, the code of the pending string, and the next position.
     """
     codes: list[int] = []
     table: dict[int, int] = {}
@@ -131,7 +131,7 @@ def _with_new_table(indices: bytes, start: int, bits: int) -> tuple[list[int], d
 
 
 def _with_full_table(table: dict[int, int], indices: bytes, string: int) -> tuple[list[int], int]:
-    """Encode with a table that stays as it is; see `_with_new_table`."""
+    """Encode with a table that isn't changed; see `_with_new_table`."""
     codes = []
     for index in indices:
         longer = string << 8 | index
@@ -144,15 +144,15 @@ def _with_full_table(table: dict[int, int], indices: bytes, string: int) -> tupl
 
 
 def _codes(data: bytes) -> tuple[Array, list[int]]:
-    """Return the codes for 8 bits up to the last one, and which of them are the first after the table was cleared."""
+    """Return the codes for 8 bits, and the positions of those that come first after a clear code."""
     padded = numpy.frombuffer(data + bytes(3), numpy.uint8).astype(numpy.int32)
     found: list[Array] = []
-    starts, at, most = [0], 0, 8 * len(data)
+    starts, at, maximum = [0], 0, 8 * len(data)
     widths = _widths(_CODES, 8)
     ends = numpy.cumsum(widths)
-    while at < most:
+    while at < maximum:
         places = at + ends - widths
-        places = places[places < most]
+        places = places[places < maximum]
         byte, shift = places >> 3, places & 7
         window = padded[byte] | padded[byte + 1] << 8 | padded[byte + 2] << 16
         codes = window >> shift & (1 << widths[: len(places)]) - 1
@@ -166,7 +166,7 @@ def _codes(data: bytes) -> tuple[Array, list[int]]:
 
 
 def _widths(count: int, bits: int) -> Array:
-    """Return in how many bits each of the codes after a cleared table is written."""
+    """Return the width in bits of each code after the table was cleared."""
     highest = (1 << bits) + 1 + numpy.arange(count)  # in the table when the code is read
     highest[:1] = 0
     return numpy.clip(numpy.ceil(numpy.log2(highest + 1)), bits + 1, 12).astype(numpy.int64)

@@ -1,4 +1,4 @@
-"""What of a file's damage costs no pixel is mended in memory, before anything else reads it."""
+"""Repair, in memory, of damage that affects no pixels, before anything else reads the file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,13 +9,13 @@ from progimage.engine.files import InputFile
 
 @dataclass(frozen=True, slots=True)
 class Mended:
-    """A file without the damage that costs no pixel.
+    """A file whose harmless damage is repaired.
 
     Attributes:
-        file: To be read in its place.
-        warnings: What the damage is, a sentence for each.
-        lost: What pixels are lost, if some are known to be and no decoder would say so; a sentence.
-        unended: It had no end, so that more may be missing.
+        file: The repaired file, to be read instead.
+        warnings: Sentences that describe the damage.
+        lost: A sentence on lost pixels, if some are known to be lost and no decoder would report it.
+        unended: Whether the file had no end marker, so that more can be missing.
     """
 
     file: InputFile
@@ -24,25 +24,25 @@ class Mended:
     unended: bool = False
 
     def described(self, description: Description) -> Description:
-        """Return the description of the file with what is known of the damage."""
+        """Return the description of the file with the information on the damage."""
         lost = self.lost or description.lost
         warnings = (*self.warnings, *description.warnings)
         return replace(description, mended=self.file, warnings=warnings, lost=lost)
 
 
 def joined(parts: Sequence[bytes | memoryview]) -> InputFile:
-    """Return a file in memory that is made of parts of another one."""
+    """Return a file in memory that consists of parts of another file."""
     return InputFile.of(b"".join(parts))
 
 
 def after_end(count: int) -> str:
-    """Say that there are bytes after the end of an image."""
+    """Return a warning about bytes after the end of an image."""
     return f"After the end of the image there {_are(count)}, which {'is' if count == 1 else 'are'} ignored."
 
 
 def stray(count: int) -> str:
-    """Say that there are bytes that belong to nothing."""
-    return f"Inside of the file there {_are(count)} that belong{'s' * (count == 1)} to nothing, which is harmless."
+    """Return a warning about bytes that belong to no part of an image."""
+    return f"Inside the file there {_are(count)} without meaning, which is harmless."
 
 
 def _are(count: int) -> str:

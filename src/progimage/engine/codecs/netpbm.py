@@ -1,4 +1,4 @@
-"""Netpbm's formats, and the float map that is like them."""
+"""Netpbm's formats, and the related float map."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -23,10 +23,9 @@ if TYPE_CHECKING:
 
 
 class _Netpbm(PillowCodec):
-    """One of the family, which are told apart by their second byte."""
+    """One of the formats, which are distinguished by their second byte."""
 
     def __init__(self, format: Format, magic: tuple[bytes, ...]) -> None:
-        """Take Pillow's plugin for all of them."""
         super().__init__(format, "PPM")
         accepts = self.recognises or (lambda head: True)
 
@@ -37,7 +36,7 @@ class _Netpbm(PillowCodec):
         self.recognises: Callable[[bytes], bool] | None = recognises
 
     def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
-        """Write 16-bit colour past Pillow, which has none: raw samples, the more significant byte first."""
+        """Write 16-bit colour, which Pillow doesn't support, as raw big-endian samples."""
         if not is_deep(first.mode) or is_grey(first.mode):
             super().encode(first, rest, plan, target)
             return
@@ -48,7 +47,7 @@ class _Netpbm(PillowCodec):
 
 
 class _FloatMap(_Netpbm):
-    """Grey by Pillow; colour, which Pillow does not know, by ourselves. It is read only."""
+    """Reads grey with Pillow, and colour, which Pillow doesn't support, with our own code. It can't be written."""
 
     def describe(self, file: InputFile, limits: Limits, dpi: float) -> Description:
         """Read the header; see `Codec`."""
@@ -56,14 +55,14 @@ class _FloatMap(_Netpbm):
             return super().describe(file, limits, dpi)
         found = _FLOAT_HEADER.match(bytes(file.data[:_LONGEST_HEADER]))
         if not found:
-            raise CorruptImage("The header of the float map is broken.")
+            raise CorruptImage("The header of the float map is invalid.")
         width, height = int(found[1]), int(found[2])
         limits.check(width, height)
         page = Page(width, height, native=found)
         return Description(format=self.format, pages=(page,), mode="RGB16", depth=32, floating=True)
 
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
-        """Return Pillow for grey."""
+        """Return Pillow for grey, and our own decoder for colour."""
         return super().decoders(description) if description.mode == "F" else (Decoder(_floats),)
 
 
@@ -74,49 +73,48 @@ def _floats(source: Source, first: int, last: int, how: Decoding) -> Iterator[Fr
     if len(data) < page.width * page.height * 12:
         raise CorruptImage("The float map ends before its last pixel.")
     pixels = pyvips.Image.new_from_memory(data, page.width, page.height, 3, "float")
-    if not header[3].startswith(b"-"):  # a negative scale says that the least significant byte is first
+    if not header[3].startswith(b"-"):  # a negative scale means little-endian
         pixels = pixels.byteswap()
     pixels = normalise(pixels.flip("vertical").copy(interpretation="rgb"))
     yield Frame(pixels, mode_of(pixels))
 
 
 class _Pam:
-    """The arbitrary map, of any channels and of any largest sample."""
+    """The arbitrary map (PAM), with any number of channels and any maximum sample value."""
 
     def __init__(self, format: Format) -> None:
-        """Recognise it by its first line."""
         self.format = format
         self.recognises: Callable[[bytes], bool] | None = lambda head: head.startswith(_ARBITRARY)
 
     def describe(self, file: InputFile, limits: Limits, dpi: float) -> Description:
-        """Read the lines before the samples; see `Codec`."""
+        """Read the header; see `Codec`."""
         header = _pam_header(bytes(file.data[:_LONGEST_PAM_HEADER]))
         limits.check(header.width, header.height)
-        bits = header.most.bit_length()
+        bits = header.maximum.bit_length()
         mode = header.mode if header.mode in ("1", "CMYK") else header.mode + "16" * (bits > 8)
         page = Page(header.width, header.height, native=header)
         return Description(format=self.format, pages=(page,), mode=mode, depth=bits)
 
     def exif(self, file: InputFile) -> None:
-        """Return None: there is none."""
+        """Return None, since the format has no EXIF."""
 
     def stripped(self, source: Source, kept: Kept) -> None:
-        """Return None: it is encoded again, which loses nothing; see `Codec`."""
+        """Return None, since encoding again loses nothing; see `Codec`."""
 
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
-        """Return the only one."""
+        """Return the only decoder."""
         return (Decoder(_pam_frames),)
 
     def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
-        """Write the samples as they are; see `Codec`."""
-        pixels, most = first.pixels, 65535 if is_deep(first.mode) else 255
+        """Write the samples unchanged; see `Codec`."""
+        pixels, maximum = first.pixels, 65535 if is_deep(first.mode) else 255
         if first.mode == "1":
-            data, most = to_pillow(first).convert("L").tobytes().translate(_TO_BITS), 1
+            data, maximum = to_pillow(first).convert("L").tobytes().translate(_TO_BITS), 1
         else:
-            data = bytes((pixels.byteswap() if most > 255 else pixels).write_to_memory())
-        kind = "BLACKANDWHITE" if most == 1 else _PAM_KINDS[pixels.bands - 1]
+            data = bytes((pixels.byteswap() if maximum > 255 else pixels).write_to_memory())
+        kind = "BLACKANDWHITE" if maximum == 1 else _PAM_KINDS[pixels.bands - 1]
         header = (
-            f"P7\nWIDTH {pixels.width}\nHEIGHT {pixels.height}\nDEPTH {pixels.bands}\nMAXVAL {most}\n"
+            f"P7\nWIDTH {pixels.width}\nHEIGHT {pixels.height}\nDEPTH {pixels.bands}\nMAXVAL {maximum}\n"
             f"TUPLTYPE {kind}\nENDHDR\n"
         )
         with target.file() as file:
@@ -125,21 +123,21 @@ class _Pam:
 
 @dataclass(frozen=True, slots=True)
 class _PamHeader:
-    """The lines before the samples.
+    """The header of a PAM file.
 
     Attributes:
-        width: In pixels.
-        height: In pixels.
-        depth: How many samples a pixel has.
-        most: The largest sample.
-        mode: What the first of them are, as a kind of pixels of 8 bits; those after them mean nothing.
-        start: Where the samples begin.
+        width: Width in pixels.
+        height: Height in pixels.
+        depth: Samples per pixel.
+        maximum: Maximum sample value.
+        mode: Pixel mode of the first samples of each pixel, for 8 bits; further samples are ignored.
+        start: Offset of the samples.
     """
 
     width: int
     height: int
     depth: int
-    most: int
+    maximum: int
     mode: str
     start: int
 
@@ -147,42 +145,44 @@ class _PamHeader:
 def _pam_header(head: bytes) -> _PamHeader:
     found = _PAM_END.search(head)
     if not found:
-        raise CorruptImage("The header of the PAM file has no end.")
+        raise CorruptImage("The header of the PAM file has no end marker.")
     numbers, kind = {}, b""
     for line in head[: found.start()].split(b"\n")[1:]:
         name, _, value = line.strip().partition(b" ")
         if name in (b"WIDTH", b"HEIGHT", b"DEPTH", b"MAXVAL"):
             if not _PAM_NUMBER.fullmatch(value.strip()):
-                raise CorruptImage("The header of the PAM file is broken.")
+                raise CorruptImage("The header of the PAM file is invalid.")
             numbers[name] = int(value)
         elif name == b"TUPLTYPE":
             kind += value.strip()
     try:
-        width, height, depth, most = (numbers[name] for name in (b"WIDTH", b"HEIGHT", b"DEPTH", b"MAXVAL"))
+        width, height, depth, maximum = (numbers[name] for name in (b"WIDTH", b"HEIGHT", b"DEPTH", b"MAXVAL"))
     except KeyError:
-        raise CorruptImage("The header of the PAM file lacks a line.") from None
-    if not 1 <= most <= 65535:
-        raise CorruptImage(f"The largest sample of the PAM file is {most}; allowed: 1 to 65535.")
-    return _PamHeader(width, height, depth, most, _pam_mode(kind.decode("latin-1").upper(), depth, most), found.end())
+        raise CorruptImage("A line is missing in the header of the PAM file.") from None
+    if not 1 <= maximum <= 65535:
+        raise CorruptImage(f"The maximum sample value of the PAM file is {maximum}; allowed: 1 to 65535.")
+    return _PamHeader(
+        width, height, depth, maximum, _pam_mode(kind.decode("latin-1").upper(), depth, maximum), found.end()
+    )
 
 
-def _pam_mode(kind: str, depth: int, most: int) -> str:
-    """Return what the samples are: by the type of the tuples, or if they have none, by how many there are."""
+def _pam_mode(kind: str, depth: int, maximum: int) -> str:
+    """Return the pixel mode by tuple type, or by the number of samples if there is no tuple type."""
     if not kind:
         if depth not in _PAM_BY_DEPTH:
-            raise UnreadKind(f"A PAM file of {depth} channels is not read here.")
+            raise UnreadKind(f"PAM files with {depth} channels aren't supported.")
         return _PAM_BY_DEPTH[depth]
     if kind not in _PAM_TYPES:
-        raise UnreadKind(f"A PAM file of the tuple type {kind[:_LONGEST_TYPE]!r} is not read here.")
+        raise UnreadKind(f"PAM files with the tuple type {kind[:_LONGEST_TYPE]!r} aren't supported.")
     mode, planes = _PAM_TYPES[kind]
     if depth < planes:
         raise CorruptImage(f"The PAM file has {depth} channels, but {kind} has {planes}.")
-    return "1" if kind == _BLACK_AND_WHITE and (depth, most) == (1, 1) else mode
+    return "1" if kind == _BLACK_AND_WHITE and (depth, maximum) == (1, 1) else mode
 
 
 def _pam_frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
     header: _PamHeader = source.description.first.native
-    deep = header.most > 255
+    deep = header.maximum > 255
     count = header.width * header.height * header.depth * (1 + deep)
     data = bytes(source.file.data[header.start : header.start + count])
     if len(data) < count:
@@ -191,10 +191,10 @@ def _pam_frames(source: Source, first: int, last: int, how: Decoding) -> Iterato
     pixels = pyvips.Image.new_from_memory(data, header.width, header.height, header.depth, kind)
     if deep:
         pixels = pixels.byteswap()
-    if header.mode == "CMYK":  # which is of 8 bits
+    if header.mode == "CMYK":  # which has 8 bits
         kind, white = "uchar", 255
-    if header.most != white:
-        pixels = (pixels * (white / header.most) + 0.5).cast(kind)
+    if header.maximum != white:
+        pixels = (pixels * (white / header.maximum) + 0.5).cast(kind)
     planes = _PAM_PLANES[header.mode]
     if planes < header.depth:
         pixels = pixels.extract_band(0, n=planes)
@@ -215,7 +215,7 @@ _PAM_TYPES = {
         ("CMYK", "CMYK"),
     )
 }  # fmt: skip
-"""By the type of the tuples (netpbm's pam(5), and CMYK as Ghostscript writes it): 0 is no ink."""
+"""Pixel modes by tuple type (netpbm's pam(5), and CMYK as Ghostscript writes it, where 0 is no ink)."""
 _TO_BITS = bytes([0] * 128 + [1] * 128)
 _COLOURS, _LONGEST_HEADER = b"PF", 100
 _FLOAT_HEADER = re.compile(rb"PF\s+(\d{1,9})\s+(\d{1,9})\s+([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s")
@@ -237,7 +237,7 @@ CODECS = (
             media_type="image/x-portable-arbitrarymap",
             description="Portable arbitrary map",
             modes=("1", *OF_8_BITS, *OF_16_BITS),
-            reckoned_as="PPM",
+            costs_like="PPM",
         )
     ),
     _Netpbm(_format("PBM", "x-portable-bitmap", "Portable bitmap", ("1",)), _BITMAP),

@@ -1,4 +1,4 @@
-"""Pixels whose channels are packed into one number of 16 or 32 bits, as BMP and TGA have them."""
+"""Pixels whose channels are packed into one number of 16 or 32 bits, as in BMP and TGA."""
 
 from collections.abc import Sequence
 
@@ -8,11 +8,11 @@ _DEEP = 8
 
 
 def unpacked(words: pyvips.Image, masks: Sequence[int]) -> pyvips.Image:
-    """Return the channels of packed pixels, spread over all of 8 bits, or of 16 if one of them has more than 8.
+    """Unpack channels and scale them to 8 bits, or to 16 bits if one of them has more than 8.
 
     Args:
-        words: One band, unsigned; of 16 or 32 bits.
-        masks: For each channel the bits that it has, which adjoin; 0 is a channel that is black.
+        words: One unsigned band of 16 or 32 bits.
+        masks: Contiguous bits of each channel; 0 for a channel that is black.
     """
     deep = any(mask.bit_count() > _DEEP for mask in masks)
     if words.format == "ushort" and words.width * words.height > 1 << 16:
@@ -26,11 +26,11 @@ def _channel(words: pyvips.Image, mask: int, *, deep: bool) -> pyvips.Image:
     if not mask:
         return pyvips.Image.black(words.width, words.height).cast(kind)
     shift = (mask & -mask).bit_length() - 1
-    most = mask >> shift
-    # Of more than 16 bits only the greater ones, which a float holds.
-    spare = max(0, most.bit_length() - 16)
-    values = (words >> (shift + spare)) & (most >> spare)
-    return (values * (white / (most >> spare)) + 0.5).cast(kind)
+    maximum = mask >> shift
+    # Of more than 16 bits, only the most significant ones are used, which fit into a float.
+    spare = max(0, maximum.bit_length() - 16)
+    values = (words >> (shift + spare)) & (maximum >> spare)
+    return (values * (white / (maximum >> spare)) + 0.5).cast(kind)
 
 
 def _joined(bands: list[pyvips.Image]) -> pyvips.Image:

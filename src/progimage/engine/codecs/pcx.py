@@ -1,6 +1,6 @@
-"""PCX, of ZSoft's Paintbrush.
+"""PCX, the format of ZSoft's Paintbrush.
 
-Source: ZSoft, "PCX Technical Reference Manual", 1991, which also has the header of pictures for CGA.
+Source: ZSoft, "PCX Technical Reference Manual", 1991, which also describes the header of CGA images.
 """
 
 import struct
@@ -28,33 +28,33 @@ _HEADER = struct.Struct("<BBBBHHHHHH48sBBH")
 _PIXELS = 128
 _BY_PILLOW = ((1, 1), (8, 1), (8, 3))
 _FEW_COLOURS = ((1, 2), (1, 3), (1, 4), (2, 1), (4, 1))
-"""Bits and planes of pixels that are numbers of up to 16 colours."""
+"""Bits and planes of images with up to 16 colours."""
 _USUAL = (
     (0, 0, 0), (0, 0, 170), (0, 170, 0), (0, 170, 170), (170, 0, 0), (170, 0, 170), (170, 85, 0), (170, 170, 170),
     (85, 85, 85), (85, 85, 255), (85, 255, 85), (85, 255, 255), (255, 85, 85), (255, 85, 255), (255, 255, 85),
     (255, 255, 255),
 )  # fmt: skip
-"""The colours of CGA, and of EGA where the file has no palette."""
+"""The colours of CGA, and of EGA if the file has no palette."""
 _CGA_SETS = ((2, 4, 6), (3, 5, 7))
 _BRIGHTER = 8
 _RUN = 0xC0
 _MAKER, _VERSIONS, _BITS = 10, (0, 2, 3, 4, 5), (1, 2, 4, 8)
 _SLACK = 1024
-"""So many bytes a line may have beyond those that its pixels need."""
+"""Maximum number of extra bytes in a line beyond those that its pixels need."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Header:
-    """What stands before the pixels.
+    """The header before the pixels.
 
     Attributes:
-        packed: They are coded in runs.
-        bits: Of each plane, for a pixel.
-        planes: How many there are, one after the other in each line.
-        width: In pixels.
-        height: In pixels.
-        line: Bytes of a line of a plane.
-        palette: As it is in the file.
+        packed: Whether pixels are run-length encoded.
+        bits: Bits per pixel in each plane.
+        planes: Number of planes, which follow each other in each line.
+        width: Width in pixels.
+        height: Height in pixels.
+        line: Number of bytes of a plane's line.
+        palette: The stored palette.
     """
 
     packed: bool
@@ -67,10 +67,10 @@ class _Header:
 
     @property
     def colours(self) -> list[tuple[int, ...]]:
-        """What the numbers stand for."""
+        """The colours by index."""
         palette = self.palette
         if self.bits == 2 and self.planes == 1 and not any(palette[1:3] + palette[4:12]):
-            # Not four colours, but what CGA was set to: background, set and brightness.
+            # These bytes aren't four colours, but settings of CGA: background, colour set and brightness.
             choice, brighter = palette[3] >> 6 & 1, _BRIGHTER * (palette[3] >> 5 & 1)
             return [_USUAL[palette[0] >> 4], *(_USUAL[index + brighter] for index in _CGA_SETS[choice])]
         if not any(palette):
@@ -79,11 +79,11 @@ class _Header:
 
 
 class _Pcx(PillowCodec):
-    """Read and written by Pillow, but for pixels of few colours: it knows only some, and takes CGA's for a palette."""
+    """Uses Pillow except for few colours, of which it supports only some variants and misinterprets those of CGA."""
 
     @staticmethod
     def recognises(head: bytes) -> bool:
-        """Return whether it begins with a header of a version that there was; a TGA may have the same first byte."""
+        """Return whether the file starts with a header of a known version. A TGA can have the same first byte."""
         return len(head) >= _PIXELS and head[0] == _MAKER and head[1] in _VERSIONS and head[2] <= 1 and head[3] in _BITS
 
     def describe(self, file: InputFile, limits: Limits, dpi: float) -> Description:
@@ -96,32 +96,32 @@ class _Pcx(PillowCodec):
         return Description(format=self.format, pages=(page,), mode="P")
 
     def exif(self, file: InputFile) -> Image.Exif | None:
-        """Return None: there is none."""
+        """Return None, since the format has no EXIF."""
         return None
 
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
-        """Return Pillow, or our own for few colours."""
+        """Return Pillow, or our own decoder for few colours."""
         return (Decoder(_frames if isinstance(description.first.native, _Header) else self.frames),)
 
 
 def _header(file: InputFile) -> _Header | None:
-    """Return the header of a picture of few colours; None of any other."""
+    """Return the header of an image with few colours; None for others."""
     if len(file.data) < _PIXELS:
         raise CorruptImage("The header of the PCX file is too short.")
     _, _, packed, bits, left, top, right, bottom, _, _, palette, _, planes, line = _HEADER.unpack_from(file.data)
     if (bits, planes) in _BY_PILLOW:
         return None
     if (bits, planes) not in _FEW_COLOURS:
-        raise UnreadKind(f"A PCX of {planes} planes of {bits} bits is not read here.")
+        raise UnreadKind(f"PCX files with {planes} planes of {bits} bits aren't supported.")
     width, height = right - left + 1, bottom - top + 1
     needed = (width * bits + 7) // 8
     if width < 1 or height < 1 or not needed <= line <= needed + _SLACK:
-        raise CorruptImage("The header of the PCX file is broken.")
+        raise CorruptImage("The header of the PCX file is invalid.")
     return _Header(packed == 1, bits, planes, width, height, line, palette)
 
 
 def _frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
-    imagecodecs()  # and numpy with it
+    imagecodecs()  # also makes numpy available
     import numpy
 
     header: _Header = source.description.first.native
@@ -142,12 +142,12 @@ def _frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Fr
 
 
 def _unpacked(data: "numpy.ndarray[Any, Any]", count: int) -> "numpy.ndarray[Any, Any]":
-    """Return up to so many bytes of runs: one with its two highest bits set says how often the next comes."""
+    """Return up to `count` unpacked bytes. A byte with its two highest bits set is a repeat count for the next."""
     import numpy
 
     places = numpy.arange(data.size)
     high = data >= _RUN
-    # The byte behind a length is a value, even if it is high; so in a row of high ones, every other is a length.
+    # The byte after a count is a value even if it is high; so in a series of high bytes, every other is a count.
     since = places - numpy.maximum.accumulate(numpy.where(high, -1, places))
     lengths = high & (since % 2 == 1)
     times: numpy.ndarray[Any, Any] = numpy.ones(data.size, numpy.int64)

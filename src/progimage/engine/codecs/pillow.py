@@ -1,4 +1,4 @@
-"""Formats that Pillow reads or writes: all that they have in common; what is particular to one stands in its module."""
+"""Common code of all formats that Pillow reads or writes; format-specific code is in the formats' modules."""
 
 import re
 import warnings
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ORIENTATION_TAG = 0x0112
 _NUMBER = re.compile(r"\d+")
 _PREFIX = 16
-"""How many bytes Pillow shows a plugin, to say whether it knows them."""
+"""Number of bytes that Pillow passes to a plugin to recognise a file."""
 
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 Image.init()
@@ -32,15 +32,14 @@ class PillowCodec:
     """A format that Pillow reads, writes, or both.
 
     Args:
-        format: What is known of the format.
-        plugin: Pillow's name for it, if it is another.
-        save: What Pillow is always told when it writes it.
+        format: Description of the format.
+        plugin: Pillow's name of the format, if it differs.
+        save: Options that are always passed to Pillow when it writes the format.
     """
 
     recognises: Callable[[bytes], bool] | None = None
 
     def __init__(self, format: Format, plugin: str = "", save: Mapping[str, Any] | None = None) -> None:
-        """Take Pillow's plugin."""
         self.format = format
         self.plugin = plugin or format.name
         self.save = save or {}
@@ -58,11 +57,11 @@ class PillowCodec:
                 return self.description_of(file, image, limits)
             except (EngineError, MemoryError):
                 raise
-            except Exception as error:  # plugins raise whatever their parsing runs into
-                raise CorruptImage(f"The header of the image is broken: {say(error)}.") from error
+            except Exception as error:  # plugins can raise any kind of exception while they parse
+                raise CorruptImage(f"The header of the image is invalid: {say(error)}.") from error
 
     def description_of(self, file: InputFile, image: Image.Image, limits: Limits) -> Description:
-        """Describe an image that Pillow has opened."""
+        """Return the description of an image that Pillow has opened."""
         pages, frames = self.pages_of(image, limits), self.frames_of(image, limits)
         deep = self.is_deep(file, image)
         return Description(
@@ -80,22 +79,22 @@ class PillowCodec:
         """Open a file.
 
         Raises:
-            NotAnImage: It is not of this format.
-            CorruptImage: It is, but broken.
+            NotAnImage: The file isn't of this format.
+            CorruptImage: The file is of this format, but invalid.
         """
         warnings.simplefilter("ignore")
-        Image.MAX_IMAGE_PIXELS = None  # our own limit is held against the header by whoever opens it
+        Image.MAX_IMAGE_PIXELS = None  # callers check our own limits
         try:
             return Image.open(file.reader(), formats=[self.plugin])
         except UnidentifiedImageError:
-            raise NotAnImage("The file is in no image format that can be read here.") from None
+            raise NotAnImage("The file isn't in a supported image format.") from None
         except MemoryError:
             raise
-        except Exception as error:  # plugins raise whatever their parsing runs into
-            raise CorruptImage(f"The header of the image is broken: {say(error)}.") from error
+        except Exception as error:  # plugins can raise any kind of exception while they parse
+            raise CorruptImage(f"The header of the image is invalid: {say(error)}.") from error
 
     def pages_of(self, image: Image.Image, limits: Limits) -> list[Page]:
-        """Return the pages of an opened image: all of them, where the format has pages."""
+        """Return the pages of an opened image: all of them if the format has pages, otherwise one."""
         pages = [self.page_of(image)]
         if not self.format.pages:
             return pages
@@ -108,11 +107,11 @@ class PillowCodec:
             return pages
 
     def page_of(self, image: Image.Image) -> Page:
-        """Return the page that an opened image is at."""
+        """Return the current page of an opened image."""
         return Page(*image.size, orientation=self.orientation(image), native=image.mode)
 
     def frames_of(self, image: Image.Image, limits: Limits) -> int:
-        """Return how many frames an opened image has."""
+        """Return the number of frames of an opened image."""
         if not self.format.animated:
             return 1
         frames = max(1, getattr(image, "n_frames", 1))
@@ -120,14 +119,14 @@ class PillowCodec:
         return frames
 
     def plays(self, image: Image.Image) -> int:
-        """Return how often an animation is played; 0 is without end."""
+        """Return how often an animation is played; 0 means endlessly."""
         return int(image.info.get("loop") or 0)
 
     def orientation(self, image: Image.Image) -> int:
-        """Return the orientation that the EXIF of an opened image says, or its XMP where that has none; 1 to 8."""
+        """Return the orientation of an opened image from EXIF, or from XMP if EXIF has none; 1 to 8."""
         try:
             orientation = image.getexif().get(ORIENTATION_TAG, 1)
-        except Exception:  # a broken EXIF counts as none, since the image may be whole
+        except Exception:  # invalid EXIF is ignored, since the image can be intact
             return 1
         return orientation if orientation in range(1, 9) else 1
 
@@ -137,7 +136,7 @@ class PillowCodec:
             return image.getexif()
 
     def is_deep(self, file: InputFile, image: Image.Image) -> bool:
-        """Return whether there are more than 8 bits a channel."""
+        """Return whether there are more than 8 bits per channel."""
         return image.mode[0] in "IF"
 
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
@@ -148,13 +147,13 @@ class PillowCodec:
         """Decode with Pillow; see `Decoder.frames`."""
         try:
             with self.open(source.file) as image:
-                # The bound for images inside of images (an ICO's PNG, for one), whose headers only the plugin sees;
-                # Pillow refuses what is beyond twice this.
+                # The limit for embedded images (such as a PNG in an ICO), whose headers only the plugin reads;
+                # Pillow rejects images of more than twice this.
                 Image.MAX_IMAGE_PIXELS = source.limits.pixels // 2
                 yield from self.frames_in(source, image, first, last, how)
         except Image.DecompressionBombError as error:
             given = int((_NUMBER.search(str(error)) or [0])[0])
-            raise LimitExceeded("pixels in an image inside of it", given, source.limits.pixels) from error
+            raise LimitExceeded("pixels in an embedded image", given, source.limits.pixels) from error
 
     def frames_in(self, source: Source, image: Image.Image, first: int, last: int, how: Decoding) -> Iterator[Frame]:
         """Decode frames or pages of an opened image."""
@@ -179,7 +178,7 @@ class PillowCodec:
             image.seek(index)
 
     def stripped(self, source: Source, kept: Kept) -> list[Buffer] | None:
-        """Return None: it is decoded and encoded again; see `Codec`."""
+        """Return None, since copying coded pixels isn't supported; see `Codec`."""
         return None
 
     # Writing
@@ -197,7 +196,7 @@ class PillowCodec:
 
     def write_animation(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
         """Write an animation."""
-        # The writers look up a frame's duration after they have asked for the frame, so the list may grow with them.
+        # The writers look up the duration of a frame after they requested the frame, so the list can grow meanwhile.
         durations = [first.duration]
 
         def following() -> Iterator[Image.Image]:
@@ -211,23 +210,23 @@ class PillowCodec:
         self.write(opening, target, save_all=True, append_images=images, duration=durations, **options)
 
     def loop(self, plan: "Plan") -> dict[str, int]:
-        """Return how often an animation is to be played, as Pillow's plugin counts; 0 is without end."""
+        """Return Pillow's option for how often an animation is played; 0 means endlessly."""
         return {"loop": plan.plays}
 
     def write(self, image: Image.Image, target: OutputFile, **options: Any) -> None:
-        """Have Pillow write an image."""
+        """Write an image with Pillow."""
         with target.file() as file:
             image.save(file, self.plugin, **options)
 
     def options(self, frame: Frame, plan: "Plan") -> dict[str, Any]:
-        """Return what Pillow's `save` is told: what it is always, what the spec asks for, and the metadata to keep.
+        """Return the options for Pillow's `save`: fixed options, those for the spec, and the metadata to keep.
 
         Args:
             frame: The first frame, after all steps.
-            plan: What was settled.
+            plan: Plan of the rendering.
 
         Raises:
-            InvalidParameter: The encoder can't do what is asked for with this image.
+            InvalidParameter: The encoder can't write this image as requested.
         """
         options = dict(self.save)
         if plan.quality:
@@ -236,23 +235,23 @@ class PillowCodec:
         return options | self.metadata(frame, plan)
 
     def asked_for(self, frame: Frame, plan: "Plan") -> dict[str, Any]:
-        """Return what the spec asks for beside the quality, in the encoder's own words."""
+        """Return the encoder's options for the spec, except the quality."""
         return {}
 
     def metadata(self, frame: Frame, plan: "Plan") -> dict[str, bytes]:
-        """Return the metadata that are written, by Pillow's names for them."""
+        """Return the metadata to write, by Pillow's names."""
         profile = icc_profile(frame.pixels) if self.format.icc else None
         kept = kept_metadata(frame, plan.spec.kept & set(self.format.metadata))
         return ({"icc_profile": profile} if profile else {}) | kept
 
 
 def leniently(frames: DecodesFrames) -> DecodesFrames:
-    """Return what decodes the same with what Pillow makes of files that are cut off: what is missing is black."""
+    """Return a decoder that also accepts truncated files with Pillow; missing pixels are black."""
 
     def decode(source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
         decoded = frames(source, first, last, how)
         while True:
-            # Not between frames, where other images may be decoded.
+            # Set only while a frame is decoded, since other images can be decoded in between.
             ImageFile.LOAD_TRUNCATED_IMAGES = True
             try:
                 frame = next(decoded, None)
@@ -266,13 +265,13 @@ def leniently(frames: DecodesFrames) -> DecodesFrames:
 
 
 def metadata_in(info: Mapping[Any, Any], how: Decoding) -> dict[str, bytes]:
-    """Return the metadata to take along that Pillow's `info` of an image has, by libvips' names for them."""
+    """Return the requested metadata from Pillow's `info` of an image, by libvips' names."""
     found = {METADATA[kind]: info.get(kind) for kind in how.metadata}
     return {name: data for name, data in found.items() if isinstance(data, bytes)}
 
 
 def mode_named(image: Image.Image, *, deep: bool) -> str:
-    """Return the kind of an opened image's pixels as `modes.MODES` names it, as far as its header tells."""
+    """Return the pixel mode (see `modes.MODES`) of an opened image as far as its header reveals it."""
     mode = image.mode
     if mode in ("1", "F", "CMYK"):
         return mode

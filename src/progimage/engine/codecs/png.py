@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
 _PALETTES = ("P", "PA")
 _HEADER = 33
-"""How long the signature and the first chunk are."""
+"""Length of the signature and the first chunk."""
 _BIT_DEPTH = 24
-"""Where the header has the bits a sample (PNG third edition, section 11.2.1)."""
+"""Offset of the bits per sample in the header (PNG third edition, section 11.2.1)."""
 
 
 def _load_writer() -> ModuleType:
@@ -46,24 +46,24 @@ def _load_writer() -> ModuleType:
 
 
 _writer = Library("png_palette", _load_writer)
-"""Returns our own module that writes palettes, which calculates with numpy."""
+"""Loads our module that writes palettes, which uses numpy."""
 
 
 class _Png(PillowCodec):
-    """Stills by libvips; palettes are written, and animations read, by ourselves. Pillow writes animations."""
+    """Uses libvips for still images, our own code to write palettes and read animations, and Pillow to write them."""
 
     def describe(self, file: InputFile, limits: Limits, dpi: float) -> Description:
-        """Read the header of the file, or of what is made of a damaged one; see `Codec`."""
+        """Read the header of the file, or of its repaired version; see `Codec`."""
         found = mended(file, limits)
         if found is None:
             return super().describe(file, limits, dpi)
         description = super().describe(found.file, limits, dpi)
-        # A profile that is too large for Pillow is read here.
+        # Pillow doesn't read large profiles.
         colour = png_colour(bytes(file.data[: _read(file.data).pixels]))
         return found.described(replace(description, colour=colour.space, light=colour.light))
 
     def description_of(self, file: InputFile, image: Image.Image, limits: Limits) -> Description:
-        """Describe it with the chunks that Pillow ignores, or knows only once it has decoded all of the pixels."""
+        """Return the description, including chunks that Pillow ignores or reads only after all pixels."""
         found = super().description_of(file, image, limits)
         known = _read(file.data)
         colour = png_colour(bytes(file.data[: known.pixels]))
@@ -81,26 +81,26 @@ class _Png(PillowCodec):
         )
 
     def frames_of(self, image: Image.Image, limits: Limits) -> int:
-        """Return how many frames the header tells; a picture for those who know no animation may be none of them."""
+        """Return the number of frames in the header. The default image isn't necessarily one of them."""
         frames = max(1, getattr(image, "n_frames", 1) - bool(getattr(image, "default_image", False)))
         limits.check(*image.size, frames)
         return frames
 
     def orientation(self, image: Image.Image) -> int:
-        """Return 1: see `description_of`."""
+        """Return 1, since `description_of` determines the orientation."""
         return 1
 
     def exif(self, file: InputFile) -> Image.Exif | None:
-        """Return the EXIF of a file, which may be behind the pixels."""
+        """Return the EXIF of a file, which can come after the pixels."""
         exif = _read(file.data).exif
         return loaded_exif(exif) if exif else None
 
     def is_deep(self, file: InputFile, image: Image.Image) -> bool:
-        """Return whether there are 16 bits a sample, which Pillow's mode does not tell of colours."""
+        """Return whether there are 16 bits per sample, which Pillow's mode doesn't reveal for colour images."""
         return file.data[_BIT_DEPTH] == 16
 
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
-        """Return libvips, then Pillow; of an animation what puts its frames together."""
+        """Return libvips, then Pillow; for animations our own decoder."""
         if description.animated:
             return Decoder(self._animation), Decoder(leniently(self._animation), lenient=True)
         by_vips, anyhow = partial(_vips_frames, fail_on="error"), partial(_vips_frames, fail_on="none")
@@ -120,7 +120,7 @@ class _Png(PillowCodec):
         return stripped_png(source.file.data, kept)
 
     def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
-        """Write a still without a palette with libvips; see `Codec`."""
+        """Write still images without a palette with libvips; see `Codec`."""
         if plan.several and first.mode in _PALETTES:
             self._write_with_one_palette([first, *rest], plan, target)
             return
@@ -141,34 +141,34 @@ class _Png(PillowCodec):
             _tell_space(first.hdr, target)
 
     def _write_palette(self, frame: Frame, plan: "Plan", target: OutputFile) -> None:
-        self.asked_for(frame, plan)  # which raises what can't be had
+        self.asked_for(frame, plan)  # raises InvalidParameter for unsupported options
         spec, metadata = plan.spec, self.metadata(frame, plan)
         with target.file() as file:
             _writer().write_png_with_palette(frame, file.write, spec.palette or 256, spec.effort, metadata)
 
     def _write_with_one_palette(self, frames: list[Frame], plan: "Plan", target: OutputFile) -> None:
-        """Write an animation whose frames share a palette: a file has only one (section 11.2.2)."""
+        """Write an animation whose frames share a palette, since a file has only one (section 11.2.2)."""
         opening, *following = with_one_palette(frames, plan.spec.palette)
         options = {**self.options(frames[0], plan), **self.loop(plan)}
         durations = [frame.duration for frame in frames]
         self.write(opening, target, save_all=True, append_images=following, duration=durations, **options)
 
     def asked_for(self, frame: Frame, plan: "Plan") -> dict[str, Any]:
-        """Return what the spec asks for, as Pillow calls it."""
+        """Return Pillow's options for the spec."""
         if plan.spec.progressive:
-            raise InvalidParameter("progressive", "true", "not for an animation or a palette")
+            raise InvalidParameter("progressive", "true", "only for still images without a palette")
         usual = 9 if frame.mode in _PALETTES else 6
         return {"compress_level": plan.spec.effort or usual}
 
 
 @dataclass(frozen=True, slots=True)
 class _Chunks:
-    """Where and what some chunks are.
+    """Positions and contents of some chunks.
 
     Attributes:
-        pixels: Where the first of the pixels are, in the file.
-        exif: The EXIF, wherever it is.
-        xmp: The XMP, wherever it is.
+        pixels: Offset of the first pixels in the file.
+        exif: The EXIF, anywhere in the file.
+        xmp: The XMP, anywhere in the file.
     """
 
     pixels: int
@@ -177,7 +177,7 @@ class _Chunks:
 
 
 def _read(data: memoryview) -> _Chunks:
-    """Go through a file's chunks, to its end or to where it is broken (PNG third edition, section 5.3)."""
+    """Read a file's chunks up to its end or the first invalid chunk (PNG third edition, section 5.3)."""
     pixels, end, found = 0, len(SIGNATURE), dict[bytes, bytes]()
     for at, kind, body in chunks(data):
         end = at + 12 + len(body)
@@ -191,10 +191,10 @@ def _read(data: memoryview) -> _Chunks:
 
 
 def _orientation(known: _Chunks) -> int:
-    """Return what EXIF says, or XMP where that has none; 1 to 8."""
+    """Return the orientation from EXIF, or from XMP if EXIF has none; 1 to 8."""
     try:
         exif = loaded_exif(known.exif).get(ORIENTATION_TAG) if known.exif else None
-    except Exception:  # Pillow trips over broken EXIF in many ways; it counts as none
+    except Exception:  # Pillow fails on invalid EXIF in many ways; treat it as missing
         exif = None
     said = exif or (xmp_orientation(known.xmp) if known.xmp else None)
     return int(said) if said in range(1, 9) else 1  # type: ignore[arg-type]
@@ -205,7 +205,7 @@ def _vips_frames(source: Source, first: int, last: int, how: Decoding, fail_on: 
 
 
 def _tell_space(space: Cicp, target: OutputFile) -> None:
-    """Put a chunk with the colour space behind the header of a file (section 11.3.2.6)."""
+    """Insert a chunk with the colour space after the header of a file (section 11.3.2.6)."""
     data = bytes(target.written().data)
     told = chunk(b"cICP", bytes([space.primaries, space.transfer, 0, 1]))
     with target.file() as file:
@@ -226,7 +226,7 @@ CODECS = (
             writes_animations=True,
             metadata=("exif", "xmp"),
             options=("effort", "progressive", "palette"),
-            collects_frames=True,  # its writer goes through them twice
+            collects_frames=True,  # the writer makes two passes
         )
     ),
 )

@@ -1,4 +1,4 @@
-"""The chunks that a PNG is made of (PNG, third edition, W3C, 2025, section 5.3)."""
+"""The chunks of a PNG (PNG, third edition, W3C, 2025, section 5.3)."""
 
 import struct
 import zlib
@@ -7,25 +7,25 @@ from itertools import islice
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 XMP = b"XML:com.adobe.xmp\0"
-"""What a text chunk with an XMP packet begins with."""
+"""Prefix of a text chunk with an XMP packet."""
 _LONGEST_XMP = 1_000_000
 _FRAMING = 12
-"""Bytes of a chunk beside its body: length, name and checksum."""
-_MOST = 200_000
-"""What is beyond is not looked at: 100 megapixels in chunks of 8 KiB have a quarter of that."""
+"""Number of bytes of a chunk besides its data: length, name and checksum."""
+_MAXIMUM = 200_000
+"""Maximum number of chunks to read; 100 megapixels in chunks of 8 KiB have a quarter of that."""
 
 
-def chunks(data: memoryview, most: int = _MOST) -> Iterator[tuple[int, bytes, memoryview]]:
-    """Go through the chunks of a file, to its end or to where it is broken.
+def chunks(data: memoryview, maximum: int = _MAXIMUM) -> Iterator[tuple[int, bytes, memoryview]]:
+    """Yield the chunks of a file up to its end or the first invalid chunk.
 
     Args:
         data: The file, or enough of its beginning.
-        most: After how many to end.
+        maximum: Maximum number of chunks.
 
     Yields:
-        Where a chunk is, its name, and its body, which is shorter than it says if the data end before.
+        Offset, name and data of each chunk; the data is shorter than its length field if the file is truncated.
     """
-    return islice(_all_chunks(data), most)
+    return islice(_all_chunks(data), maximum)
 
 
 def _all_chunks(data: memoryview) -> Iterator[tuple[int, bytes, memoryview]]:
@@ -37,12 +37,12 @@ def _all_chunks(data: memoryview) -> Iterator[tuple[int, bytes, memoryview]]:
 
 
 def chunk(name: bytes, body: bytes) -> bytes:
-    """Return a chunk as a file has it."""
+    """Return an encoded chunk."""
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
 
 def text_of(body: bytes) -> bytes:
-    """Return the text of an international text chunk, behind its keyword (section 11.3.3.4); empty if it is broken."""
+    """Return the text of an international text chunk after its keyword (section 11.3.3.4); empty if it is invalid."""
     _, _, text = [*body[2:].split(b"\0", 2), b"", b""][:3]
     if body[:1] != b"\1":  # it is not compressed
         return text

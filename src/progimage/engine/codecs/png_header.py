@@ -1,4 +1,4 @@
-"""What the header of a PNG says of its colours.
+"""The colour information in the header of a PNG.
 
 Source: PNG, third edition (W3C, 2025), 4.3 (precedence), 11.3.2 (chunks of colour).
 """
@@ -21,18 +21,18 @@ from progimage.engine.colorimetry import (
 )
 
 _LARGEST_PROFILE = 16_000_000
-"""In bytes, unpacked."""
+"""Maximum unpacked size in bytes."""
 _MOST_CHUNKS = 100_000
 _USUAL_GAMMA = 45455
 
 
 @dataclass(frozen=True, slots=True)
 class PngColour:
-    """What a PNG says of its colours.
+    """The colour information of a PNG.
 
     Attributes:
-        space: None for sRGB, and where it says nothing.
-        light: How bright it gets, if it is HDR.
+        space: Colour space; None for sRGB or unspecified.
+        light: Brightness of the content, if it is HDR.
     """
 
     space: ColourSpace = None
@@ -40,16 +40,16 @@ class PngColour:
 
 
 def png_colour(data: bytes) -> PngColour:
-    """Read what a PNG says of its colours: cICP goes before iCCP, that before sRGB, and that before gAMA with cHRM.
+    """Read the colour information of a PNG. Precedence: cICP, iCCP, sRGB, gAMA with cHRM.
 
-    A chunk that is broken, or that can't be understood, counts as one that isn't there. gAMA of 0.45455 alone is what
-    programs write for sRGB, and browsers take it for that; cHRM alone tells no curve, and means nothing.
+    Invalid and unsupported chunks are ignored. Programs write gAMA of 0.45455 without cHRM for sRGB, and browsers
+    interpret it that way. cHRM alone specifies no curve, and is ignored.
 
     Args:
         data: The file, or enough of its beginning: all before IDAT.
 
     Raises:
-        ValueError: It is no PNG.
+        ValueError: The file isn't a PNG.
     """
     if not data.startswith(SIGNATURE):
         raise ValueError("no PNG")
@@ -64,7 +64,7 @@ def png_colour(data: bytes) -> PngColour:
 
 
 def _before_pixels(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the chunks before the pixels; those with a wrong checksum are left out."""
+    """Yield the chunks before the pixels, except those with a wrong checksum."""
     for at, kind, body in chunks(memoryview(data), _MOST_CHUNKS):
         if kind in (b"IDAT", b"IEND"):
             return
@@ -87,7 +87,7 @@ def _cicp(body: bytes | None) -> Cicp | None:
 
 def _profile(body: bytes | None) -> bytes | None:
     name, _, rest = (body or b"").partition(b"\0")
-    if not 1 <= len(name) <= 79 or rest[:1] != b"\0":  # the only method there is
+    if not 1 <= len(name) <= 79 or rest[:1] != b"\0":  # the only defined compression method
         return None
     packed = zlib.decompressobj()
     try:

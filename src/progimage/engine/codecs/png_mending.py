@@ -1,4 +1,4 @@
-"""The damage of a PNG that costs no pixel: chunks beside the picture, checksums, its end, and what is behind that.
+"""Repair of damage to a PNG that affects no pixels: ancillary chunks, checksums, its end, and trailing bytes.
 
 Source: PNG, third edition (W3C, 2025), 5.3 (chunks), 10.1 (the checksum of the compressed pixels), 13.1 (errors).
 """
@@ -17,11 +17,11 @@ from progimage.engine.limits import Limits
 _FRAMING = 12
 _PIXELS, _END = b"IDAT", b"IEND"
 _NEEDED = (b"tRNS", b"acTL", b"fcTL", b"fdAT")
-"""What can't be left out without changing the picture, beside all chunks that begin with a capital letter."""
+"""Chunks that can't be removed without changing the image, besides all those that start with a capital letter."""
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
 _XMP = b"XML:com.adobe.xmp\0"
 _LONGEST = 1 << 20
-"""How many bytes a text or a profile may have, unpacked; Pillow refuses a file with a larger one."""
+"""Maximum unpacked size of a text or a profile in bytes; Pillow rejects files with larger ones."""
 _LONGEST_XMP = 16 << 20
 _LONGEST_OF_ALL = 16 << 20
 _AT_ONCE = 1 << 20
@@ -29,29 +29,29 @@ _MOST_NAMED = 8
 _NO_LETTER = re.compile(r"[^A-Za-z]")
 _HEADER_END = 33
 _SAMPLES = {2: 3, 4: 2, 6: 4}
-"""Of a pixel, by the kind of colours; else one."""
+"""Samples per pixel by colour type; one for other types."""
 _PASSES = 7
-"""Of an interlaced picture, each of which may have a row and a few bits in each row more."""
+"""Passes of an interlaced image, each of which can add a row and a few bits in each row."""
 
 
 @dataclass(slots=True)
 class _Mending:
-    """What is found of a file, chunk by chunk, and what is made of it.
+    """State of the repair of a file, chunk by chunk.
 
     Attributes:
         data: The file.
-        parts: What is right of it.
-        changed: That is not all of it.
-        unchecked: The names of the chunks with a wrong checksum that are left out.
-        large: The names of those that are too large to be read.
-        wrong: The names of those with a wrong checksum that the picture needs.
+        parts: The valid parts.
+        changed: Whether parts were removed or changed.
+        unchecked: Names of chunks with a wrong checksum that are ignored.
+        large: Names of chunks that are too large.
+        wrong: Names of chunks with a wrong checksum that the image needs.
         pixels: The compressed pixels.
-        texts: How many bytes the texts have until here, unpacked.
-        told: How many frames the header of an animation tells.
-        frames: How many begin.
-        end: Where the last chunk ends by what it says.
-        ended: It is the one that ends a file.
-        unsound: It has a wrong checksum.
+        texts: Total unpacked size of the texts so far in bytes.
+        told: Number of frames according to the header of an animation.
+        frames: Number of frames that start.
+        end: Offset of the end of the last chunk according to its length.
+        ended: Whether the last chunk is the end chunk.
+        unsound: Whether the end chunk has a wrong checksum.
     """
 
     data: memoryview
@@ -69,7 +69,7 @@ class _Mending:
     unsound: bool = False
 
     def take(self, at: int, kind: bytes, body: memoryview) -> None:
-        """Look at one chunk."""
+        """Process a chunk."""
         self.end = at + _FRAMING + int.from_bytes(self.data[at : at + 4], "big")
         if kind == _PIXELS:
             self.pixels.append(body)
@@ -78,7 +78,7 @@ class _Mending:
         elif kind == b"fcTL":
             self.frames += 1
         elif kind in _TEXTS and self._is_large(kind, body):
-            if kind != b"iCCP":  # of which `png_colour` reads more than Pillow
+            if kind != b"iCCP":  # `png_colour` accepts larger ones than Pillow
                 self.large.add(kind)
             self.changed = True
             return
@@ -94,7 +94,7 @@ class _Mending:
             return
         elif self.end <= len(self.data):
             self.wrong.add(kind)
-        # Of a chunk that is cut off the decoder will say whether it is enough.
+        # If a chunk is truncated, the decoder will find out whether it suffices.
         self.parts.append(chunk(kind, bytes(body)))
 
     def _is_large(self, kind: bytes, body: memoryview) -> bool:
@@ -109,20 +109,22 @@ class _Mending:
         )
 
     def mended(self, file: InputFile, limits: Limits) -> Mended | None:
-        """Return what is made of the file."""
+        """Return the repaired file, or None if there is no damage."""
         warnings, lost = [], ""
         if self.unchecked:
-            warnings.append(f"Chunks of the PNG have a wrong checksum and are left out: {_named(self.unchecked)}.")
+            warnings.append(f"Chunks of the PNG have a wrong checksum and are ignored: {_named(self.unchecked)}.")
         if self.large:
-            warnings.append(f"Chunks of the PNG are too large to be read: {_named(self.large)}.")
+            warnings.append(f"Chunks of the PNG are too large and are ignored: {_named(self.large)}.")
         if self.wrong == {_PIXELS} and _whole(self.pixels, _unpacked_size(self.data, limits)):
-            warnings.append("The pixels of the PNG have a wrong checksum, but by another one they are whole.")
+            warnings.append(
+                "The pixels of the PNG have a wrong checksum, but another checksum shows that they are intact."
+            )
         elif self.wrong:
             lost = f"Chunks of the PNG have a wrong checksum: {_named(self.wrong)}."
         if self.unsound:
-            warnings.append("The end of the PNG has a wrong checksum.")
+            warnings.append("The end chunk of the PNG has a wrong checksum.")
         if not self.ended:
-            warnings.append("The PNG has no end.")
+            warnings.append("The PNG has no end chunk.")
             self.parts.append(chunk(_END, b""))
             if self.told > self.frames:
                 lost = lost or f"The PNG ends after {self.frames} of its {self.told} frames."
@@ -134,11 +136,11 @@ class _Mending:
 
 
 def mended(file: InputFile, limits: Limits) -> Mended | None:
-    """Return a file without the damage that costs no pixel, or None if there is none.
+    """Return a file with harmless damage repaired; None if there is none.
 
     Args:
         file: The file.
-        limits: Beyond them its pixels are not looked at.
+        limits: Pixels of larger images aren't checked.
     """
     if bytes(file.data[: len(SIGNATURE)]) != SIGNATURE:
         return None
@@ -148,12 +150,12 @@ def mended(file: InputFile, limits: Limits) -> Mended | None:
         if mending.ended:
             return mending.mended(file, limits)
     if len(file.data) - mending.end >= _FRAMING:
-        return None  # more chunks than are looked at
+        return None  # more chunks than we check
     return mending.mended(file, limits)
 
 
 def _named(kinds: set[bytes]) -> str:
-    """Write the names of some chunks, of which only letters are shown."""
+    """Return the names of chunks as text, reduced to their letters."""
     names = sorted(_NO_LETTER.sub("?", kind.decode("latin-1")) for kind in kinds)
     return ", ".join(names[:_MOST_NAMED]) + ", …" * (len(names) > _MOST_NAMED)
 
@@ -162,26 +164,26 @@ def _is_xmp(kind: bytes, body: memoryview) -> bool:
     return kind == b"iTXt" and bytes(body[: len(_XMP)]) == _XMP
 
 
-def _text_size(kind: bytes, body: memoryview, most: int) -> int:
-    """Return how many bytes a text or a profile has, unpacked, or more than may be."""
+def _text_size(kind: bytes, body: memoryview, maximum: int) -> int:
+    """Return the unpacked size of a text or a profile in bytes, or a number above `maximum`."""
     name = bytes(body[:80]).partition(b"\0")[0]
     if kind == b"iTXt":
         packed = bytes(body[len(name) + 1 : len(name) + 2]) == b"\1"
         start = len(name) + 3
-        for _ in range(2):  # its language, and the keyword in that
+        for _ in range(2):  # the language, and the translated keyword
             start += len(bytes(body[start : start + _LONGEST]).partition(b"\0")[0]) + 1
     else:
         packed, start = kind != b"tEXt", len(name) + 2
     if not packed:
         return len(body)
     try:
-        return len(zlib.decompressobj().decompress(body[start:], max(1, min(most, _LONGEST_XMP) + 1)))
+        return len(zlib.decompressobj().decompress(body[start:], max(1, min(maximum, _LONGEST_XMP) + 1)))
     except zlib.error:
-        return len(body)  # whoever reads it finds nothing
+        return len(body)  # decoders will find no text
 
 
 def _unpacked_size(data: memoryview, limits: Limits) -> int:
-    """Return how many bytes the pixels have at most, unpacked; 0 where there are more than are read."""
+    """Return the maximum unpacked size of the pixels in bytes; 0 if it exceeds the limits."""
     if len(data) < _HEADER_END:
         return 0
     width, height, depth, kind = struct.unpack_from(">IIBB", data, len(SIGNATURE) + 8)
@@ -192,7 +194,7 @@ def _unpacked_size(data: memoryview, limits: Limits) -> int:
 
 
 def _whole(pixels: Iterable[memoryview], size: int) -> bool:
-    """Return whether compressed pixels of at most so many bytes are what their own checksum (Adler-32) says."""
+    """Return whether compressed pixels of at most `size` bytes match their own checksum (Adler-32)."""
     packed, unpacked = zlib.decompressobj(), 0
     try:
         for part in pixels:

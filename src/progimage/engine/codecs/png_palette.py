@@ -1,7 +1,7 @@
-"""Writing PNG with a palette: what its colours are numbered by, and how its rows are filtered, is tried out.
+"""Writing PNG with a palette: tries several orders of the colours and filters of the rows.
 
-Most pictures are smallest with colours numbered by popularity and rows that are not filtered; some take half as much
-with another order, filter or depth. The rows in the middle tell which, and libdeflate compresses all in the best way.
+Most images are smallest with colours ordered by popularity and unfiltered rows; some need only half as many bytes
+with another order, filter or depth. The best way is chosen by rows in the middle; then libdeflate compresses all rows.
 
 Source: PNG, third edition (W3C, 2025), 7.2 (how bits are packed), 9 (filters), 11.2 and 11.3 (chunks).
 
@@ -23,35 +23,35 @@ from progimage.engine.quantizer import Array, palette_for, samples_of
 
 _USUAL_EFFORT = 6
 _LEVELS = ((1,), (4,), (5,), (6,), (9,), (9, 10), (9, 11), (12,), (12,))
-"""libdeflate's levels to choose from for each effort: drawings need 9 or 12, photographs 10 or more."""
+"""libdeflate's levels to try for each effort: drawings need 9 or 12, photographs 10 or more."""
 _BEST = (12,)
 _THOROUGH = 1 << 18
-"""So many bytes of rows are compressed at the best level in any case, from the usual effort on: in 0.1 s at most."""
+"""Maximum bytes of rows that are always compressed at the best level from the default effort on, in at most 0.1 s."""
 _EXHAUSTIVE = 1 << 22
-"""So many are, over all ways that are tried, with the highest effort."""
+"""The same for the highest effort, over all ways that are tried."""
 _LARGE, _QUICK = 1 << 21, 6
-"""Beyond so many bytes of rows, no higher level is taken unless it is asked for: it would take seconds."""
+"""Bytes of rows from which higher levels are used only on request, since they would take seconds."""
 _FINALISTS = 4
-"""How many of the ways are compressed in full, at most."""
+"""Maximum number of ways that are compressed completely."""
 _LOOKED_AT = 1 << 15
-"""How many bytes of rows tell which way is best."""
+"""Number of bytes of rows that the ways are compared with."""
 _ESTIMATE = 9
-"""The level by which that is told, or the one that is used if that is lower."""
+"""Level for that comparison, unless the level to use is lower."""
 _FILTERS = (0, 1, 4)
-"""What is taken from each byte: nothing, what is left of it, or what Paeth expects."""
+"""PNG filters: subtract nothing, the byte to the left, or the Paeth predictor."""
 _AT_ONCE = 1 << 17
-"""How many pixels are worked on at once, which bounds the memory."""
+"""Number of pixels that are processed at once, which limits the memory."""
 _PALETTE = 3
-"""The kind of colours that consists of numbers in a palette."""
+"""Colour type of palette indices."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """One of the ways to write the same pixels.
+    """A way to write the pixels.
 
     Attributes:
-        order: Which colour of the palette comes first, and so on.
-        bits: How many each number takes: 1, 2, 4 or 8.
+        order: Order of the palette's colours.
+        bits: Bits per index: 1, 2, 4 or 8.
         filter: One of `_FILTERS`.
     """
 
@@ -60,7 +60,7 @@ class _Way:
     filter: int
 
     def rows(self, indices: Array) -> bytes:
-        """Return the rows to be compressed."""
+        """Return the rows to compress."""
         height, width = indices.shape
         ranks = numpy.zeros(256, numpy.uint8)
         ranks[self.order] = numpy.arange(len(self.order))
@@ -78,19 +78,19 @@ class _Way:
 def write_png_with_palette(
     frame: Frame, write: Callable[[bytes], object], colours: int, effort: int | None, metadata: Mapping[str, bytes]
 ) -> None:
-    """Write a still.
+    """Write a still image.
 
     Args:
         frame: Grey or RGB, with or without alpha.
-        write: Takes the bytes of the file, in order.
-        colours: How many the palette may have, transparent being one of them.
-        effort: 1 to 9; None: the usual one.
-        metadata: What goes with it, named as Pillow does.
+        write: Receives the bytes of the file in order.
+        colours: Maximum number of colours in the palette, including transparent.
+        effort: 1 to 9; None means the default.
+        metadata: Metadata to write, by Pillow's names.
     """
     samples = samples_of(frame.pixels)
     palette = palette_for([samples], colours)
     indices = palette.indices(samples)
-    del samples  # which take four times as much
+    del samples  # which need four times as much memory
     orders = _orders(indices, palette.table[:, 3] == 255)
     order, bits, data = _smallest(indices, orders, effort or _USUAL_EFFORT)
     table = palette.table[order]
@@ -106,7 +106,7 @@ def write_png_with_palette(
 
 
 def _told(metadata: Mapping[str, bytes]) -> Iterator[tuple[bytes, bytes]]:
-    """Return the chunks of metadata."""
+    """Yield the chunks of metadata."""
     if profile := metadata.get("icc_profile"):
         yield b"iCCP", b"ICC Profile\0\0" + zlib.compress(profile, 9)
     if exif := metadata.get("exif"):
@@ -116,11 +116,11 @@ def _told(metadata: Mapping[str, bytes]) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _smallest(indices: Array, orders: list[Array], effort: int) -> tuple[Array, int, bytes]:
-    """Return one of some orders of the colours, the bits of each number, and the compressed rows."""
+    """Return the order of colours, the bits per index, and the compressed rows of the smallest way."""
     bits = next(bits for bits in (1, 2, 4, 8) if len(orders[0]) <= 1 << bits)
     size = indices.size * bits // 8 + 1
-    most = _EXHAUSTIVE if effort == len(_LEVELS) else _THOROUGH if effort >= _USUAL_EFFORT else 0
-    levels = _BEST if size <= most else _LEVELS[effort - 1]
+    maximum = _EXHAUSTIVE if effort == len(_LEVELS) else _THOROUGH if effort >= _USUAL_EFFORT else 0
+    levels = _BEST if size <= maximum else _LEVELS[effort - 1]
     if size > _LARGE and effort <= _USUAL_EFFORT:
         levels = (min(levels[0], _QUICK),)
     estimate = (min(levels[0], _ESTIMATE),)
@@ -128,15 +128,15 @@ def _smallest(indices: Array, orders: list[Array], effort: int) -> tuple[Array, 
     rows = max(1, min(len(indices), 8 * _LOOKED_AT // (bits * indices.shape[1])))
     sample = indices[(len(indices) - rows) // 2 :][:rows]
     ways.sort(key=lambda way: len(_deflated(way.rows(sample), estimate)))
-    found = ((way, _deflated(way.rows(indices), levels)) for way in ways[: max(1, min(_FINALISTS, most // size))])
+    found = ((way, _deflated(way.rows(indices), levels)) for way in ways[: max(1, min(_FINALISTS, maximum // size))])
     best, data = min(found, key=lambda pair: len(pair[1]))
     return best.order, best.bits, data
 
 
 def _orders(indices: Array, opaque: Array) -> list[Array]:
-    """Return orders of the colours that some pixel has, by popularity, by where they are met first, and by value.
+    """Return orders of the used colours: by popularity, by first occurrence, and by value.
 
-    In each, those that are not opaque come first: only they need an alpha.
+    Colours that aren't opaque always come first, since only they need an alpha.
     """
     counts, first = numpy.zeros((2, len(opaque)), numpy.int64)
     flat = indices.reshape(-1)
@@ -150,7 +150,7 @@ def _orders(indices: Array, opaque: Array) -> list[Array]:
 
 
 def _packed(indices: Array, bits: int) -> Array:
-    """Return numbers as bytes, several in each if they have fewer bits; the first is on top."""
+    """Pack indices into bytes, several per byte if they have fewer bits; the first is in the highest bits."""
     if bits == 8:
         return indices
     each = 8 // bits
@@ -161,11 +161,11 @@ def _packed(indices: Array, bits: int) -> Array:
 
 
 def _filtered(rows: Array, before: Array, filter: int) -> Array:
-    """Return bytes less what the filter expects there (section 9.2).
+    """Return filtered bytes (section 9.2).
 
     Args:
         rows: The rows.
-        before: The one above them.
+        before: The row above them.
         filter: One of `_FILTERS`.
     """
     if not filter:

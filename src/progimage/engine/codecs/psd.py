@@ -1,6 +1,6 @@
-"""Photoshop files (PSD and PSB): the merged picture, which Photoshop stores beside the layers.
+"""Photoshop files (PSD and PSB): the merged image, which Photoshop stores besides the layers.
 
-docs/decisions/0019-photoshop-and-raw.md says why the layers are not put together here.
+docs/decisions/0019-photoshop-and-raw.md explains why layers aren't composited here.
 """
 
 import zlib
@@ -37,18 +37,18 @@ from progimage.engine.modes import mode_of
 
 _RAW, _RLE, _ZIP, _ZIP_OF_DIFFERENCES = range(4)
 _LINEAR = Cicp(1, 8)
-"""What samples of 32 bits are without a profile: linear light of sRGB's primaries."""
+"""Colour space of 32-bit samples without a profile: linear, with the primaries of sRGB."""
 _KINDS = {8: "uchar", 16: "ushort", 32: "float"}
 _ROUNDING = 2 / 255
-"""How much darker a colour may be than its white mat, by which a picture counts as matted."""
+"""Tolerance, relative to white, by which colours can be darker than their white mat."""
 
 
 class _Psd(PillowCodec):
-    """Read by ourselves: Pillow knows only 8 bits, and takes any fourth channel for transparency."""
+    """Decoded by our own code: Pillow supports only 8 bits, and interprets any fourth channel as alpha."""
 
     @staticmethod
     def recognises(head: bytes) -> bool:
-        """Return whether it begins as a PSD or PSB does."""
+        """Return whether the file starts like a PSD or PSB."""
         return head.startswith(SIGNATURE)
 
     def describe(self, file: InputFile, limits: Limits, dpi: float) -> Description:
@@ -56,11 +56,11 @@ class _Psd(PillowCodec):
         try:
             header = psd_header(file.data)
         except ValueError as error:
-            raise CorruptImage(f"The header of the Photoshop file is broken: {error}.") from error
+            raise CorruptImage(f"The header of the Photoshop file is invalid: {error}.") from error
         limits.check(header.width, header.height)
         if not header.merged:
             raise UnreadKind(
-                "The Photoshop file was saved without its merged picture. Save it with “Maximize Compatibility”."
+                "The Photoshop file was saved without a merged image. Save it with “Maximize Compatibility”."
             )
         return Description(
             format=self.format,
@@ -78,7 +78,7 @@ class _Psd(PillowCodec):
         return None if data is None else loaded_exif(data)
 
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
-        """Return our own."""
+        """Return our own decoders."""
         return (Decoder(_frames),)
 
 
@@ -109,15 +109,15 @@ def _space(header: PsdHeader) -> ColourSpace:
 
 def _warnings(header: PsdHeader) -> Iterator[str]:
     if header.mode == DUOTONE:
-        yield "The picture is a duotone, which is shown in greys."
+        yield "The image is a duotone, which is shown in grey."
     elif header.mode == MULTICHANNEL:
         shown = {3: "cyan, magenta and yellow", 4: "cyan, magenta, yellow and black"}.get(header.channels)
         if shown:
-            yield f"The picture has channels of single inks, which are taken for {shown}."
+            yield f"The image has channels of individual inks, which are interpreted as {shown}."
         else:
-            yield f"The picture has {header.channels} channels of single inks, of which the first is shown in greys."
+            yield f"The image has {header.channels} channels of individual inks; the first is shown in grey."
     elif header.others:
-        yield f"The picture has {header.others} more channels, such as spot colours, which are left out."
+        yield f"The image has additional channels ({header.others}), such as spot colours, which are ignored."
 
 
 def _frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
@@ -127,12 +127,12 @@ def _frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Fr
     planes = _Planes(source.file.data[header.pixels + 2 :], header, compression).first(shown)
     frame = _put_together(planes, header)
     blobs = metadata_in({"exif": header.exif, "xmp": header.xmp}, how)
-    profile = header.icc if header.mode == CMYK else None  # of all others the description says it
+    profile = header.icc if header.mode == CMYK else None  # the description has the profile of all others
     yield Frame(with_metadata(frame.pixels, {PROFILE: profile, **blobs}), frame.mode)
 
 
 class _Planes:
-    """The channels of the merged picture, each by itself, as bytes."""
+    """The separate channels of the merged image, as bytes."""
 
     def __init__(self, data: memoryview, header: PsdHeader, compression: int) -> None:
         self._data, self._header, self._compression = data, header, compression
@@ -140,7 +140,7 @@ class _Planes:
         self._plane = self._row * header.height
 
     def first(self, count: int) -> list[bytes | memoryview]:
-        """Return some channels, from the first one on."""
+        """Return the first `count` channels."""
         if self._compression == _RLE:
             return self._run_lengths(count)
         if self._compression == _RAW:
@@ -148,7 +148,7 @@ class _Planes:
         elif self._compression in (_ZIP, _ZIP_OF_DIFFERENCES):
             data = zlib.decompressobj().decompress(self._data, count * self._plane)
         else:
-            raise CorruptImage(f"The Photoshop file is compressed in an unknown way: {self._compression}.")
+            raise CorruptImage(f"The Photoshop file has an unknown compression: {self._compression}.")
         if len(data) < count * self._plane:
             raise CorruptImage("The Photoshop file ends before its last pixel.")
         planes = [data[at * self._plane : (at + 1) * self._plane] for at in range(count)]
@@ -157,7 +157,7 @@ class _Planes:
         return planes
 
     def _run_lengths(self, count: int) -> list[bytes | memoryview]:
-        """Unpack rows of PackBits; the numbers of bytes of all rows of all channels stand before them."""
+        """Unpack rows of PackBits, which are preceded by the byte counts of all rows of all channels."""
         header, size = self._header, 4 if self._header.large else 2
         lengths = array("I" if header.large else "H")
         at = header.height * header.channels * size
@@ -174,8 +174,8 @@ class _Planes:
         return planes
 
     def _summed(self, plane: bytes | memoryview) -> bytes:
-        """Undo the differences between neighbours; of floats the bytes of a row are sorted by their significance."""
-        imagecodecs()  # which brings numpy
+        """Undo horizontal differencing. For floats, the bytes of a row are grouped by significance."""
+        imagecodecs()  # also makes numpy available
         import numpy
 
         step = {16: ">u2"}.get(self._header.depth, "u1")
@@ -188,7 +188,7 @@ class _Planes:
 
 def _put_together(planes: list[bytes | memoryview], header: PsdHeader) -> Frame:
     if header.mode == BITMAP:
-        # A set bit is black.
+        # A set bit means black.
         return from_pillow(Image.frombytes("1", (header.width, header.height), bytes(planes[0]), "raw", "1;I"))
     bands = [
         pyvips.Image.new_from_memory(plane, header.width, header.height, 1, _KINDS[header.depth]) for plane in planes
@@ -223,9 +223,9 @@ def _with_palette(index: pyvips.Image, header: PsdHeader) -> Frame:
 
 
 def _without_mat(pixels: pyvips.Image, header: PsdHeader, white: int) -> pyvips.Image:
-    """Take the colours out of the white that Photoshop has put behind transparent pixels.
+    """Remove the white that Photoshop has blended into transparent pixels.
 
-    Other programs leave them as they are: there some colour is darker than the white behind it alone would be.
+    Other programs don't blend colours with white; then some colour is darker than such blending could make it.
     """
     colours = header.colours
     neutral = (white + 1) // 2 if header.depth < 32 else 0.5
@@ -242,7 +242,7 @@ def _without_mat(pixels: pyvips.Image, header: PsdHeader, white: int) -> pyvips.
 
 
 def _from_lab(pixels: pyvips.Image, header: PsdHeader) -> pyvips.Image:
-    """Convert CIELab of D50, whose colourless middle is at 128, or 32768."""
+    """Convert CIELab relative to D50, whose neutral value is 128 or 32768."""
     deep = header.depth > 8
     scale = [100 / 65535, 1 / 256, 1 / 256] if deep else [100 / 255, 1, 1]
     zero = [0, -128, -128]
@@ -252,7 +252,7 @@ def _from_lab(pixels: pyvips.Image, header: PsdHeader) -> pyvips.Image:
 
 
 def _cmyk(pixels: pyvips.Image) -> pyvips.Image:
-    """Return inks of 8 bits, the most of which is the largest number; in the file it is the least."""
+    """Return 8-bit inks, with the largest number for the most ink; in the file it is 0."""
     alpha = pixels.extract_band(4) if pixels.bands > 4 else None
     inks = pixels.extract_band(0, n=4).invert()
     joined = inks if alpha is None else inks.bandjoin(alpha)

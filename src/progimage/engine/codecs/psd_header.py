@@ -1,4 +1,4 @@
-"""What stands before the pixels of a Photoshop file (PSD, or PSB for large documents).
+"""The header of a Photoshop file (PSD, or PSB for large documents): everything before the pixels.
 
 Source: Adobe Photoshop File Formats Specification, November 2019.
 """
@@ -20,30 +20,30 @@ _BLOCKS = (b"8BIM", b"8B64")
 _WIDE = (
     b"LMsk", b"Lr16", b"Lr32", b"Layr", b"Mt16", b"Mt32", b"Mtrn", b"Alph", b"FMsk", b"lnk2", b"FEid", b"FXid", b"PxSD",
 )  # fmt: skip
-"""Keys whose blocks have a length of 8 bytes in a PSB."""
+"""Keys of blocks with an 8-byte length field in a PSB."""
 _LAYERS = (b"Layr", b"Lr16", b"Lr32")
 _TRANSPARENCY = (b"Mtrn", b"Mt16", b"Mt32")
 
 
 @dataclass(frozen=True, slots=True)
 class PsdHeader:
-    """A Photoshop file.
+    """The header of a Photoshop file.
 
     Attributes:
-        large: It is a PSB.
-        channels: How many channels the merged picture has.
-        width: In pixels.
-        height: Likewise.
-        depth: Bits a sample: 1, 8, 16 or 32, which are floats.
-        mode: The number of its colour mode.
-        palette: 256 colours: all reds, all greens, all blues; empty if it has none.
-        transparent: The index of the palette that is transparent, or None.
-        merged: The merged picture is really there.
-        alpha: The first channel behind the colours is the transparency of the merged picture.
-        icc: Its ICC profile.
-        exif: Its EXIF, as a TIFF file.
-        xmp: Its XMP.
-        pixels: Where the merged picture begins in the file, in bytes.
+        large: Whether the file is a PSB.
+        channels: Number of channels of the merged image.
+        width: Width in pixels.
+        height: Height in pixels.
+        depth: Bits per sample: 1, 8, 16 or 32; 32 means floats.
+        mode: Number of the colour mode.
+        palette: 256 colours: all reds, all greens, all blues; empty if there is no palette.
+        transparent: Transparent index of the palette, or None.
+        merged: Whether the merged image is present.
+        alpha: Whether the first channel after the colours is the alpha of the merged image.
+        icc: ICC profile.
+        exif: EXIF as a TIFF file.
+        xmp: XMP packet.
+        pixels: Offset of the merged image in the file.
     """
 
     large: bool
@@ -63,12 +63,12 @@ class PsdHeader:
 
     @property
     def colours(self) -> int:
-        """How many of the channels are colours."""
+        """Number of colour channels."""
         return _COLOURS.get(self.mode, self.channels)
 
     @property
     def others(self) -> int:
-        """How many of the channels are neither colours nor transparency."""
+        """Number of channels that are neither colour nor alpha."""
         return self.channels - self.colours - self.alpha
 
 
@@ -79,7 +79,7 @@ def psd_header(data: bytes | memoryview) -> PsdHeader:
         data: The file.
 
     Raises:
-        ValueError: It is broken.
+        ValueError: The data is invalid.
     """
     if len(data) < _HEADER.size:
         raise ValueError("it ends early")
@@ -89,9 +89,9 @@ def psd_header(data: bytes | memoryview) -> PsdHeader:
     if not 1 <= channels <= _MOST_CHANNELS or channels < _COLOURS.get(mode, 1):
         raise ValueError(f"{channels} channels are not allowed")
     if mode not in _COLOURS and mode != MULTICHANNEL:
-        raise ValueError(f"there is no colour mode {mode}")
+        raise ValueError(f"colour mode {mode} is unknown")
     if depth not in _DEPTHS or (depth == 1) != (mode == BITMAP):
-        raise ValueError(f"the colour mode {mode} has no {depth} bits a sample")
+        raise ValueError(f"colour mode {mode} can't have {depth} bits per sample")
     large = version == 2
     palette, at = _section(data, _HEADER.size, wide=False)
     if mode == INDEXED and len(palette) < _PALETTE:
@@ -120,7 +120,7 @@ def psd_header(data: bytes | memoryview) -> PsdHeader:
 
 
 def _section(data: bytes | memoryview, at: int, *, wide: bool) -> tuple[memoryview, int]:
-    """Return what is behind a length of 4 or 8 bytes, and where it ends."""
+    """Return the data after a length field of 4 or 8 bytes, and the offset of its end."""
     start = at + (8 if wide else 4)
     end = start + int.from_bytes(data[at:start], "big")
     if end > len(data):
@@ -129,12 +129,12 @@ def _section(data: bytes | memoryview, at: int, *, wide: bool) -> tuple[memoryvi
 
 
 def _resources(data: memoryview) -> dict[int, bytes]:
-    """Return the image resources that matter here, up to where they are broken."""
+    """Return the relevant image resources, up to the first invalid one."""
     found: dict[int, bytes] = {}
     at = 0
     while at + 12 <= len(data):
         number = int.from_bytes(data[at + 4 : at + 6], "big")
-        at += 6 + _even(data[at + 6] + 1)  # past its name
+        at += 6 + _even(data[at + 6] + 1)  # skip the name
         size = int.from_bytes(data[at : at + 4], "big")
         if number in _KEPT:
             found.setdefault(number, bytes(data[at + 4 : at + 4 + size]))
@@ -143,9 +143,9 @@ def _resources(data: memoryview) -> dict[int, bytes]:
 
 
 def _is_transparent(data: memoryview, *, large: bool) -> bool:
-    """Return whether the section of layers says that the merged picture is transparent.
+    """Return whether the layer section declares the merged image as transparent.
 
-    A negative number of layers does, and so do blocks for that. Documents of 16 and 32 bits have their layers in a
+    A negative number of layers does, and so do certain blocks. Documents of 16 and 32 bits store their layers in a
     block.
     """
     width = 8 if large else 4
@@ -153,7 +153,7 @@ def _is_transparent(data: memoryview, *, large: bool) -> bool:
     if _count(data[width : width + size]) < 0:
         return True
     at = width + size
-    at += 4 + int.from_bytes(data[at : at + 4], "big")  # past the global mask
+    at += 4 + int.from_bytes(data[at : at + 4], "big")  # skip the global mask
     for key, content in _blocks(data[at:], large=large):
         if key in _TRANSPARENCY or (key in _LAYERS and _count(content) < 0):
             return True

@@ -1,4 +1,4 @@
-"""Radiance's pictures of light (HDR, RGBE), shown as exposed: EXPOSURE only tells what light there was before.
+"""Radiance HDR (RGBE), shown as exposed: EXPOSURE only documents the original light, and is ignored.
 
 Source: Greg Ward, "Real Pixels", Graphics Gems II, and the reference manual of Radiance, "File Formats".
 """
@@ -30,22 +30,22 @@ _RESOLUTION = re.compile(rb"([-+])([XY]) (\d{1,9}) ([-+])([XY]) (\d{1,9})\n")
 _ORIENTATIONS = {
     b"-Y+X": 1, b"-Y-X": 2, b"+Y-X": 3, b"+Y+X": 4, b"+X-Y": 5, b"-X-Y": 6, b"-X+Y": 7, b"+X+Y": 8,
 }  # fmt: skip
-"""How the pixels lie, by the resolution string: the first axis is that of the scanlines."""
+"""Orientation by resolution string, whose first axis is that of the scanlines."""
 _XYZ = Chromaticities((1 / 3, 1 / 3), (1, 0), (0, 1), (0, 0))
 _NARROWEST, _WIDEST = 8, 0x7FFF
-"""Scanlines of these widths have each channel apart in runs."""
+"""Scanlines of these widths are run-length encoded for each channel separately."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Header:
-    """What stands before the pixels.
+    """The header before the pixels.
 
     Attributes:
-        width: Of a scanline.
-        height: How many there are.
-        orientation: How they lie, as EXIF counts.
-        space: Their primaries.
-        start: Where the pixels begin.
+        width: Length of a scanline.
+        height: Number of scanlines.
+        orientation: Orientation as in EXIF.
+        space: Primaries of the pixels.
+        start: Offset of the pixels.
     """
 
     width: int
@@ -56,21 +56,21 @@ class _Header:
 
 
 class _Radiance(ReadOnly):
-    """Radiance HDR, read only."""
+    """Radiance HDR, read-only."""
 
     format = Format(
         name="HDR",
         extensions=("hdr", "pic"),
         media_type="image/vnd.radiance",
         description="Radiance HDR",
-        reckoned_as="JXL",
+        costs_like="JXL",
     )
 
     def __init__(self) -> None:
         self.recognises: Callable[[bytes], bool] | None = lambda head: head.startswith(_SIGNATURES)
 
     def describe(self, file: InputFile, limits: Limits, dpi: float) -> Description:
-        """Read the lines before the pixels; see `Codec`."""
+        """Read the header; see `Codec`."""
         header = _header(bytes(file.data[:_LONGEST_HEADER]))
         limits.check(header.width, header.height)
         page = Page(header.width, header.height, orientation=header.orientation, native=header)
@@ -85,7 +85,7 @@ class _Radiance(ReadOnly):
         )
 
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
-        """Return imagecodecs."""
+        """Return imagecodecs; see `Codec`."""
         return (Decoder(_frames),)
 
 
@@ -94,17 +94,17 @@ def _header(head: bytes) -> _Header:
     found = _RESOLUTION.match(head, end + 2) if end >= 0 else None
     orientation = _ORIENTATIONS.get(b"".join(found.group(1, 2, 4, 5))) if found else None
     if not found or not orientation:
-        raise CorruptImage("The header of the Radiance HDR file is broken.")
+        raise CorruptImage("The header of the Radiance HDR file is invalid.")
     said = dict(line.split(b"=", 1) for line in head[:end].split(b"\n")[1:] if b"=" in line and line[:1] != b"#")
     kind = said.get(b"FORMAT", b"32-bit_rle_rgbe").strip()
     if kind not in (b"32-bit_rle_rgbe", b"32-bit_rle_xyze"):
-        raise UnreadKind("A Radiance HDR file of this kind of pixels is not read here.")
+        raise UnreadKind("Radiance HDR files with this kind of pixels aren't supported.")
     space = _XYZ if kind.endswith(b"xyze") else _primaries(said.get(b"PRIMARIES"))
     return _Header(int(found[6]), int(found[3]), orientation, Calibrated(1, space), found.end())
 
 
 def _primaries(said: bytes | None) -> Chromaticities:
-    """Return the primaries of a file, of which a broken line tells none."""
+    """Return the primaries of a file; the default ones if the line is invalid."""
     try:
         values = [float(value) for value in said.split()] if said else []
     except ValueError:
@@ -121,7 +121,7 @@ def _primaries(said: bytes | None) -> Chromaticities:
 
 
 def _frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
-    imagecodecs()  # and numpy with it
+    imagecodecs()  # also makes numpy available
     header: _Header = source.description.first.native
     data, size = source.file.data[header.start :], (header.width, header.height)
     begins_with_runs = bytes(data[:2]) == b"\2\2" and len(data) > 3 and data[2] < 128
@@ -137,7 +137,7 @@ def _frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Fr
 
 
 def _without_channels_apart(data: memoryview, header: _Header) -> "numpy.ndarray[Any, Any]":
-    """Decode pixels one after the other, where one of 1, 1, 1 says how often that before it comes again."""
+    """Decode interleaved pixels, where a pixel of 1, 1, 1 is a repeat count for the previous one."""
     import numpy
 
     count = header.width * header.height
@@ -158,16 +158,16 @@ def _without_channels_apart(data: memoryview, header: _Header) -> "numpy.ndarray
 
 
 def _times(lengths: "numpy.ndarray[Any, Any]", again: "numpy.ndarray[Any, Any]") -> "numpy.ndarray[Any, Any]":
-    """Return how often each pixel comes: once, and as often as the runs behind it say.
+    """Return how often each pixel occurs: once, plus the repeat counts after it.
 
-    Of several runs, each counts 256 times as much as the one before.
+    Each of several consecutive repeat counts has 256 times the weight of the previous one.
     """
     import numpy
 
     places = numpy.arange(len(again))
-    before = numpy.maximum.accumulate(numpy.where(again, -1, places))  # the pixel that is to come again
+    before = numpy.maximum.accumulate(numpy.where(again, -1, places))  # the pixel to repeat
     if before[0] < 0:
-        raise CorruptImage("The Radiance HDR file begins with a run of no pixel.")
+        raise CorruptImage("The Radiance HDR file starts with a repetition of a missing pixel.")
     shifts = numpy.minimum(places - before - 1, 3)[again] * 8
     times: numpy.ndarray[Any, Any] = numpy.ones(len(again), numpy.int64)
     numpy.add.at(times, before[again], lengths[again].astype(numpy.int64) << shifts)

@@ -1,9 +1,9 @@
-"""Raster formats that Pillow reads and writes, with nothing particular about them here."""
+"""Raster formats that Pillow reads and writes, without any special handling."""
 
 from progimage.engine.codecs.format import Format
 from progimage.engine.codecs.pillow import PillowCodec
 
-_MOST = 65_535
+_MAXIMUM = 65_535
 
 CODECS = (
     PillowCodec(
@@ -35,7 +35,7 @@ CODECS = (
             description="Palm pixmap",
             can_read=False,
             modes=("1", "P"),
-            max_side=_MOST,
+            max_side=_MAXIMUM,
         )
     ),
     PillowCodec(Format(name="PCD", extensions=("pcd",), media_type="image/x-photo-cd", description="Kodak Photo CD")),

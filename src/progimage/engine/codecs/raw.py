@@ -1,6 +1,6 @@
-"""Camera raw files: the camera's own preview if it is of about the full size, else developed from the samples.
+"""Camera raw files: the camera's preview if it has nearly full size; otherwise the sensor data is developed.
 
-LibRaw (rawpy) reads both. docs/decisions/0019-photoshop-and-raw.md says why the preview goes first.
+LibRaw (rawpy) reads both. docs/decisions/0019-photoshop-and-raw.md explains why the preview takes precedence.
 """
 
 from collections.abc import Iterator
@@ -28,25 +28,25 @@ from progimage.engine.limits import Limits
 from progimage.engine.modes import mode_of
 
 _FULL_SIZE = 0.9
-"""A preview with at least so much of each side of the picture stands for it."""
-_DEVELOPED = "The picture was developed from the sensor's samples."
-_DEVELOPED_INSTEAD = "The camera's own preview is damaged, so that the picture was developed from the sensor's samples."
+"""Minimum size of a preview to be used, as a fraction of each side of the developed image."""
+_DEVELOPED = "The image was developed from the raw sensor data."
+_DEVELOPED_INSTEAD = "The camera's preview is damaged, so the image was developed from the raw sensor data."
 _HALF = 2
 _SRGB_CURVE = (2.4, 12.92)
-"""Power and slope of sRGB's transfer function, as LibRaw has them."""
+"""Power and slope of sRGB's transfer function, as LibRaw's parameters."""
 _ORIENTATIONS = {0: 1, 1: 2, 2: 4, 3: 3, 4: 5, 5: 8, 6: 6, 7: 7}
-"""By LibRaw's flip, as EXIF counts: 1 mirrors the columns, 2 the rows, and 4 swaps both after that."""
+"""EXIF orientation by LibRaw's flip: 1 mirrors columns, 2 mirrors rows, and 4 then swaps rows and columns."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Native:
-    """What of a raw file stands for it.
+    """The image that represents a raw file.
 
     Attributes:
-        preview: Its preview, if it has one.
-        shown: The page that it is, if it stands for the picture.
-        developed: How many pixels LibRaw makes of the samples.
-        crop: The part of them that the camera shows.
+        preview: The preview, if there is one.
+        shown: Page of the preview, if it is used.
+        developed: Size of the image that LibRaw develops.
+        crop: Part of the developed image that the camera shows.
     """
 
     preview: Source | None
@@ -56,20 +56,20 @@ class _Native:
 
 
 class _Raw(ReadOnly):
-    """The format of one maker, or of several."""
+    """A camera raw format of one or several manufacturers."""
 
     def __init__(self, format: Format) -> None:
         self.format = format
 
     def recognises(self, head: bytes) -> bool:
-        """Return whether its signature says so; those that begin as a TIFF the codec for TIFF hands over."""
+        """Return whether the file has the format's signature. The TIFF codec passes on files that start like TIFF."""
         return has_signature(head, self.format.name)
 
     def describe(self, file: InputFile, limits: Limits, dpi: float) -> Description:
-        """Read the header, and find out whether the preview or what is developed stands for the file; see `Codec`.
+        """Read the header, and decide whether the preview or the developed image represents the file; see `Codec`.
 
-        It is found out here, so that every rendition shows the same: a preview is decoded, and where it is damaged, the
-        samples are unpacked.
+        This is decided here, so that all renditions show the same image: the preview is decoded, and if it is damaged,
+        the sensor data is unpacked.
         """
         refusal = self._refusal(raw_header(file.data))
         try:
@@ -91,7 +91,7 @@ class _Raw(ReadOnly):
                 return self._of_preview(replace(native, shown=shown), lost)
             refusal = refusal or self._tried(file)
             if refusal:
-                lost = f"The camera's own preview is damaged, and the sensor's samples can't be developed: {refusal}"
+                lost = f"The camera's preview is damaged, and the raw sensor data can't be developed: {refusal}"
                 return self._of_preview(replace(native, shown=shown), lost)
         if refusal:
             raise refusal
@@ -103,23 +103,23 @@ class _Raw(ReadOnly):
         )
 
     def _of_preview(self, native: _Native, lost: str) -> Description:
-        """Describe the preview; `lost` is what is broken, if it is to be accepted only as a damaged file."""
+        """Return the description of the preview. `lost` is the damage, if the file is only accepted as damaged."""
         page, preview = native.shown, native.preview
         assert page and preview
-        said = f"The picture is the camera's own preview of {page.width}×{page.height} pixels."
+        said = f"The image is the camera's preview of {page.width}×{page.height} pixels."
         found, pages = preview.description, (replace(page, native=native),)
         return replace(found, format=self.format, pages=pages, warnings=(said, *found.warnings), lost=lost, mended=None)
 
     def _refusal(self, header: RawHeader | None) -> CorruptImage | NotAnImage | None:
-        """Return why samples are not to be developed, by what the header says of them."""
+        """Return the error if, according to the header, the sensor data can't be developed; otherwise None."""
         if header and not header.whole:
             return CorruptImage(f"The {self.format.name} file ends before its last sample.")
         if header and header.misread:
-            return UnreadKind(f"A camera raw ({self.format.name}) of {header.misread} is not read here.")
+            return UnreadKind(f"Camera raw files ({self.format.name}) with {header.misread} aren't supported.")
         return None
 
     def _tried(self, file: InputFile) -> CorruptImage | NotAnImage | None:
-        """Unpack the samples, and return why that can't be done."""
+        """Unpack the sensor data; return the error if that fails, otherwise None."""
         try:
             with _opened(file, self.format) as raw:
                 _unpack(raw)
@@ -133,7 +133,7 @@ class _Raw(ReadOnly):
             return raw_exif(file.data, _preview(raw))
 
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
-        """Return those for JPEG if it is the preview that is shown, or LibRaw."""
+        """Return the decoders of JPEG if the preview is used, otherwise LibRaw."""
         native: _Native = description.first.native
         if native.shown and native.preview:
             of_jpeg = native.preview.codec.decoders(native.preview.description)
@@ -143,7 +143,7 @@ class _Raw(ReadOnly):
 
 @contextmanager
 def _opened(file: InputFile, format: Format) -> Iterator[Any]:
-    """Open a file with LibRaw, and say in our words what it says."""
+    """Open a file with LibRaw, and convert its exceptions to ours."""
     library = rawpy()
     with zeroed_memory(), library.RawPy() as raw:
         try:
@@ -152,7 +152,7 @@ def _opened(file: InputFile, format: Format) -> Iterator[Any]:
         except library.LibRawUnsufficientMemoryError as error:
             raise MemoryError(say(error)) from None
         except (library.LibRawFileUnsupportedError, library.LibRawNotImplementedError) as error:
-            raise UnreadKind(f"The file is a camera raw ({format.name}) of a kind that can't be read here.") from error
+            raise UnreadKind(f"The file is an unsupported variant of camera raw ({format.name}).") from error
         except library.LibRawError as error:
             raise CorruptImage(f"The camera raw file ({format.name}) can't be decoded: {_words(error)}.") from error
 
@@ -163,19 +163,19 @@ def _words(error: Exception) -> str:
 
 
 def _preview(raw: Any) -> bytes | None:
-    """Return the largest JPEG that is in the file."""
+    """Return the largest JPEG in the file, or None."""
     library = rawpy()
     try:
         thumb = raw.extract_thumb()
     except library.LibRawUnsufficientMemoryError:
         raise
-    except (library.LibRawError, NotImplementedError):  # none, or one that is broken or of another kind
+    except (library.LibRawError, NotImplementedError):  # there is none, or it is invalid or in another format
         return None
     return thumb.data if thumb.format is library.ThumbFormat.JPEG else None
 
 
 def _page_of(preview: Source, developed: Page) -> Page | None:
-    """Return the page that a preview is, if it is of about the size of the picture; some are turned upright already."""
+    """Return the page of a preview if it is large enough, otherwise None. Some previews are already upright."""
     width, height = preview.description.first.size
     for (wide, high), orientation in ((developed.size, developed.orientation), (developed.upright, 1)):
         if width >= wide * _FULL_SIZE and height >= high * _FULL_SIZE and (width >= height) == (wide >= high):
@@ -184,7 +184,7 @@ def _page_of(preview: Source, developed: Page) -> Page | None:
 
 
 def _developed_size(sizes: Any) -> Size:
-    """Return the size of what LibRaw develops, which makes pixels square."""
+    """Return the size of the image that LibRaw develops, which has square pixels."""
     width, height, aspect = sizes.iwidth, sizes.iheight, sizes.pixel_aspect
     if aspect < 1:
         return width, round(height / aspect)
@@ -192,7 +192,7 @@ def _developed_size(sizes: Any) -> Size:
 
 
 def _crop(sizes: Any) -> Box | None:
-    """Return the part that the camera shows, counted from the first visible sample."""
+    """Return the part that the camera shows, relative to the first visible sample."""
     left, top = sizes.crop_left_margin - sizes.left_margin, sizes.crop_top_margin - sizes.top_margin
     box = Box(left, top, sizes.crop_width, sizes.crop_height)
     inside = left >= 0 and top >= 0 and left + box.width <= sizes.iwidth and top + box.height <= sizes.iheight
@@ -209,14 +209,14 @@ def _preview_frames(of_jpeg: DecodesFrames, source: Source, first: int, last: in
 
 
 def _unpack(raw: Any) -> None:
-    """Decompress the samples.
+    """Decompress the sensor data.
 
     Raises:
-        CorruptImage: There are none.
+        CorruptImage: There is no sensor data.
     """
     raw.unpack()
     if not raw.raw_image_visible.any():
-        raise CorruptImage("The camera raw file has no samples.")
+        raise CorruptImage("The camera raw file has no sensor data.")
 
 
 def _developed_frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
@@ -234,12 +234,14 @@ def _developed_frames(source: Source, first: int, last: int, how: Decoding) -> I
 
 
 def _cropped(pixels: pyvips.Image, native: _Native, shrink: int) -> pyvips.Image:
-    """Return what the camera shows; where there is no mosaic, LibRaw does not halve it."""
+    """Return the part that the camera shows. LibRaw doesn't halve images without a mosaic."""
     width, height = native.developed
     if (pixels.width, pixels.height) == (width, height):
         pixels = pixels.shrink(shrink, shrink) if shrink > 1 else pixels
     elif (pixels.width, pixels.height) != (-(-width // shrink), -(-height // shrink)):
-        raise CorruptImage(f"{pixels.width}×{pixels.height} pixels were developed, not {width}×{height}.")
+        raise CorruptImage(
+            f"The developed image has {pixels.width}×{pixels.height} pixels instead of {width}×{height}."
+        )
     crop = native.crop
     if crop is None:
         return pixels
@@ -247,12 +249,12 @@ def _cropped(pixels: pyvips.Image, native: _Native, shrink: int) -> pyvips.Image
 
 
 def _with_exif(frame: Frame, source: Source, native: _Native, how: Decoding) -> Frame:
-    """Return a frame with the EXIF of the raw file, if it is to be taken along."""
+    """Return a frame with the EXIF of the raw file, if it was requested."""
     if "exif" not in how.metadata:
         return frame
     try:
         exif = raw_exif(source.file.data, bytes(native.preview.file.data) if native.preview else None)
-    except Exception:  # Pillow trips over broken EXIF in many ways; the picture is whole without it
+    except Exception:  # Pillow fails on invalid EXIF in many ways; the image is fine without it
         return frame
     return replace(frame, pixels=with_metadata(frame.pixels, {METADATA["exif"]: exif.tobytes() if exif else None}))
 
@@ -264,16 +266,16 @@ def _format(name: str, extensions: tuple[str, ...], media_type: str, description
 _OTHERS = ("3fr", "crw", "dcr", "erf", "iiq", "kdc", "mef", "mos", "mrw", "x3f")
 CODECS = (
     _Raw(_format("ARW", ("arw", "sr2", "srf"), "sony-arw", "Sony camera raw")),
-    _Raw(_format("CR2", ("cr2",), "canon-cr2", "Canon camera raw of 2004 to 2018")),
-    _Raw(_format("CR3", ("cr3",), "canon-cr3", "Canon camera raw since 2018")),
+    _Raw(_format("CR2", ("cr2",), "canon-cr2", "Canon camera raw (2004 to 2018)")),
+    _Raw(_format("CR3", ("cr3",), "canon-cr3", "Canon camera raw (since 2018)")),
     _Raw(_format("DNG", ("dng",), "adobe-dng", "Digital Negative")),
     _Raw(_format("NEF", ("nef", "nrw"), "nikon-nef", "Nikon camera raw")),
     _Raw(_format("ORF", ("orf",), "olympus-orf", "Olympus camera raw")),
     _Raw(_format("PEF", ("pef",), "pentax-pef", "Pentax camera raw")),
     _Raw(_format("RAF", ("raf",), "fuji-raf", "Fujifilm camera raw")),
-    _Raw(_format("RAW", _OTHERS, "raw", "Camera raw of another maker")),
+    _Raw(_format("RAW", _OTHERS, "raw", "Camera raw of other manufacturers")),
     _Raw(_format("RW2", ("rw2", "rwl"), "panasonic-rw2", "Panasonic or Leica camera raw")),
     _Raw(_format("SRW", ("srw",), "samsung-srw", "Samsung camera raw")),
 )
 RAW = {codec.format.name: codec for codec in CODECS}
-"""By their names."""
+"""The codecs by name of their format."""

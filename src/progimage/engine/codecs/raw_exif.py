@@ -1,4 +1,4 @@
-"""The EXIF of camera raw files, without what is about their samples or known to their makers alone."""
+"""The EXIF of camera raw files, without fields about sensor data or known only to manufacturers."""
 
 import io
 from collections.abc import Iterator
@@ -15,9 +15,9 @@ _TOLD = (
 )  # fmt: skip
 _EXIF_TAGS = range(0x829A, 0xA500)
 _NOT_EXIF = (0x83BB, 0x8649, 0x8769, 0x8773, 0x8825, 0x927C, 0xA005)
-"""IPTC, Photoshop's blocks, ICC profiles, makers' notes, and pointers, whose numbers lie among those of EXIF."""
+"""IPTC, Photoshop blocks, ICC profiles, maker notes, and pointers, whose tags lie among those of EXIF."""
 _CANON = (b"CMT1", b"CMT2", b"CMT4")
-"""The directories of a CR3: the first one, and those of EXIF and GPS."""
+"""Boxes of a CR3 with the first directory and those of EXIF and GPS."""
 
 
 def raw_exif(data: memoryview, preview: bytes | None) -> Image.Exif | None:
@@ -25,7 +25,7 @@ def raw_exif(data: memoryview, preview: bytes | None) -> Image.Exif | None:
 
     Args:
         data: The file.
-        preview: Its preview, a JPEG, if it has one, which is asked where the file itself has none.
+        preview: The JPEG preview, if any, whose EXIF is used if the file itself has none.
     """
     if tiff := tiff_of(data):
         top = loaded_exif(tiff)
@@ -42,7 +42,7 @@ def raw_exif(data: memoryview, preview: bytes | None) -> Image.Exif | None:
 
 
 def _plain(top: Image.Exif, inner: dict[int, object], place: dict[int, object]) -> Image.Exif:
-    """Return an EXIF of some directories; TIFF/EP has in the first one what EXIF has in its own."""
+    """Return EXIF from directories. TIFF/EP stores fields of the EXIF directory in the first directory."""
     exif = Image.Exif()
     for tag in _TOLD:
         if tag in top:

@@ -1,6 +1,6 @@
-"""What a camera raw file says of itself beside what LibRaw tells: which format it is, and whether it is whole.
+"""The header of a camera raw file, for information that LibRaw doesn't provide: format and completeness.
 
-Most are TIFF files, of which the first picture is a preview and another one the samples of the sensor. Sources: TIFF
+Most are TIFF files, with a preview as the first image and the sensor data as another. Sources: TIFF
 6.0; Adobe's DNG 1.7; ISO 12234-2 (TIFF/EP); for the others exiftool's documentation of their tags.
 """
 
@@ -14,23 +14,23 @@ _ORDERS = {b"II": "little", b"MM": "big"}
 _TIFF, _OLYMPUS, _PANASONIC = (b"II*\0", b"MM\0*"), (b"IIRO", b"IIRS", b"MMOR"), (b"IIU\0",)
 _BIG_TIFF = (b"II+\0", b"MM\0+")
 _PHASE_ONE = re.compile(rb"IIII.waR|MMMMRaw.", re.DOTALL)
-"""Behind the header of the TIFF (IIQ, CAP)."""
+"""The bytes after the TIFF header (IIQ, CAP)."""
 _KYOCERA, _KYOCERA_AT = b"ARECOYK", 25
 _FUJI, _CANON_2, _CANON_3 = b"FUJIFILMCCD-RAW", b"CR\x02", b"crx "
 _OTHERS = (b"\0MRM", b"FOVb", b"II\x1a\0\0\0HEAPCCDR")
-"""How files of Minolta, Sigma and older Canons begin."""
+"""First bytes of files of Minolta, Sigma and older Canon cameras."""
 _WIDTHS = {1: 1, 2: 1, 3: 2, 4: 4, 6: 1, 7: 1, 8: 2, 9: 4, 13: 4, 16: 8, 17: 8, 18: 8}
 _NUMBERS = (1, 3, 4, 13, 16, 18)
 _MOST_TAGS, _MOST_DIRECTORIES, _MOST_VALUES = 1000, 50, 1_000_000
 _WIDTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _MAKE, _STRIPS, _SAMPLES, _ROWS = 256, 258, 259, 262, 271, 273, 277, 278
 _PLANAR, _PREDICTOR, _SUB, _FORMAT, _DNG_VERSION = 284, 317, 330, 339, 50706
 _ONLY_IN_RAW = (33421, 33422, 33424, 34310, 50740)
-"""The repeat and the pattern of a mosaic (TIFF/EP), and what Kodak, Leaf, and Sony keep in a directory of their own."""
+"""Tags of mosaic size and pattern (TIFF/EP), and of private directories of Kodak, Leaf and Sony."""
 _PARTS = ((273, 279), (324, 325), (280, 279))
-"""Where strips, tiles, and Panasonic's samples begin, and how long they are."""
+"""Tags of the offsets and lengths of strips, tiles, and Panasonic's samples."""
 _SENSOR, _LINEAR_RAW = 32803, 34892
 _OF_RAW = (32767, 32769, 32770, 32867, 34713, 65000, 65535)
-"""The compressions of Sony, Epson, Samsung, Kodak, Nikon, Kodak and Pentax."""
+"""Compressions of Sony, Epson, Samsung, Kodak, Nikon, Kodak and Pentax."""
 _MAKERS = {"NIKON": "NEF", "SONY": "ARW", "PENTAX": "PEF", "RICOH": "PEF", "SAMSUNG": "SRW"}
 _NOWHERE = 0xFFFFFFFF
 _NONE, _DEFLATE = 1, ([8], [32946])
@@ -39,17 +39,17 @@ _FLOAT_PREDICTORS = ([3], [34894], [34895])
 _UUID = 16
 
 _Directory = dict[int, tuple[int, int, int]]
-"""By its tag: the type of a field, how many values it has, and where they are."""
+"""Fields by tag: type, number of values, and their offset."""
 
 
 @dataclass(frozen=True, slots=True)
 class RawHeader:
-    """A camera raw file.
+    """The header of a camera raw file.
 
     Attributes:
         format: The name of its format.
-        whole: Its samples are within the file.
-        misread: What its samples are, if they are of a kind that LibRaw makes noise of, or only a part, in silence.
+        whole: Whether the file contains all of its samples.
+        misread: Description of the samples, if LibRaw would silently decode them to noise or only in part.
     """
 
     format: str
@@ -58,7 +58,7 @@ class RawHeader:
 
 
 def raw_header(data: bytes | memoryview) -> RawHeader | None:
-    """Return what a file says of itself if it is a camera raw; None if it is none."""
+    """Return the header of a camera raw file; None if it isn't one."""
     start = bytes(data[:32])
     if start.startswith(_FUJI):
         return RawHeader("RAF", _is_whole_fuji(data))
@@ -76,7 +76,7 @@ def raw_header(data: bytes | memoryview) -> RawHeader | None:
 
 
 def has_signature(head: bytes, name: str) -> bool:
-    """Return whether a file that begins so is of a format that its signature tells; of a TIFF only its tags do."""
+    """Return whether a file has the signature of a format. Formats based on TIFF are only recognised by tags."""
     signatures = {"RAF": (_FUJI,), "RAW": _OTHERS, "ORF": _OLYMPUS, "RW2": _PANASONIC}
     if name == "CR3":
         return head[4:12] == b"ftyp" + _CANON_3
@@ -86,7 +86,7 @@ def has_signature(head: bytes, name: str) -> bool:
 
 
 def tiff_of(data: bytes | memoryview) -> bytes | None:
-    """Return a raw file that is a kind of TIFF as a plain one; None of any other."""
+    """Return a raw file that is a variant of TIFF as a plain TIFF; None for others."""
     start = bytes(data[:4])
     if start in _TIFF:
         return bytes(data)
@@ -96,10 +96,10 @@ def tiff_of(data: bytes | memoryview) -> bytes | None:
 
 
 def canon_directories(data: bytes | memoryview) -> dict[bytes, bytes]:
-    """Return the TIFFs of a CR3 file with parts of its EXIF, by the names of their boxes: CMT1, CMT2 and CMT4.
+    """Return the TIFFs in a CR3 file that contain its EXIF, by name of their boxes: CMT1, CMT2 and CMT4.
 
     Raises:
-        ValueError: Its boxes are broken.
+        ValueError: The boxes are invalid.
     """
     inside = first(bytes(data), b"moov", b"uuid") or b""
     return {kind: content for kind, content in boxes(inside[_UUID:]) if kind.startswith(b"CMT")}
@@ -126,13 +126,13 @@ def _name(start: bytes, tiff: "_Tiff") -> str | None:
 
 
 class _Tiff:
-    """The directories of a TIFF file, those within others, too, up to where they are broken."""
+    """The directories of a TIFF file, including nested ones, up to the first invalid one."""
 
     def __init__(self, data: bytes | memoryview) -> None:
         self._data = memoryview(data)
         self._order = _ORDERS[bytes(data[:2])]
         big = bytes(data[:4]) in _BIG_TIFF
-        # How wide a place in the file is, where the first one is, and how wide the number of a directory's fields is.
+        # Width of an offset, position of the first offset, and width of a directory's field count.
         self._place, start, self._count = (8, 8, 8) if big else (4, 4, 2)
         self.directories: list[_Directory] = []
         waiting = [self._number(start, self._place)]
@@ -148,18 +148,18 @@ class _Tiff:
 
     @property
     def first(self) -> _Directory | None:
-        """The directory that the file begins with."""
+        """The first directory of the file."""
         return self.directories[0] if self.directories else None
 
     def holds_samples(self, directory: _Directory) -> bool:
-        """Return whether a directory is of samples of a sensor, or beside them."""
+        """Return whether a directory describes sensor data, or belongs to it."""
         if any(tag in directory for tag in _ONLY_IN_RAW):
             return True
         photometric, compression = self.numbers(directory, _PHOTOMETRIC), self.numbers(directory, _COMPRESSION)
         return photometric[:1] in ([_SENSOR], [_LINEAR_RAW]) or compression[:1] in [[one] for one in _OF_RAW]
 
     def is_whole(self) -> bool:
-        """Return whether the samples are within the file; of all directories, if none says that it has them."""
+        """Return whether the file contains all samples; those of all directories if none is marked as sensor data."""
         for directory in self._of_sensor() or self.directories:
             for where, length in _PARTS:
                 starts, lengths = self.numbers(directory, where), self.numbers(directory, length)
@@ -169,37 +169,37 @@ class _Tiff:
         return True
 
     def misread(self) -> str:
-        """Return what the samples of a DNG are, if they are of a kind that LibRaw misreads; see `RawHeader`."""
+        """Return a description of a DNG's samples if LibRaw would misread them; see `RawHeader`."""
         for directory in self._of_sensor():
             compression, floats = self.numbers(directory, _COMPRESSION), _FLOAT in self.numbers(directory, _FORMAT)
             starts = self.numbers(directory, _STRIPS)
             if compression in _DEFLATE and not floats:
                 return "whole numbers with Deflate compression"
             if compression in _DEFLATE and self.numbers(directory, _PREDICTOR) not in _FLOAT_PREDICTORS:
-                return "floats with Deflate compression and no predictor of their own"
+                return "floating-point samples with Deflate compression and no floating-point predictor"
             if self.numbers(directory, _PLANAR) == [_SEPARATE] and self.numbers(directory, _SAMPLES) > [1]:
                 return "colours in separate planes"
-            if len(starts) > 1 and not floats:  # of which it knows the first
+            if len(starts) > 1 and not floats:  # LibRaw reads only the first
                 if compression != [_NONE]:
                     return "several compressed strips"
                 if starts[1:] != [start + self._strip_size(directory) for start in starts[:-1]]:
-                    return "strips that are apart"
+                    return "strips that aren't adjacent"
         return ""
 
     def _of_sensor(self) -> list[_Directory]:
-        """Return the directories that say that they are of samples of a sensor."""
+        """Return the directories that are marked as sensor data."""
         known = [_SENSOR], [_LINEAR_RAW]
         return [directory for directory in self.directories if self.numbers(directory, _PHOTOMETRIC) in known]
 
     def _strip_size(self, directory: _Directory) -> int:
-        """Return how many bytes the samples of a strip are."""
+        """Return the number of bytes of the samples in a strip."""
         width, bits, rows, samples = (
             (self.numbers(directory, tag) or [1])[0] for tag in (_WIDTH, _BITS, _ROWS, _SAMPLES)
         )
         return rows * ((width * samples * bits + 7) // 8)
 
     def numbers(self, directory: _Directory, tag: int) -> list[int]:
-        """Return the whole numbers of a field; none if it has others."""
+        """Return the values of a field; empty if they aren't whole numbers."""
         kind, count, at = directory.get(tag, (0, 0, 0))
         width = _WIDTHS.get(kind, 1)
         if kind not in _NUMBERS or count > _MOST_VALUES or at + count * width > len(self._data):
@@ -213,7 +213,7 @@ class _Tiff:
         return bytes(self._data[at : at + min(count, 100)]).decode("latin-1").strip(" \0")
 
     def _directory(self, at: int) -> tuple[_Directory, int]:
-        """Return a directory, and where the next one is."""
+        """Return a directory and the offset of the next one."""
         count, place = min(self._number(at, self._count), _MOST_TAGS), self._place
         start, entry_width = at + self._count, 4 + 2 * place
         directory: _Directory = {}
@@ -229,13 +229,13 @@ class _Tiff:
 
 
 def _is_whole_fuji(data: bytes | memoryview) -> bool:
-    """Return whether the preview, the header of the samples, and the samples are within a RAF file."""
+    """Return whether a RAF file contains its preview, the header of the samples, and the samples completely."""
     numbers = struct.unpack(">6I", bytes(data[84:108]).ljust(24, b"\xff"))
     return all(start + length <= len(data) for start, length in zip(numbers[::2], numbers[1::2], strict=True))
 
 
 def _is_whole_canon_3(data: bytes | memoryview) -> bool:
-    """Return whether the boxes of a CR3 file are within it."""
+    """Return whether a CR3 file contains all of its boxes completely."""
     try:
         return all(boxes(data))  # type: ignore[arg-type]
     except ValueError:

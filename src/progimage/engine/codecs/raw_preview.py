@@ -1,4 +1,4 @@
-"""The preview in a camera raw file: a JPEG, which is mended, checked and decoded as one in a file of its own is."""
+"""The preview in a camera raw file: a JPEG, which is repaired, checked and decoded like a JPEG file."""
 
 from dataclasses import replace
 from typing import cast
@@ -11,7 +11,7 @@ from progimage.engine.limits import Limits
 
 
 def opened_preview(data: bytes, limits: Limits) -> Source | None:
-    """Return a preview as an image of its own; None if it has no header that can be read.
+    """Return a preview as an opened image; None if its header can't be read.
 
     Args:
         data: The JPEG.
@@ -20,22 +20,22 @@ def opened_preview(data: bytes, limits: Limits) -> Source | None:
     Raises:
         LimitExceeded: It is too large.
     """
-    file, strict = InputFile.of(data.rstrip(b"\0")), replace(limits, damaged=False)  # cameras fill up with zeros
+    file, strict = InputFile.of(data.rstrip(b"\0")), replace(limits, damaged=False)  # cameras pad it with zeros
     try:
         description = JPEG.describe(file, strict, dpi=96)
     except (CorruptImage, NotAnImage):
         return None
-    # A raw file has a gain map for nobody.
+    # Gain maps in raw files aren't used.
     description = replace(description, pages=description.pages[:1], gain_map=False, gain_map_read=False)
     return Source(description.mended or file, cast(Codec, JPEG), description, strict)
 
 
 def is_sound(preview: Source) -> bool:
-    """Decode a preview, and return whether it has all of its pixels.
+    """Decode a preview, and return whether it is complete.
 
-    At the full size, since libvips looks for errors only every 8 rows, which would be 64 at the smallest.
+    It is decoded at full size, since libvips checks for errors only every 8 rows, or 64 at the smallest size.
     """
-    from progimage.engine.decode import decode, with_decoders  # which needs the codecs
+    from progimage.engine.decode import decode, with_decoders  # imported here because it needs the codecs
 
     def attempt(decoder: Decoder) -> None:
         for frame in decode(preview, decoder, 0, 1):

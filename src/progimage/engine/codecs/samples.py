@@ -1,7 +1,7 @@
-"""imagecodecs, OpenEXR and rawpy (LibRaw): samples of files where Pillow and libvips lose some of them, or read none.
+"""imagecodecs, OpenEXR and rawpy (LibRaw), for files that Pillow and libvips read with losses or not at all.
 
-imagecodecs takes 50 ms and 13 MB, OpenEXR 15 ms and 4 MB, rawpy 8 ms and 2 MB; few images need any of them. numpy comes
-with each.
+Loading takes 50 ms and 13 MB for imagecodecs, 15 ms and 4 MB for OpenEXR, 8 ms and 2 MB for rawpy, and few images need
+them. Each of them includes numpy.
 """
 
 import os
@@ -28,7 +28,7 @@ def _load_imagecodecs() -> ModuleType:
     import imagecodecs as library
 
     for name in _USED:
-        getattr(library, name)  # which loads its shared library
+        getattr(library, name)  # loads its shared library
     return library
 
 
@@ -42,22 +42,22 @@ def _load_openexr() -> ModuleType:
 
 
 def _load_rawpy() -> ModuleType:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # or LibRaw starts threads for each picture
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # otherwise LibRaw starts threads for each image
     import rawpy as library
 
     return library
 
 
 imagecodecs = Library("imagecodecs", _load_imagecodecs)
-"""Returns the library."""
+"""Loads the library if necessary, and returns it."""
 openexr = Library("openexr", _load_openexr)
-"""Returns the library."""
+"""Loads the library if necessary, and returns it."""
 rawpy = Library("rawpy", _load_rawpy)
-"""Returns the library."""
+"""Loads the library if necessary, and returns it."""
 
 
 def float_pixels() -> Any:
-    """Return what tells OpenEXR to give 32-bit floats, whatever a file has."""
+    """Return the pixel type that makes OpenEXR convert all samples to 32-bit floats."""
     openexr()
     import Imath
 
@@ -65,35 +65,35 @@ def float_pixels() -> Any:
 
 
 def of_size(samples: "numpy.ndarray[Any, Any]", size: Size) -> "numpy.ndarray[Any, Any]":
-    """Return what a decoder gave.
+    """Return the samples of a decoder after checking their size.
 
     Raises:
-        CorruptImage: It is of another size than the header of the file said, which the limits were held against.
+        CorruptImage: The size differs from that in the header, which was checked against the limits.
     """
     height, width = samples.shape[:2]
     if (width, height) != size:
-        raise CorruptImage(f"The image is of {width}×{height} pixels, not of {size[0]}×{size[1]} as its header says.")
+        raise CorruptImage(f"The image has {width}×{height} pixels instead of the {size[0]}×{size[1]} in its header.")
     return samples
 
 
 def whole_numbers(samples: "numpy.ndarray[Any, Any]", bits: int, *, kind: str | None = None) -> pyvips.Image:
-    """Make pixels of whole numbers of any depth: 8 bits up to a depth of 8, else 16, black at 0 and white at the top.
+    """Convert whole numbers of any depth to pixels of 8 bits (up to a depth of 8) or 16 bits that use the full range.
 
     Args:
-        samples: Height, width and, if there are several, channels; unsigned.
-        bits: How many are used of each sample, at most 32.
-        kind: What libvips calls this kind of pixels, if it is neither grey nor RGB.
+        samples: Unsigned numbers by row, column and, if there are several, channel.
+        bits: Number of used bits per sample, at most 32.
+        kind: libvips' name of the interpretation, if it is neither grey nor RGB.
     """
     import numpy
 
-    white, most = (1 << bits) - 1, 255 if bits <= 8 else 65535
+    white, maximum = (1 << bits) - 1, 255 if bits <= 8 else 65535
     kept = numpy.uint8 if bits <= 8 else numpy.uint16
-    if white != most:
+    if white != maximum:
         scaled = numpy.empty(samples.shape, kept)
-        for top in range(0, len(samples), _ROWS):  # 64 bits for all at once would be much memory
-            # A sample may be larger than the file says that it can be.
+        for top in range(0, len(samples), _ROWS):  # in parts, since 64 bits for all samples would need much memory
+            # Samples can be larger than the depth in the header allows.
             rows = numpy.minimum(samples[top : top + _ROWS], white).astype(numpy.uint64)
-            scaled[top : top + _ROWS] = (rows * most + white // 2) // white
+            scaled[top : top + _ROWS] = (rows * maximum + white // 2) // white
         samples = scaled
     pixels = pyvips.Image.new_from_array(numpy.ascontiguousarray(samples.astype(kept, copy=False)))
     grey, rgb = ("b-w", "srgb") if bits <= 8 else ("grey16", "rgb16")
@@ -101,7 +101,7 @@ def whole_numbers(samples: "numpy.ndarray[Any, Any]", bits: int, *, kind: str | 
 
 
 def light(samples: "numpy.ndarray[Any, Any]") -> pyvips.Image:
-    """Make pixels of linear light of floats of 16, 32 or 64 bits; see `Decoder.frames`."""
+    """Convert floats of 16, 32 or 64 bits to pixels of linear light; see `Decoder.frames`."""
     import numpy
 
     with numpy.errstate(over="ignore"):

@@ -1,4 +1,4 @@
-"""Formats of science."""
+"""Scientific formats."""
 
 from progimage.engine.codecs.format import Format
 from progimage.engine.codecs.pillow import PillowCodec

@@ -1,4 +1,4 @@
-"""Textures of games."""
+"""Texture formats of games."""
 
 import struct
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 class _Blp(PillowCodec):
     def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
-        """Write it past Pillow, whose writer takes time that grows with the square of the pixels."""
+        """Write without Pillow, whose writer needs quadratic time."""
         # BLP2, type 1 (not JPEG), encoding 1 (palette), no alpha, no mipmaps; then size, offsets and lengths of 16
         # levels, palette as BGRA, indices.
         image = to_pillow(first)

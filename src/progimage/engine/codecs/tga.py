@@ -1,6 +1,6 @@
-"""Truevision TGA. Pillow writes it, and unpacks its runs; all else is read here.
+"""Truevision TGA. Pillow writes it, and unpacks run-length encoding; everything else is read here.
 
-Source: Truevision TGA file format specification, version 2.0. It has no signature, so the header is looked at closely.
+Source: Truevision TGA file format specification, version 2.0. There is no signature, so the header is checked strictly.
 """
 
 import struct
@@ -26,7 +26,7 @@ _HEADER = struct.Struct("<BBBHHBHHHHBB")
 _FOOTER = struct.Struct("<II18s")
 _SIGNATURE = b"TRUEVISION-XFILE.\0"
 _ATTRIBUTES = 494
-"""Where the extension area says what the attribute bits are."""
+"""Offset of the attributes type in the extension area."""
 _USEFUL, _PREMULTIPLIED = 3, 4
 _MAPPED, _COLOUR, _GREY = 1, 2, 3
 _RUNS = 8
@@ -36,7 +36,7 @@ _FIVE_BITS = (0x7C00, 0x03E0, 0x001F)
 _ATTRIBUTE = 0x8000
 _RIGHT, _TOP, _INTERLEAVED = 0x10, 0x20, 0xC0
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
-_MOST = 65_535
+_MAXIMUM = 65_535
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +44,19 @@ class _Header:
     """The header of a TGA file.
 
     Attributes:
-        kind: Mapped, colour or grey.
-        runs: It is packed in runs.
-        first: The number of the first colour of its map.
-        count: How many colours its map has.
-        entry: Of how many bits each of them is.
-        width: In pixels.
-        height: Likewise.
-        depth: Bits a pixel.
-        right: The first pixel of a row is the rightmost one.
-        top: The first row is the topmost one.
-        alpha: The attribute bits are an alpha channel.
-        map: Where the colour map begins, in bytes.
-        pixels: Where the pixels begin.
+        kind: Image type: colour-mapped, true colour or grey.
+        runs: Whether the image is run-length encoded.
+        first: Index of the first entry of the colour map.
+        count: Number of entries of the colour map.
+        entry: Bits per entry of the colour map.
+        width: Width in pixels.
+        height: Height in pixels.
+        depth: Bits per pixel.
+        right: Whether rows are stored from right to left.
+        top: Whether the first row is the top one.
+        alpha: Whether the attribute bits are an alpha channel.
+        map: Offset of the colour map in bytes.
+        pixels: Offset of the pixels.
     """
 
     kind: int
@@ -75,12 +75,12 @@ class _Header:
 
     @property
     def stored(self) -> int:
-        """How many bytes a pixel has."""
+        """Number of bytes per pixel."""
         return (self.depth + 7) // 8
 
 
 class _Tga(PillowCodec):
-    """Pillow has no pixels of 15 bits, takes any fourth byte for alpha, and knows no colour maps of 15 bits."""
+    """Uses our own decoder: Pillow doesn't support 15-bit pixels or maps, and treats any fourth byte as alpha."""
 
     def __init__(self, format: Format) -> None:
         super().__init__(format)
@@ -99,10 +99,10 @@ class _Tga(PillowCodec):
         )
 
     def exif(self, file: InputFile) -> None:
-        """Return None: it has none."""
+        """Return None, since the format has no EXIF."""
 
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
-        """Return our own."""
+        """Return our own decoders."""
         return Decoder(_frames), Decoder(partial(_frames, lenient=True), lenient=True)
 
 
@@ -127,7 +127,7 @@ def _read(data: memoryview) -> _Header:
         and start + map_bytes < len(data)
     )
     if not plausible:
-        raise NotAnImage("The file has not the header of a TGA that can be read here.")
+        raise NotAnImage("The file doesn't have the header of a supported TGA.")
     attributes = _attributes(data)
     return _Header(
         kind, runs, first, count, entry, width, height, depth,
@@ -138,7 +138,7 @@ def _read(data: memoryview) -> _Header:
 
 
 def _attributes(data: memoryview) -> int | None:
-    """Return what the extension area says of the attribute bits; None if there is none."""
+    """Return the type of the attribute bits from the extension area; None if there is no such area."""
     if len(data) < _FOOTER.size:
         return None
     extension, _, signature = _FOOTER.unpack_from(data, len(data) - _FOOTER.size)
@@ -177,17 +177,17 @@ def _frames(source: Source, first: int, last: int, how: Decoding, *, lenient: bo
 
 
 def _bit_pixels(data: memoryview, header: _Header) -> pyvips.Image:
-    """Return the pixels of a bitmap, which is beyond the specification, but which Pillow writes."""
+    """Return the pixels of a 1-bit image, which isn't in the specification, but which Pillow writes."""
     rows = Image.frombytes("1", (header.width, header.height), bytes(data[header.pixels :]), "raw", "1")
     return pyvips.Image.new_from_memory(rows.convert("L").tobytes(), header.width, header.height, 1, "uchar")
 
 
 def _stored(data: memoryview, header: _Header, *, lenient: bool) -> pyvips.Image:
-    """Return the pixels as they are stored, of as many bands as they have bytes."""
+    """Return the stored pixels with one band per byte."""
     width, height, bands = header.width, header.height, header.stored
     part: bytes | memoryview
     if header.runs:
-        # As a single row, since runs may go from one row to the next.
+        # As a single row, since runs can cross rows.
         mode = _MODES[bands]
         row = Image.frombytes(mode, (width * height, 1), bytes(data[header.pixels :]), "tga_rle", mode, 1, 8 * bands)
         part = row.tobytes()
@@ -210,7 +210,7 @@ def _colours(stored: pyvips.Image, data: memoryview, header: _Header) -> pyvips.
 
 
 def _true(stored: pyvips.Image, *, alpha: bool) -> pyvips.Image:
-    """Return colours of 15, 16, 24 or 32 bits, which are stored from blue to red."""
+    """Return colours of 15, 16, 24 or 32 bits, which are stored in the order blue, green, red."""
     if stored.bands == 2:
         return unpacked(_words(stored), (*_FIVE_BITS, _ATTRIBUTE) if alpha else _FIVE_BITS)
     blue, green, red, *rest = stored.bandsplit()
@@ -218,19 +218,19 @@ def _true(stored: pyvips.Image, *, alpha: bool) -> pyvips.Image:
 
 
 def _words(stored: pyvips.Image) -> pyvips.Image:
-    """Return pairs of bytes as numbers, the less significant byte first."""
+    """Return pairs of bytes as little-endian numbers."""
     return stored.copy(bands=1, format="ushort", coding="none")
 
 
 def _map(data: memoryview, header: _Header) -> pyvips.Image:
-    """Return the colour map, with black for what is before its first colour, and its last colour for what is behind."""
+    """Return the colour map, with black before its first colour, and its last colour after the end."""
     width = (header.entry + 7) // 8
     entries = pyvips.Image.new_from_memory(data[header.map : header.pixels], header.count, 1, width, "uchar")
     colours = _true(entries, alpha=_has_alpha(header))
     size = 256 if header.stored == 1 else 1 << 16
     room = min(header.count, max(0, size - header.first))
     if not room:
-        raise CorruptImage("The colour map of the TGA file has no colour that a pixel could have.")
+        raise CorruptImage("The colour map of the TGA file contains no colour that a pixel can refer to.")
     return colours.crop(0, 0, room, 1).embed(header.first, 0, header.first + room, 1).copy_memory()
 
 
@@ -242,7 +242,7 @@ CODECS = (
             media_type="image/x-tga",
             description="Truevision TGA",
             modes=("1", "P", *OF_8_BITS),
-            max_side=_MOST,
+            max_side=_MAXIMUM,
         )
     ),
 )

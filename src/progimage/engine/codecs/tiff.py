@@ -31,30 +31,30 @@ _BITS_PER_SAMPLE = 258
 _TURNED = 5
 _ONLY_VIPS = "VIPS"
 _ONLY_PILLOW = ("YCbCr", "LAB", "old JPEG")
-"""libvips takes raw YCbCr for RGB, refuses 8-bit Lab, and gives nothing but transparent black for JPEG of TIFF 6.0."""
+"""libvips treats raw YCbCr as RGB, rejects 8-bit Lab, and returns transparent black for the JPEG of TIFF 6.0."""
 _COMPRESSION, _OLD_JPEG = 259, 6
 _KNOWN_TO_LIBTIFF = (*range(1, 9), 32766, 32771, 32773, 32809, 32946, 34676, 34677, 34925, 50000, 50001)
-"""Those that libtiff has in libvips or in Pillow."""
+"""Compressions that libtiff in libvips or in Pillow supports."""
 _UNREAD = {
     9: "JBIG", 10: "JBIG", 22610: "JPEG XR", 32909: "PixarLog", 33003: "JPEG 2000", 33004: "JPEG 2000",
     33005: "JPEG 2000", 34661: "JBIG", 34712: "JPEG 2000", 34715: "JBIG2", 34887: "LERC", 34892: "lossy JPEG of DNG",
     34933: "PNG", 34934: "JPEG XR", 50002: "JPEG XL", 52546: "JPEG XL",
 }  # fmt: skip
-"""Those that are known by their names alone."""
+"""Names of compressions that aren't supported."""
 
 
 class _Tiff(PillowCodec):
-    """Read by libvips, or if that fails by Pillow; some kinds are known to one of them alone, some to none."""
+    """Read by libvips, or if that fails by Pillow; some variants are supported by only one of them, some by neither."""
 
     @staticmethod
     def recognises(head: bytes) -> bool:
-        """Return whether it begins as a TIFF or BigTIFF does, of either byte order."""
+        """Return whether the file starts like a TIFF or BigTIFF of either byte order."""
         return head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"))
 
     def describe(self, file: InputFile, limits: Limits, dpi: float) -> Description:
-        """Read the header with Pillow; some kinds (float RGB, for one) are unknown to it but not to libvips.
+        """Read the header with Pillow, or with libvips for variants that Pillow doesn't support, such as float RGB.
 
-        Of camera raw files, the first picture would be their thumbnail; they have codecs of their own.
+        Camera raw files, whose first image is a thumbnail, have codecs of their own.
         """
         if raw := raw_header(file.data):
             return RAW[raw.format].describe(file, limits, dpi)
@@ -87,7 +87,7 @@ class _Tiff(PillowCodec):
         try:
             image = pyvips.Image.tiffload_source(file.source())
         except pyvips.Error:
-            raise UnreadKind("A TIFF of this kind is not read here.") from None
+            raise UnreadKind("This variant of TIFF isn't supported.") from None
         count = image.get("n-pages") if image.get_typeof("n-pages") else 1
         limits.check(image.width, image.height, count)
         page = Page(image.width, image.height, native=_ONLY_VIPS)
@@ -96,26 +96,26 @@ class _Tiff(PillowCodec):
         return Description(format=self.format, pages=(page,) * count, mode=mode, depth=depth, floating=floating)
 
     def exif(self, file: InputFile) -> Image.Exif | None:
-        """Return the EXIF of a file, which only Pillow reads."""
+        """Return the EXIF of a file, read by Pillow."""
         try:
             return super().exif(file)
         except NotAnImage:
             return None
 
     def page_of(self, image: Image.Image) -> Page:
-        """Return the page that an opened image is at, with what decides who reads it."""
+        """Return the current page of an opened image, with the information that determines its decoder."""
         page = super().page_of(image)
-        if page.orientation >= _TURNED:  # Pillow tells the size that it has once it is turned
+        if page.orientation >= _TURNED:  # Pillow reports the upright size
             page = replace(page, width=page.height, height=page.width)
         old = image.tag_v2.get(_COMPRESSION) == _OLD_JPEG  # type: ignore[attr-defined]
         return replace(page, native=_ONLY_PILLOW[-1]) if old else page
 
     def is_deep(self, file: InputFile, image: Image.Image) -> bool:
-        """Return whether there are more than 8 bits a sample, which Pillow's mode does not tell of colours."""
+        """Return whether there are more than 8 bits per sample, which Pillow's mode doesn't show for colour images."""
         return bool(max(image.tag_v2.get(_BITS_PER_SAMPLE, (1,))) > 8)  # type: ignore[attr-defined]
 
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
-        """Return libvips, then Pillow, as far as they know such a file."""
+        """Return libvips, then Pillow, as far as they support the file."""
         if isinstance(description.first.native, Directory):
             return (Decoder(_rare_frames),)
         by_pillow = Decoder(self.frames, turns=True), Decoder(leniently(self.frames), turns=True, lenient=True)
@@ -128,11 +128,11 @@ class _Tiff(PillowCodec):
         return *by_vips, *by_pillow
 
     def stripped(self, source: Source, kept: Kept) -> list[Buffer]:
-        """Return the pages, with the fields that decoders need; see `Codec`."""
+        """Return the pages with the fields that decoders need; see `Codec`."""
         return stripped_tiff(source.file.data, kept)
 
     def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
-        """Write one page with libvips; see `Codec`."""
+        """Write single pages with libvips; see `Codec`."""
         if plan.several:
             super().encode(first, rest, plan, target)
             return
@@ -145,24 +145,24 @@ class _Tiff(PillowCodec):
 
 
 def _check_compression(page: Directory) -> None:
-    """Make sure that the pixels of a page can be decompressed.
+    """Check that the compression of a page is supported.
 
     Raises:
-        UnreadKind: They can't.
+        UnreadKind: The compression isn't supported.
     """
     compression = page.tags.get(_COMPRESSION, 1)
     if compression in _UNREAD:
-        raise UnreadKind(f"A TIFF compressed with {_UNREAD[compression]} is not read here.")
+        raise UnreadKind(f"TIFF files compressed with {_UNREAD[compression]} aren't supported.")
     if compression not in _KNOWN_TO_LIBTIFF:
-        raise UnreadKind(f"A TIFF with compression {compression} is not read here.")
+        raise UnreadKind(f"TIFF files with compression {compression} aren't supported.")
 
 
 def _vips_frames(source: Source, first: int, last: int, how: Decoding, fail_on: str) -> Iterator[Frame]:
     def load(index: int) -> pyvips.Image:
-        if source.levels:  # a pyramid, any part of which is read
+        if source.levels:  # a pyramid, which is read with random access
             return pyvips.Image.tiffload_source(source.file.source(), page=how.level, fail_on="error")
         image = vips.load("tiffload_source", source, fail_on, page=index)
-        # The fourth sample means nothing, least of all alpha.
+        # The fourth sample has no meaning; it isn't alpha.
         return image.extract_band(0, n=3) if source.description.page(index).native == "RGBX" else image
 
     return vips.still_frames(source, first, last, load)

@@ -1,7 +1,7 @@
-"""The TIFFs whose samples neither libvips nor Pillow reads: 3 to 15 bits, 24, floats of 16, 24 and 64.
+"""TIFFs with samples that neither libvips nor Pillow reads: 3 to 15 bits, 24 bits, and floats of 16, 24 and 64 bits.
 
-Source: TIFF 6.0, and its Technical Note 3 for floating point. Samples of any number of bits lie one after the other,
-the most significant bit first, and each row begins at a byte; those of whole bytes have the byte order of the file.
+Source: TIFF 6.0, and its Technical Note 3 for floating point. Samples of any number of bits follow each other,
+the most significant bit first, and each row starts at a byte; samples of whole bytes have the byte order of the file.
 """
 
 import struct
@@ -36,26 +36,26 @@ _MOST_PAGES, _MOST_SAMPLES = 10_000, 16
 _ODD_OCTETS = 3
 _NONE = 1
 _COMPRESSIONS = (_NONE, 5, 8, 32773, 32946)
-"""None, LZW, Deflate, PackBits, and Deflate by its old number."""
+"""None, LZW, Deflate, PackBits, and Deflate with its old number."""
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """What a directory of a TIFF says of its page.
+    """A TIFF directory, which describes a page.
 
     Attributes:
-        width: In pixels.
-        height: In pixels.
-        bits: Of each sample; 0 if they differ.
-        samples: How many a pixel has.
-        floating: They are floats.
-        photometric: What they mean.
-        extra: What each of those beyond the colours means: 1 and 2 are alpha, multiplied in and not.
-        orientation: How the page is to be turned, as EXIF counts.
-        icc: Its ICC profile.
-        tags: All of it.
-        order: "<" or ">", as `struct` has it.
+        width: Width in pixels.
+        height: Height in pixels.
+        bits: Bits per sample; 0 if they differ.
+        samples: Samples per pixel.
+        floating: Whether samples are floats.
+        photometric: Photometric interpretation.
+        extra: Kinds of the samples after the colours: 1 is premultiplied alpha, 2 is straight alpha.
+        orientation: Orientation as in EXIF.
+        icc: ICC profile.
+        tags: All fields of the directory.
+        order: Byte order, "<" or ">" as in `struct`.
     """
 
     width: int
@@ -72,7 +72,7 @@ class Directory:
 
     @property
     def rare(self) -> bool:
-        """Whether it is of a depth that only this module reads."""
+        """Whether the page has a depth that only this module reads."""
         if self.floating:
             return self.bits in (16, 24, 64)
         few = self.bits in (1, 2, 4) and self.samples == 1
@@ -80,22 +80,22 @@ class Directory:
 
     @property
     def colours(self) -> int:
-        """How many samples are of colour."""
+        """Number of colour samples per pixel."""
         return _COLOURS.get(self.photometric, 0)
 
     @property
     def alpha(self) -> bool:
-        """Whether the first sample beyond the colours is alpha."""
+        """Whether the first sample after the colours is alpha."""
         return self.extra[:1] in ((1,), (2,)) and self.photometric != _CMYK
 
     @property
     def premultiplied(self) -> bool:
-        """Whether the colours are multiplied by it."""
+        """Whether colours are premultiplied by alpha."""
         return self.alpha and self.extra[0] == 1
 
     @property
     def mode(self) -> str:
-        """The kind of its pixels."""
+        """Pixel mode of the page."""
         if self.photometric == _CMYK:
             return "CMYK"
         if self.floating and self.colours == 1:
@@ -105,10 +105,10 @@ class Directory:
 
 
 def directories(file: InputFile, limits: Limits) -> list[Directory]:
-    """Return the directories of a TIFF, one for each page, up to one that is broken.
+    """Return the directories of a TIFF, one for each page, up to the first invalid one.
 
     Raises:
-        LimitExceeded: There are too many, or a page is too large.
+        LimitExceeded: There are too many pages, or a page is too large.
     """
     found: list[Directory] = []
     warnings.simplefilter("ignore")
@@ -127,7 +127,7 @@ def directories(file: InputFile, limits: Limits) -> list[Directory]:
                 found.append(_directory(tags, order))
                 limits.check(found[-1].width, found[-1].height, len(found))
         except (SyntaxError, TypeError, ValueError, KeyError, IndexError, OSError, struct.error):
-            return found  # what is wrong with the next one is for those to say who read the usual kinds
+            return found  # the decoders of the common kinds report the error in the next one
     return found
 
 
@@ -145,35 +145,35 @@ def _directory(tags: ImageFileDirectory_v2, order: str) -> Directory:
 
 
 def _number(tags: ImageFileDirectory_v2, tag: int, default: int) -> int:
-    """Return the whole number that a tag has.
+    """Return the whole number in a tag.
 
     Raises:
-        CorruptImage: It has something else.
+        CorruptImage: The value isn't a whole number.
     """
     value = tags.get(tag, default)
     if not isinstance(value, int):
-        raise CorruptImage(f"The tag {tag} of the TIFF is not a whole number.")
+        raise CorruptImage(f"Tag {tag} of the TIFF isn't a whole number.")
     return value
 
 
 def check_rare(page: Directory, limits: Limits) -> None:
-    """Make sure that a page of a rare depth can be read.
+    """Check that a page of a rare depth can be read.
 
     Raises:
-        UnreadKind: It can't, and what can't.
-        LimitExceeded: Its tiles are too large.
+        UnreadKind: The page can't be read; the message says why.
+        LimitExceeded: The tiles are too large.
     """
     tags, compression = page.tags, _number(page.tags, _COMPRESSION, _NONE)
-    what = f"A TIFF of {page.bits} bits a sample"
+    what = f"A TIFF with {page.bits} bits per sample"
     if set(tags.get(_FORMAT, (_UNSIGNED,))) not in ({_UNSIGNED}, {_FLOAT}, {4}):
-        raise UnreadKind(f"{what} with a sign is not read here.")
+        raise UnreadKind(f"{what} and signed samples isn't supported.")
     if compression not in _COMPRESSIONS:
-        raise UnreadKind(f"{what} with compression {compression} is not read here.")
+        raise UnreadKind(f"{what} and compression {compression} isn't supported.")
     if not 0 < page.colours <= page.samples <= _MOST_SAMPLES:
-        raise UnreadKind(f"{what} with photometric interpretation {page.photometric} is not read here.")
+        raise UnreadKind(f"{what} and photometric interpretation {page.photometric} isn't supported.")
     predictor = _number(tags, _PREDICTOR, 1)
     if predictor not in ((1, 3) if page.floating else (1,)):
-        raise UnreadKind(f"{what} with predictor {predictor} is not read here.")
+        raise UnreadKind(f"{what} and predictor {predictor} isn't supported.")
     limits.check(*_segment(page))
 
 
@@ -181,9 +181,9 @@ def rare_pixels(file: InputFile, page: Directory) -> pyvips.Image:
     """Decode a page of a rare depth.
 
     Raises:
-        CorruptImage: It is broken.
+        CorruptImage: The data is invalid.
     """
-    imagecodecs()  # and numpy with it
+    imagecodecs()  # also makes numpy available
     import numpy
 
     samples = _samples(file, page)
@@ -205,7 +205,7 @@ def rare_pixels(file: InputFile, page: Directory) -> pyvips.Image:
 
 
 def _segment(page: Directory) -> Size:
-    """Return width and height of a strip or a tile."""
+    """Return the width and height of a strip or a tile."""
     tags = page.tags
     if _TILES in tags:
         width, height = _number(tags, _TILE_WIDTH, 0), _number(tags, _TILE_HEIGHT, 0)
@@ -217,7 +217,7 @@ def _segment(page: Directory) -> Size:
 
 
 def _samples(file: InputFile, page: Directory) -> "numpy.ndarray[Any, Any]":
-    """Return height, width and channels of whole numbers or floats."""
+    """Return an array of whole numbers or floats by row, column and channel."""
     import numpy
 
     width, height = _segment(page)
@@ -244,16 +244,16 @@ def _samples(file: InputFile, page: Directory) -> "numpy.ndarray[Any, Any]":
 
 
 def _packed(file: InputFile, page: Directory, count: int) -> Iterator[bytes]:
-    """Yield the bytes of so many strips or tiles."""
+    """Yield the bytes of the first `count` strips or tiles."""
     tags, data = page.tags, file.data
     offsets, lengths = (
         tuple(tags.get(tag, ())) for tag in ((_TILES, _TILE_BYTES) if _TILES in tags else (_STRIPS, _STRIP_BYTES))
     )
-    if not lengths and len(offsets) == 1:  # of one strip, it may be left out
+    if not lengths and len(offsets) == 1:  # can be missing if there is one strip
         lengths = (len(data),)
     if min(len(offsets), len(lengths)) < count:
         raise CorruptImage("The TIFF has fewer strips or tiles than its pixels need.")
-    # What is compressed is turned round by libtiff.
+    # libtiff reverses the bits of compressed data.
     reversed_bits = _number(tags, _FILL_ORDER, 1) == 2 and _number(tags, _COMPRESSION, _NONE) == _NONE
     for offset, length in zip(offsets[:count], lengths[:count], strict=True):
         packed = bytes(data[offset : offset + length])
@@ -261,9 +261,9 @@ def _packed(file: InputFile, page: Directory, count: int) -> Iterator[bytes]:
 
 
 def _unpacked(packed: bytes, page: Directory, rows: int, line: int) -> bytes:
-    """Return the bytes of so many lines.
+    """Return the decompressed bytes of `rows` lines.
 
-    libtiff decompresses a strip or tile as one of 8 bits: what the bits in it stand for makes no difference there.
+    libtiff decompresses a strip or tile as 8-bit samples; the actual meaning of the bits is irrelevant for that.
     """
     tags = (
         (_WIDTH, line), (_HEIGHT, rows), (_BITS, 8), (_COMPRESSION, _number(page.tags, _COMPRESSION, _NONE)),
@@ -276,7 +276,7 @@ def _unpacked(packed: bytes, page: Directory, rows: int, line: int) -> bytes:
 
 
 def _values(rows: "numpy.ndarray[Any, Any]", page: Directory, count: int, channels: int) -> "numpy.ndarray[Any, Any]":
-    """Return so many numbers of each row of bytes."""
+    """Return `count` numbers from each row of bytes."""
     import numpy
 
     octets, order = page.bits // 8, page.order
@@ -298,7 +298,7 @@ def _values(rows: "numpy.ndarray[Any, Any]", page: Directory, count: int, channe
 
 
 def _floats_of_24_bits(numbers: "numpy.ndarray[Any, Any]") -> "numpy.ndarray[Any, Any]":
-    """Return floats of numbers with a sign, 7 bits of exponent (whose bias is 63) and 16 bits behind the point."""
+    """Convert 24-bit floats: a sign, 7 bits of exponent with a bias of 63, and 16 bits of mantissa."""
     import numpy
 
     sign = 1 - 2 * (numbers >> 23).astype(numpy.float32)

@@ -1,4 +1,4 @@
-"""Formats of Unix workstations and of the X Window System."""
+"""Formats of Unix workstations and the X Window System."""
 
 from progimage.engine.codecs.format import Format
 from progimage.engine.codecs.pillow import PillowCodec

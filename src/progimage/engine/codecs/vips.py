@@ -1,5 +1,6 @@
-"""What the formats have in common that libvips reads or writes."""
+"""Common code of formats that libvips reads or writes."""
 
+import logging
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -17,23 +18,25 @@ if TYPE_CHECKING:
 
 if not pyvips.at_least_libvips(8, 18):
     raise ImportError(
-        f"pyvips has found libvips {pyvips.version(0)}.{pyvips.version(1)} of this system instead of the one of"
-        " pyvips-binary. Install again with `make clean install`."
+        f"pyvips has loaded the system's libvips {pyvips.version(0)}.{pyvips.version(1)} instead of that of"
+        " pyvips-binary. Reinstall with `make clean install`."
     )
-# Nothing is cached from one image to the next: libvips goes by the name of a file, which another may have by now.
+# Disable libvips' cache: its keys are file names, and a different file can have the same name by now.
 pyvips.cache_set_max(0)
+# libvips logs from threads of its own. Python may collect garbage there, and frees images in a thread that must not.
+logging.getLogger("pyvips").setLevel(logging.CRITICAL + 1)
 
 _THUMBNAIL = "jpeg-thumbnail-data"
 
 
 def still_frames(source: Source, first: int, last: int, load: Callable[[int], pyvips.Image]) -> Iterator[Frame]:
-    """Decode pages, one at a time.
+    """Decode pages lazily, one at a time.
 
     Args:
         source: The image.
-        first: The first one, counted from 0.
-        last: The one after the last.
-        load: Opens one of them.
+        first: Index of the first one, from 0.
+        last: Index after the last one.
+        load: Opens a page by its index.
     """
     for index in range(first, last):
         try:
@@ -47,20 +50,20 @@ def still_frames(source: Source, first: int, last: int, load: Callable[[int], py
 
 
 def load(operation: str, source: Source, fail_on: str = "error", **options: Any) -> pyvips.Image:
-    """Open a file with one of libvips' loaders, to be read from top to bottom.
+    """Open a file with one of libvips' loaders for sequential reading from top to bottom.
 
     Args:
-        operation: The loader.
+        operation: Name of the loader.
         source: The image.
-        fail_on: What is an error: `none`, what is broken in the file; `error`; or `warning`, all that is said of it.
-        options: Of the loader.
+        fail_on: Which problems are errors: `none`, `error`, or `warning`, which includes all warnings.
+        options: Options of the loader.
     """
     return getattr(pyvips.Image, operation)(source.file.source(), access="sequential", fail_on=fail_on, **options)
 
 
 def save(operation: str, frame: Frame, plan: "Plan", target: "OutputFile", **options: Any) -> None:
-    """Write a frame with one of libvips' savers, with the metadata that are to be kept."""
-    # A 1-bit image is dithered by Pillow: libvips would only cut at the middle.
+    """Write a frame with one of libvips' savers, with the metadata to keep."""
+    # Pillow dithers 1-bit images; libvips would only apply a threshold.
     pixels = from_pillow(to_pillow(frame)).pixels if frame.mode == "1" else frame.pixels
     kept = kept_metadata(frame, plan.spec.kept & set(plan.format.metadata))
     pixels = with_metadata(pixels, {METADATA[kind]: data for kind, data in kept.items()})

@@ -24,21 +24,21 @@ if TYPE_CHECKING:
     from progimage.engine.plan import Plan
 
 _AT_ONCE = 25_000_000
-"""Up to so many pixels a still is read by Pillow."""
+"""Maximum number of pixels of still images that Pillow reads."""
 
 
 class _WebP(PillowCodec):
-    """Animations are read by libvips, since Pillow loses their transparency, and written by Pillow."""
+    """Animations are read by libvips, since Pillow loses their transparency, but written by Pillow."""
 
     def describe(self, file: InputFile, limits: Limits, dpi: float) -> Description:
-        """Read the header of the file, or of what is made of a damaged one; see `Codec`."""
+        """Read the header of the file, or of its repaired version; see `Codec`."""
         found = mended(file)
         if found is None:
             return super().describe(file, limits, dpi)
         return found.described(super().describe(found.file, limits, dpi))
 
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
-        """Return Pillow first for a still: in two thirds of the time, but with all pixels several times in memory."""
+        """Return Pillow first for still images: it takes two thirds of the time, but several times the memory."""
         by_pillow = Decoder(self.frames)
         if description.animated:
             return Decoder(_animation, lazy=True), by_pillow
@@ -47,11 +47,11 @@ class _WebP(PillowCodec):
         return decoders[::-1] if page.width * page.height <= _AT_ONCE else decoders
 
     def stripped(self, source: Source, kept: Kept) -> list[Buffer] | None:
-        """Return the chunks that decoders need; None if it is to be turned, which browsers don't do; see `Codec`."""
+        """Return the chunks that decoders need; None if there is an orientation, which browsers ignore; see `Codec`."""
         return stripped_webp(source.file.data, kept) if kept.orientation == 1 else None
 
     def encode(self, first: Frame, rest: Iterator[Frame], plan: "Plan", target: OutputFile) -> None:
-        """Write a still with libvips; see `Codec`."""
+        """Write still images with libvips; see `Codec`."""
         if plan.several:
             super().encode(first, rest, plan, target)
             if first.mode == "RGBA":
@@ -65,7 +65,7 @@ class _WebP(PillowCodec):
         vips.save("webpsave_target", first, plan, target, **options)
 
     def asked_for(self, frame: Frame, plan: "Plan") -> dict[str, Any]:
-        """Return what the spec asks for, as Pillow calls it; for lossless the quality is an effort."""
+        """Return Pillow's options for the spec. For lossless, the quality is the effort."""
         options: dict[str, Any] = {"method": _of_six(plan.spec.effort)} if plan.spec.effort else {}
         return options | ({"lossless": True, "exact": True, "quality": 80} if plan.spec.lossless else {})
 
@@ -79,7 +79,7 @@ def _vips_frames(source: Source, first: int, last: int, how: Decoding) -> Iterat
 
 
 def _animation(source: Source, first: int, last: int, how: Decoding) -> Iterator[Frame]:
-    """Cut an animation into frames: libvips gives it as one tall image, which is decoded from top to bottom."""
+    """Split an animation into frames: libvips returns one tall image, which is decoded from top to bottom."""
     try:
         tall = vips.load("webpload_source", source, n=last)
         height, durations = tall.get("page-height"), tall.get("delay")
@@ -91,7 +91,7 @@ def _animation(source: Source, first: int, last: int, how: Decoding) -> Iterator
 
 
 def _flag_alpha(target: OutputFile) -> None:
-    # libwebp leaves the flag out where every frame is an opaque part of a transparent canvas; viewers that go by the
+    # libwebp omits the flag if every frame is an opaque part of a transparent canvas; viewers that rely on the
     # flag would show black. The flags are the byte after the header of the chunk VP8X (RFC 9649, section 2.7).
     head = os.pread(target.descriptor, 21, 0)
     if head[12:16] == b"VP8X":
@@ -114,7 +114,7 @@ CODECS = (
             options=("quality", "effort"),
             usual_quality=80,
         ),
-        # Without key frames, each of which would be encoded in two ways: a quarter less time for as many bytes.
+        # Without key frames, each of which would be encoded twice: saves a quarter of the time at the same size.
         save={"quality": 80, "method": 4, "kmin": 0, "kmax": 0},
     ),
 )

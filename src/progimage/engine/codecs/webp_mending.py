@@ -1,4 +1,4 @@
-"""The damage of a WebP that costs no pixel: a wrong length of the file, a last chunk without padding, bytes after it.
+"""Repair of damage to a WebP that affects no pixels: wrong file length, missing padding, trailing bytes.
 
 Source: RFC 9649, section 2.3 (chunks) and 2.7 (the extended file).
 """
@@ -14,7 +14,7 @@ _MOST_CHUNKS = 100_000
 
 
 def mended(file: InputFile) -> Mended | None:
-    """Return a file without the damage that costs no pixel, or None if there is none, or it is no WebP at all."""
+    """Return a file with harmless damage repaired; None if there is none, or the file isn't a WebP."""
     data = file.data
     if bytes(data[:4]) != b"RIFF" or bytes(data[8:_HEADER]) != b"WEBP":
         return None
@@ -33,24 +33,26 @@ def mended(file: InputFile) -> Mended | None:
         at += _FRAMING + length + length % 2
     end = min(at, len(data))
     if not pixels or (cut in _PIXELS and cut != _FRAME):
-        return None  # the decoder is to say what it makes of that
+        return None  # left to the decoder
     if cut in _KNOWN:
-        what = "The last frame of the WebP is cut off." if cut == _FRAME else ""
-        warning = "" if what else f"A chunk of the WebP is cut off and left out: {cut.decode().strip()}."
+        what = "The last frame of the WebP is truncated." if cut == _FRAME else ""
+        warning = "" if what else f"A chunk of the WebP is truncated and ignored: {cut.decode().strip()}."
         return Mended(_ended(data, at, end), (warning,) if warning else (), what)
     if at == said == len(data):
         return None
     if said == at and len(data) > at:
         return Mended(file, (after_end(len(data) - at),))
     if frames and said > len(data):
-        return Mended(_ended(data, at, end), (), "The WebP ends before it says that it does: frames are missing.")
-    warnings = ["The WebP tells a wrong length of itself."] if said != at else ["The WebP lacks its last byte."]
+        return Mended(_ended(data, at, end), (), "The WebP is shorter than its header says: frames are missing.")
+    warnings = (
+        ["The header of the WebP has a wrong file length."] if said != at else ["The last byte of the WebP is missing."]
+    )
     if len(data) > at:
         warnings.append(after_end(len(data) - at))
     return Mended(_ended(data, at, end), tuple(warnings))
 
 
 def _ended(data: memoryview, at: int, end: int) -> InputFile:
-    """Return a file that ends where its last chunk does, and says so."""
+    """Return a file that ends after its last chunk, with the matching length in its header."""
     length = (at - _FRAMING).to_bytes(4, "little")
     return joined([data[:4], length, data[_FRAMING:end], b"\0" * (at - end)])

@@ -1,20 +1,20 @@
-"""Memory without traces, for libraries that hand out what they have not written to."""
+"""Zeroed memory, for libraries that return memory that they haven't written to."""
 
 import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 _M_PERTURB, _ZERO, _OFF = -6, 0xFF, 0
-"""An option of glibc: memory is filled with the complement of a byte once it is taken, and with it once it is free."""
+"""An option of glibc: allocated memory is filled with the complement of a byte, and freed memory with the byte."""
 _mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-"""None where the C library is not glibc."""
+"""None if the C library isn't glibc."""
 
 
 @contextmanager
 def zeroed_memory() -> Iterator[None]:
-    """Give whatever asks for memory meanwhile nothing but zeros.
+    """Fill all memory that is allocated inside this context with zeros.
 
-    LibRaw does not write to samples that are missing. They would show what was in that memory before: other images.
+    LibRaw doesn't write missing samples. Without this, they would reveal previous contents of memory: other images.
     """
     if _mallopt is None:
         yield

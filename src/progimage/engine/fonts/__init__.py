@@ -1,6 +1,6 @@
-"""The fonts that texts and drawings are set in: those that come with the package, and those of one folder.
+"""The fonts for texts and drawings: those included in the package, and those of one configurable folder.
 
-No font or configuration of the system is ever read, so that a text looks the same everywhere.
+System fonts and system font configuration are never used, so that text looks the same everywhere.
 """
 
 import hashlib
@@ -46,14 +46,14 @@ _settled = _Settled()
 
 
 def check_fonts(folder: Path) -> None:
-    """Hold that a folder has fonts, and that they can be read.
+    """Check that a folder contains fonts, and that all of them can be read.
 
     Raises:
-        ValueError: It has none, or one that can't be read.
+        ValueError: The folder contains no fonts, or one that can't be read.
     """
     files = _in_folder(folder)
     if not files:
-        raise ValueError(f"{folder} has no file that ends with {', '.join(_SUFFIXES)}")
+        raise ValueError(f"{folder} has no files with the suffixes {', '.join(_SUFFIXES)}")
     for file in files:
         try:
             ImageFont.truetype(file)
@@ -62,10 +62,10 @@ def check_fonts(folder: Path) -> None:
 
 
 def use_folder(folder: Path | None) -> None:
-    """Add the fonts of a folder to those that come with the package, before any of them is used.
+    """Add the fonts of a folder to those of the package. Call it before any font is used.
 
     Args:
-        folder: Has font files, in folders of its own, too; None is no folder.
+        folder: Folder with font files, searched recursively; None for no folder.
     """
     _settled.folder = folder
     for function in (font_files, fonts_digest, load_fonts):
@@ -74,7 +74,7 @@ def use_folder(folder: Path | None) -> None:
 
 @cache
 def font_files() -> tuple[Path, ...]:
-    """Return the files of all fonts, those that come with the package first."""
+    """Return the files of all fonts, those of the package first."""
     return (*_shipped(), *_added())
 
 
@@ -96,7 +96,7 @@ def _in_folder(folder: Path) -> tuple[Path, ...]:
 
 @cache
 def fonts_digest() -> str:
-    """Return what tells these fonts from any others: where it is another, a text may look otherwise."""
+    """Return a digest of all fonts. If it differs, text can look different."""
     digest = hashlib.sha256(" ".join(version(package) for package in _PACKAGES).encode())
     for file in (*_in_folder(_OWN), *_added()):
         digest.update(hashlib.sha256(file.read_bytes()).digest())
@@ -104,21 +104,21 @@ def fonts_digest() -> str:
 
 
 def font_description(name: str, size: float) -> str:
-    """Return what Pango calls a font.
+    """Return Pango's description of a font.
 
     Args:
         name: One of `operations.FONTS`.
-        size: In pixels, at 72 dots an inch.
+        size: Font size in pixels, at 72 dots per inch.
     """
     family, *styles = name.split("-")
-    # Pango takes the next family for a character that a font lacks.
+    # If a font lacks a character, Pango uses the next family.
     return " ".join([f"{FAMILIES[family]},{_FALLBACKS}", *(style.title() for style in styles), f"{size:g}"])
 
 
 @cache
 def load_fonts() -> None:
-    """Make the fonts known to Pango. It takes tenths of a second, so it is done before workers are made."""
+    """Register the fonts with Pango. This takes some tenths of a second, so do it before workers are forked."""
     os.environ["FONTCONFIG_FILE"] = str(_OWN / "fonts.conf")
-    # What has colours has no outlines: librsvg draws nothing else, and libvips cuts a text to them.
+    # Colour fonts have no outlines, but librsvg draws only outlines, and libvips crops a text to them.
     for file in (file for file in font_files() if file.name != _IN_COLOURS):
         pyvips.Image.text("x", fontfile=str(file), dpi=72)

@@ -1,4 +1,4 @@
 """The steps of the pipeline.
 
-Each takes a frame, the operations of the present stage and the plan, and returns the frame changed.
+Each takes a frame, the operations of the current stage and the plan, and returns the changed frame.
 """

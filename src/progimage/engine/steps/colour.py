@@ -1,4 +1,4 @@
-"""Bring the pixels to the kind that the target is written with: colour space, ICC profile, depth."""
+"""Convert pixels to the mode of the target format: colour space, ICC profile, depth."""
 
 from dataclasses import replace
 
@@ -20,17 +20,17 @@ from progimage.engine.plan import Plan
 
 
 def target_mode(frame: Frame, plan: Plan) -> str:
-    """Return the kind of pixels that this frame is to be written with."""
+    """Return the pixel mode that a frame will be written with."""
     mode = frame.mode
     if mode == "CMYK" and icc_profile(frame.pixels) and not _keeps_profile(plan):
-        mode = "RGB"  # without its profile, CMYK would be other colours
+        mode = "RGB"  # without its profile, CMYK would show other colours
     return nearest(mode, plan.modes)
 
 
 def colour(frame: Frame, operations: Operations, plan: Plan) -> Frame:
-    """Bring the pixels to the target mode, without the last step for `1`, `P` and `PA`.
+    """Convert the pixels to the target mode, except for dithering.
 
-    Those are `L`, `RGB` and `RGBA` here; the encoder dithers.
+    The modes `1`, `P` and `PA` become `L`, `RGB` and `RGBA` here; the encoder dithers.
     """
     mode = target_mode(frame, plan)
     pixels = drop_unfit_profile(frame.pixels)
@@ -56,7 +56,7 @@ def _keeps_profile(plan: Plan) -> bool:
 
 
 def _to_space(pixels: pyvips.Image, mode: str, keep_profile: bool) -> pyvips.Image:
-    """Convert between grey, RGB and CMYK, through sRGB, and keep or apply the profile."""
+    """Convert between grey, RGB and CMYK via sRGB, and keep or apply the profile."""
     here = space_of(pixels)
     there = "cmyk" if mode == "CMYK" else "grey" if is_grey(mode) else "rgb"
     profile = icc_profile(pixels)
@@ -68,5 +68,5 @@ def _to_space(pixels: pyvips.Image, mode: str, keep_profile: bool) -> pyvips.Ima
 
 
 def _deepened(pixels: pyvips.Image) -> pyvips.Image:
-    # Not by libvips' colourspace, which shifts: white has to stay white.
+    # libvips' `colourspace` shifts bits, which wouldn't keep white as white.
     return (pixels * 257).cast("ushort").copy(interpretation="grey16" if pixels.bands < 3 else "rgb16")

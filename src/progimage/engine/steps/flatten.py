@@ -1,4 +1,4 @@
-"""Put what is transparent on a background."""
+"""Put transparent pixels on a background."""
 
 from dataclasses import replace
 
@@ -11,11 +11,11 @@ from progimage.engine.plan import Plan
 from progimage.engine.steps.colour import target_mode
 
 WHITE = 255
-"""What lies under a picture whose format has no transparency, in every band of 8 bits."""
+"""Background for formats without transparency, in each band of 8 bits."""
 
 
 def background(frame: Frame, operations: Operations, plan: Plan) -> Frame:
-    """Lay the background under the picture if one is asked for and something of it would show."""
+    """Put the requested background behind the image, if any of it would be visible."""
     colour, pixels = operations.background, frame.pixels
     if colour is None or colour == TRANSPARENT or not pixels.hasalpha():
         return frame
@@ -33,7 +33,7 @@ def background(frame: Frame, operations: Operations, plan: Plan) -> Frame:
 
 
 def flatten(frame: Frame, operations: Operations, plan: Plan) -> Frame:
-    """Put the picture on white if it has alpha and the target mode has none."""
+    """Put the image on white if it has alpha and the target mode has none."""
     pixels = frame.pixels
     if not pixels.hasalpha() or has_alpha(target_mode(frame, plan)):
         return frame

@@ -1,4 +1,4 @@
-"""Turn the picture upright, as its description says."""
+"""Turn the image upright according to its orientation."""
 
 from dataclasses import replace
 
@@ -13,12 +13,12 @@ _MIRRORED = 2
 def orient(frame: Frame, operations: Operations, plan: Plan) -> Frame:
     """Turn the pixels upright.
 
-    It is done for every target: some can't carry an orientation, and for others a viewer may ignore it.
+    This is done for every format: some can't store an orientation, and viewers can ignore it in others.
     """
     orientation, pixels, full = frame.orientation, frame.pixels, frame.stands_for
     if orientation == 1 or not (plan.spec.autorotate or plan.always_turned):
         return frame
-    if orientation > _MIRRORED:  # the rest need rows that a sequential read has passed, or has yet to reach
+    if orientation > _MIRRORED:  # the others need rows in an order that a sequential read can't provide
         pixels = pixels.copy_memory()
     turned = turned_upright(pixels, orientation)
     return replace(frame, pixels=turned, orientation=1, stands_for=full and turned_size(full, orientation))

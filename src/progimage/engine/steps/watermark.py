@@ -1,4 +1,4 @@
-"""Put another picture, or a text, over this one."""
+"""Draw another image or a text over the image."""
 
 from dataclasses import replace
 from xml.sax.saxutils import escape
@@ -14,7 +14,7 @@ from progimage.engine.operations import Operations
 from progimage.engine.paint import over, times_alpha, with_alpha
 from progimage.engine.picture import open_picture
 from progimage.engine.plan import Plan
-from progimage.engine.steps.size import resized
+from progimage.engine.steps.resize import resized
 from progimage.engine.values import COMPASS, Length
 
 _TEXT_SHARE, _TEXT_LEAST = 20, 12
@@ -22,7 +22,7 @@ _ALIGN = {0: "low", 0.5: "centre", 1: "high"}
 
 
 def watermark(frame: Frame, operations: Operations, plan: Plan) -> Frame:
-    """Put the watermark, then the text."""
+    """Draw the watermark, then the text."""
     pixels = frame.pixels
     if operations.watermark:
         layer = plan.settle("watermark", operations, pixels, lambda: _picture(pixels, operations, plan))
@@ -48,7 +48,7 @@ def _marked(
     scale: float,
     margin: int = 0,
 ) -> pyvips.Image:
-    """Put a layer where gravity and offset say; without an offset, `margin` pixels from the edges that it is at."""
+    """Draw a layer at the position given by gravity and offset; without an offset, `margin` pixels from the edges."""
     size = pixels.width, pixels.height
     away = (margin, margin)
     if offset:
@@ -56,7 +56,7 @@ def _marked(
     if tile:
         return over(pixels, _tiled(layer, away, size))
     fractions = COMPASS[gravity] if isinstance(gravity, str) else (0.5, 0.5)
-    # From the far edges back, from the near ones and the middle on; only an edge has a margin.
+    # Offsets point inwards from right and bottom edges, and right and down otherwise. Only edges have a margin.
     moved = [
         distance * (-1 if fraction == 1 else 0 if fraction == 0.5 and not offset else 1)
         for fraction, distance in zip(fractions, away, strict=True)
@@ -80,7 +80,9 @@ def _picture(pixels: pyvips.Image, operations: Operations, plan: Plan) -> pyvips
     target = max(1, round(layer.width * scale)), max(1, round(layer.height * scale))
     if target[0] * target[1] > plan.limits.pixels:
         raise InvalidParameter(
-            "watermark_scale", f"{operations.watermark_scale:g}", f"what gives at most {plan.limits.pixels} pixels"
+            "watermark_scale",
+            f"{operations.watermark_scale:g}",
+            f"values that result in at most {plan.limits.pixels} pixels",
         )
     if target != (layer.width, layer.height):
         layer = resized(layer, target, operations.kernel)
@@ -95,12 +97,14 @@ def _text_size(pixels: pyvips.Image, operations: Operations) -> float:
 
 
 def _text(pixels: pyvips.Image, operations: Operations, plan: Plan) -> pyvips.Image:
-    """Set the text, and return it as pixels of one colour whose alpha is its shape."""
+    """Render the text, and return it as pixels of a single colour with the shape of the text as alpha."""
     text = operations.text or ""
     size = _text_size(pixels, operations)
     if size * size * len(text) > plan.limits.pixels:
         raise InvalidParameter(
-            "text_size", f"{size:g}", f"what gives a text of at most {plan.limits.pixels} pixels, dpr included"
+            "text_size",
+            f"{size:g}",
+            f"values that result in a text of at most {plan.limits.pixels} pixels, including dpr",
         )
     width = pixels.width - 2 * round(size / 2)
     if operations.text_width:
@@ -118,7 +122,7 @@ def _text(pixels: pyvips.Image, operations: Operations, plan: Plan) -> pyvips.Im
             wrap="word-char",
         )
     except pyvips.Error:
-        raise InvalidParameter("text", text, "a text that has something to be drawn") from None
+        raise InvalidParameter("text", text, "a text with visible characters") from None
     ink = pyvips.Image.black(shape.width, shape.height, bands=3) + list(operations.text_color[:3])
     layer = ink.cast("uchar").copy(interpretation="srgb").bandjoin(shape)
     return times_alpha(layer, operations.text_opacity * operations.text_color.alpha / 255).copy_memory()

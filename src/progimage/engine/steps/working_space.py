@@ -1,4 +1,4 @@
-"""Bring the pixels to a colour space that can be worked in: sRGB or Display P3 if asked for, else the image's own."""
+"""Convert the pixels to the working colour space: sRGB or Display P3 if requested, otherwise the image's own."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from progimage.engine.spec import changes_pixels
 
 
 def working_space(frame: Frame, operations: Operations, plan: Plan) -> Frame:
-    """Convert by ICC profile; CMYK and floating point only if something is done to the pixels."""
+    """Convert by ICC profile. CMYK and floating point are converted only if operations change the pixels."""
     pixels = drop_unfit_profile(frame.pixels)
     changing = changes_pixels(operations)
     if pixels.format in ("float", "double"):

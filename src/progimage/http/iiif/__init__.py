@@ -1,4 +1,4 @@
-"""The IIIF Image API, versions 2.1 and 3.0: another way to ask for the same renditions.
+"""The IIIF Image API, versions 2.1 and 3.0: another way to request the same renditions.
 
 https://iiif.io/api/image/3.0/ and https://iiif.io/api/image/2.1/
 """

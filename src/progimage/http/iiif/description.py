@@ -1,4 +1,4 @@
-"""The document that describes an image, `info.json` (section 5 of the IIIF Image API)."""
+"""The image information document, `info.json` (section 5 of the IIIF Image API)."""
 
 from typing import Any
 
@@ -11,9 +11,9 @@ PROFILES = {version: f"http://iiif.io/api/image/{version}/level2.json" for versi
 _PROTOCOL = "http://iiif.io/api/image"
 _LEVEL_2_FORMATS = ("jpg", "png")
 _SMALLEST = 100
-"""Sizes are halved down to so many pixels of the longer side."""
+"""Length of the longer side, in pixels, down to which sizes are halved."""
 
-# What is beyond level 2, by the names of each version.
+# Features beyond level 2, by their names in each version.
 _FEATURES_3 = ("canonicalLinkHeader", "mirroring", "profileLinkHeader", "rotationArbitrary", "sizeUpscaling")
 _FEATURES_2 = (
     "baseUriRedirect", "canonicalLinkHeader", "cors", "jsonldMediaType", "mirroring", "profileLinkHeader",
@@ -23,13 +23,13 @@ _FEATURES_2 = (
 
 
 def describe(version: str, id: str, full: Size, bounds: Bounds) -> dict[str, Any]:
-    """Return the document.
+    """Return the image information document.
 
     Args:
-        version: Of the API: 2 or 3.
-        id: The image's URI.
-        full: Its width and height, upright.
-        bounds: The largest image of it that may be asked for.
+        version: Version of the API: 2 or 3.
+        id: URI of the image.
+        full: Width and height of the upright image, in pixels.
+        bounds: Limits on the size of renditions.
     """
     common = {"protocol": _PROTOCOL, "width": full[0], "height": full[1]}
     pieces = {"sizes": _sizes(full, bounds), "tiles": [{"width": TILE, "scaleFactors": _factors(full)}]}

@@ -1,6 +1,6 @@
-"""What an IIIF request says: region, size, rotation, quality and format, and the transformations that these are.
+"""The syntax of IIIF requests (region, size, rotation, quality, format), and its translation to transformations.
 
-The section numbers are those of the IIIF Image API 3.0; where 2.1 differs, it is said.
+Section numbers are those of the IIIF Image API 3.0; differences in 2.1 are noted.
 """
 
 import math
@@ -15,8 +15,8 @@ VERSIONS = ("2", "3")
 FORMATS = ("jpg", "png", "tif", "gif", "webp", "jp2", "pdf", "avif")
 QUALITIES = ("default", "color", "gray", "bitonal")
 
-_NUMBER = r"(?:\d{1,7}(?:\.\d{0,9})?|\.\d{1,9})"
-_WHOLE = r"\d{1,7}"
+_NUMBER = r"(?:[0-9]{1,7}(?:\.[0-9]{0,9})?|\.[0-9]{1,9})"
+_WHOLE = r"[0-9]{1,7}"
 _PIXELS = re.compile(rf"({_WHOLE}),({_WHOLE}),({_WHOLE}),({_WHOLE})")
 _PERCENT = re.compile(rf"pct:({_NUMBER}),({_NUMBER}),({_NUMBER}),({_NUMBER})")
 _WIDTH_HEIGHT = re.compile(rf"(!?)({_WHOLE}),({_WHOLE})")
@@ -26,62 +26,62 @@ _SHARE = re.compile(rf"pct:({_NUMBER})")
 _ROTATION = re.compile(rf"(!?)({_NUMBER})")
 _BLACK_OR_WHITE = "128"
 
-_REGIONS = "full, square, x,y,w,h in pixels or pct:x,y,w,h in percent, of which some is inside of the image"
+_REGIONS = "full, square, x,y,w,h in pixels, or pct:x,y,w,h in percent, at least partly inside the image"
 _SIZES = {
     "2": "full, max, w, or ,h or w,h or !w,h in pixels, or pct:n",
-    "3": "max, w, or ,h or w,h or !w,h in pixels, or pct:n; with a ^ before it, it may be larger than the region",
+    "3": "max, w, or ,h or w,h or !w,h in pixels, or pct:n; with a leading ^, it can be larger than the region",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The largest image that may be asked for (section 5.3).
+    """Limits on the size of requested images (section 5.3).
 
     Attributes:
-        side: The greatest width and height in pixels, if that is limited.
-        area: The most pixels, if that is limited.
-        most: The most pixels that are made at all; no image says so of itself.
+        side: Maximum width and height in pixels; None: unlimited.
+        area: Maximum number of pixels; None: unlimited.
+        max_pixels: The service's own maximum number of pixels, which `info.json` doesn't contain.
     """
 
     side: int | None
     area: int | None
-    most: int
+    max_pixels: int
 
     @property
     def are_told(self) -> bool:
-        """They are limits of the image, rather than of the service."""
+        """Whether `info.json` contains limits."""
         return bool(self.side or self.area)
 
     @property
     def pixels(self) -> int:
-        """The most pixels that an answer has."""
-        return min(self.most, self.area or self.most)
+        """Maximum number of pixels of a response."""
+        return min(self.max_pixels, self.area or self.max_pixels)
 
     def scale(self, size: Size) -> float:
-        """Return by how much a size may be multiplied at most."""
+        """Return the maximum factor by which a size can be scaled."""
         by_side = self.side / max(size) if self.side else math.inf
         by_area = math.sqrt(self.pixels / (size[0] * size[1]))
         return min(by_side, by_area)
 
     def allow(self, size: Size) -> bool:
-        """Return whether an image of a size may be asked for."""
+        """Return whether a size is within the limits."""
         return max(size) <= (self.side or math.inf) and size[0] * size[1] <= self.pixels
 
 
 @dataclass(frozen=True, slots=True)
 class ImageRequest:
-    """An image that is asked for, in pixels of the image.
+    """An image request, with lengths in pixels.
 
     Attributes:
-        version: Of the API: 2 or 3.
-        full: The size of the image, upright.
-        region: The part of it.
-        size: What the part is scaled to.
-        largest: The size of the part if `max` is asked for.
-        mirrored: It is mirrored left to right, before it is turned.
-        rotation: Degrees clockwise, 0 up to and without 360.
-        quality: Without `color`, which is what every image has by default.
-        extension: Of the format.
+        version: Version of the API: 2 or 3.
+        full: Size of the upright image.
+        region: The requested region.
+        size: The size to scale the region to.
+        largest: The size of the region for `max`.
+        mirrored: Whether to mirror left to right, before the rotation.
+        rotation: Degrees clockwise, 0 up to but not including 360.
+        quality: The requested quality; `color` is replaced by `default`, which means the same.
+        extension: Extension of the format.
     """
 
     version: str
@@ -96,18 +96,18 @@ class ImageRequest:
 
     @property
     def format(self) -> Format:
-        """The row of the table of formats."""
+        """The requested format."""
         format = by_extension(self.extension)
         assert format is not None
         return format
 
     @property
     def is_enlarged(self) -> bool:
-        """It has more pixels than the part has."""
+        """Whether the size is larger than the region."""
         return self.size[0] > self.region.width or self.size[1] > self.region.height
 
     def query(self) -> list[tuple[str, str]]:
-        """Return the transformations that make it of an image (section 4.7 has their order, which is ours)."""
+        """Return the equivalent transformations (their order is that of section 4.7, which is also ours)."""
         region, size, query = self.region, self.size, []
         part = region.width, region.height
         if part != self.full:
@@ -127,7 +127,7 @@ class ImageRequest:
         return query
 
     def canonical(self) -> str:
-        """Return the end of the one URI that stands for it (section 4.7)."""
+        """Return the path of the canonical URI (section 4.7), relative to the image's base URI."""
         region, (width, height) = self.region, self.size
         part = region.width, region.height
         whole = part == self.full
@@ -143,23 +143,23 @@ class ImageRequest:
 
 
 def parse(version: str, full: Size, path: tuple[str, str, str, str], bounds: Bounds) -> ImageRequest:
-    """Read an image request.
+    """Parse an image request.
 
     Args:
-        version: Of the API: 2 or 3.
-        full: The size of the image, upright.
-        path: Region, size, rotation, and quality with the format, as the URI has them.
-        bounds: The largest image that may be asked for.
+        version: Version of the API: 2 or 3.
+        full: Size of the upright image.
+        path: Region, size, rotation, and quality with the format, as in the URI.
+        bounds: Limits on the size of the result.
 
     Raises:
-        Problem: 400, a part is not what it should be.
+        Problem: 400, a segment is invalid.
     """
     region = _region(path[0], full)
     part = region.width, region.height
     size, largest = _size(version, path[1], part, bounds)
     turned = _ROTATION.fullmatch(path[2])
     if not turned or float(turned[2]) > 360:
-        raise _problem("rotation", path[2], "degrees from 0 to 360, with a ! before them to mirror the image first")
+        raise _problem("rotation", path[2], "degrees from 0 to 360, with a leading ! to mirror the image first")
     quality, _, extension = path[3].rpartition(".")
     if quality not in QUALITIES:
         raise _problem("quality", quality, list(QUALITIES))
@@ -171,7 +171,7 @@ def parse(version: str, full: Size, path: tuple[str, str, str, str], bounds: Bou
 
 
 def _region(text: str, full: Size) -> Box:
-    """Return the part of the image (section 4.1)."""
+    """Return the region of the image (section 4.1)."""
     width, height = full
     if text == "full":
         return Box(0, 0, width, height)
@@ -189,7 +189,7 @@ def _region(text: str, full: Size) -> Box:
             across, down = max(1, across), max(1, down)
     else:
         raise _problem("region", text, _REGIONS)
-    # What lies beyond the edges is cut off.
+    # Anything beyond the edges is cut off.
     across, down = min(across, width - left), min(down, height - top)
     if across <= 0 or down <= 0:
         raise _problem("region", text, f"{_REGIONS}; the image has {width}×{height} pixels")
@@ -197,9 +197,9 @@ def _region(text: str, full: Size) -> Box:
 
 
 def _size(version: str, text: str, part: Size, bounds: Bounds) -> tuple[Size, Size]:
-    """Return what a part is scaled to, and what `max` would be (section 4.2)."""
+    """Return the size to scale a region to, and its size for `max` (section 4.2)."""
     allowed = _SIZES[version]
-    larger = version == "2"  # which has no sign for it: `sizeAboveFull`
+    larger = version == "2"  # version 2 has no sign for it: `sizeAboveFull`
     asked = text
     if version == "3" and text.startswith("^"):
         larger, asked = True, text[1:]
@@ -214,9 +214,9 @@ def _size(version: str, text: str, part: Size, bounds: Bounds) -> tuple[Size, Si
     if not larger and (size[0] > part[0] or size[1] > part[1]):
         raise _problem("size", text, f"{allowed}; the region has {part[0]}×{part[1]} pixels")
     if not bounds.allow(size):
-        most = [f"{bounds.side} pixels a side"] if bounds.side else []
-        most.append(f"{bounds.pixels} pixels in all")
-        raise _problem("size", text, f"{allowed}; at most {' and '.join(most)}")
+        max_pixels = [f"{bounds.side} pixels per side"] if bounds.side else []
+        max_pixels.append(f"{bounds.pixels} pixels in total")
+        raise _problem("size", text, f"{allowed}; at most {' and '.join(max_pixels)}")
     return size, largest
 
 
@@ -237,17 +237,17 @@ def _pixels(text: str, part: Size, bounds: Bounds, *, larger: bool) -> Size | No
     box = int(match[2]), int(match[3])
     if not match[1] or min(box) < 1:
         return box
-    # The largest that fits, which is never larger than the part unless that is asked for.
+    # The largest size that fits; it is never larger than the region unless enlarging was requested.
     scale = min(box[0] / width, box[1] / height, bounds.scale(part), math.inf if larger else 1.0)
     return _scaled(part, scale, bounds)
 
 
 def _scaled(size: Size, scale: float, bounds: Bounds) -> Size:
-    # Down where it would round beyond a bound that it has to keep.
+    # Rounded down, to stay within the limits.
     width, height = (max(1, math.floor(side * scale + 1e-6)) for side in size)
     if bounds.allow((width, height)):
         return width, height
-    # A line of pixels can get no thinner, only shorter.
+    # A line of pixels can't get thinner, only shorter.
     longest = min(bounds.pixels, bounds.side or bounds.pixels)
     return min(width, longest), min(height, longest)
 
@@ -257,5 +257,5 @@ def _plain(number: float) -> str:
 
 
 def _problem(parameter: str, given: str, allowed: str | list[str]) -> Problem:
-    detail = f"The {parameter} of an IIIF request is not what it should be."
+    detail = f"Invalid {parameter} in an IIIF request."
     return Problem(400, "invalid-parameter", detail, parameter=parameter, given=given[:200], allowed=allowed)

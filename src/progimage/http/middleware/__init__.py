@@ -1,1 +1,1 @@
-"""What every request passes on its way in, and its answer on the way out."""
+"""Middleware that handles every request and response."""

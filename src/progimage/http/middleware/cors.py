@@ -1,7 +1,7 @@
-"""What web pages may do: which origins may use the service, and which answers their scripts may read (CORS).
+"""Rules for web pages: which origins may use the service, and which responses their scripts may read (CORS).
 
-A browser sends requests for any page, with what the user's machine can reach and with the credentials that it keeps. It
-says so in `Origin` and `Sec-Fetch-Site`, which no page can write; other clients send neither.
+A browser sends requests on behalf of any page, from the user's network and with stored credentials. It says where they
+come from in `Origin` and `Sec-Fetch-Site`, which pages can't set; other clients send neither.
 """
 
 from typing import Any
@@ -16,19 +16,19 @@ from progimage.problems import Problem
 Headers = list[tuple[bytes, bytes]]
 
 TICKET = "ticket"
-"""The parameter by which whoever has a ticket may upload, from any page."""
+"""The parameter with an upload ticket, which allows uploads from any page."""
 _PUBLIC = "progimage.public"
 _FOREIGN = "progimage.foreign"
 _READS = frozenset(("GET", "HEAD"))
 _OWN_SITES = frozenset((b"same-origin", b"none"))
-"""Values of `Sec-Fetch-Site`: a page of ours, or the user, by the address bar or a bookmark."""
+"""Values of `Sec-Fetch-Site` for our own pages, and for the address bar or a bookmark."""
 _OPEN_PATHS = frozenset(("/", "/docs", "/docs/", "/formats", "/parameters", "/healthz", "/readyz"))
 _OPEN_FOLDERS = ("/storage/", "/iiif/", "/docs/", "/page/")
 _IMAGE_FOLDERS = ("/storage/", "/iiif/")
 _METHODS = ("GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS")
 _EXPOSED = (b"access-control-expose-headers", b"Content-Disposition, Content-Range, ETag, X-Request-ID")
 _PUBLIC_HEADERS: Headers = [(b"access-control-allow-origin", b"*"), _EXPOSED]
-"""Whatever the origin, and also without one: what is cached for one page is right for all."""
+"""The same for every origin, and without one, so that a response cached for one page is right for all."""
 _PREFLIGHT = {"access-control-allow-methods": ", ".join(_METHODS), "access-control-max-age": "600"}
 _PUBLIC_PREFLIGHT = {
     "access-control-allow-origin": "*",
@@ -41,16 +41,15 @@ _DEFAULT_PORTS = {b"http": b":80", b"https": b":443"}
 
 
 class Browsers:
-    """Knows which pages may do what.
+    """The rules for web pages.
 
     Args:
-        origins: The origins of other sites whose pages may use all of the service, such as `https://a.example`, with
-            `*` for any part; `*` is all.
-        public_url: Where clients reach the service, if that is set: its origin is the service's own.
+        origins: Origins whose pages may use the whole service, such as `https://a.example`; `*` matches any part, and
+            alone any origin.
+        public_url: The service's public URL, if set; its origin counts as the service's own.
     """
 
     def __init__(self, origins: list[str], public_url: str | None) -> None:
-        """Note the origins."""
         self._cors = CORSConfig(allow_origins=origins)
         self._some = bool(origins) and not self._cors.is_allow_all_origins
         self._own = _origin_of(public_url) if public_url else None
@@ -58,14 +57,14 @@ class Browsers:
     def refusal(
         self, scope: Any, host: bytes | None, origin: bytes | None, site: bytes | None, *, bearer: bool
     ) -> Problem | None:
-        """Return why the request of a browser is refused, or None: it is not.
+        """Return why a browser's request is refused; None: it isn't.
 
         Args:
-            scope: Of the request; it is noted there whether a page of another origin sent it.
-            host: Its `Host`.
-            origin: Its `Origin`.
-            site: Its `Sec-Fetch-Site`.
-            bearer: It has a valid key as bearer token, which no browser adds by itself.
+            scope: ASGI scope of the request; records whether a page of another origin sent it.
+            host: Value of `Host`.
+            origin: Value of `Origin`.
+            site: Value of `Sec-Fetch-Site`.
+            bearer: Whether it has a valid key as bearer token, which browsers never add by themselves.
         """
         if bearer or not self._is_foreign(host, origin, site):
             return None
@@ -76,12 +75,12 @@ class Browsers:
         return _not_this_origin(parameter, given or b"")
 
     def preflight(self, scope: Any, origin: bytes) -> dict[str, str]:
-        """Return what the answer says to a browser that asks what a page may send (a CORS preflight).
+        """Return the headers of the response to a CORS preflight.
 
-        For a listed page it says so beside what `answer_headers` has.
+        For pages of listed origins, they complement those of `response_headers`.
 
         Raises:
-            Problem: 403, the page may not send it.
+            Problem: 403, the page may not send the request.
         """
         asked = {name: value.decode("latin-1") for name, value in scope["headers"]}
         if self._is_listed(origin):
@@ -91,8 +90,8 @@ class Browsers:
             return _PUBLIC_PREFLIGHT
         raise _not_this_origin("Origin", origin)
 
-    def answer_headers(self, scope: Any, origin: bytes | None) -> Headers:
-        """Return what an answer says of the pages whose scripts may read it."""
+    def response_headers(self, scope: Any, origin: bytes | None) -> Headers:
+        """Return the headers by which a response says which pages' scripts may read it."""
         if scope.get(_PUBLIC) and scope["method"] in _READS:
             return _PUBLIC_HEADERS
         varies = [(b"vary", b"Origin")] if self._some else []
@@ -105,37 +104,37 @@ class Browsers:
         return bool(origin) and self._cors.is_origin_allowed(origin.decode("latin-1"))
 
     def _is_foreign(self, host: bytes | None, origin: bytes | None, site: bytes | None) -> bool:
-        """Return whether a page that is neither the service's own nor a listed one sent a request."""
+        """Return whether a page of an origin that is neither the service's own nor listed sent a request."""
         if origin == b"null":
-            return True  # a sandboxed page, a file, a redirect: it could be anybody's
+            return True  # a sandboxed page, a file or a redirect: from anywhere
         if site in _OWN_SITES:
             return False
         if origin is None:
             return site is not None and not self._cors.is_allow_all_origins
         if origin.lower() == self._own or self._is_listed(origin):
             return False
-        # An old browser, or a service without TLS, does not say the site. The scheme is left out of account: a proxy
-        # may speak TLS for us.
+        # Old browsers, and any browser without TLS, don't send the site. The scheme is ignored: a proxy may terminate
+        # TLS.
         return site is not None or not _is_of_host(origin, host)
 
 
 def note_visibility(scope: Any, *, public: bool) -> None:
-    """Note whether anybody may have an image that is in the answer to a request; it has to be so of all of them."""
+    """Record whether an image in a response is public; the response is public if all of its images are."""
     scope[_PUBLIC] = scope.get(_PUBLIC, True) and public
 
 
 def is_public(scope: Any) -> bool:
-    """Return whether the answer to a request has what anybody may have, so that scripts of any page may read it."""
+    """Return whether a response is public, so that scripts of any page may read it."""
     return bool(scope.get(_PUBLIC))
 
 
 def is_foreign(scope: Any) -> bool:
-    """Return whether a page sent a request that is neither the service's own, nor a listed one, nor has a key."""
+    """Return whether a request comes from a page of a foreign origin, without a key as bearer token."""
     return bool(scope.get(_FOREIGN))
 
 
 def is_public_read(method: str, path: str) -> bool:
-    """Return whether a request changes nothing and lists nothing: it reads an image, or what is the same for all."""
+    """Return whether a request only reads an image, or something that is the same for all callers."""
     return method in _READS and (path in _OPEN_PATHS or _is_below(path, _OPEN_FOLDERS))
 
 
@@ -144,7 +143,7 @@ def _is_below(path: str, folders: tuple[str, ...]) -> bool:
 
 
 def _carries_right(scope: Any) -> bool:
-    """Return whether a request has a signature or a ticket, at a path that refuses it if that is not valid."""
+    """Return whether a request has a signature or a ticket, at a path that verifies it."""
     method, (first, *rest) = scope["method"], scope["path"].strip("/").split("/")
     if first != "storage":
         return False
@@ -155,7 +154,7 @@ def _carries_right(scope: Any) -> bool:
 
 
 def _origin_of(url: str) -> bytes:
-    """Return the origin of a URL as browsers write it, without a usual port."""
+    """Return the origin of a URL as browsers write it, without a default port."""
     parts = urlsplit(url.lower())
     authority = parts.netloc.encode().removesuffix(_DEFAULT_PORTS.get(parts.scheme.encode(), b""))
     return parts.scheme.encode() + b"://" + authority
@@ -169,7 +168,7 @@ def _is_of_host(origin: bytes, host: bytes | None) -> bool:
 
 def _not_this_origin(parameter: str, given: bytes) -> Problem:
     return Problem(
-        403, "cross-origin", "Pages of other origins may read public images, and no more.", parameter=parameter,
-        given=given[:200].decode("latin-1"), allowed="the service's own origin, one of PROGIMAGE_CORS_ORIGINS, or a"
-        " request with a signature, a ticket, or a key as bearer token",
+        403, "cross-origin", "Pages of other origins may only read public images.", parameter=parameter,
+        given=given[:200].decode("latin-1"), allowed="the service's own origin, an origin in PROGIMAGE_CORS_ORIGINS,"
+        " or a request with a signature, a ticket, or an API key as bearer token",
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What is left of a body when its request has been answered early."""
+"""Reading the rest of a request body after an early response."""
 
 import asyncio
 from typing import Any
@@ -10,21 +10,19 @@ _MOST_SECONDS = 30.0
 
 
 class Body:
-    """The body of one request, which is read to its end even where the application has not.
+    """The body of one request, which is read to its end even if the application doesn't.
 
-    A connection that is closed while its client still sends is reset, and a reset takes the answer away from a client
-    that has not read it yet: a proxy then answers 502 (RFC 9112, section 9.6). So the rest is read and thrown away,
-    for half a minute at most.
+    Closing a connection while the caller still sends resets it, and the caller can lose a response that it hasn't read
+    yet: a proxy then returns 502 (RFC 9112, section 9.6). So the rest is read and discarded, for 30 seconds at most.
 
     Args:
         receive: Receives the messages of the request.
-        expects_continue: The client sends nothing before it is told to (RFC 9110, section 10.1.1).
+        expects_continue: Whether the caller waits for `100 Continue` before it sends (RFC 9110, section 10.1.1).
     """
 
     __slots__ = ("_ended", "_receive", "_waits")
 
     def __init__(self, receive: Receive, *, expects_continue: bool) -> None:
-        """Begin with nothing read."""
         self._receive = receive
         self._waits = expects_continue
         self._ended = False
@@ -37,7 +35,7 @@ class Body:
         return message
 
     async def discard_rest(self) -> None:
-        """Read what is left, now that the answer has been sent."""
+        """Read and discard the rest of the body, after the response has been sent."""
         if self._waits:
             return
         try:
@@ -46,4 +44,4 @@ class Body:
                     async with asyncio.timeout(_IDLE_SECONDS):
                         await self.receive()
         except TimeoutError:
-            return  # it has had the time to read its answer
+            return  # the caller had time to read the response

@@ -1,4 +1,4 @@
-"""Seeing what the service does: a request id, one line of the log a request, and Prometheus metrics."""
+"""Observability of requests: request ids, the access log and Prometheus metrics."""
 
 import random
 import re
@@ -16,31 +16,30 @@ from progimage.http.responses.problems import WITH_BODY, send_problem
 from progimage.logs import AccessLog
 from progimage.metrics import REQUEST_SECONDS, REQUESTS
 from progimage.problems import Problem
-from progimage.tracing import is_tracing, note_answer, request_span
+from progimage.tracing import is_tracing, note_response, request_span
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 _QUIET_PATHS = {"/healthz", "/readyz", "/metrics"}
 
 
 class Observed:
-    """The outermost ASGI application: gives each request its id, and counts and logs it.
+    """The outermost ASGI application: gives each request an id, logs it, and counts it in the metrics.
 
     Args:
-        app: The application inside.
-        log: Where requests are logged.
+        app: The wrapped application.
+        log: The access log.
     """
 
     def __init__(self, app: ASGIApp, log: AccessLog) -> None:
-        """Wrap the application."""
         self._app = app
         self._log = log
         self._requests = cache(REQUESTS.labels)
         self._seconds = cache(REQUEST_SECONDS.labels)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on."""
+        """Handle a request."""
         if scope["type"] != ScopeType.HTTP:
-            await self._app(scope, receive, send)  # the lifespan, which ends when the service does
+            await self._app(scope, receive, send)  # the lifespan, which ends with the service
             self._log.flush()
             return
         started = time.perf_counter()
@@ -62,13 +61,13 @@ class Observed:
         try:
             path = scope["raw_path"].lower()
             if b"%2f" in path or b"%00" in path:
-                # An encoded slash is no separator, so no path of ours has one; nor does a file's name have a zero.
-                await send_problem(scope, send_with_id, Problem(404, "not-found", "There is nothing at this path."))
+                # An encoded slash is not a separator, so no route contains one, and a file name can't contain NUL.
+                await send_problem(scope, send_with_id, Problem(404, "not-found", "No such path."))
             elif is_tracing() and scope["path"] not in _QUIET_PATHS:
                 headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
                 with request_span(scope["method"], headers) as current:
                     await self._app(scope, receive, send_with_id)
-                    note_answer(current, scope["method"], scope.get("path_template") or "none", status)
+                    note_response(current, scope["method"], scope.get("path_template") or "none", status)
             else:
                 await self._app(scope, receive, send_with_id)
         finally:

@@ -1,1 +1,1 @@
-"""What is answered: representations, streams, problems (RFC 9110, RFC 9457)."""
+"""Responses: representations of images, streams of results, and problems (RFC 9110, RFC 9457)."""

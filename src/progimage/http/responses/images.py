@@ -1,239 +1,215 @@
-"""Answering stored images: which headers an original or a rendition has, where its bytes come from, who may keep it."""
+"""Responses with stored images: their headers, the source of their bytes, and who may cache them."""
 
-import math
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
 import msgspec
-from litestar.datastructures import State
 from litestar.enums import MediaType
 from litestar.types import ASGIApp
 
 from progimage import clock
-from progimage.auth import EXPIRES, SIGNATURE, Visibility
 from progimage.engine import FORMATS, RenditionSpec
+from progimage.http.basis import basis_of
 from progimage.http.bodies import unless_disconnected
-from progimage.http.params import KEY_UNTIL
-from progimage.http.permission import AnyRequest, OtherImage, client_of, visibility_of
+from progimage.http.params import verified_query
+from progimage.http.permission import AnyRequest, caller_of, check_readable_again
 from progimage.http.responses.representation import (
-    Delivery,
-    Elsewhere,
-    Identity,
-    NotModified,
+    Content,
+    Representation,
+    RepresentationResponse,
     cache_control,
     is_active,
     is_not_modified,
 )
+from progimage.http.state import ServiceState
 from progimage.images.ingest import clean_filename
-from progimage.images.library import ImageLibrary
-from progimage.images.renderer import rendition_digest, result_digest
+from progimage.images.renderer import Rendition, result_digest
 from progimage.images.requests import AUTO
-from progimage.settings import Settings
 from progimage.storage import Record
 
-CheckAgain = Callable[[], Awaitable[object]]
-"""Raises an exception if a request may not see any more what it could see before."""
-_WITH_COMMAS = ("cache-tag", "edge-cache-tag")
-"""The headers for a CDN that have commas between their tags; in the others there are spaces."""
+_COMMA_SEPARATED = ("cache-tag", "edge-cache-tag")
+"""The CDN headers whose tags are separated by commas; in others they are separated by spaces."""
 
 
 async def original(
-    request: AnyRequest,
-    state: State,
-    record: Record,
-    download: str | None,
-) -> ASGIApp:
-    """Answer an original.
+    request: AnyRequest, state: ServiceState, record: Record, download: str | None
+) -> RepresentationResponse:
+    """Respond with an original.
 
     Args:
         request: The request.
-        state: Of the application.
-        record: The image.
-        download: What the client wants to save it as; empty: its own name; None: it is to be shown.
+        state: The application's state.
+        record: Record of the image.
+        download: File name to save it under; empty: the name from its upload; None: browsers show it.
+
+    Raises:
+        BlobDamaged: The original is damaged.
+        Problem: 412, a precondition doesn't hold.
     """
-    library: ImageLibrary = state.library
-    name = _download_name(record, download, "")
-    media_type, encoding = record.blob.info.media_type, FORMATS[record.blob.info.format].content_encoding
-    if encoding and name:  # a browser would save it decoded, under the name of what is encoded
+    library, blob = state.library, record.blob
+    filename = _filename(record, download, "")
+    media_type, encoding = blob.info.media_type, FORMATS[blob.info.format].content_encoding
+    if encoding and filename:  # a browser would save it decoded, but under the name of the encoded file
         media_type, encoding = f"application/{encoding}", ""
-    identity = identity_of(request, state, record, record.blob.sha256[:40], media_type, name)
-    identity = replace(identity, encoding=encoding)
-    library.originals.require_whole(record.blob)
-    if is_not_modified(request.headers, identity):
-        return NotModified(identity)
-    elsewhere = await _elsewhere(request, state, record, identity)
+    representation = representation_of(request, state, record, blob.sha256[:40], media_type, filename)
+    representation = replace(representation, encoding=encoding)
+    library.originals.require_whole(blob)
+    if is_not_modified(request.headers, representation):
+        return RepresentationResponse.not_modified(representation)
+    elsewhere = await _elsewhere(request, state, record, representation)
     if elsewhere:
         return elsewhere
-    return Delivery(
-        identity,
-        record.blob.bytes,
-        library.original_copy(record) or library.original_path(record),
-        lambda start, end: library.original_stream(record, start, end),
-        lambda body: library.originals.is_right(record.blob, body),
+    originals = library.originals
+    content = Content(
+        blob.bytes,
+        originals.blobs.copy(blob.sha256) or originals.blobs.local_path(blob.sha256),
+        lambda start, end: originals.stream(blob, start, end),
+        lambda body: originals.is_right(blob, body),
     )
+    return RepresentationResponse(representation, content)
 
 
-async def _elsewhere(request: AnyRequest, state: State, record: Record, identity: Identity) -> ASGIApp | None:
-    """Have an original answered by the store, or by the proxy in front of us, if the settings say so and it can.
+async def _elsewhere(
+    request: AnyRequest, state: ServiceState, record: Record, representation: Representation
+) -> RepresentationResponse | None:
+    """Return a response that makes the store, or the proxy in front of the service, send an original, if it can.
 
-    A store knows the media type and nothing else, so that what has a name to be saved under, or that a browser could
-    run, is answered from here.
+    A store knows only the media type. So the service itself sends originals that need a file name, or that browsers
+    could run as a page.
     """
-    settings: Settings = state.settings
-    library: ImageLibrary = state.library
+    settings = state.settings
     if settings.send_originals == "directly" or request.method != "GET":
         return None
     if settings.send_originals == "accel":
-        location = f"{settings.accel_prefix}{library.original_key(record)}"
-        return Elsewhere(identity, 200, "x-accel-redirect", location)
-    if identity.filename or is_active(identity.media_type):
+        path = f"{settings.accel_prefix}{state.library.originals.blobs.local_key(record.blob.sha256)}"
+        return RepresentationResponse(representation, location=("x-accel-redirect", path))
+    if representation.filename or is_active(representation.media_type):
         return None
-    url = await library.original_url(record, settings.redirect_seconds)
+    url = await state.library.originals.blobs.signed_url(record.blob.sha256, settings.redirect_seconds)
     if url is None:
         return None
-    control = cache_control(identity.cache_control, private=False, seconds=settings.redirect_seconds // 2)
-    return Elsewhere(replace(identity, cache_control=control), 302, "location", url)
+    control = cache_control(representation.cache_control, private=False, seconds=settings.redirect_seconds // 2)
+    representation = replace(representation, cache_control=control)
+    return RepresentationResponse(representation, status=302, location=("location", url))
 
 
 async def rendition(
     request: AnyRequest,
-    state: State,
+    state: ServiceState,
     record: Record,
     spec: RenditionSpec,
     extension: str,
-    download: str | None,
+    download: str | None = None,
     links: str | None = None,
-    others: Sequence[OtherImage] = (),
-    *,
-    check_again: CheckAgain,
-) -> ASGIApp:
-    """Answer a rendition.
+) -> RepresentationResponse:
+    """Respond with a rendition, from the cache or newly rendered.
 
     Args:
-        request: The request to answer.
-        state: Of the application.
-        record: The image.
-        spec: What to make of it.
-        extension: That was asked for.
+        request: The request.
+        state: The application's state.
+        record: Record of the image.
+        spec: The spec of the rendition.
+        extension: The requested extension.
         download: See `original`.
-        links: What `Link` is to say, if anything.
-        others: The other images in it.
-        check_again: Settles once more what the request may see, since it may have changed while the picture was made.
+        links: Value of `Link`, if any.
+
+    Raises:
+        BlobDamaged: The original, or another image in the rendition, is damaged.
+        Problem: 412, a precondition doesn't hold.
+        UnknownReference: The image was deleted or hidden from the caller while it was rendered.
     """
-    library: ImageLibrary = state.library
+    renderer = state.library.renderer
     vary = None
     format = FORMATS[spec.format]
     if extension == AUTO:
         vary, extension = "Accept", format.extensions[0]
-    name = _download_name(record, download, extension)
-    digest = rendition_digest(record, spec)
-    identity = identity_of(request, state, record, digest, format.media_type, name, vary, links, others)
-    for one in (record, *(other.record for other in others)):
-        library.originals.require_whole(one.blob)
-    if is_not_modified(request.headers, identity):
-        return NotModified(identity)
-    path = await library.renderer.cached(record, spec)
+    wanted = Rendition.of(record, spec)
+    filename = _filename(record, download, extension)
+    representation = representation_of(request, state, record, wanted.digest, format.media_type, filename, vary, links)
+    representation = replace(representation, format=spec.format)
+    for image in basis_of(request.scope).images.values():
+        state.library.originals.require_whole(image.record.blob)
+    if is_not_modified(request.headers, representation):
+        return RepresentationResponse.not_modified(representation)
+    path = await renderer.cached(wanted)
     if path is None:
-        client = client_of(request)
-        async with state.rates.rendering(client):
-            path = await unless_disconnected(request.receive, library.renderer.rendition(record, spec, client))
-        await check_again()
-    return Delivery(identity, path.stat().st_size, path, is_right=lambda body: library.renderer.is_right(path, body))
-
-
-def keep_ready(
-    request: AnyRequest,
-    state: State,
-    record: Record,
-    seen: dict[str, int],
-    answer: ASGIApp,
-    format: str | None = None,
-    others: Sequence[OtherImage] = (),
-) -> ASGIApp:
-    """Have an answer ready for the next request, if it is one that anybody may have who knows the URL.
-
-    Args:
-        request: The request.
-        state: Of the application.
-        record: The image.
-        seen: The state of the changes of every image in it, before that was looked up.
-        answer: The answer.
-        format: Of a rendition; None for an original.
-        others: The other images in it.
-    """
-    keyless = client_of(request).principal.key_id is None
-    if keyless and isinstance(answer, Delivery | NotModified):
-        ends = _ends_at(request, [record, *(other.record for other in others)])
-        until = math.inf if ends is None else ends
-        state.ready.add(request.scope, seen, answer, format, allowed_until=until)
-    return answer
-
-
-def _ends_at(request: AnyRequest, records: Sequence[Record]) -> float | None:
-    """Return when the request's signature, its key or the time of an image ends, as a Unix time; None: none does."""
-    expires = request.query_params.get(EXPIRES)
-    ends = [None if record.held else record.expires_at for record in records]
-    ends += [float(expires) if expires else None, request.scope.get(KEY_UNTIL)]  # type: ignore[list-item]
-    return min((end for end in ends if end is not None), default=None)
+        caller = caller_of(request)
+        async with state.rates.rendering(caller):
+            path = await unless_disconnected(request.receive, renderer.render(wanted, caller))
+        await _check_again(request, state)
+    content = Content(path.stat().st_size, path, is_right=lambda body: renderer.is_right(path, body))
+    return RepresentationResponse(representation, content)
 
 
 async def described(
     request: AnyRequest,
-    state: State,
+    state: ServiceState,
     record: Record,
     what: str,
     describe: Callable[[], Coroutine[Any, Any, Any]],
-    *,
-    check_again: CheckAgain,
 ) -> ASGIApp:
-    """Answer what the engine says of an image, as JSON; for `check_again`, see `rendition`."""
-    identity = identity_of(request, state, record, result_digest(record, what), MediaType.JSON.value, None)
+    """Respond with a JSON document that the engine derives from an image.
+
+    Args:
+        request: The request.
+        state: The application's state.
+        record: Record of the image.
+        what: Name of the document, see `result_digest`.
+        describe: Returns the document.
+
+    Raises:
+        BlobDamaged: The original is damaged.
+        Problem: 412, a precondition doesn't hold.
+        UnknownReference: The image was deleted or hidden from the caller in the meantime.
+    """
+    digest = result_digest(record, what)
+    representation = representation_of(request, state, record, digest, MediaType.JSON.value)
     state.library.originals.require_whole(record.blob)
-    if is_not_modified(request.headers, identity):
-        return NotModified(identity)
-    async with state.rates.rendering(client_of(request)):
-        answer = msgspec.json.encode(await unless_disconnected(request.receive, describe()))
-    await check_again()
-    return Delivery.of_bytes(identity, answer)
+    if is_not_modified(request.headers, representation):
+        return RepresentationResponse.not_modified(representation)
+    async with state.rates.rendering(caller_of(request)):
+        document = msgspec.json.encode(await unless_disconnected(request.receive, describe()))
+    await _check_again(request, state)
+    return RepresentationResponse(representation, Content.of_bytes(document))
 
 
-def identity_of(
+async def _check_again(request: AnyRequest, state: ServiceState) -> None:
+    """Check again that a request may get its response, since permissions may have changed in the meantime."""
+    await verified_query(request, state)
+    await check_readable_again(request, state)
+
+
+def representation_of(
     request: AnyRequest,
-    state: State,
+    state: ServiceState,
     record: Record,
     etag: str,
     media_type: str,
-    filename: str | None,
+    filename: str | None = None,
     vary: str | None = None,
     links: str | None = None,
-    others: Sequence[OtherImage] = (),
-) -> Identity:
-    """Return what is known of an answer, and who may keep it for how long: no longer than its strictest image."""
-    signed = SIGNATURE in request.query_params
-    ends = _ends_at(request, [record, *(other.record for other in others)])
-    # Whom a preset shows its mark to is for the operator to say, who did.
-    visibilities = {visibility_of(state, one) for one in (record, *(o.record for o in others if not o.of_preset))}
-    private = Visibility.KEY in visibilities or (Visibility.SIGNED in visibilities and not signed)
-    seconds = None if ends is None else max(0, int(ends - clock.now()))
-    control = cache_control(state.settings.cache_control, private=private, seconds=seconds)
+) -> Representation:
+    """Return a representation of an image; its lifetime in caches is that of the strictest image in it."""
+    basis = basis_of(request.scope)
+    ends_at = basis.ends_at
+    seconds = None if ends_at is None else max(0, int(ends_at - clock.now()))
+    control = cache_control(state.settings.cache_control, private=basis.is_private, seconds=seconds)
     header = state.settings.surrogate_header.lower()
-    references = dict.fromkeys([record.reference, *(other.record.reference for other in others)])
-    separator = "," if header in _WITH_COMMAS else " "
-    surrogate = (header, separator.join(references)) if header else None
-    return Identity(etag, record.uploaded_at, media_type, control, filename, vary, surrogate, links)
+    separator = "," if header in _COMMA_SEPARATED else " "
+    surrogate = (header, separator.join(basis.images)) if header else None
+    return Representation(etag, record.uploaded_at, media_type, control, filename, vary, surrogate, links)
 
 
-def _download_name(record: Record, download: str | None, extension: str) -> str | None:
+def _filename(record: Record, download: str | None, extension: str) -> str | None:
     if download is None:
         return None
     given = clean_filename(download)
     if given:
         return given
-    original = record.blob.info.format
     name = clean_filename(record.filename) or record.reference
     if not extension:
-        usual = FORMATS[original].extensions
+        usual = FORMATS[record.blob.info.format].extensions
         return name if "." in name or not usual else f"{name}.{usual[0]}"
     stem = name.rpartition(".")[0] or name
     return f"{stem}.{extension}"

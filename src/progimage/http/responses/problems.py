@@ -1,4 +1,4 @@
-"""Answering with a problem: `application/problem+json` (RFC 9457)."""
+"""Responses with a problem: `application/problem+json` (RFC 9457)."""
 
 from http import HTTPStatus
 from typing import Any
@@ -17,11 +17,11 @@ log = structlog.get_logger(__name__)
 MEDIA_TYPE = "application/problem+json"
 WITH_BODY = frozenset(("PUT", "POST", "PATCH"))
 """The methods whose requests have a body."""
-PROBLEMS = Counter("progimage_problems_total", "Requests answered with a problem, by its kind.", ["kind"])
+PROBLEMS = Counter("progimage_problems_total", "Responses with a problem, by kind.", ["kind"])
 
 
-def answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """Answer a request with the problem that an exception stands for."""
+def problem_response(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Return the response with the problem for an exception."""
     problem = to_problem(error)
     PROBLEMS.labels(problem.kind).inc()
     if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -29,7 +29,7 @@ def answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
         write(
             "request failed",
             kind=problem.kind,
-            error=repr(error),
+            error=f"{type(error).__name__}: {error}",  # unlike repr, it has the file of an OSError
             exc_info=error if write == log.exception else None,
         )
     headers = {**problem.headers, **_closing(request.method)}
@@ -37,7 +37,7 @@ def answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
 
 
 async def send_problem(scope: Any, send: Send, problem: Problem) -> None:
-    """Answer with a problem, where no framework does."""
+    """Respond with a problem, outside the framework."""
     body = problem.encoded()
     pairs = {
         "content-type": MEDIA_TYPE,
@@ -51,7 +51,7 @@ async def send_problem(scope: Any, send: Send, problem: Problem) -> None:
 
 
 def to_problem(error: Exception) -> Problem:
-    """Return the problem that an exception stands for, one of the framework's among them."""
+    """Return the problem for an exception, including the framework's own."""
     if isinstance(error, ValidationException):
         return _of_validation(error)
     if isinstance(error, HTTPException):
@@ -64,26 +64,26 @@ def _of_http(error: HTTPException) -> Problem:
     if status == HTTPStatus.BAD_REQUEST:
         return _bad_body(f"{error.detail}.")
     headers = {str(name): str(value) for name, value in (error.headers or {}).items()}
-    detail = {404: "There is nothing at this path.", 405: "This path does not take this method."}
+    detail = {404: "No such path.", 405: "This path doesn't support this method."}
     return Problem(status, status.phrase.lower().replace(" ", "-"), detail.get(status, error.detail), headers=headers)
 
 
 def _closing(method: str) -> dict[str, str]:
-    # The body may not have been read to its end, and then the server closes the connection; the client has to know, or
-    # its next request could be lost.
+    # If the body was not read to its end, the server closes the connection. Clients have to know, or their next request
+    # could be lost.
     return {"connection": "close"} if method in WITH_BODY else {}
 
 
 def _of_validation(error: ValidationException) -> Problem:
-    """Say which field of a JSON body, or which parameter, is at fault."""
+    """Return a problem that names the member of a JSON body, or the parameter, that caused the error."""
     faults: Any = error.extra if isinstance(error.extra, list) else []
     first = faults[0] if faults else {}
     key, detail = first.get("key", "data"), "; ".join(fault.get("message", "") for fault in faults)
     if key != "data":
         return Problem(400, "invalid-parameter", detail, parameter=key)
-    missing = not faults or detail == "'data'"  # so it is told of a handler's `data` without a body
+    missing = not faults or detail == "'data'"  # Litestar's message for a handler's `data` without a body
     return _bad_body("The body is missing." if missing else f"{detail}.")
 
 
 def _bad_body(detail: str) -> Problem:
-    return Problem(400, "invalid-body", detail, parameter="body", allowed="JSON as /docs describes it")
+    return Problem(400, "invalid-body", detail, parameter="body", allowed="JSON as documented at /docs")

@@ -1,4 +1,4 @@
-"""Several results in one answer, as a stream: NDJSON or ZIP, each item with a result of its own."""
+"""Responses with several results, as a stream of NDJSON or a ZIP."""
 
 import asyncio
 from collections import deque
@@ -15,21 +15,21 @@ from zipstream import ZipStream
 
 from progimage.http.bodies import unless_disconnected
 from progimage.http.responses.problems import to_problem
-from progimage.problems import ClientGone, Problem
+from progimage.problems import CallerGone, Problem
 
 NDJSON, ZIP = "application/x-ndjson", "application/zip"
 RESULTS = "results.ndjson"
-"""The member of a ZIP that tells what became of each item."""
+"""The file in a ZIP that lists the results of all items."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of one item.
+    """The result for one item.
 
     Attributes:
-        document: What is said of it.
+        document: The JSON document that describes it.
         path: Its file, if it has one.
-        name: What the file is called in a ZIP.
+        name: Name of the file in a ZIP.
         files: Removes the file when it is closed.
     """
 
@@ -43,11 +43,12 @@ Work = Callable[[], Coroutine[Any, Any, Result]]
 
 
 async def results(works: Sequence[tuple[dict[str, Any], Work]], at_once: int) -> AsyncIterator[Result]:
-    """Do some works, a few at once, and give their results in the order of the works.
+    """Process several items, a few at once, and yield the results in the order of the items.
 
     Args:
-        works: What is said of each item in any case, and what makes its result. An exception is a result, too.
-        at_once: How many are under way at once.
+        works: For each item, the members that its document always has, and the work. A failure becomes a result with a
+            problem.
+        at_once: Maximum number of items in progress.
     """
     waiting = deque(works)
     running: deque[asyncio.Task[Result]] = deque()
@@ -75,27 +76,27 @@ async def _attempt(item: dict[str, Any], work: Work) -> Result:
 
 
 def preferred(request: Request[Any, Any, Any], usual: str) -> str:
-    """Return the media type of the stream that a request asks for.
+    """Return the media type of the stream that a request prefers.
 
     Raises:
-        Problem: It accepts neither.
+        Problem: 406, the request accepts neither.
     """
     kinds = [usual, ZIP if usual == NDJSON else NDJSON]
     chosen = request.accept.best_match(kinds) if request.headers.get("accept") else usual
     if chosen is None:
         raise Problem(
-            406, "not-acceptable", "The answer is a stream of results.", parameter="Accept",
+            406, "not-acceptable", "`Accept` doesn't allow a stream of results.", parameter="Accept",
             given=request.headers["accept"], allowed=kinds,
         )  # fmt: skip
     return chosen
 
 
 async def as_ndjson(items: AsyncIterator[Result], describe: Callable[[Result], dict[str, Any]]) -> AsyncIterator[bytes]:
-    """Write one JSON document a line, each as soon as it is there.
+    """Write one JSON document per line, each as soon as it is ready.
 
     Args:
         items: The results.
-        describe: Makes the document of a result; it may read its file, and is called in a thread.
+        describe: Returns the document of a result; called in a thread, so it may read the file.
     """
     async for result in items:
         with result.files:
@@ -103,7 +104,7 @@ async def as_ndjson(items: AsyncIterator[Result], describe: Callable[[Result], d
 
 
 async def as_zip(items: AsyncIterator[Result]) -> AsyncIterator[bytes]:
-    """Write a ZIP of the files, not compressed again, and at its end a member that tells what became of each item."""
+    """Write a ZIP of the files, uncompressed, with the results of all items at its end."""
     archive = ZipStream()
     lines = []
     async for result in items:
@@ -126,14 +127,14 @@ async def _in_thread(chunks: Any) -> AsyncIterator[bytes]:
 
 
 @dataclass(frozen=True, slots=True)
-class Streamed:
-    """An ASGI application that answers with a stream, and stops making it when the client is gone.
+class StreamedResponse:
+    """An ASGI application that responds with a stream, and stops when the caller disconnects.
 
     Attributes:
         chunks: The bytes.
-        media_type: Their media type.
-        files: Is closed at the end.
-        headers: Further headers.
+        media_type: Media type of the stream.
+        files: Closed at the end.
+        headers: Additional headers.
     """
 
     chunks: AsyncIterator[bytes]
@@ -142,11 +143,11 @@ class Streamed:
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer."""
+        """Respond."""
         with self.files:
             try:
                 await unless_disconnected(receive, self._send(send))
-            except ClientGone:
+            except CallerGone:
                 return
 
     async def _send(self, send: Send) -> None:

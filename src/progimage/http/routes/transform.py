@@ -1,4 +1,4 @@
-"""The paths that look at or transform an image without storing it."""
+"""The routes that describe or transform images without storing them."""
 
 import base64
 from contextlib import ExitStack
@@ -6,21 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from litestar import Response, post, route
-from litestar.datastructures import State
 from litestar.enums import MediaType
 from litestar.types import ASGIApp, Method
 
-from progimage.auth import Scope
+from progimage.auth import Caller, Scope
 from progimage.engine import FORMATS, RenditionSpec
+from progimage.http.basis import basis_of
 from progimage.http.bodies import receive, unless_disconnected
-from progimage.http.params import DOWNLOAD, query_of, refuse_query, transformations_of, verified_query
-from progimage.http.permission import AnyRequest, client_of, other_images, require
+from progimage.http.params import ANY_QUERY, DOWNLOAD, query_of, refuse_query, transformations_of, verified_query
+from progimage.http.permission import AnyRequest, caller_of, check_other_images, require, requires
 from progimage.http.responses.representation import disposition, file_chunks
-from progimage.http.responses.streams import ZIP, Result, Streamed, as_ndjson, as_zip, preferred, results
-from progimage.images.ingest import Ingest, clean_filename
-from progimage.images.library import ImageLibrary, Upload
+from progimage.http.responses.streams import ZIP, Result, StreamedResponse, as_ndjson, as_zip, preferred, results
+from progimage.http.state import ServiceState
+from progimage.images.ingest import clean_filename
+from progimage.images.library import Upload
 from progimage.images.options import DAMAGED, asked_damaged
-from progimage.images.requests import AUTO, RenditionRequest, parsed, refuse_repeated, spec_of
+from progimage.images.requests import AUTO, ImageName, RenditionRequest, parsed, refuse_repeated, spec_of
 from progimage.problems import Problem
 from progimage.schemas import InspectedImage, problems
 
@@ -33,48 +34,48 @@ _METHODS: tuple[Method, ...] = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
     "/info",
     tags=["transform"],
     summary="Describe an image that is not stored",
-    description="The body is an image, or a multipart form with one field `data`. With `damaged=accept`, an image that"
-    " has lost pixels is described, too.",
+    description="Returns the metadata of an image. The body is an image, or a multipart form with one field `data`."
+    " With `damaged=accept`, images that have lost pixels are described, too.",
     responses=problems(400, 401, 403, 408, 413, 422, 429, 503),
     status_code=200,
+    opt=ANY_QUERY,
+    guards=[requires(Scope.TRANSFORM)],
 )
-async def describe(request: AnyRequest, state: State) -> Response[InspectedImage]:
-    """Answer what the image of the body is like."""
-    client = require(request, Scope.TRANSFORM)
+async def describe(request: AnyRequest, caller: Caller, state: ServiceState) -> Response[InspectedImage]:
+    """Describe the image in the body."""
     query = query_of(request)
     refuse_query(query, (DAMAGED,))
     accepted = asked_damaged(query)
-    library: ImageLibrary = state.library
     with ExitStack() as files:
         upload = _only(await _received(request, state, files))
-        async with state.rates.rendering(client):
-            work = library.renderer.inspect(upload.path, client, damaged=accepted)
+        async with state.rates.rendering(caller):
+            work = state.library.renderer.inspect(upload.path, caller, damaged=accepted)
             info = await unless_disconnected(request.receive, work)
         return Response(InspectedImage.of(info, upload.bytes), media_type=MediaType.JSON)
 
 
-# No part of a path can be a parameter, only all that is between two slashes; so this one takes whatever is not another
-# path of ours.
-@route("/{name:str}", http_method=_METHODS, include_in_schema=False, status_code=200)
-async def transform(request: AnyRequest, state: State, name: str) -> ASGIApp:
-    """Answer the images of the body transformed, at `/transform` and `/transform.{extension}`."""
-    path, dot, extension = name.partition(".")
-    if path != TRANSFORM:
-        raise Problem(404, "not-found", "There is nothing at this path.")
+# Litestar's path parameters are whole segments, so the route of `transform.{extension}` matches every other name, too.
+@route("/{name:str}", http_method=_METHODS, include_in_schema=False, status_code=200, opt=ANY_QUERY)
+async def transform(request: AnyRequest, state: ServiceState, name: str) -> ASGIApp:
+    """Respond with the images in the body, transformed, at `/transform` and `/transform.{extension}`."""
+    asked_for = ImageName.parse(name)
+    if asked_for.reference != TRANSFORM:
+        raise Problem(404, "not-found", "No such path.")
     if request.method != "POST":
-        raise Problem(405, "method-not-allowed", "This path does not take this method.", headers={"allow": "POST"})
-    request.scope["path_template"] = f"/{TRANSFORM}.{{extension}}" if dot else f"/{TRANSFORM}"  # for the metrics
-    query, signed = await verified_query(request, state)
-    if not signed:
+        raise Problem(405, "method-not-allowed", "This path only supports POST.", headers={"allow": "POST"})
+    extension = asked_for.extension
+    request.scope["path_template"] = f"/{TRANSFORM}" if extension is None else f"/{TRANSFORM}.{{extension}}"
+    query = await verified_query(request, state)
+    if not basis_of(request.scope).is_signed:
         require(request, Scope.TRANSFORM)
     refuse_repeated([pair for pair in query if pair[0] == DAMAGED])
-    accepted, query = asked_damaged(query), [pair for pair in query if pair[0] != DAMAGED]
-    asked, extension = transformations_of(request, state, query, signed=signed), extension.lower()
-    spec = parsed(extension, asked) if dot else None  # before the body is waited for
+    damaged, query = asked_damaged(query), [pair for pair in query if pair[0] != DAMAGED]
+    asked = transformations_of(request, state, query)
+    spec = None if extension is None else parsed(extension, asked)  # before the body is read
     files = ExitStack()
     try:
         uploads = await _received(request, state, files)
-        wanted = _Wanted(request, state, asked, extension if dot else None, spec, signed=signed, damaged=accepted)
+        wanted = _Transformation(request, state, asked, extension, spec, damaged=damaged)
         if len(uploads) > 1:
             return _several(wanted, uploads, files)
         result = await unless_disconnected(request.receive, wanted.transformed(uploads[0], 1))
@@ -85,41 +86,39 @@ async def transform(request: AnyRequest, state: State, name: str) -> ASGIApp:
     return _one(wanted, result, files)
 
 
-class _Wanted:
-    """What a request wants of each of its images."""
+class _Transformation:
+    """The transformation that a request asks for, of each of its images."""
 
     def __init__(
         self,
         request: AnyRequest,
-        state: State,
+        state: ServiceState,
         asked: RenditionRequest,
         extension: str | None,
         spec: RenditionSpec | None,
         *,
-        signed: bool,
         damaged: bool,
     ) -> None:
         self.request = request
         self._state = state
-        self._signed = signed
         self._damaged = damaged
-        self.library: ImageLibrary = state.library
+        self.library = state.library
         self.asked = asked
         self.extension = extension
-        self._fixed = None if extension == AUTO else spec  # without it, the format depends on the image
+        self._fixed = None if extension == AUTO else spec  # otherwise the format depends on the image
         self._settings = state.settings
 
     async def transformed(self, upload: Upload, number: int) -> Result:
         with ExitStack() as files:
             spec = await self._spec(upload)
             await self._check_others(spec)
-            target = files.enter_context(self.library.spool.file(self.library.spool.outgoing))
-            client = client_of(self.request)
-            async with self._state.rates.rendering(client):
+            target = files.enter_context(self.library.renderer.scratch.file(self.library.renderer.scratch.outgoing))
+            caller = caller_of(self.request)
+            async with self._state.rates.rendering(caller):
                 rendered = await self.library.renderer.transform(
-                    upload.path, spec, target, client, damaged=self._damaged
+                    upload.path, spec, target, caller, damaged=self._damaged
                 )
-            await self._check_others(spec)  # it may have changed while the picture was made
+            await self._check_others(spec)  # permissions may have changed in the meantime
             format = FORMATS[spec.format]
             document = {
                 "format": format.name,
@@ -133,19 +132,19 @@ class _Wanted:
             return Result(document, target, f"{number}-{stem}.{format.extensions[0]}", files.pop_all())
 
     async def _check_others(self, spec: RenditionSpec) -> None:
-        await other_images(self.request, self._state, spec, self.asked.droppable, signed=self._signed)
+        await check_other_images(self.request, self._state, spec, self.asked.droppable)
 
     async def _spec(self, upload: Upload) -> RenditionSpec:
         if self._fixed:
             return self._fixed
-        info = await self.library.renderer.inspect(upload.path, client_of(self.request), damaged=self._damaged)
+        info = await self.library.renderer.inspect(upload.path, caller_of(self.request), damaged=self._damaged)
         if self.extension == AUTO:
             return spec_of(AUTO, self.asked, info, self.request.headers.get("accept", ""), self._settings.auto_formats)
         own = info.format if FORMATS[info.format].can_write else _FALLBACK
         return RenditionSpec.parse(own, self.asked.query, drop_unfit=self.asked.droppable)
 
 
-def _one(wanted: _Wanted, result: Result, files: ExitStack) -> ASGIApp:
+def _one(wanted: _Transformation, result: Result, files: ExitStack) -> ASGIApp:
     assert result.path is not None
     headers = [(b"content-length", str(result.document["bytes"]).encode())]
     if wanted.extension == AUTO:
@@ -154,12 +153,12 @@ def _one(wanted: _Wanted, result: Result, files: ExitStack) -> ASGIApp:
     if name is not None:
         name = clean_filename(name) or result.name.partition("-")[2]
         headers.append((b"content-disposition", disposition(name).encode("latin-1")))
-    return Streamed(
+    return StreamedResponse(
         file_chunks(result.path, 0, result.document["bytes"]), result.document["media_type"], files, tuple(headers)
     )
 
 
-def _several(wanted: _Wanted, uploads: list[Upload], files: ExitStack) -> ASGIApp:
+def _several(wanted: _Transformation, uploads: list[Upload], files: ExitStack) -> ASGIApp:
     kind = preferred(wanted.request, ZIP)
     works = [
         ({"number": number, "filename": upload.filename}, lambda u=upload, n=number: wanted.transformed(u, n))
@@ -167,7 +166,7 @@ def _several(wanted: _Wanted, uploads: list[Upload], files: ExitStack) -> ASGIAp
     ]
     items = results(works, wanted.library.renderer.pool.workers)
     chunks = as_zip(items) if kind == ZIP else as_ndjson(items, _with_bytes)
-    return Streamed(chunks, kind, files)
+    return StreamedResponse(chunks, kind, files)
 
 
 def _with_bytes(result: Result) -> dict[str, Any]:
@@ -176,15 +175,12 @@ def _with_bytes(result: Result) -> dict[str, Any]:
     return {**result.document, "data": base64.b64encode(result.path.read_bytes()).decode()}
 
 
-async def _received(request: AnyRequest, state: State, files: ExitStack) -> list[Upload]:
-    ingest: Ingest = state.ingest
-    share = ingest.share(files, client_of(request))
-    return (await receive(ingest, request, files, share, hashed=False)).uploads
+async def _received(request: AnyRequest, state: ServiceState, files: ExitStack) -> list[Upload]:
+    share = state.ingest.share(files, caller_of(request))
+    return (await receive(state.ingest, request, files, share, hashed=False)).uploads
 
 
 def _only(uploads: list[Upload]) -> Upload:
     if len(uploads) > 1:
-        raise Problem(
-            400, "too-many-images", "There are several images.", parameter="data", given=len(uploads), allowed=1
-        )
+        raise Problem(400, "too-many-images", "Too many images.", parameter="data", given=len(uploads), allowed=1)
     return uploads[0]

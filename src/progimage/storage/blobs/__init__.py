@@ -1,1 +1,1 @@
-"""The stores of originals and their smaller copies, and reading them as they were uploaded."""
+"""Stores of originals and their rungs, with verified reads."""

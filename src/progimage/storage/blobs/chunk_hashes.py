@@ -1,6 +1,7 @@
-"""The hashes of an original's chunks, by which a part of it is checked without reading the whole.
+"""Hashes of the chunks of an original, to verify a part of it without reading all of it.
 
-They are SHA-256, of a mebibyte each, one after the other. An original of one chunk needs none: its name is its hash.
+Each chunk of 1 MiB has a SHA-256; the hashes are concatenated. An original of one chunk needs none: its name is its
+hash.
 """
 
 import hashlib
@@ -9,12 +10,12 @@ from contextlib import aclosing
 
 CHUNK = 1024 * 1024
 Digests = bytes
-"""Hashes of chunks, 32 bytes each, one after the other."""
+"""Concatenated hashes of chunks, 32 bytes each."""
 _DIGEST = 32
 
 
 class WrongBytes(Exception):
-    """A chunk is not what was uploaded."""
+    """A chunk differs from the upload."""
 
 
 class ChunkHasher:
@@ -28,7 +29,6 @@ class ChunkHasher:
     """
 
     def __init__(self) -> None:
-        """Begin with no bytes."""
         self._whole, self._chunk = hashlib.sha256(), hashlib.sha256()
         self._done = bytearray()
         self._size = 0
@@ -51,19 +51,19 @@ class ChunkHasher:
 
     @property
     def sha256(self) -> str:
-        """The hash of all bytes, in hexadecimal digits."""
+        """Hash of all bytes, in hexadecimal digits."""
         return self._whole.hexdigest()
 
     @property
     def chunks(self) -> bytes:
-        """The hashes of the chunks, 32 bytes each; none if there is one chunk only."""
+        """Hashes of the chunks, 32 bytes each; empty if there is only one chunk."""
         if self._size <= CHUNK:
             return b""
         return bytes(self._done) + (self._chunk.digest() if self._size % CHUNK else b"")
 
 
 Read = Callable[[int, int], AsyncIterator[bytes]]
-"""Reads the bytes from a first up to, and without, a last one."""
+"""Reads the bytes from a start to an end (exclusive)."""
 
 
 async def checked_bytes(
@@ -75,21 +75,21 @@ async def checked_bytes(
     end: int,
     is_right: Callable[[int, bytes, bytes], bool],
 ) -> AsyncIterator[bytes]:
-    """Read a part of an original; each chunk is checked before any of it is passed on.
+    """Read a part of an original. Each chunk is verified before any of it is yielded.
 
-    Without hashes of its chunks, a whole original is checked before its last piece is passed on, and a part is not.
+    Without chunk hashes, a whole original is verified before its last piece is yielded, and a part isn't verified.
 
     Args:
-        read: Reads it.
-        sha256: Its name.
-        size: How many bytes it has.
-        chunks: The hashes of its chunks; empty if it has only one, or if they are not known.
-        start: The first byte that is wanted.
-        end: The one after the last.
-        is_right: Returns whether a chunk, of this number, with these bytes, has this hash.
+        read: Reads the bytes.
+        sha256: SHA-256 of the original.
+        size: Size of the original in bytes.
+        chunks: Hashes of its chunks; empty if it has only one, or if they are unknown.
+        start: First byte to read.
+        end: End of the part (exclusive).
+        is_right: Returns whether a chunk, given its number and bytes, has a hash.
 
     Raises:
-        WrongBytes: A chunk is another, or ends too early.
+        WrongBytes: A chunk differs, or ends too early.
     """
     if size > CHUNK and not chunks:
         async with aclosing(_whole(read, sha256, size, start, end)) as pieces:  # type: ignore[type-var]
@@ -103,7 +103,7 @@ async def checked_bytes(
     number = first
 
     def taken() -> bytes:
-        """Return what is wanted of the chunk that is in the buffer."""
+        """Return the requested part of the chunk in the buffer, verified."""
         data = bytes(buffer)
         if not is_right(number, data, digests[number * _DIGEST : (number + 1) * _DIGEST]):
             raise WrongBytes(sha256)

@@ -1,4 +1,4 @@
-"""Blobs in a folder of this machine."""
+"""Blob store in a local folder."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,32 +15,31 @@ from progimage.tracing import span
 
 
 class LocalBlobStore(BlobStore):
-    """Blobs in a folder of the local disk: `ab/cd/abcd…`, so that no folder has too many of them.
+    """Blobs in a local folder, at `ab/cd/abcd…`, so that no subfolder gets too large.
 
-    Earlier versions put them at `ab/abcd…`, where they stay until they are put anew.
+    Earlier versions put them at `ab/abcd…`, where they stay until they are written again.
 
     Args:
         root: The folder.
     """
 
     def __init__(self, root: Path) -> None:
-        """Make the folder."""
         make_folder(root)
         super().__init__(LocalStore(root))
         self._root = root
         self._confirmed: tuple[int, int] | None = None
         self._synced: set[str] = set()
-        """The folders in it that this process knows to be on disk."""
+        """Subfolders that this process knows to be on disk."""
 
     def mark(self, deployment: str, *, anew: bool = False) -> str:
-        """Give the folder a marker unless it has one, or anew, durably."""
+        """Write the marker durably, unless there is one; with `anew`, replace it."""
         there = super().mark(deployment, anew=anew)
         sync_file(self._root / MARKER)
         sync_folder(self._root)
         return there
 
     def _confirm_folder(self) -> None:
-        """Look whether the folder is the one that was confirmed; only of another one is the marker read."""
+        """Check that the folder is the confirmed one; if it is a different one, check its marker."""
         try:
             status = self._root.stat()
         except FileNotFoundError:
@@ -51,7 +50,7 @@ class LocalBlobStore(BlobStore):
             self._confirmed = status.st_dev, status.st_ino
 
     async def put(self, name: str, source: Path, media_type: str | None = None, *, anew: bool = False) -> None:
-        """Store a file as a blob, durably: by a second name, so nothing is copied; it is on the same file system."""
+        """Store a file as a blob, durably. It is hard-linked, not copied, and must be on the same file system."""
         with span("store.put"):
             await asyncio.to_thread(self._put, name, source)
 
@@ -66,28 +65,28 @@ class LocalBlobStore(BlobStore):
         except FileNotFoundError:
             self._make_folders(name)
             second_name.replace(target)
-        # Where the target was another name of the same file already, a rename does nothing, and leaves both.
+        # If the target is already a link to the same file, a rename does nothing and leaves both names.
         second_name.unlink(missing_ok=True)
         sync_folder(target.parent)
         self._sync_parents(name)
         (self._root / blob_key(name)).unlink(missing_ok=True)
 
     def _make_folders(self, name: str) -> None:
-        """Make the folders of a blob unless they are there; the root is never made."""
+        """Create the subfolders of a blob if missing, but never the root."""
         for folder in _folders(name):
             with suppress(FileExistsError):
                 (self._root / folder).mkdir()
                 self._synced.discard(folder)
 
     def _sync_parents(self, name: str) -> None:
-        """Wait until the folders of a blob are on disk: another process may have made them just now."""
+        """Wait until the subfolders of a blob are on disk: another process may have just created them."""
         for folder in _folders(name):
             if folder not in self._synced:
                 sync_folder((self._root / folder).parent)
                 self._synced.add(folder)
 
     async def stream(self, name: str, start: int, end: int) -> AsyncIterator[bytes]:
-        """Read the bytes of a file; one that can't be read, while the folder can, is damaged."""
+        """Read the bytes of a blob. If only the file is unreadable, but not the folder, the blob is damaged."""
         try:
             async with aclosing(super().stream(name, start, end)) as chunks:  # type: ignore[type-var]
                 async for chunk in chunks:
@@ -97,7 +96,7 @@ class LocalBlobStore(BlobStore):
             raise BlobDamaged(name) from error
 
     async def fetch(self, name: str, target: Path, size: int) -> None:
-        """Bring a blob to a local file that is only read: a hard link, so nothing is copied."""
+        """Get a blob as a local file, which must not be modified: a hard link, not a copy."""
         for key in self._keys(name):
             with suppress(FileNotFoundError):
                 target.hardlink_to(self._root / key)
@@ -105,7 +104,7 @@ class LocalBlobStore(BlobStore):
         raise await self._missing(name)
 
     def local_path(self, name: str) -> Path:
-        """Return the blob's file, or where it would be put."""
+        """Return the file of a blob, or the path that it would have."""
         for key in self._keys(name):
             path = self._root / key
             if path.exists():
@@ -113,11 +112,11 @@ class LocalBlobStore(BlobStore):
         return path
 
     def local_key(self, name: str) -> str:
-        """Return the path of the blob's file in the folder, or where it would be put."""
+        """Return the path of a blob's file, relative to the folder."""
         return self.local_path(name).relative_to(self._root).as_posix()
 
     def _keys(self, name: str) -> tuple[str, ...]:
-        """Return the new place, the old one, and the new one again: meanwhile it may have been put anew."""
+        """Return the new path, the old one, and the new one again, as it may have been moved there meanwhile."""
         key = _new_key(name)
         return key, blob_key(name), key
 

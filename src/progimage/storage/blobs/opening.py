@@ -1,4 +1,4 @@
-"""Opening the store that a URL names."""
+"""Open a store by its URL."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -9,12 +9,14 @@ from urllib.parse import unquote, urlsplit
 from obstore.exceptions import BaseError as StoreError
 from obstore.store import MemoryStore, from_url
 
+from progimage.plugins import store_plugins
+from progimage.storage.blobs.added import AddedBlobStore, open_added_store
 from progimage.storage.blobs.local import LocalBlobStore
 from progimage.storage.blobs.store import BlobStore
 from progimage.storage.cache.disk import DiskCache
-from progimage.storage.scratch import Spool
+from progimage.storage.scratch import ScratchFolder
 
-_RETRIES = 100  # the time ends them, not their number
+_RETRIES = 100  # retries are limited by time, not by number
 
 
 def open_blob_store(
@@ -23,31 +25,34 @@ def open_blob_store(
     *,
     seconds: int = 10,
     copies: DiskCache | None = None,
-    spool: Spool | None = None,
+    scratch: ScratchFolder | None = None,
 ) -> BlobStore:
-    """Open the store that a URL names: `file:///…`, `memory://`, or a cloud store's.
+    """Open a blob store.
 
     Args:
-        url: The URL.
-        options: What a cloud store is told beside it, by obstore's names: `endpoint`, `region`, `access_key_id`, ….
-        seconds: How long the store may take for one request, and how long it is tried again.
-        copies: Keeps copies of what is read from a cloud store.
-        spool: For scratch files; needed with `copies`.
+        url: URL of the store: `file:///…`, `memory://`, a cloud store, or the store of a plugin.
+        options: Options of a cloud store, with obstore's names: `endpoint`, `region`, `access_key_id`, ….
+        seconds: Timeout of one request, and how long requests are retried.
+        copies: Cache for files read from a cloud store.
+        scratch: For scratch files; required with `copies`.
 
     Raises:
-        ValueError: The URL is of no known kind.
+        ValueError: The URL or an option is invalid.
+        PluginError: The plugin of the store can't be used.
     """
     parts = urlsplit(url)
+    if plugin := store_plugins().get(parts.scheme):
+        return AddedBlobStore(open_added_store(plugin, url, dict(options or {}), seconds), copies, scratch, seconds)
     if parts.scheme == "file":
         return LocalBlobStore(Path(unquote(parts.path)))
-    return BlobStore(open_object_store(url, options, seconds), copies, spool, seconds)
+    return BlobStore(open_object_store(url, options, seconds), copies, scratch, seconds)
 
 
 def open_object_store(url: str, options: Mapping[str, str] | None = None, seconds: int = 10) -> Any:
-    """Open the obstore store of a URL that is no folder's; see `open_blob_store`.
+    """Open the obstore store of a URL other than `file:`; see `open_blob_store`.
 
     Raises:
-        ValueError: The URL is of no known kind.
+        ValueError: The URL or an option is invalid.
     """
     if urlsplit(url).scheme == "memory":
         return MemoryStore()

@@ -1,7 +1,7 @@
-"""Originals, and their smaller copies, as they were uploaded or not at all.
+"""Verified reads of originals and their rungs.
 
-What is read is held against the hashes that were taken at the upload. What is damaged is marked, restored from the
-second store if that has it, and else refused: with `BlobDamaged`, until it is restored or uploaded again.
+Bytes are verified against the hashes taken at the upload. A damaged original is marked, and restored from the second
+store if possible. Otherwise reads raise `BlobDamaged` until it is restored or uploaded again.
 """
 
 import asyncio
@@ -13,9 +13,9 @@ from pathlib import Path
 
 import structlog
 
-from progimage.auth import Client
+from progimage.auth import Caller
 from progimage.auth.caller import OPERATOR
-from progimage.engine import Step
+from progimage.engine import Rung
 from progimage.single_flight import SingleFlight
 from progimage.storage.blobs.chunk_hashes import CHUNK, ChunkHasher, Digests, WrongBytes, checked_bytes
 from progimage.storage.blobs.store import BlobDamaged, BlobMissing, BlobStore
@@ -23,7 +23,7 @@ from progimage.storage.blobs.verification import Verification
 from progimage.storage.cache.invalidation import Changes
 from progimage.storage.database.audit import AuditLog, Event
 from progimage.storage.database.blobs import Blob, Inventory
-from progimage.storage.scratch import Spool
+from progimage.storage.scratch import ScratchFolder
 
 log = structlog.get_logger(__name__)
 
@@ -31,14 +31,14 @@ _AGAIN_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """What was found when a blob was read again.
+class CheckResult:
+    """Result of checking a blob.
 
     Attributes:
-        sha256: Its name.
-        bytes: How many it has.
+        sha256: SHA-256 of the original.
+        bytes: Size of the original.
         state: `whole`; `restored` from the second store; `damaged` or `missing`, and not restored; `ladder-dropped`: a
-            smaller copy was missing or was another, and renditions are made from the original again.
+            rung was missing or damaged, and renditions are made from the original from now on.
     """
 
     sha256: str
@@ -47,21 +47,21 @@ class Finding:
 
     @property
     def is_lost(self) -> bool:
-        """Whether the original's bytes are not there any more."""
+        """Whether the bytes of the original are lost."""
         return self.state in ("damaged", "missing")
 
 
 class Originals:
-    """Reads originals and their smaller copies.
+    """Reads originals and their rungs.
 
     Args:
-        blobs: Has them.
-        second: Has copies of the originals, or None.
-        inventory: Knows their hashes, and which are damaged.
-        audit: Is told what was found.
-        changes: Tells this node's processes.
-        spool: For what is restored.
-        verification: Holds what is read against its hash.
+        blobs: The store.
+        second: Second store, with copies of the originals, or None.
+        inventory: Their hashes, and which ones are damaged.
+        audit: Audit log for the results of checks.
+        changes: Notifies the processes of this node.
+        scratch: For files being restored.
+        verification: Verifies hashes.
     """
 
     def __init__(
@@ -71,35 +71,34 @@ class Originals:
         inventory: Inventory,
         audit: AuditLog,
         changes: Changes,
-        spool: Spool,
+        scratch: ScratchFolder,
         verification: Verification,
     ) -> None:
-        """Store the parts."""
         self.blobs = blobs
         self._second, self._inventory, self._audit = second, inventory, audit
-        self._changes, self._spool = changes, spool
+        self._changes, self._scratch = changes, scratch
         self._verification = verification
-        self._looking: SingleFlight[Finding] = SingleFlight()
+        self._looking: SingleFlight[CheckResult] = SingleFlight()
 
     def require_whole(self, blob: Blob) -> None:
-        """Refuse what is marked as damaged.
+        """Raise an exception if an original is marked as damaged.
 
         Raises:
-            BlobDamaged: It is.
+            BlobDamaged: It is marked as damaged.
         """
         if blob.damaged:
             raise BlobDamaged(blob.sha256)
 
     async def stream(self, blob: Blob, start: int, end: int) -> AsyncIterator[bytes]:
-        """Read an original's bytes from `start` up to, and without, `end`, each chunk checked before it is passed on.
+        """Read the bytes of an original from `start` to `end` (exclusive). Each chunk is verified before it is yielded.
 
         Raises:
-            BlobDamaged, BlobMissing: It is not what was uploaded, and can't be restored.
-            StoreError: The store can't be read now.
+            BlobDamaged: The original is damaged or missing, and can't be restored.
+            StoreError: The store is unavailable.
         """
         self.require_whole(blob)
         is_known = blob.chunks or blob.bytes <= CHUNK or (start, end) == (0, blob.bytes)
-        # A part of an original of before has nothing to be held against, so that the whole is read once.
+        # Originals of earlier versions have no chunk hashes: the whole is verified once.
         must_examine = not is_known and self._verification.is_on and self.blobs.local_path(blob.sha256)
         if must_examine and not await self.examine(blob):
             raise BlobDamaged(blob.sha256)
@@ -116,11 +115,11 @@ class Originals:
                     raise BlobDamaged(blob.sha256) from error
 
     async def fetch(self, blob: Blob, target: Path) -> None:
-        """Bring an original to a local file that is only read.
+        """Get an original as a local file, which must not be modified.
 
         Raises:
-            BlobDamaged, BlobMissing: It is not what was uploaded, and can't be restored.
-            StoreError: The store can't be read now.
+            BlobDamaged, BlobMissing: The original is damaged or missing, and can't be restored.
+            StoreError: The store is unavailable.
         """
         self.require_whole(blob)
         try:
@@ -131,40 +130,40 @@ class Originals:
             target.unlink(missing_ok=True)
             await self._fetch(blob.sha256, blob.sha256, blob.bytes, target)
 
-    async def fetch_step(self, blob: Blob, step: Step, target: Path) -> None:
-        """Bring a smaller copy to a local file that is only read.
+    async def fetch_rung(self, blob: Blob, rung: Rung, target: Path) -> None:
+        """Get a rung as a local file, which must not be modified.
 
         Raises:
-            BlobDamaged, BlobMissing: It is not there, or not what was made.
-            StoreError: The store can't be read now.
+            BlobDamaged, BlobMissing: The rung is damaged or missing.
+            StoreError: The store is unavailable.
         """
         self.require_whole(blob)
-        await self._fetch(blob.step_name(step), step.sha256, step.bytes, target)
+        await self._fetch(blob.rung_name(rung), rung.sha256, rung.bytes, target)
 
     async def examine(self, blob: Blob) -> bool:
-        """Look at an original that seems to be damaged, restore it if need be, and return whether it is whole now."""
+        """Check an original that seems damaged, restore it if needed, and return whether it is intact now."""
         found = await self._looking.once(blob.sha256, lambda: self.check(blob))
         return not found.is_lost
 
     async def is_there(self, blob: Blob) -> bool:
-        """Return whether an original is in the store: in a folder, with the right bytes; else, with the right size."""
+        """Return whether the store has an original, with the right bytes (in a folder) or size (in other stores)."""
         try:
             if self.blobs.local_path(blob.sha256) is None:
                 return await self.blobs.size(blob.sha256) == blob.bytes
-            with self._spool.file(self._spool.incoming) as path:
+            with self._scratch.file(self._scratch.incoming) as path:
                 await self._fetch(blob.sha256, blob.sha256, blob.bytes, path)
         except (BlobMissing, BlobDamaged):
             return False
         return True
 
-    async def check(self, blob: Blob) -> Finding:
-        """Read an original whole, note whether it is what was uploaded, and restore it if it is not."""
+    async def check(self, blob: Blob) -> CheckResult:
+        """Verify an original and its rungs, record the result, and restore the original if it is damaged."""
 
         def looked_at(store: BlobStore) -> Awaitable[tuple[str, Digests]]:
             return _state(store, blob.sha256, blob.bytes, blob.sha256)
 
         state, chunks = await looked_at(self.blobs)
-        if state == "damaged":  # what was wrong may have been the reading
+        if state == "damaged":  # it may have been a read error
             await asyncio.sleep(_AGAIN_SECONDS)
             state, chunks = await looked_at(self.blobs)
         if state != "whole" and self.blobs.copies:
@@ -173,22 +172,22 @@ class Originals:
             await self._restore(blob, self._second)
             again, chunks = await looked_at(self.blobs)
             state = "restored" if again == "whole" else state
-        finding = Finding(blob.sha256, blob.bytes, state)
-        references = await self._inventory.checked(blob.sha256, damaged=finding.is_lost, chunks=chunks)
+        result = CheckResult(blob.sha256, blob.bytes, state)
+        references = await self._inventory.checked(blob.sha256, damaged=result.is_lost, chunks=chunks)
         for reference in references:
             self._changes.mark(reference)
         if state == "whole" and not await self._has_ladder(blob):
             await self._inventory.without_ladder(blob.sha256)
-            finding = Finding(blob.sha256, blob.bytes, "ladder-dropped")
-        if finding.state != "whole":
-            write = log.error if finding.is_lost else log.warning
-            write("an original was checked", sha256=blob.sha256, state=finding.state)
-            event = Event.by(Client(OPERATOR), f"blob-{finding.state}", detail={"sha256": blob.sha256})
+            result = CheckResult(blob.sha256, blob.bytes, "ladder-dropped")
+        if result.state != "whole":
+            write = log.error if result.is_lost else log.warning
+            write("original was not intact", sha256=blob.sha256, state=result.state)
+            event = Event.by(Caller(OPERATOR), f"blob-{result.state}", detail={"sha256": blob.sha256})
             await self._audit.add(event)
-        return finding
+        return result
 
     def is_right(self, blob: Blob, body: bytes) -> bool:
-        """Return whether these are all bytes of an original."""
+        """Return whether `body` is the content of an original."""
         return not self._verification.is_on or hashlib.sha256(body).hexdigest() == blob.sha256
 
     async def _checked(self, blob: Blob, start: int, end: int) -> AsyncIterator[bytes]:
@@ -208,7 +207,7 @@ class Originals:
                 yield chunk
 
     async def _fetch(self, name: str, sha256: str, size: int, target: Path) -> None:
-        """Bring a blob; what this node kept of a cloud store's is brought anew if it is wrong."""
+        """Get a blob as a local file. A damaged copy in this node's cache is downloaded again."""
         await self.blobs.fetch(name, target, size)
         if await self._is_file_right(name, sha256, size, target):
             return
@@ -226,27 +225,27 @@ class Originals:
         return not sha256 or await self._verification.is_file_right(name, file, bytes.fromhex(sha256))
 
     async def _restore(self, blob: Blob, second: BlobStore) -> None:
-        with self._spool.file(self._spool.incoming) as path:
+        with self._scratch.file(self._scratch.incoming) as path:
             async for chunk in second.stream(blob.sha256, 0, blob.bytes):
                 await asyncio.to_thread(_append, path, chunk)
             await self.blobs.put(blob.sha256, path, blob.info.media_type, anew=True)
 
     async def _has_ladder(self, blob: Blob) -> bool:
-        for step in blob.steps:
-            state, _ = await _state(self.blobs, blob.step_name(step), step.bytes, step.sha256)
+        for rung in blob.rungs:
+            state, _ = await _state(self.blobs, blob.rung_name(rung), rung.bytes, rung.sha256)
             if state != "whole":
                 return False
         return True
 
 
 async def _state(store: BlobStore, name: str, size: int, sha256: str) -> tuple[str, Digests]:
-    """Read a blob, whatever was read before, and return whether it is whole, and the hashes of its chunks if it is.
+    """Read a blob from the store, and return its state, and the hashes of its chunks if it is whole.
 
     Args:
-        store: The store that should have it.
-        name: Its name.
-        size: How many bytes it should have.
-        sha256: Their hash, in hexadecimal digits; empty: it is not known.
+        store: The store.
+        name: Name of the blob.
+        size: Expected size in bytes.
+        sha256: Expected hash, in hexadecimal digits; empty if unknown.
     """
     hasher = ChunkHasher()
     try:

@@ -1,11 +1,10 @@
-"""The store of blobs: an original's bytes, named by their SHA-256, and its smaller copies, named after it.
+"""Blob store: the bytes of originals, named by their SHA-256, and of their rungs, named after the original.
 
-obstore gives one interface over memory, local disk and the cloud stores (S3, GCS, Azure and what speaks like them). Its
-local store does not fsync, and would copy a file that is already on the same disk, so `LocalBlobStore` moves files in
-itself.
+obstore has one interface for memory, local disk and cloud stores (S3, GCS, Azure and compatible ones). Its local store
+doesn't fsync, and would copy a file that is already on the same disk, so `LocalBlobStore` moves files itself.
 
-Requests to a cloud store are tried again, with random waits that grow, as long as a budget of time lasts; then they
-fail with a `StoreError`.
+Requests to a cloud store are retried with random, growing pauses until their time is up; then they fail with a
+`StoreError`.
 """
 
 import asyncio
@@ -13,12 +12,12 @@ import hashlib
 import random
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, NotSupportedError, PermissionDeniedError, UnauthenticatedError
@@ -28,22 +27,22 @@ from obstore.store import AzureStore, GCSStore, S3Store
 from progimage.single_flight import SingleFlight
 from progimage.storage.blobs.wrong_store import WrongStore
 from progimage.storage.cache.disk import DiskCache
-from progimage.storage.scratch import Spool
+from progimage.storage.scratch import ScratchFolder
 from progimage.tracing import span
 
 _CHUNK = 1024 * 1024
 _PART = 8 * 1024 * 1024
-"""A larger file is sent in several parts, and read in several requests, of so many bytes."""
+"""Larger files are sent in several parts, and read in several requests, of this many bytes."""
 _PARTS_AT_ONCE = 4
 _FIRST_WAIT = 0.05
 _RESUMED = 3
-"""How often reading is taken up again where a connection broke, before another byte came."""
+"""How often a broken read is resumed in a row without receiving another byte."""
 MARKER = "deployment"
-"""The object that says which deployment a store belongs to."""
+"""Object with the ID of the deployment that a store belongs to."""
 _BLOB = re.compile(r"(?:[0-9a-f]{2}/)+([0-9a-f]{64}(?:-\d+)?)")
-NOT_THIS = "The store of originals is not the one of this deployment; is its volume mounted?"
+NOT_THIS = "The store of originals doesn't belong to this deployment. Check that its volume is mounted."
 ORIGINALS = "original"
-"""Whose files are called in the cache of originals: they have no owner."""
+"""Stands for the owner in the cache of originals, which have none."""
 
 
 class BlobMissing(Exception):
@@ -51,17 +50,17 @@ class BlobMissing(Exception):
 
 
 class BlobDamaged(Exception):
-    """The store has other bytes under this name than were put there."""
+    """The bytes of a blob differ from those written."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A blob as the store lists it.
+    """A blob in a listing of the store.
 
     Attributes:
-        name: What it is called.
-        bytes: How many it has.
-        changed_at: When it was put there, by the store's clock, as a Unix time in seconds.
+        name: Name of the blob.
+        bytes: Its size.
+        changed_at: When it was written, by the store's clock, as a Unix timestamp.
     """
 
     name: str
@@ -69,43 +68,79 @@ class Entry:
     changed_at: float
 
 
+class Store(Protocol):
+    """Interface of a blob store that a plugin adds, see docs/adding-a-blob-store.md.
+
+    `AddedBlobStore` makes a `BlobStore` of it. All methods block, and are called from several threads and processes at
+    once. Any exception other than FileNotFoundError means that the store is unavailable.
+    """
+
+    def put(self, name: str, source: Path, media_type: str | None) -> None:
+        """Store a file as a blob, durably and atomically. Replaces an existing blob of this name.
+
+        Args:
+            name: Name of the blob.
+            source: File with the bytes.
+            media_type: Media type of the blob, if known.
+        """
+
+    def read(self, name: str, start: int, end: int) -> bytes:
+        """Return the bytes from `start` up to, but not including, `end`; fewer if the blob ends before.
+
+        Raises:
+            FileNotFoundError: The blob doesn't exist.
+        """
+
+    def size(self, name: str) -> int:
+        """Return the size of a blob, in bytes.
+
+        Raises:
+            FileNotFoundError: The blob doesn't exist.
+        """
+
+    def delete(self, name: str) -> None:
+        """Delete a blob if it exists."""
+
+    def entries(self) -> Iterable[Entry]:
+        """Return all blobs in any order. Objects with other names than blobs are ignored."""
+
+
 class BlobStore:
-    """Blobs in any store that obstore knows.
+    """Blobs in any store that obstore supports.
 
     Args:
         store: The obstore store.
-        copies: Keeps copies of what was read on the local disk, with `spool`, or None.
-        spool: Where a copy is written until it is whole.
-        seconds: For how long writing is tried again.
+        copies: Local cache of blobs, or None. Requires `scratch`.
+        scratch: For copies that aren't complete yet.
+        seconds: How long writes are retried.
     """
 
     def __init__(
         self,
         store: "obstore.store.ObjectStore",
         copies: DiskCache | None = None,
-        spool: Spool | None = None,
+        scratch: ScratchFolder | None = None,
         seconds: float = 10,
     ) -> None:
-        """Store the parts."""
         self._store, self._seconds = store, seconds
-        self.copies, self._spool = copies, spool
+        self.copies, self._scratch = copies, scratch
         self._fetching: SingleFlight[Path] = SingleFlight()
         self._deployment: str | None = None
         self._is_wrong = False
 
     def pin(self, deployment: str) -> None:
-        """From now on, refuse to write, to delete, and to call a blob missing, unless the store has this marker."""
+        """From now on, write, delete and report missing blobs only if the store has the marker of this deployment."""
         self._deployment = deployment
 
     def marker(self) -> str | None:
-        """Return the id of the deployment that the store belongs to, or None. It blocks."""
+        """Return the ID of the deployment that the store belongs to, or None. Blocks."""
         try:
             return bytes(obstore.get(self._store, MARKER).bytes()).decode()
         except FileNotFoundError:
             return None
 
     def mark(self, deployment: str, *, anew: bool = False) -> str:
-        """Give the store a marker unless it has one, or anew, and return the one that it has then. It blocks."""
+        """Write the marker unless there is one, and return the current marker. With `anew`, replace it. Blocks."""
         try:
             obstore.put(self._store, MARKER, deployment.encode(), mode="overwrite" if anew else "create")
         except AlreadyExistsError:
@@ -116,7 +151,7 @@ class BlobStore:
         return self.marker() or ""
 
     def has(self, name: str) -> bool:
-        """Return whether there is such a blob. It blocks."""
+        """Return whether the store has a blob. Blocks."""
         for key in self._keys(name):
             with suppress(FileNotFoundError):
                 obstore.head(self._store, key)
@@ -124,11 +159,11 @@ class BlobStore:
         return False
 
     def has_blobs(self) -> bool:
-        """Return whether there is any blob. It blocks."""
+        """Return whether the store has any blobs. Blocks."""
         return any(True for _ in self.entries())
 
     def entries(self) -> Iterator[Entry]:
-        """Return all blobs, in no order; one may come twice. It blocks."""
+        """Yield all blobs in any order; one may come twice. Blocks."""
         for page in obstore.list(self._store):
             for one in page:
                 blob = _BLOB.fullmatch(one["path"])
@@ -136,11 +171,11 @@ class BlobStore:
                     yield Entry(blob[1], one["size"], one["last_modified"].timestamp())
 
     def confirm(self) -> None:
-        """Look whether the store is the one of this deployment. It blocks.
+        """Check that the store belongs to this deployment. Blocks.
 
         Raises:
-            WrongStore: It is not.
-            StoreError: The store can't be read now.
+            WrongStore: It doesn't.
+            StoreError: The store is unavailable.
         """
         if self._deployment is None:
             return
@@ -152,24 +187,24 @@ class BlobStore:
             raise WrongStore(NOT_THIS)
 
     async def _missing(self, name: str) -> BlobMissing:
-        """Return what to raise of a blob that is not there, unless it is the store that is not there."""
+        """Return the exception for a missing blob, after checking that the store itself is the right one."""
         await asyncio.to_thread(self.confirm)
         return BlobMissing(name)
 
     async def put(self, name: str, source: Path, media_type: str | None = None, *, anew: bool = False) -> None:
-        """Store a file as a blob, durably; `source` stays as it is.
+        """Store a file as a blob, durably; `source` is kept.
 
-        Unless it is to be put anew, a blob of this name and size is left as it is. One that is whole appears at once;
-        until then, and if this fails, there is none.
+        A blob that already exists with this name and size isn't written again, except with `anew`. The blob appears
+        only when it is complete; if this fails, there is none.
 
         Args:
-            name: What it is called.
-            source: A file in the spool.
-            media_type: What the store says of it to those who read it there.
-            anew: Write it, even if it is there.
+            name: Name of the blob.
+            source: A file in the scratch folder.
+            media_type: Media type that the store sends with it.
+            anew: Write it even if it exists.
 
         Raises:
-            StoreError: The store can't take it now.
+            StoreError: The store is unavailable.
         """
         self._refuse_if_wrong()
         size = source.stat().st_size
@@ -180,12 +215,12 @@ class BlobStore:
             await asyncio.to_thread(self._keep_copy, name, source)
 
     async def stream(self, name: str, start: int, end: int) -> AsyncIterator[bytes]:
-        """Read the bytes from `start` up to, and without, `end`; where a connection breaks, it is taken up again.
+        """Read the bytes from `start` to `end` (exclusive). If a connection is lost, reading resumes where it stopped.
 
         Raises:
             BlobMissing: There is no such blob.
-            BlobDamaged: It ends before.
-            StoreError: The store can't be read now.
+            BlobDamaged: The blob is too short.
+            StoreError: The store is unavailable.
         """
         began, failures = start, 0
         while start < end:
@@ -201,19 +236,19 @@ class BlobStore:
                 if "range" in str(error).lower() and start >= await self.size(name):
                     raise BlobDamaged(name) from error
                 failures += 1
-                if failures > _RESUMED or start == began:  # before the first byte, obstore has tried again
+                if failures > _RESUMED or start == began:  # before the first byte, obstore itself retries
                     raise
             else:
                 if start < stop:
                     raise BlobDamaged(name)
 
     async def fetch(self, name: str, target: Path, size: int) -> None:
-        """Bring a blob of so many bytes to a local file that is only read; an original is held against its hash.
+        """Get a blob of a known size as a local file, which must not be modified. An original is verified.
 
         Raises:
             BlobMissing: There is no such blob.
-            BlobDamaged: It is not what was put there.
-            StoreError: The store can't be read now.
+            BlobDamaged: Its bytes differ from those written.
+            StoreError: The store is unavailable.
         """
         if self.copies is None:
             await self._download(name, target, size)
@@ -222,12 +257,12 @@ class BlobStore:
             copy = self.copy(name)
             if copy is None:
                 copy = await self._fetching.once(name, lambda: self._bring(name, size))
-            with suppress(FileNotFoundError):  # it was thrown out of the cache just now
+            with suppress(FileNotFoundError):  # just evicted
                 target.hardlink_to(copy)
                 return
 
     async def size(self, name: str) -> int:
-        """Return how many bytes a blob has.
+        """Return the size of a blob in bytes.
 
         Raises:
             BlobMissing: There is no such blob.
@@ -238,7 +273,7 @@ class BlobStore:
             raise await self._missing(name) from None
 
     def delete(self, name: str) -> None:
-        """Remove a blob; it does not matter whether it is there. It blocks."""
+        """Remove a blob if it exists. Blocks."""
         self.confirm()
         if self.copies:
             self.copies.remove(_original(name))
@@ -247,35 +282,40 @@ class BlobStore:
                 obstore.delete(self._store, key)
 
     def local_path(self, name: str) -> Path | None:
-        """Return the blob's file, if this store has files that a web server can send."""
+        """Return the file of a blob, if the store has files that a web server can send."""
         return None
 
     def local_key(self, name: str) -> str | None:
-        """Return the path of the blob's file in the folder of this store, if it has files."""
+        """Return the path of a blob's file relative to the store's folder, if the store has files."""
         return None
 
     def copy(self, name: str) -> Path | None:
-        """Return this node's copy of a blob, if it has one; that of an original was held against its hash."""
+        """Return this node's cached copy of a blob, if it has one. Originals were verified when they were cached."""
         return self.copies.get(_original(name), ORIGINALS, name) if self.copies else None
 
     async def signed_url(self, name: str, seconds: int) -> str | None:
-        """Return a URL at which the store itself answers the blob for so long, if it has such."""
+        """Return a signed URL of the blob in a cloud store, or None for other stores.
+
+        Args:
+            name: Name of the blob.
+            seconds: Lifetime of the URL.
+        """
         if not isinstance(self._store, S3Store | GCSStore | AzureStore):
             return None
         return await obstore.sign_async(self._store, "GET", blob_key(name), timedelta(seconds=seconds))
 
     async def check(self) -> None:
-        """Raise an exception unless the store answers, and is the one of this deployment."""
+        """Raise an exception unless the store is available and belongs to this deployment."""
         await asyncio.to_thread(self.confirm)
-        with suppress(FileNotFoundError):  # there is no such blob, and the store said so
+        with suppress(FileNotFoundError):  # the store answered that there is no such blob
             await obstore.head_async(self._store, blob_key("0" * 64))
 
     def _keys(self, name: str) -> tuple[str, ...]:
-        """Return where a blob may be, in the order in which it is looked for."""
+        """Return the possible keys of a blob, in the order in which they are tried."""
         return (blob_key(name),)
 
     async def _first(self, ask: Callable[..., Awaitable[Any]], name: str, **options: Any) -> Any:
-        """Ask the store for a blob, wherever it is.
+        """Call a function of obstore with the first key of a blob that exists.
 
         Raises:
             FileNotFoundError: There is no such blob.
@@ -287,9 +327,10 @@ class BlobStore:
         return await ask(self._store, last, **options)
 
     async def _persist(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Do what does no harm if it is done twice, again if need be.
+        """Run an idempotent write, with retries.
 
-        obstore itself tries nothing again that writes, since it can't know that: here, equal names are equal bytes.
+        obstore itself doesn't retry writes, since it can't know that they are idempotent. Here they are: equal names
+        mean equal bytes.
         """
         end, wait = time.monotonic() + self._seconds, _FIRST_WAIT
         while True:
@@ -299,7 +340,7 @@ class BlobStore:
                 raise
             except StoreError:
                 wait *= 2
-                pause = random.uniform(0, wait)  # noqa: S311  (so that not all come back at once)
+                pause = random.uniform(0, wait)  # noqa: S311  (so that not all retry at once)
                 if time.monotonic() + pause > end:
                     raise
                 await asyncio.sleep(pause)
@@ -312,11 +353,11 @@ class BlobStore:
             )  # fmt: skip
 
     async def _put_if_absent(self, name: str, source: Path, size: int, attributes: Any) -> bool:
-        """Store a file unless its bytes are there, and tell whether they are now.
+        """Store a file unless the blob exists, and return whether it does now.
 
-        What is there has another size if it was put there by another version of the engine, which made another copy.
+        An existing rung has another size if another version of the engine made it.
         """
-        if size > _PART:  # a store takes conditions only with a file that comes in one piece
+        if size > _PART:  # conditional writes need a single-part upload
             return await self._has(name, size)
         try:
             await obstore.put_async(
@@ -335,8 +376,8 @@ class BlobStore:
             return False
 
     async def _bring(self, name: str, size: int) -> Path:
-        assert self._spool is not None and self.copies is not None
-        with self._spool.file(self._spool.outgoing) as file:
+        assert self._scratch is not None and self.copies is not None
+        with self._scratch.file(self._scratch.outgoing) as file:
             await self._download(name, file, size)
             return await asyncio.to_thread(self.copies.add, _original(name), ORIGINALS, name, file)
 
@@ -347,30 +388,30 @@ class BlobStore:
             raise BlobDamaged(name)
 
     def _keep_copy(self, name: str, source: Path) -> None:
-        """Keep what was just put, since it is mostly rendered soon."""
-        assert self._spool is not None and self.copies is not None
-        with self._spool.file(self._spool.outgoing) as link:
+        """Cache a blob that was just stored, since it is usually rendered soon."""
+        assert self._scratch is not None and self.copies is not None
+        with self._scratch.file(self._scratch.outgoing) as link:
             link.hardlink_to(source)
             self.copies.add(_original(name), ORIGINALS, name, link)
 
 
 def store_problem(error: Exception) -> str:
-    """Return what obstore says in a line, without its appendix for developers."""
+    """Return the message of an obstore error in one line, without its debug output."""
     return " ".join(str(error).partition("\n\nDebug source")[0].split())[:500]
 
 
 def blob_key(name: str) -> str:
-    """Return where a blob is in a cloud store, and where it was in a folder in earlier versions."""
+    """Return the key of a blob in a cloud store, which earlier versions also used in folders."""
     return f"{name[:2]}/{name}"
 
 
 def _original(name: str) -> str:
-    """Return the SHA-256 of the original that a blob is, or is a smaller copy of."""
+    """Return the SHA-256 of the original that a blob or rung belongs to."""
     return name.partition("-")[0]
 
 
 async def write_hashed(chunks: AsyncIterator[bytes], file: Path) -> str:
-    """Write chunks to a file, and return their SHA-256, in hexadecimal digits."""
+    """Write chunks to a file, and return their SHA-256 in hexadecimal digits."""
     digest = hashlib.sha256()
     with file.open("wb") as opened:
         async with aclosing(chunks):  # type: ignore[type-var]

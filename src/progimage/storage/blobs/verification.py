@@ -1,4 +1,4 @@
-"""Holding bytes that were read against their hash, and remembering for a while what was right."""
+"""Verify bytes against their hashes, and remember verified ones for a while."""
 
 import asyncio
 import errno
@@ -10,28 +10,27 @@ from cachetools import TTLCache
 
 _REMEMBERED = 100_000
 _DIGEST = "user.progimage.sha256"
-"""The extended attribute of a file that has its hash."""
+"""Extended attribute with the hash of a file."""
 _IN_A_THREAD = 128 * 1024
-"""A file that is larger than this is hashed in a thread."""
+"""Files larger than this are hashed in a thread."""
 
 
 class Verification:
-    """Holds bytes against their SHA-256.
+    """Verifies SHA-256 hashes.
 
     Args:
-        seconds: What was right counts as right for so long; 0: all that is read is checked; None: nothing is.
+        seconds: How long bytes count as verified. 0: they are verified on every read; None: never.
 
     Attributes:
-        is_on: Whether anything is checked.
+        is_on: Whether bytes are verified.
     """
 
     def __init__(self, seconds: float | None = 0) -> None:
-        """Start with an empty memory of what was right."""
         self.is_on = seconds is not None
         self._right: TTLCache[tuple[str, int], bool] = TTLCache(_REMEMBERED, seconds or 0)
 
     async def is_file_right(self, name: str, file: Path, digest: bytes) -> bool:
-        """Return whether a file, which is known by a name, can be read and has a hash.
+        """Return whether a file is readable and has a hash; the result is remembered by name.
 
         Raises:
             FileNotFoundError: There is no such file.
@@ -43,7 +42,7 @@ class Verification:
             right = (hashed(file) if small else await asyncio.to_thread(hashed, file)) == digest
         except FileNotFoundError:
             raise
-        except OSError:  # a disk that can't read a sector says EIO
+        except OSError:  # such as EIO for an unreadable sector
             return False
         if right:
             self._right[name, -1] = True
@@ -60,13 +59,13 @@ class Verification:
 
 
 def hashed(file: Path) -> bytes:
-    """Return the SHA-256 of a file. It blocks."""
+    """Return the SHA-256 of a file. Blocks."""
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").digest()
 
 
 def keep_digest(file: Path) -> None:
-    """Hash a file, and keep the hash with it, if the file system has extended attributes. It blocks."""
+    """Hash a file, and store the hash with it if the file system has extended attributes. Blocks."""
     if hasattr(os, "setxattr"):
         try:
             os.setxattr(file, _DIGEST, hashed(file))
@@ -76,7 +75,7 @@ def keep_digest(file: Path) -> None:
 
 
 def kept_digest(file: Path) -> bytes | None:
-    """Return the SHA-256 that is kept with a file; empty: it has none; None: no file of this file system has.
+    """Return the SHA-256 stored with a file: empty if it has none, None if the file system has no extended attributes.
 
     Raises:
         FileNotFoundError: There is no such file.

@@ -1,5 +1,5 @@
-"""The error of a store that is not the one that it should be."""
+"""Error for a store of another deployment."""
 
 
 class WrongStore(Exception):
-    """A store, the database or the data folder is not the one of this deployment."""
+    """A store, the database or the data folder doesn't belong to this deployment."""

@@ -1,1 +1,1 @@
-"""What is kept to be quick, and can be made again."""
+"""Caches."""

@@ -1,8 +1,8 @@
-"""Caches on disk: files up to a size, the least recently used out first.
+"""Caches on disk with a size limit and least-recently-used eviction.
 
-Each original has a folder of its own. A file's name is made of its owner and of what it is, so it outlives restarts,
-and several processes can share one cache: a file appears by a rename, whole or not at all, and the file's own
-modification time says when it was last used. There is no index to keep true.
+Each original has its own folder. File names consist of the owner and the name, so the cache survives restarts. Several
+processes can share a cache: a file appears complete, by a rename, and its modification time is the time of its last
+use. There is no index that could get out of sync.
 """
 
 import fcntl
@@ -14,27 +14,26 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-# A hit renews the time of use only if it is older than this, so that a hot file is not written to at every hit.
+# A hit updates the time of use only if it is older than this, so that hot files aren't touched at every hit.
 _RENEW_SECONDS = 5
-# Nothing used so recently is removed: it may be on its way to a client.
+# Files used more recently aren't removed: they may be on their way to a client.
 _SPARED_SECONDS = 10
-# When the disk is full, only what may not have been opened yet.
+# The same when the disk is full: just long enough for the client's file to be opened.
 _OPENED_SECONDS = 1
-# The cache is measured after so much was added by this process, as a share of the limit.
+# The cache is measured each time this process has added 1/32 of the limit.
 _MEASURE_SHARE = 32
 
 
 class DiskCache:
-    """Files by SHA-256, owner and name; an owner's name has no hyphen here.
+    """Files by SHA-256, owner and name. The owner must not contain a hyphen.
 
     Args:
-        root: The folder.
-        limit: How many bytes it may take.
-        limit_each: How many files of one image of one owner are kept.
+        root: Folder of the cache.
+        limit: Maximum size in bytes.
+        limit_each: Maximum number of files per original and owner.
     """
 
     def __init__(self, root: Path, limit: int, limit_each: int) -> None:
-        """Make the folder."""
         self._root = root
         self._limit = limit
         self._limit_each = limit_each
@@ -43,7 +42,7 @@ class DiskCache:
         root.mkdir(parents=True, exist_ok=True)
 
     def get(self, sha256: str, owner: str, name: str) -> Path | None:
-        """Return the file, if it is there, and note that it was used."""
+        """Return a file if it is cached, and record its use."""
         path = self._path(sha256, owner, name)
         try:
             used = path.stat().st_mtime
@@ -54,7 +53,7 @@ class DiskCache:
         return path
 
     def add(self, sha256: str, owner: str, name: str, file: Path) -> Path:
-        """Move a file in. It blocks, longer when the cache is full and others have to go."""
+        """Move a file into the cache. Blocks, longer if the cache is full and files are evicted."""
         size = file.stat().st_size
         path = self._path(sha256, owner, name)
         self._move(file, path)
@@ -69,7 +68,7 @@ class DiskCache:
         return path
 
     def remove(self, sha256: str, owner: str | None = None) -> None:
-        """Remove all files of one original, or those of one owner."""
+        """Remove all files of an original, or only those of one owner."""
         folder = self._folder(sha256)
         if owner is None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -79,11 +78,11 @@ class DiskCache:
         _remove_if_empty(folder)
 
     def originals(self) -> list[str]:
-        """Return the SHA-256 of every original that has files here."""
+        """Return the SHA-256 of each original with cached files."""
         return [folder.name for folder in self._root.glob("*/*") if folder.is_dir()]
 
     def keep_only(self, sha256: str, owners: set[str]) -> None:
-        """Remove the files of one original that are of other owners."""
+        """Remove the files of an original, except those of some owners."""
         folder = self._folder(sha256)
         for path in folder.glob("*"):
             if path.name.partition("-")[0] not in owners:
@@ -91,7 +90,7 @@ class DiskCache:
         _remove_if_empty(folder)
 
     def shrink(self) -> None:
-        """Remove the least recently used files until there is room again; one process at a time does so."""
+        """Remove the least recently used files until the size is within the limit; one process at a time does so."""
         with (self._root / "lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             files = sorted(_measured(self._root.glob("*/*/*")))
@@ -112,9 +111,9 @@ class DiskCache:
             return False
 
     def evict(self, wanted: int) -> int:
-        """Remove the least recently used files until so many bytes are free again, and return how many were. It blocks.
+        """Remove the least recently used files until a number of bytes are freed, and return how many were. Blocks.
 
-        A file that was used in the last second stays: it may be on its way to a client, who has yet to open it.
+        Files used in the last second are kept: they may be about to be opened for a client.
         """
         freed = 0
         for used, bytes_, path in sorted(_measured(self._root.glob("*/*/*"))):
@@ -126,7 +125,10 @@ class DiskCache:
         return freed
 
     def _thin_out(self, folder: Path, prefix: str) -> None:
-        """Let the least recently used go, if there are too many: whoever asks for ever more has only his own go."""
+        """Remove the least recently used files of an original and owner if there are too many.
+
+        A caller that requests ever more renditions only evicts those of the same image.
+        """
         with os.scandir(folder) as entries:
             names = [entry.name for entry in entries if entry.name.startswith(prefix)]
         if len(names) > self._limit_each:
@@ -145,7 +147,7 @@ class DiskCache:
                 if not file.exists():
                     raise
             else:
-                return  # otherwise the folder was empty, and was removed just now
+                return  # otherwise the empty folder has just been removed by another process
 
     def _folder(self, sha256: str) -> Path:
         return self._root / sha256[:2] / sha256
@@ -155,7 +157,7 @@ class DiskCache:
 
 
 def _measured(paths: Iterable[Path]) -> list[tuple[float, int, Path]]:
-    """Return when each file was last used, and its size; those that are gone are left out."""
+    """Return time of last use, size and path of each file; files that no longer exist are skipped."""
     found = []
     for path in paths:
         with suppress(FileNotFoundError):

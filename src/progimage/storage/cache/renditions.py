@@ -1,9 +1,9 @@
-"""The cache of renditions: files on this node's disk, and behind them, if several nodes share one, a cloud store.
+"""Rendition cache: files on this node's disk, and optionally a shared cloud store behind them.
 
-A rendition that any node has made is in the shared store soon after, so that no other makes it again. It is a cache
-still: what can't be read or written there within a moment is rendered, and the store is left alone for a while.
+A rendition made by any node is soon in the shared store, so that no other node makes it again. The shared store is only
+a cache: if it doesn't respond within a moment, the rendition is made again, and the store isn't used for a while.
 
-The hash of a file is kept in an extended attribute of it, and what is read is held against that.
+The hash of each file is in an extended attribute, and is verified when the file is read.
 """
 
 import asyncio
@@ -21,62 +21,65 @@ from obstore.exceptions import BaseError as StoreError
 from progimage import clock
 from progimage.storage.blobs.verification import Verification, keep_digest, kept_digest
 from progimage.storage.cache.disk import DiskCache
-from progimage.storage.scratch import Spool
+from progimage.storage.scratch import ScratchFolder
 
 log = structlog.get_logger(__name__)
 
 _SECONDS = 2.0
-"""How long the shared store may take; rendering anew mostly takes less."""
+"""Timeout of the shared store; making a rendition again usually takes less."""
 _LEFT_ALONE_SECONDS = 10.0
 _LARGEST_SHARED = 32 * 1024 * 1024
 _WRITES = 32
-"""How many renditions may be on their way to the shared store; further ones stay on this node."""
+"""Maximum number of concurrent writes to the shared store; further renditions stay on this node."""
 _PREFIX = "renditions"
 _LARGE = 8 * 1024 * 1024
 _LARGE_SECONDS = 60.0
-"""A file of more than `_LARGE` bytes is checked so often at most: of a pyramid, each tile reads a small part."""
+"""A file larger than `_LARGE` bytes is verified at most this often: each tile of a pyramid reads only a small part."""
 
 
 class Renditions:
     """Renditions by SHA-256, owner and name.
 
     Args:
-        files: Those on this node.
-        shared: An obstore store that all nodes share, or None.
-        spool: For files that are being brought.
+        files: Renditions on this node.
+        shared: obstore store shared by all nodes, or None.
+        scratch: For files that are being downloaded.
         verify_seconds: See `Verification`.
     """
 
     def __init__(
-        self, files: DiskCache, shared: Any = None, spool: Spool | None = None, verify_seconds: float | None = 0
+        self,
+        files: DiskCache,
+        shared: Any = None,
+        scratch: ScratchFolder | None = None,
+        verify_seconds: float | None = 0,
     ) -> None:
-        """Store the parts."""
         self.files = files
         self._verification = Verification(verify_seconds)
         seldom = None if verify_seconds is None else max(verify_seconds, _LARGE_SECONDS)
         self._large_verification = Verification(seldom)
-        self._shared, self._spool = shared, spool
+        self._shared, self._scratch = shared, scratch
         self._left_alone_until = 0.0
         self._writing: set[asyncio.Task[None]] = set()
 
     async def get(self, sha256: str, owner: str, name: str) -> Path | None:
-        """Return the file, if it is on this node; one that is damaged is removed."""
+        """Return a rendition if it is on this node. A damaged one is removed."""
         path = self.files.get(sha256, owner_tag(owner), name)
         if path is None:
             return None
         try:
             if await self._is_right(path):
                 return path
-        except FileNotFoundError:  # it was thrown out of the cache just now
+        except FileNotFoundError:  # just evicted
             return None
-        except OSError:  # it can't be read
+        except OSError:  # unreadable
             pass
-        log.warning("a cached rendition was damaged; it is made anew", file=str(path))
+        log.warning("cached rendition was damaged, removed", file=str(path))
         path.unlink(missing_ok=True)
         return None
 
     def is_right(self, path: Path, body: bytes) -> bool:
-        """Return whether these are all bytes of a file on this node, as it was added."""
+        """Return whether `body` is the content of a file on this node, as it was added."""
         if not self._verification.is_on:
             return True
         try:
@@ -85,11 +88,11 @@ class Renditions:
             return False
         return digest is None or hashlib.sha256(body).digest() == digest
 
-    async def bring(self, sha256: str, owner: str, name: str) -> Path | None:
-        """Return the file, if another node has made it."""
-        if not self._can_share or self._spool is None:
+    async def fetch_shared(self, sha256: str, owner: str, name: str) -> Path | None:
+        """Return a rendition if another node has made it."""
+        if not self._can_share or self._scratch is None:
             return None
-        with self._spool.file(self._spool.outgoing) as file:
+        with self._scratch.file(self._scratch.outgoing) as file:
             try:
                 async with asyncio.timeout(_SECONDS):
                     got = await obstore.get_async(self._shared, _key(sha256, owner, name))
@@ -105,7 +108,7 @@ class Renditions:
             return await asyncio.to_thread(self._add_bytes, sha256, owner, name, file, data)
 
     async def add(self, sha256: str, owner: str, name: str, file: Path) -> Path:
-        """Move a file in, and have it sent to the shared store after that."""
+        """Move a file into the cache, and send it to the shared store in the background."""
         path = await asyncio.to_thread(self._add_file, sha256, owner, name, file)
         if self._can_share and len(self._writing) < _WRITES and path.stat().st_size <= _LARGEST_SHARED:
             writing = asyncio.create_task(self._share(_key(sha256, owner, name), path))
@@ -114,10 +117,10 @@ class Renditions:
         return path
 
     async def remove(self, sha256: str, owner: str) -> None:
-        """Remove the renditions that an owner has of an original, here and in the shared store.
+        """Remove an owner's renditions of an original, here and in the shared store.
 
-        What another node has on its disk goes with its next sweep; nobody can ask for it any more. What can't be
-        removed from the shared store now goes with its age.
+        Files on other nodes are removed by their next sweep; they can no longer be requested. If the shared store is
+        unavailable, its files are removed when they are old enough.
         """
         await asyncio.to_thread(self.files.remove, sha256, owner_tag(owner))
         if not self._can_share:
@@ -136,7 +139,7 @@ class Renditions:
             self._leave_alone(error)
 
     async def forget_old(self, days: int) -> int:
-        """Remove from the shared store what was put there so many days ago, and return how many there were."""
+        """Remove files older than a number of days from the shared store, and return how many there were."""
         if self._shared is None:
             return 0
         before, removed = clock.utc_now() - timedelta(days=days), 0
@@ -148,7 +151,7 @@ class Renditions:
         return removed
 
     async def shared_originals(self) -> AsyncIterator[str]:
-        """Return the SHA-256 of every original that has files in the shared store; one may come several times."""
+        """Yield the SHA-256 of each original with files in the shared store, possibly several times."""
         if self._shared is None:
             return
         async for listed in obstore.list(self._shared, prefix=f"{_PREFIX}/"):
@@ -164,13 +167,13 @@ class Renditions:
                     await obstore.delete_async(self._shared, [meta["path"] for meta in listed])
 
     async def close(self) -> None:
-        """Let what is on its way to the shared store arrive."""
+        """Wait for writes to the shared store."""
         if self._writing:
             await asyncio.wait(set(self._writing), timeout=_SECONDS)
 
     @property
     def is_shared(self) -> bool:
-        """Whether several nodes share them."""
+        """Whether there is a shared store."""
         return self._shared is not None
 
     @property
@@ -182,20 +185,20 @@ class Renditions:
             async with asyncio.timeout(2 * _SECONDS):
                 await obstore.put_async(self._shared, key, await asyncio.to_thread(path.read_bytes))
         except FileNotFoundError:
-            return  # it was thrown out of the cache meanwhile
+            return  # evicted meanwhile
         except (StoreError, TimeoutError) as error:
             self._leave_alone(error)
 
     async def _is_right(self, path: Path) -> bool:
         digest, size = kept_digest(path), path.stat().st_size
         verification = self._large_verification if size > _LARGE else self._verification
-        if not size:  # a power cut may have left that; no file here is empty
+        if not size:  # left by a power cut: no rendition is empty
             return False
         return digest is None or await verification.is_file_right(path.name, path, digest)
 
     def _leave_alone(self, error: Exception) -> None:
         self._left_alone_until = time.monotonic() + _LEFT_ALONE_SECONDS
-        log.warning("the shared renditions can't be used now; they are made anew", error=repr(error))
+        log.warning("shared rendition store unavailable", error=repr(error))
 
     def _add_bytes(self, sha256: str, owner: str, name: str, file: Path, data: bytes) -> Path:
         file.write_bytes(data)
@@ -207,7 +210,7 @@ class Renditions:
 
 
 def owner_tag(owner: str) -> str:
-    """Return what an owner is called in names of files."""
+    """Return the name of an owner in file names."""
     return hashlib.sha256(owner.encode()).hexdigest()[:16]
 
 

@@ -1,1 +1,1 @@
-"""The database: its schema, and what is asked of each table."""
+"""Database: schema and access to each table."""

@@ -1,4 +1,4 @@
-"""The API keys that there are; of their secrets only hashes."""
+"""API keys, with hashes of their secrets."""
 
 import asyncio
 import hmac
@@ -7,113 +7,105 @@ from typing import Any
 import sqlalchemy as sa
 
 from progimage import clock
-from progimage.auth import ApiKey, BadKey, Client, NewKey, Scope, new_key, parse_key
+from progimage.auth import ApiKey, BadKey, Caller, NewKey, Scope, new_key, parse_key
 from progimage.auth.keys import hashed
 from progimage.storage.database.audit import Event, write_events
 from progimage.storage.database.connections import Database
 from progimage.storage.database.schema import api_keys
+from progimage.storage.threads import in_thread
 
 
 class UnknownKey(Exception):
-    """No key has this id."""
+    """No active key has this ID."""
 
 
 class Keys:
     """The keys.
 
     Args:
-        database: Where they are.
+        database: The database.
     """
 
     def __init__(self, database: Database) -> None:
-        """Keep the database."""
         self._database = database
 
     async def create(
-        self, client: Client, owner: str, name: str, scopes: frozenset[Scope], expires_at: float | None = None
+        self, caller: Caller, owner: str, name: str, scopes: frozenset[Scope], expires_at: float | None = None
     ) -> NewKey:
-        """Make a key.
+        """Create a key.
 
         Args:
-            client: Who asks for it.
-            owner: In whose name it will be used.
-            name: What it is for.
-            scopes: What it will allow.
-            expires_at: Until when, in seconds since 1970, or None: for ever.
+            caller: Caller that creates it.
+            owner: Owner that the key acts for.
+            name: Description of the key.
+            scopes: What the key allows.
+            expires_at: When it expires, as a Unix timestamp; None: never.
         """
         made = new_key(owner, name, scopes, expires_at)
-        await asyncio.to_thread(self._create, client, made.key)
+        await asyncio.to_thread(self._create, caller, made.key)
         return made
 
-    async def rotate(self, client: Client, id: str, grace_seconds: float) -> NewKey:
-        """Make a key like another one, which ends after a time of grace: both are valid until then.
+    @in_thread
+    def rotate(self, caller: Caller, id: str, grace_seconds: float) -> NewKey:
+        """Create a copy of a key with a new secret. The old key stays valid for a grace period.
 
         Raises:
-            UnknownKey: There is no active one with this id.
+            UnknownKey: There is no active key with this ID.
         """
-        return await asyncio.to_thread(self._rotate, client, id, grace_seconds)
-
-    async def revoke(self, client: Client, id: str) -> ApiKey:
-        """End a key for good, and return it.
-
-        Raises:
-            UnknownKey: There is none, or it was revoked already.
-        """
-        return await asyncio.to_thread(self._revoke, client, id)
-
-    async def all(self, owner: str | None = None) -> list[ApiKey]:
-        """Return all keys, those that were revoked among them, or those of one owner."""
-        return await asyncio.to_thread(self._all, owner)
-
-    async def get(self, id: str) -> ApiKey | None:
-        """Return a key, if there is one with this id."""
-        return await asyncio.to_thread(self._get, id)
-
-    async def verify(self, text: str) -> ApiKey:
-        """Return the key that a text is.
-
-        Raises:
-            BadKey: It is none, was revoked, or has expired.
-        """
-        id, secret = parse_key(text)
-        key = await self.get(id)
-        if key is None:
-            hmac.compare_digest("0" * 64, hashed(secret))  # so that an unknown id takes as long as a wrong secret
-        elif key.matches(secret) and key.is_active:
-            return key
-        raise BadKey("The key is not valid, was revoked, or has expired.")
-
-    def _create(self, client: Client, key: ApiKey) -> None:
-        with self._database.writing() as connection:
-            _insert(connection, client, key, "key-create")
-
-    def _rotate(self, client: Client, id: str, grace_seconds: float) -> NewKey:
         with self._database.writing() as connection:
             old = _active(connection, id)
             made = new_key(old.owner, old.name, old.scopes, old.expires_at)
-            _insert(connection, client, made.key, "key-rotate", replaces=id)
+            _insert(connection, caller, made.key, "key-rotate", replaces=id)
             ends = min(clock.now() + grace_seconds, old.expires_at or float("inf"))
             connection.execute(sa.update(api_keys).where(api_keys.c.id == id).values(expires_at=ends))
         return made
 
-    def _revoke(self, client: Client, id: str) -> ApiKey:
+    @in_thread
+    def revoke(self, caller: Caller, id: str) -> ApiKey:
+        """Revoke a key permanently, and return it.
+
+        Raises:
+            UnknownKey: There is no active key with this ID.
+        """
         with self._database.writing() as connection:
             key = _active(connection, id)
             connection.execute(sa.update(api_keys).where(api_keys.c.id == id).values(revoked_at=clock.now()))
-            write_events(connection, [Event.by(client, "key-revoke", key.owner, detail={"key": id, "name": key.name})])
+            write_events(connection, [Event.by(caller, "key-revoke", key.owner, detail={"key": id, "name": key.name})])
         return key
 
-    def _all(self, owner: str | None) -> list[ApiKey]:
+    @in_thread
+    def all(self, owner: str | None = None) -> list[ApiKey]:
+        """Return all keys, or those of one owner, including revoked ones."""
         query = sa.select(api_keys).order_by(api_keys.c.created_at, api_keys.c.id)
         if owner is not None:
             query = query.where(api_keys.c.owner == owner)
         with self._database.reading() as connection:
             return [_key(row) for row in connection.execute(query)]
 
-    def _get(self, id: str) -> ApiKey | None:
+    @in_thread
+    def get(self, id: str) -> ApiKey | None:
+        """Return the key with this ID, or None."""
         with self._database.reading() as connection:
             row = connection.execute(sa.select(api_keys).where(api_keys.c.id == id)).first()
         return _key(row) if row else None
+
+    async def verify(self, text: str) -> ApiKey:
+        """Return the key for the text that a caller sent.
+
+        Raises:
+            BadKey: The key is invalid, was revoked, or has expired.
+        """
+        id, secret = parse_key(text)
+        key = await self.get(id)
+        if key is None:
+            hmac.compare_digest("0" * 64, hashed(secret))  # so that an unknown ID takes as long as a wrong secret
+        elif key.matches(secret) and key.is_active:
+            return key
+        raise BadKey("The key is invalid, was revoked, or has expired.")
+
+    def _create(self, caller: Caller, key: ApiKey) -> None:
+        with self._database.writing() as connection:
+            _insert(connection, caller, key, "key-create")
 
 
 def _active(connection: sa.Connection, id: str) -> ApiKey:
@@ -123,7 +115,7 @@ def _active(connection: sa.Connection, id: str) -> ApiKey:
     return _key(row)
 
 
-def _insert(connection: sa.Connection, client: Client, key: ApiKey, action: str, **detail: str) -> None:
+def _insert(connection: sa.Connection, caller: Caller, key: ApiKey, action: str, **detail: str) -> None:
     values = {
         "id": key.id,
         "owner": key.owner,
@@ -135,7 +127,7 @@ def _insert(connection: sa.Connection, client: Client, key: ApiKey, action: str,
     }
     connection.execute(sa.insert(api_keys).values(**values))
     event = Event.by(
-        client, action, key.owner, detail={"key": key.id, "name": key.name, "scopes": sorted(key.scopes), **detail}
+        caller, action, key.owner, detail={"key": key.id, "name": key.name, "scopes": sorted(key.scopes), **detail}
     )
     write_events(connection, [event])
 

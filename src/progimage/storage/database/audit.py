@@ -1,6 +1,5 @@
-"""The audit log: who uploaded, deleted, changed keys, was refused. Rows are only added; the old ones go in time."""
+"""Audit log: uploads, deletions, changes of keys, rejected requests. Rows are only added; old ones are removed."""
 
-import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,24 +8,25 @@ import msgspec
 import sqlalchemy as sa
 
 from progimage import clock
-from progimage.auth import Client
+from progimage.auth import Caller
 from progimage.storage.database.connections import Database
 from progimage.storage.database.schema import audit
+from progimage.storage.threads import in_thread
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened.
+    """Event in the audit log.
 
     Attributes:
-        action: What, such as `upload`.
-        owner: Whose image, key or quota it was, or in whose name it was tried; None: nobody's.
-        key_id: Of the API key that was used.
-        address: From which network address.
-        reference: Of the image.
-        detail: What else there is to say; never a secret.
-        at: When, in seconds since 1970.
-        id: Its number; events are numbered as they come.
+        action: What happened, such as `upload`.
+        owner: Owner of the affected image, key or quota, or of the key that was used; None if there is none.
+        key_id: ID of the API key that was used.
+        address: Network address of the caller.
+        reference: Reference of the image.
+        detail: Additional values; never secrets.
+        at: When it happened, as a Unix timestamp.
+        id: Sequence number.
     """
 
     action: str
@@ -41,36 +41,36 @@ class Event:
     @classmethod
     def by(
         cls,
-        client: Client,
+        caller: Caller,
         action: str,
         owner: str | None = None,
         reference: str | None = None,
         detail: dict[str, Any] | None = None,
     ) -> "Event":
-        """Describe what a client did.
+        """Return an event for an action of a caller.
 
         Args:
-            client: Who.
-            action: What.
-            owner: Whose thing it was done to; None: its own.
-            reference: Of the image.
-            detail: What else there is to say.
+            caller: The caller.
+            action: What it did.
+            owner: Affected owner; None: the caller's.
+            reference: Reference of the image.
+            detail: Additional values.
         """
-        who = client.principal
-        return cls(action, owner or who.owner or None, who.key_id, client.address or None, reference, detail or {})
+        who = caller.principal
+        return cls(action, owner or who.owner or None, who.key_id, caller.address or None, reference, detail or {})
 
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """Which events are asked for; None is any.
+    """Filter for events. None matches any value.
 
     Attributes:
-        action: What happened.
-        owner: To whose things.
-        reference: To which image.
-        after: Since when, in seconds since 1970.
-        before: Up to when.
-        below: Only numbers below this one: where the last page ended.
+        action: Action.
+        owner: Affected owner.
+        reference: Affected image.
+        after: Earliest time, as a Unix timestamp.
+        before: End of the time range (exclusive), as a Unix timestamp.
+        below: End of the previous page: only events with lower numbers.
     """
 
     action: str | None = None
@@ -82,33 +82,32 @@ class EventFilter:
 
 
 class AuditLog:
-    """The log.
+    """The audit log.
 
     Args:
-        database: Where it is.
+        database: The database.
     """
 
     def __init__(self, database: Database) -> None:
-        """Keep the database."""
         self._database = database
 
-    async def add(self, event: Event) -> None:
-        """Write an event of its own; what belongs to a change is written in the change's transaction."""
-        await asyncio.to_thread(self._add, event)
-
-    async def find(self, wanted: EventFilter, most: int) -> list[Event]:
-        """Return events, the newest first."""
-        return await self._database.listed(self._find, wanted, most)
-
-    async def trim(self, before: float) -> int:
-        """Remove the events before a time, in seconds since 1970, and return how many there were."""
-        return await asyncio.to_thread(self._trim, before)
-
-    def _add(self, event: Event) -> None:
+    @in_thread
+    def add(self, event: Event) -> None:
+        """Write a separate event. Events of changes are written in the transaction of the change."""
         with self._database.writing() as connection:
             write_events(connection, [event])
 
-    def _find(self, wanted: EventFilter, most: int) -> list[Event]:
+    async def find(self, wanted: EventFilter, limit: int) -> list[Event]:
+        """Return matching events, newest first."""
+        return await self._database.listed(self._find, wanted, limit)
+
+    @in_thread
+    def trim(self, before: float) -> int:
+        """Remove the events before a time (Unix timestamp), and return how many there were."""
+        with self._database.writing() as connection:
+            return connection.execute(sa.delete(audit).where(audit.c.at < before)).rowcount
+
+    def _find(self, wanted: EventFilter, limit: int) -> list[Event]:
         equal = [
             getattr(audit.c, name) == getattr(wanted, name)
             for name in ("action", "owner", "reference")
@@ -121,7 +120,7 @@ class AuditLog:
             bounds.append(audit.c.at < wanted.before)
         if wanted.below is not None:
             bounds.append(audit.c.id < wanted.below)
-        query = sa.select(audit).where(*equal, *bounds).order_by(audit.c.id.desc()).limit(most)
+        query = sa.select(audit).where(*equal, *bounds).order_by(audit.c.id.desc()).limit(limit)
         with self._database.listing() as connection:
             rows = connection.execute(query).all()
         return [
@@ -132,13 +131,9 @@ class AuditLog:
             for row in rows
         ]  # fmt: skip
 
-    def _trim(self, before: float) -> int:
-        with self._database.writing() as connection:
-            return connection.execute(sa.delete(audit).where(audit.c.at < before)).rowcount
-
 
 def write_events(connection: sa.Connection, events: Iterable[Event]) -> None:
-    """Write events within a transaction."""
+    """Write events in a transaction."""
     rows = [
         {
             "at": event.at or clock.now(),

@@ -1,4 +1,4 @@
-"""The inventory: which blobs the store has, and what is known of each."""
+"""Inventory of the blobs in the store, with their descriptions."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,26 +9,27 @@ import msgspec
 import sqlalchemy as sa
 
 from progimage import clock
-from progimage.engine import INSPECTION, ImageInfo, Ladder, Step
+from progimage.engine import INSPECTION_VERSION, ImageInfo, Ladder, Rung
 from progimage.storage.blobs.chunk_hashes import Digests
 from progimage.storage.database.connections import Database, insert_new, now_of, time_of
 from progimage.storage.database.holds import is_held
 from progimage.storage.database.schema import blobs, images
 from progimage.storage.database.totals import Totals, counted
+from progimage.storage.threads import in_thread
 
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """An original's bytes.
+    """Bytes of an original.
 
     Attributes:
-        sha256: Their name, in hexadecimal digits.
-        bytes: How many there are.
-        info: What the image is like.
-        ladder: Its smaller copies, if it has any.
-        chunks: The hashes of its chunks, see `storage.blobs.chunk_hashes`; empty if it has only one, or if they are
-            not known yet.
-        damaged: It was found to be damaged, and could not be restored.
+        sha256: SHA-256 of the bytes in hexadecimal digits, which is also their name.
+        bytes: Size in bytes.
+        info: Metadata of the image.
+        ladder: Its smaller copies, if any.
+        chunks: Hashes of its chunks, see `storage.blobs.chunk_hashes`; empty if it has only one, or if they are
+            unknown.
+        damaged: Whether it was found damaged and could not be restored.
     """
 
     sha256: str
@@ -39,130 +40,49 @@ class Blob:
     damaged: bool = False
 
     @property
-    def steps(self) -> tuple[Step, ...]:
-        """Its smaller copies, the largest first."""
-        return self.ladder.steps if self.ladder else ()
+    def rungs(self) -> tuple[Rung, ...]:
+        """Rungs of the ladder, largest first."""
+        return self.ladder.rungs if self.ladder else ()
 
     @property
     def names(self) -> list[str]:
-        """What it and its smaller copies are called in the store."""
-        return [self.sha256, *map(self.step_name, self.steps)]
+        """Names of the original and its rungs in the store."""
+        return [self.sha256, *map(self.rung_name, self.rungs)]
 
-    def step_name(self, step: Step) -> str:
-        """Return what a step of the ladder is called in the store."""
-        return f"{self.sha256}-{step.side}"
+    def rung_name(self, rung: Rung) -> str:
+        """Return the name of a rung in the store."""
+        return f"{self.sha256}-{rung.side}"
 
 
 class Inventory:
-    """The blobs that there are.
+    """The blobs.
 
     Args:
-        database: Where they are listed.
+        database: The database.
     """
 
     def __init__(self, database: Database) -> None:
-        """Keep the database."""
         self._database = database
 
-    async def stored(self, sha256: str, owner: str) -> Blob | None:
-        """Return what is known of a blob that is stored durably and whole, and of which an owner has an image.
+    @in_thread
+    def stored(self, sha256: str, owner: str) -> Blob | None:
+        """Return a blob that is durably stored, not damaged, and used by an image of an owner, or None.
 
-        What others have is not told: from how fast an upload is, nobody shall learn what they have.
+        Blobs of other owners are not returned: the speed of an upload must not reveal what they have.
         """
-        return await asyncio.to_thread(self._stored, sha256, owner)
-
-    async def claim(self, blob: Blob) -> bool:
-        """Announce that a blob is about to be used, so that it is not swept away.
-
-        Returns:
-            Whether it is already stored durably.
-        """
-        return await asyncio.to_thread(self._claim, blob)
-
-    async def reclaim(self, unused_for: float, delete: Callable[[Blob], None]) -> int:
-        """Remove the blobs that no record refers to.
-
-        A row stays locked while its bytes are deleted, so that an upload of the same bytes waits, and then stores
-        them again. While a backup is made, nothing is removed.
-
-        Args:
-            unused_for: For how many seconds at least, counted from the last claim or removal.
-            delete: Removes the bytes of a blob; it may find them gone already.
-
-        Returns:
-            How many were removed.
-        """
-        return await asyncio.to_thread(self._reclaim, unused_for, delete)
-
-    async def unchecked(self, since: float, most: int) -> list[Blob]:
-        """Return blobs whose bytes were not checked since a time (seconds since 1970), the longest ago first."""
-        return await asyncio.to_thread(self._unchecked, since, most)
-
-    async def checked(self, sha256: str, *, damaged: bool, chunks: bytes = b"") -> list[str]:
-        """Note that a blob's bytes were checked just now, and what was found.
-
-        Args:
-            sha256: Its name.
-            damaged: Its bytes are lost.
-            chunks: The hashes of its chunks, if they are known now.
-
-        Returns:
-            The references of its images, if it was marked as damaged, or is not any more.
-        """
-        return await asyncio.to_thread(self._checked, sha256, damaged, chunks)
-
-    async def outdated(self, most: int, after: str = "") -> list[Blob]:
-        """Return blobs that were described by older rules than today's, in the order of their names, after one."""
-        return await asyncio.to_thread(self._outdated, most, after)
-
-    async def referenced(self, most: int, after: str = "") -> list[Blob]:
-        """Return stored blobs that images have, deleted ones among them, in the order of their names, after one."""
-        return await asyncio.to_thread(self._referenced, most, after)
-
-    async def redescribe(self, blob: Blob) -> None:
-        """Note what a blob is like, and its ladder, by today's rules."""
-        await asyncio.to_thread(self._update, blob.sha256, **_described(blob))
-
-    async def without_ladder(self, sha256: str) -> None:
-        """Note that a blob has no smaller copies any more."""
-        await asyncio.to_thread(self._update, sha256, ladder=None, ladder_bytes=0)
-
-    async def known(self, sha256: str) -> Blob | None:
-        """Return what is known of a blob, whether it is stored or not."""
-        return await asyncio.to_thread(self._known, sha256)
-
-    async def owners_of(self, sha256s: list[str]) -> dict[str, set[str]]:
-        """Return whose images that are not deleted have these bytes."""
-        return await asyncio.to_thread(self._owners_of, sha256s)
-
-    async def totals(self) -> Totals:
-        """Return how much is kept."""
-        return await asyncio.to_thread(self._totals)
-
-    def _checked(self, sha256: str, damaged: bool, chunks: bytes) -> list[str]:
-        values: dict[str, Any] = {"checked_at": clock.now(), "damaged": damaged}
-        if chunks:
-            values["chunks"] = chunks
-        with self._database.writing() as connection:
-            before = connection.execute(sa.select(blobs.c.damaged).where(blobs.c.sha256 == sha256)).scalar()
-            connection.execute(sa.update(blobs).where(blobs.c.sha256 == sha256).values(**values))
-            if before is None or bool(before) == damaged:
-                return []
-            return list(connection.execute(sa.select(images.c.reference).where(images.c.sha256 == sha256)).scalars())
-
-    def _stored(self, sha256: str, owner: str) -> Blob | None:
         own = sa.exists().where(images.c.sha256 == sha256, images.c.owner == owner)
         query = sa.select(blobs).where(blobs.c.sha256 == sha256, blobs.c.stored, ~blobs.c.damaged, own)
         with self._database.reading() as connection:
             row = connection.execute(query).first()
         return blob_of(row) if row else None
 
-    def _known(self, sha256: str) -> Blob | None:
-        with self._database.reading() as connection:
-            row = connection.execute(sa.select(blobs).where(blobs.c.sha256 == sha256)).first()
-        return blob_of(row) if row else None
+    @in_thread
+    def claim(self, blob: Blob) -> bool:
+        """Claim a blob that is about to be used, so that no sweep removes it.
 
-    def _claim(self, blob: Blob) -> bool:
+        Returns:
+            Whether it is already stored durably.
+        """
         values = {
             "bytes": blob.bytes,
             **_described(blob),
@@ -177,8 +97,21 @@ class Inventory:
             touch = sa.update(blobs).where(blobs.c.sha256 == blob.sha256).values(touched_at=now)
             return bool(connection.execute(touch.returning(blobs.c.stored)).scalar_one())
 
-    def _reclaim(self, unused_for: float, delete: Callable[[Blob], None]) -> int:
-        # By their count, which has an index, and by what is there, since a count may be wrong.
+    @in_thread
+    def reclaim(self, unused_for: float, delete: Callable[[Blob], None]) -> int:
+        """Remove blobs without references.
+
+        A row stays locked while its bytes are deleted, so that an upload of the same bytes waits and then stores them
+        again. During a backup, nothing is removed.
+
+        Args:
+            unused_for: Minimum time since the last claim or removal of a reference, in seconds.
+            delete: Removes the bytes of a blob, which may already be gone.
+
+        Returns:
+            Number of removed blobs.
+        """
+        # Use the count, which has an index, and then the rows, since a count can be wrong.
         unreferenced = (blobs.c.images <= 0) & ~sa.exists().where(images.c.sha256 == blobs.c.sha256)
         with self._database.reading() as connection:
             before = time_of(connection) - unused_for
@@ -190,7 +123,7 @@ class Inventory:
                 unused = (
                     (blobs.c.sha256 == sha256) & (blobs.c.touched_at < time_of(connection) - unused_for) & unreferenced
                 )
-                # Committed first: should what follows fail half-way, nobody takes its bytes for being there.
+                # Commit this first: if deleting fails half-way, nobody assumes that the bytes exist.
                 connection.execute(sa.update(blobs).where(unused, ~is_held(connection)).values(stored=False))
             with self._database.writing() as connection:
                 free = sa.select(blobs).where(unused, ~is_held(connection))
@@ -201,7 +134,82 @@ class Inventory:
                     removed += 1
         return removed
 
-    def _owners_of(self, sha256s: list[str]) -> dict[str, set[str]]:
+    @in_thread
+    def unchecked(self, since: float, limit: int) -> list[Blob]:
+        """Return blobs whose bytes weren't checked since a time (Unix timestamp), the longest unchecked first."""
+        query = (
+            sa.select(blobs)
+            .where(blobs.c.stored, blobs.c.checked_at < since)
+            .order_by(blobs.c.checked_at, blobs.c.sha256)
+            .limit(limit)
+        )
+        with self._database.reading() as connection:
+            return [blob_of(row) for row in connection.execute(query)]
+
+    @in_thread
+    def checked(self, sha256: str, *, damaged: bool, chunks: bytes = b"") -> list[str]:
+        """Record the result of checking the bytes of a blob.
+
+        Args:
+            sha256: SHA-256 of the blob.
+            damaged: Whether its bytes are lost.
+            chunks: Hashes of its chunks, if they are known now.
+
+        Returns:
+            References of its images if the mark "damaged" changed, otherwise an empty list.
+        """
+        values: dict[str, Any] = {"checked_at": clock.now(), "damaged": damaged}
+        if chunks:
+            values["chunks"] = chunks
+        with self._database.writing() as connection:
+            before = connection.execute(sa.select(blobs.c.damaged).where(blobs.c.sha256 == sha256)).scalar()
+            connection.execute(sa.update(blobs).where(blobs.c.sha256 == sha256).values(**values))
+            if before is None or bool(before) == damaged:
+                return []
+            return list(connection.execute(sa.select(images.c.reference).where(images.c.sha256 == sha256)).scalars())
+
+    @in_thread
+    def outdated(self, limit: int, after: str = "") -> list[Blob]:
+        """Return blobs described by an older version of the inspection, sorted by name, after a given name."""
+        query = (
+            sa.select(blobs)
+            .where(blobs.c.inspection < INSPECTION_VERSION, blobs.c.stored, ~blobs.c.damaged, blobs.c.sha256 > after)
+            .order_by(blobs.c.sha256)
+            .limit(limit)
+        )
+        with self._database.reading() as connection:
+            return [blob_of(row) for row in connection.execute(query)]
+
+    @in_thread
+    def referenced(self, limit: int, after: str = "") -> list[Blob]:
+        """Return stored blobs with references, including deleted ones, sorted by name, after a given name."""
+        query = (
+            sa.select(blobs)
+            .where(blobs.c.stored, blobs.c.sha256 > after, sa.exists().where(images.c.sha256 == blobs.c.sha256))
+            .order_by(blobs.c.sha256)
+            .limit(limit)
+        )
+        with self._database.reading() as connection:
+            return [blob_of(row) for row in connection.execute(query)]
+
+    async def redescribe(self, blob: Blob) -> None:
+        """Store a new description and ladder of a blob."""
+        await asyncio.to_thread(self._update, blob.sha256, **_described(blob))
+
+    async def without_ladder(self, sha256: str) -> None:
+        """Record that a blob no longer has a ladder."""
+        await asyncio.to_thread(self._update, sha256, ladder=None, ladder_bytes=0)
+
+    @in_thread
+    def known(self, sha256: str) -> Blob | None:
+        """Return a blob, whether it is stored or not, or None if it is unknown."""
+        with self._database.reading() as connection:
+            row = connection.execute(sa.select(blobs).where(blobs.c.sha256 == sha256)).first()
+        return blob_of(row) if row else None
+
+    @in_thread
+    def owners_of(self, sha256s: list[str]) -> dict[str, set[str]]:
+        """Return the owners of images with these bytes that aren't deleted, by SHA-256."""
         query = sa.select(images.c.sha256, images.c.owner).where(
             images.c.sha256.in_(sha256s), images.c.deleted_at.is_(None)
         )
@@ -211,43 +219,15 @@ class Inventory:
                 found[sha256].add(owner)
         return found
 
-    def _unchecked(self, since: float, most: int) -> list[Blob]:
-        query = (
-            sa.select(blobs)
-            .where(blobs.c.stored, blobs.c.checked_at < since)
-            .order_by(blobs.c.checked_at, blobs.c.sha256)
-            .limit(most)
-        )
+    @in_thread
+    def totals(self) -> Totals:
+        """Return the totals of the deployment."""
         with self._database.reading() as connection:
-            return [blob_of(row) for row in connection.execute(query)]
-
-    def _outdated(self, most: int, after: str) -> list[Blob]:
-        query = (
-            sa.select(blobs)
-            .where(blobs.c.inspection < INSPECTION, blobs.c.stored, ~blobs.c.damaged, blobs.c.sha256 > after)
-            .order_by(blobs.c.sha256)
-            .limit(most)
-        )
-        with self._database.reading() as connection:
-            return [blob_of(row) for row in connection.execute(query)]
-
-    def _referenced(self, most: int, after: str) -> list[Blob]:
-        query = (
-            sa.select(blobs)
-            .where(blobs.c.stored, blobs.c.sha256 > after, sa.exists().where(images.c.sha256 == blobs.c.sha256))
-            .order_by(blobs.c.sha256)
-            .limit(most)
-        )
-        with self._database.reading() as connection:
-            return [blob_of(row) for row in connection.execute(query)]
+            return counted(connection)
 
     def _update(self, sha256: str, **values: Any) -> None:
         with self._database.writing() as connection:
             connection.execute(sa.update(blobs).where(blobs.c.sha256 == sha256).values(**values))
-
-    def _totals(self) -> Totals:
-        with self._database.reading() as connection:
-            return counted(connection)
 
 
 def _described(blob: Blob) -> dict[str, Any]:
@@ -261,7 +241,7 @@ def _described(blob: Blob) -> dict[str, Any]:
 
 
 def blob_of(row: Any) -> Blob:
-    """Make a blob of a row of its table, or of one that is joined with it."""
+    """Return the blob of a row of its table, or of a table joined with it."""
     info = msgspec.json.decode(row.info, type=ImageInfo)
     ladder = msgspec.json.decode(row.ladder, type=Ladder) if row.ladder else None
     return Blob(row.sha256, row.bytes, info, ladder, row.chunks or b"", bool(row.damaged))

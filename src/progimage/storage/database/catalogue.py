@@ -1,4 +1,4 @@
-"""The catalogue: all that the database knows."""
+"""Catalogue: everything in the database."""
 
 from progimage.storage.database.api_keys import Keys
 from progimage.storage.database.audit import AuditLog
@@ -11,25 +11,25 @@ from progimage.storage.database.owners import Owners, Quota
 
 
 class Catalogue:
-    """The parts of the database, over one pool of connections.
+    """Parts of the database, which share one connection pool.
 
     Args:
-        url: SQLAlchemy's URL of the database.
-        connections: The most connections to PostgreSQL.
-        usual: What owners may have whose own quota says nothing.
-        outbox: Is told what is added and hidden.
-        purge_share: Which share of all images sweeps may purge in an hour.
-        jump_seconds: How far the clock may go ahead by itself.
-        wait_seconds: For how long sweeps wait after a start with a clock that can't be compared.
+        url: SQLAlchemy URL of the database.
+        connections: Maximum number of connections to PostgreSQL.
+        usual: Default quota of owners.
+        outbox: Receives added and hidden images.
+        purge_share: Maximum share of all images that sweeps purge per hour.
+        jump_seconds: How far the clock may jump ahead.
+        wait_seconds: How long sweeps are paused after a start with a clock that can't be compared.
 
     Attributes:
-        database: The connections.
-        records: The images.
-        inventory: Their bytes.
-        owners: Whose they are.
-        keys: The API keys.
-        audit: What happened.
-        clock: By which images expire and are purged.
+        database: Database connections.
+        records: Records of images.
+        inventory: Blobs.
+        owners: Owners.
+        keys: API keys.
+        audit: Audit log.
+        clock: Clock for expiry and purging.
     """
 
     def __init__(
@@ -43,7 +43,6 @@ class Catalogue:
         jump_seconds: float = 600,
         wait_seconds: float = 86400,
     ) -> None:
-        """Prepare the connections; the first one is made when it is needed."""
         self.database = Database(url, connections)
         self.owners = Owners(self.database, usual)
         self.records = Records(self.database, self.owners, outbox, purge_share)

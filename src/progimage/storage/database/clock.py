@@ -1,14 +1,14 @@
-"""The clock by which images expire and are purged: the database's, which no single node can set.
+"""Clock by which images expire and are purged: the database's, which no single node can set.
 
-PostgreSQL has a clock of its own, and it is trusted. SQLite has that of the machine, so that is held against the time
-the database has seen last, and against the clock that counts since the machine was started, which nobody can set:
+PostgreSQL has its own clock, which is trusted. SQLite uses the machine's clock, so it is compared with the last time
+recorded in the database, and with the time since boot, which can't be set:
 
-- It has gone ahead by more than that one, and by more than a bound: somebody has set it. Until an operator says that it
-  is right, time goes on as if it had not been set, and nothing is expired or purged.
-- The machine was started since, time had gone back, or the database is new here (restored): how long that took is not
-  known. The time is believed, but nothing is expired or purged until the service has run for an undelete time, so that
-  there is time to notice. It may still go ahead in the first minutes of the machine, which may learn of the right time
-  only then.
+- The clock is ahead of the time since boot by more than a limit: it was changed. Until an operator confirms it, time
+  continues as if it had not been changed, and nothing expires or is purged.
+- The machine was rebooted, the clock went back, or the database is new here (restored): it is unknown how much time
+  has passed. The clock is trusted, but nothing expires or is purged until the service has run for the undelete period,
+  which leaves time to notice. In the first minutes after boot the clock may still jump ahead, since the machine may
+  get the correct time only then.
 """
 
 import asyncio
@@ -23,6 +23,7 @@ from progimage import clock
 from progimage.storage.database.connections import Database, insert_new, time_of
 from progimage.storage.database.schema import clock as clocks
 from progimage.storage.database.schema import images
+from progimage.storage.threads import in_thread
 
 log = structlog.get_logger(__name__)
 
@@ -33,12 +34,12 @@ _SETTLED_SECONDS = 900
 
 @dataclass(frozen=True, slots=True)
 class ClockState:
-    """Whether the time can be relied on.
+    """State of the clock: whether it can be trusted.
 
     Attributes:
-        now: In seconds since 1970.
-        jump_seconds: How far the machine's clock has gone ahead by itself, which an operator has to look at; or 0.
-        wait_seconds: For how long expiry and purging wait still.
+        now: Current time, as a Unix timestamp.
+        jump_seconds: How far the machine's clock has jumped ahead, until an operator confirms it; otherwise 0.
+        wait_seconds: How much longer expiry and purging are paused.
     """
 
     now: float
@@ -47,58 +48,64 @@ class ClockState:
 
     @property
     def is_trusted(self) -> bool:
-        """Whether what is due may be expired and purged."""
+        """Whether images may expire and be purged."""
         return not (self.jump_seconds or self.wait_seconds)
 
     def reason(self) -> str:
-        """Return in a sentence why expiry and purging wait."""
+        """Return the reason why expiry and purging are stopped."""
         if self.jump_seconds:
             return (
-                f"this machine's clock went ahead by {self.jump_seconds:.0f} s by itself;"
-                " look at it, then say `progimage sweeps resume`"
+                f"this machine's clock jumped ahead by {self.jump_seconds:.0f} s;"
+                " check it, then run `progimage sweeps resume`"
             )
         return (
-            f"this machine's clock can't be compared with the one before its start; sweeps wait"
-            f" {self.wait_seconds:.0f} s more (or `progimage sweeps resume`)"
+            f"this machine's clock can't be compared with the time before its start; sweeps are paused for"
+            f" {self.wait_seconds:.0f} s (or until `progimage sweeps resume`)"
         )
 
 
 class DatabaseClock:
-    """Looks at the database's clock, and keeps `progimage.clock` right.
+    """Reads the database's clock, and sets `progimage.clock`.
 
     Args:
         database: The database.
-        jump_seconds: The machine's clock may go ahead by so much, where SQLite has no other.
-        wait_seconds: For how long expiry and purging wait after a start with a clock that can't be compared.
+        jump_seconds: With SQLite: how far the machine's clock may jump ahead.
+        wait_seconds: How long expiry and purging are paused after a start with a clock that can't be compared.
     """
 
     def __init__(self, database: Database, jump_seconds: float, wait_seconds: float) -> None:
-        """Store the parts."""
         self._database = database
         self._jump_seconds, self._wait_seconds = jump_seconds, wait_seconds
 
     async def look(self) -> ClockState:
-        """Return whether the time can be relied on; `progimage.clock` goes by it from now on.
+        """Read the clock, set `progimage.clock`, and return whether it can be trusted.
 
         Raises:
-            DatabaseUnavailable: The database fails.
+            DatabaseUnavailable: The database is unavailable.
         """
         return await asyncio.to_thread(self._look)
 
-    async def resume(self) -> ClockState:
-        """Take the machine's clock for right, as an operator says, and return the state that it is in then.
+    @in_thread
+    def resume(self) -> ClockState:
+        """Trust the machine's clock from now on, as confirmed by an operator, and return the new state.
 
         Raises:
-            DatabaseUnavailable: The database fails.
+            DatabaseUnavailable: The database is unavailable.
         """
-        return await asyncio.to_thread(self._resume)
+        if not self._database.is_sqlite:
+            return self._look()
+        now, since_boot = time.time(), clock.since_boot()
+        with self._database.writing() as connection:
+            _write(connection, ClockState(now), now, since_boot)
+        clock.set_now(now + clock.since_boot() - since_boot)
+        return ClockState(now)
 
     def _look(self) -> ClockState:
         if not self._database.is_sqlite:
             before = clock.since_boot()
             with self._database.reading() as connection:
                 now = time_of(connection)
-            now += (clock.since_boot() - before) / 2  # about half of the way was back
+            now += (clock.since_boot() - before) / 2  # half of the round trip
             clock.set_now(now)
             return ClockState(now)
         with self._database.writing() as connection:
@@ -108,18 +115,18 @@ class DatabaseClock:
             found, seen_at, since_boot = self._judge(row, is_plausible)
             _write(connection, found, seen_at, since_boot)
         if found.jump_seconds and not (row and row.jump_seconds):
-            log.error("expiry and purging have stopped", reason=found.reason())
+            log.error("expiry and purging stopped", reason=found.reason())
         elif found.wait_seconds and not (row and row.wait_seconds):
-            log.warning("expiry and purging wait", reason=found.reason())
-        clock.set_now(found.now)
+            log.warning("expiry and purging paused", reason=found.reason())
+        clock.set_now(found.now + clock.since_boot() - since_boot)  # writing may have taken a while
         return found
 
     def _judge(self, row: Any, is_plausible: bool) -> tuple[ClockState, float, float]:
-        """Return the state, the highest time that can be relied on, and the time since boot that belongs to it.
+        """Return the state, the latest trusted time, and the time since boot that belongs to it.
 
         Args:
-            row: What was seen last, if anything was.
-            is_plausible: If nothing was, the time is about that of the newest image.
+            row: Last recorded state, if any.
+            is_plausible: Without a recorded state: whether the time is close to that of the newest image.
         """
         wall, since_boot = time.time(), clock.since_boot()
         if row is None:
@@ -131,11 +138,11 @@ class DatabaseClock:
         expected, wait = row.seen_at + passed, max(0.0, row.wait_seconds - passed)
         if wall > expected + self._jump_seconds:
             if row.wait_seconds and not row.jump_seconds and since_boot < _SETTLED_SECONDS:
-                # It was not known to be right before either: a machine may ask for the time only after its start.
+                # The clock wasn't trusted before either: a machine may get the correct time some time after boot.
                 return ClockState(wall, 0.0, self._wait_seconds), wall, since_boot
             return ClockState(expected, wall - expected, wait), expected, since_boot
         if wall < row.seen_at - self._jump_seconds:
-            # What was seen may have been wrong: it is not known how far to go ahead again.
+            # The recorded time may have been wrong, so there is nothing to compare a later jump with.
             return ClockState(wall, 0.0, self._wait_seconds), wall, since_boot
         return ClockState(wall, 0.0, wait), wall, since_boot
 
@@ -143,18 +150,9 @@ class DatabaseClock:
         ahead = wall - row.seen_at
         if abs(ahead) <= self._jump_seconds:
             return ClockState(wall, 0.0, row.wait_seconds)
-        if row.jump_seconds and ahead > 0:  # a restart is no answer to the question that it waits for
+        if row.jump_seconds and ahead > 0:  # a restart doesn't confirm the clock
             return ClockState(row.seen_at, ahead, row.wait_seconds)
         return ClockState(max(wall, row.seen_at), 0.0, self._wait_seconds)
-
-    def _resume(self) -> ClockState:
-        if not self._database.is_sqlite:
-            return self._look()
-        now = time.time()
-        with self._database.writing() as connection:
-            _write(connection, ClockState(now), now, clock.since_boot())
-        clock.set_now(now)
-        return ClockState(now)
 
 
 def _write(connection: sa.Connection, state: ClockState, seen_at: float, since_boot: float) -> None:

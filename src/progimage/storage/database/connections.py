@@ -1,4 +1,4 @@
-"""The database: connections, transactions, and what can go wrong with them."""
+"""Database connections, transactions and errors."""
 
 import asyncio
 import logging
@@ -21,54 +21,52 @@ _T = TypeVar("_T")
 _CONNECT_SECONDS = 5
 _LISTS_AT_ONCE = 2
 _LOOKS = 10_000
-"""So many steps of SQLite's machine pass between two looks at the clock: about a millisecond."""
+"""Number of SQLite VM steps between two checks of the time limit: about a millisecond."""
 _ANALYSED = 1000
-"""So many rows of each index are looked at, which takes milliseconds however many there are."""
+"""Number of rows of each index to analyse, which takes milliseconds for any size."""
 _CANCELLED = "57014"
 _APPLICATION = "progimage"
-"""What connections call themselves."""
+"""Application name of the connections."""
 _STATEMENT_SECONDS = 30
 _DISK_FULL = "53100"
-_NO_ROOM_FOR_WAL_INDEX = 4874  # SQLITE_IOERR_SHMSIZE, which Python has no name for in all versions
+_NO_ROOM_FOR_WAL_INDEX = 4874  # SQLITE_IOERR_SHMSIZE, which not all versions of Python define
 
 
 class DatabaseUnavailable(Exception):
-    """The database is locked, unreachable or failing; trying again later may work."""
+    """The database is locked, unreachable or failing; a later attempt may succeed."""
 
 
 class DatabaseFull(DatabaseUnavailable):
-    """The database has no room to write."""
+    """The database's disk is full."""
 
 
 class ListTooSlow(Exception):
-    """A list takes longer than it may.
+    """A list takes longer than allowed.
 
     Args:
-        seconds: How long that is.
+        seconds: The time limit.
     """
 
     def __init__(self, seconds: float) -> None:
-        """Keep the number of seconds."""
         super().__init__(f"The list takes longer than {seconds:g} seconds.")
         self.seconds = seconds
 
 
 class Database:
-    """Connections to the database. Its methods block.
+    """Connections to the database, opened when needed. Methods block, except coroutines.
 
     Args:
-        url: SQLAlchemy's URL of it.
-        connections: The most connections to PostgreSQL.
+        url: SQLAlchemy URL of the database.
+        connections: Maximum number of connections to PostgreSQL.
 
     Attributes:
-        is_sqlite: Whether it is a file on this machine, whose clock is the machine's.
-        url: The same.
-        list_seconds: How long a list may take.
-        before_writing: Sees to it that there is room for SQLite to write.
+        is_sqlite: Whether it is a file on this machine, with the machine's clock.
+        url: SQLAlchemy URL of the database.
+        list_seconds: Time limit of lists.
+        before_writing: Called before each write to ensure that SQLite has space.
     """
 
     def __init__(self, url: str, connections: int = 10) -> None:
-        """Prepare the engine; the first connection is made when it is needed."""
         self.url = url
         self.before_writing: Callable[[], None] | None = None
         self._engine = make_engine(url, connections)
@@ -80,17 +78,17 @@ class Database:
         self._lists = ThreadPoolExecutor(_LISTS_AT_ONCE, "lists")
 
     def pin(self) -> None:
-        """From now on, refuse to use a file of SQLite that was removed, or another one in its place."""
+        """From now on, raise an exception if the SQLite file was removed or replaced."""
         if self._file:
             self._pinned = self._file.stat()
 
     def refuse(self, *, wrong: bool) -> None:
-        """Set whether this is another deployment's database. As long as it is, reads and writes are refused."""
+        """Set whether this is the database of another deployment. While it is, reads and writes fail."""
         self._is_wrong = wrong
 
     def _check(self) -> None:
         if self._is_wrong:
-            raise DatabaseUnavailable("The database is not the one of this deployment.")
+            raise DatabaseUnavailable("The database belongs to another deployment.")
         if self._pinned and self._file:
             try:
                 same = os.path.samestat(self._pinned, self._file.stat())
@@ -98,18 +96,19 @@ class Database:
                 same = False
             if not same:
                 raise DatabaseUnavailable(
-                    f"{self._file} was removed or replaced while the service runs. Put it back, or restart the service."
+                    f"{self._file} was removed or replaced while the service is running. Put it back, or restart the"
+                    " service."
                 )
 
     @contextmanager
     def reading(self, *, checked: bool = True) -> Iterator[sa.Connection]:
-        """Lend a connection to read with.
+        """Return a context manager with a connection for reading.
 
         Args:
-            checked: Only if this is the database of the deployment, as far as that is known.
+            checked: Check that this is the database of the deployment, as far as known.
 
         Raises:
-            DatabaseUnavailable: It fails.
+            DatabaseUnavailable: The database is unavailable.
         """
         if checked:
             self._check()
@@ -118,14 +117,14 @@ class Database:
 
     @contextmanager
     def writing(self, *, bounded: bool = True) -> Iterator[sa.Connection]:
-        """Lend a connection within a transaction, which is committed at the end; durable then.
+        """Return a context manager with a connection in a transaction, which is committed durably at the end.
 
         Args:
-            bounded: Each statement, and each pause between two, ends after a while.
+            bounded: Apply timeouts to each statement, and to pauses between statements.
 
         Raises:
-            DatabaseFull: It has no room.
-            DatabaseUnavailable: It fails.
+            DatabaseFull: The database's disk is full.
+            DatabaseUnavailable: The database is unavailable.
         """
         committed: list[Callable[[], None]] = []
         self._check()
@@ -144,16 +143,16 @@ class Database:
             call()
 
     async def listed(self, work: Callable[..., _T], *arguments: Any) -> _T:
-        """Do what reads many rows, in a thread of a few that are for that alone: others don't wait for these."""
+        """Run a function that reads many rows, in one of a few reserved threads, so that others don't wait for it."""
         return await asyncio.get_running_loop().run_in_executor(self._lists, work, *arguments)
 
     @contextmanager
     def listing(self) -> Iterator[sa.Connection]:
-        """Lend a connection to read many rows with, for so long as a list may take.
+        """Return a context manager with a connection for reading many rows, with the time limit of lists.
 
         Raises:
-            ListTooSlow: It takes longer.
-            DatabaseUnavailable: It fails.
+            ListTooSlow: It takes too long.
+            DatabaseUnavailable: The database is unavailable.
         """
         self._check()
         try:
@@ -171,10 +170,10 @@ class Database:
 
     @contextmanager
     def snapshot(self) -> Iterator[sa.Connection]:
-        """Lend a connection whose reads all see the database of one moment.
+        """Return a context manager with a connection whose reads all see one snapshot of the database.
 
         Raises:
-            DatabaseUnavailable: It fails.
+            DatabaseUnavailable: The database is unavailable.
         """
         self._check()
         options: dict[str, Any] = (
@@ -185,16 +184,16 @@ class Database:
             yield connection
 
     def _unbind(self, connection: sa.Connection) -> None:
-        """Let the statements of a transaction, and the pauses between them, take as long as they take."""
+        """Turn off the timeouts of a transaction, for statements and for pauses between them."""
         if not self.is_sqlite:
             connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
             connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
 
     def has_other_users(self) -> bool:
-        """Return whether another process of ProgImage is connected to PostgreSQL; of SQLite, that is not known.
+        """Return whether another ProgImage process is connected to PostgreSQL; always False for SQLite.
 
         Raises:
-            DatabaseUnavailable: It fails.
+            DatabaseUnavailable: The database is unavailable.
         """
         if self.is_sqlite:
             return False
@@ -206,30 +205,30 @@ class Database:
             return bool(connection.execute(sa.text(query), {"name": _APPLICATION}).scalar_one())
 
     def time(self) -> float:
-        """Return the database's current time, as a Unix time in seconds. It blocks.
+        """Return the database's current time, as a Unix timestamp.
 
         Raises:
-            DatabaseUnavailable: It fails.
+            DatabaseUnavailable: The database is unavailable.
         """
         with self.reading() as connection:
             return time_of(connection)
 
     def clock_skew(self) -> float:
-        """Return by how many seconds this machine's clock is ahead of the database's.
+        """Return how many seconds this machine's clock is ahead of the database's.
 
         Raises:
-            DatabaseUnavailable: It fails.
+            DatabaseUnavailable: The database is unavailable.
         """
         with self.reading() as connection:
             return time.time() - time_of(connection)
 
     def keep_statistics(self) -> None:
-        """Have SQLite look at its tables, as far as they have changed much, to choose the right index. It blocks.
+        """Let SQLite analyse the tables that have changed much, to choose the right indexes.
 
-        PostgreSQL does so by itself (autovacuum).
+        PostgreSQL does this itself (autovacuum).
 
         Raises:
-            DatabaseUnavailable: It fails.
+            DatabaseUnavailable: The database is unavailable.
         """
         if self.is_sqlite:
             with self.writing() as connection:
@@ -243,7 +242,7 @@ class Database:
 
 
 def after_commit(connection: sa.Connection, call: Callable[[], None]) -> None:
-    """Have something called, once, when the transaction of `Database.writing` is committed."""
+    """Register a function to be called once, after the transaction of `Database.writing` is committed."""
     calls: list[Callable[[], None]] = connection.get_execution_options()["committed"]
     if call not in calls:
         calls.append(call)
@@ -251,18 +250,18 @@ def after_commit(connection: sa.Connection, call: Callable[[], None]) -> None:
 
 def insert_new(connection: sa.Connection, table: sa.Table, **values: Any) -> bool:
     """Insert a row unless its primary key exists, and return whether it was inserted."""
-    # What is returned tells; of an INSERT, not every driver counts the rows.
+    # Use RETURNING, since not every driver counts the rows of an INSERT.
     statement = _insert_unless_there(connection, table).values(**values).returning(*table.primary_key)
     return connection.execute(statement).first() is not None
 
 
 def insert_rows(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
-    """Insert rows, but for those whose primary key is there."""
+    """Insert rows, except those whose primary key exists."""
     connection.execute(_insert_unless_there(connection, table), rows)
 
 
 def _insert_unless_there(connection: sa.Connection, table: sa.Table) -> Any:
-    # What belongs to one database alone is loaded where that one is used.
+    # Import the dialect only if its database is used.
     if connection.dialect.name == "postgresql":
         from sqlalchemy.dialects.postgresql import insert
     else:
@@ -271,16 +270,16 @@ def _insert_unless_there(connection: sa.Connection, table: sa.Table) -> Any:
 
 
 def now_of(connection: sa.Connection) -> sa.ColumnElement[float]:
-    """Return an expression for the database's current time, which all nodes share, as a Unix time in seconds."""
+    """Return an SQL expression for the database's current time, which all nodes share, as a Unix timestamp."""
     if connection.dialect.name == "postgresql":
         return sa.cast(sa.extract("epoch", sa.func.clock_timestamp()), sa.Float)
     return sa.literal(clock.now(), sa.Float)
 
 
 def time_of(connection: sa.Connection) -> float:
-    """Return the database's current time, as a Unix time in seconds, to compare a column with.
+    """Return the database's current time, as a Unix timestamp, to compare with a column.
 
-    PostgreSQL uses no index for a comparison with `now_of`, since that changes while the statement runs.
+    PostgreSQL can't use an index for a comparison with `now_of`, which changes while the statement runs.
     """
     if connection.dialect.name == "postgresql":
         return float(connection.execute(sa.select(now_of(connection))).scalar_one())
@@ -288,7 +287,7 @@ def time_of(connection: sa.Connection) -> float:
 
 
 def make_engine(url: str, connections: int = 10) -> sa.Engine:
-    """Make the SQLAlchemy engine of a database; SQLite is set to be durable and to be shared."""
+    """Create the SQLAlchemy engine of a database. SQLite is configured for durability and shared access."""
     if not url.startswith("sqlite"):
         logging.getLogger(f"sqlalchemy.pool.impl.{sa.QueuePool.__name__}").addFilter(_briefly)
         return sa.create_engine(
@@ -296,13 +295,13 @@ def make_engine(url: str, connections: int = 10) -> sa.Engine:
             pool_size=connections,
             max_overflow=0,
             pool_timeout=_CONNECT_SECONDS,
-            pool_pre_ping=True,  # a connection that the server has closed is replaced before it is used
+            pool_pre_ping=True,  # replaces connections that the server has closed
             connect_args={
                 "connect_timeout": _CONNECT_SECONDS,
                 "application_name": _APPLICATION,
                 "options": f"-c statement_timeout={_STATEMENT_SECONDS}s -c lock_timeout={_STATEMENT_SECONDS}s"
                 f" -c idle_in_transaction_session_timeout={_STATEMENT_SECONDS}s",
-                # So a server that vanished without a word is noticed.
+                # Detect a server that vanished silently.
                 "keepalives_idle": 10,
                 "keepalives_interval": 5,
                 "keepalives_count": 3,
@@ -313,13 +312,13 @@ def make_engine(url: str, connections: int = 10) -> sa.Engine:
 
     @sa.event.listens_for(engine, "connect")
     def _configure(connection: sqlite3.Connection, _: Any) -> None:
-        connection.isolation_level = None  # transactions are begun below, not by the driver
+        connection.isolation_level = None  # transactions are started below, not by the driver
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
-        # A transaction that will write takes the lock at once, since it could not wait for it later.
+        # A writing transaction takes the lock at its start, since it could not wait for it later.
         writes = connection.get_execution_options().get("writes", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
@@ -328,17 +327,17 @@ def make_engine(url: str, connections: int = 10) -> sa.Engine:
 
 @contextmanager
 def translated_errors() -> Iterator[None]:
-    """Turn what the database's driver raises into `DatabaseFull` or `DatabaseUnavailable`."""
+    """Turn errors of the database driver into `DatabaseFull` or `DatabaseUnavailable`."""
     try:
         yield
     except (sa.exc.DBAPIError, sa.exc.TimeoutError) as error:
         if _is_full(error.__cause__):
-            raise DatabaseFull(f"The database has no room: {error.__cause__}") from error
-        raise DatabaseUnavailable(f"The database can't be used now: {error.__cause__ or error}") from error
+            raise DatabaseFull(f"The database's disk is full: {error.__cause__}") from error
+        raise DatabaseUnavailable(f"The database is unavailable: {error.__cause__ or error}") from error
 
 
 def _is_full(error: Any) -> bool:
-    """Return whether a driver's error says that there is no room: SQLite's for its files, or PostgreSQL's disk_full."""
+    """Return whether a driver's error means a full disk: SQLite's codes, or disk_full of PostgreSQL."""
     return (
         getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_FULL, _NO_ROOM_FOR_WAL_INDEX)
         or getattr(error, "sqlstate", None) == _DISK_FULL
@@ -347,7 +346,7 @@ def _is_full(error: Any) -> bool:
 
 @contextmanager
 def _time_limit(connection: sa.Connection, seconds: float) -> Iterator[None]:
-    """Have what is executed meanwhile interrupted when it takes longer."""
+    """Interrupt statements that take longer than a time limit."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"SET LOCAL statement_timeout = {int(seconds * 1000)}")
         yield
@@ -370,7 +369,7 @@ def _is_interrupted(error: Any) -> bool:
 
 
 def _briefly(record: logging.LogRecord) -> bool:
-    """Have a connection that was lost told in a line: the pool replaces it, and whoever used it has the exception."""
+    """Log a lost connection in one line: the pool replaces it, and its user gets the exception."""
     import psycopg
 
     if record.exc_info and isinstance(record.exc_info[1], sa.exc.DBAPIError | psycopg.Error):

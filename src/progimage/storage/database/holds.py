@@ -1,7 +1,7 @@
-"""Holds: while a backup is made, nothing that its snapshot names is removed.
+"""Holds: during a backup, no files of its snapshot are removed.
 
-A hold is committed before the snapshot is taken, and ends by the database's clock unless it is renewed, so that a
-backup that was killed does not keep bytes for ever. Sweeps of versions before 0.2 don't know of holds.
+A hold is committed before the snapshot is taken. It expires by the database's clock unless it is renewed, so that a
+killed backup doesn't keep bytes forever. Sweeps of versions before 0.2 ignore holds.
 """
 
 import uuid
@@ -12,22 +12,21 @@ from progimage.storage.database.connections import Database, insert_new, now_of,
 from progimage.storage.database.schema import backups
 
 HOLD_SECONDS = 600.0
-"""A hold lasts so long after it was taken or renewed."""
+"""Time after which a hold expires unless it is renewed."""
 
 
 class HoldLost(Exception):
-    """A hold has ended before its backup was done: bytes may have been removed since."""
+    """A hold expired before its backup was complete, so bytes may have been removed."""
 
 
 class Hold:
-    """The hold of one backup. Its methods block.
+    """Hold of one backup; committed once it is created. All methods block.
 
     Args:
-        database: Where it is written.
+        database: The database.
     """
 
     def __init__(self, database: Database) -> None:
-        """Take it: committed when this returns."""
         self._database, self._id = database, str(uuid.uuid4())
         with database.writing() as connection:
             now = time_of(connection)
@@ -35,23 +34,23 @@ class Hold:
             insert_new(connection, backups, id=self._id, holds_until=now + HOLD_SECONDS)
 
     def renew(self) -> None:
-        """Make it last longer.
+        """Renew the hold.
 
         Raises:
-            HoldLost: It has ended.
+            HoldLost: The hold has expired.
         """
         with self._database.writing() as connection:
             now = time_of(connection)
             own = sa.update(backups).where(backups.c.id == self._id, backups.c.holds_until > now)
             if not connection.execute(own.values(holds_until=now + HOLD_SECONDS)).rowcount:
-                raise HoldLost("The hold on what is backed up has ended.")
+                raise HoldLost("The hold of this backup has expired: files may have been removed.")
 
     def release(self) -> None:
-        """End it."""
+        """Release the hold."""
         with self._database.writing() as connection:
             connection.execute(sa.delete(backups).where(backups.c.id == self._id))
 
 
 def is_held(connection: sa.Connection) -> sa.ColumnElement[bool]:
-    """Return an expression for whether there is a hold."""
+    """Return an SQL expression for whether there is a hold."""
     return sa.exists().where(backups.c.holds_until > now_of(connection))

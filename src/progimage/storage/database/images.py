@@ -1,4 +1,4 @@
-"""The records: which references there are, whose they are, and what is known of each."""
+"""Records of images: their references, owners and properties."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,7 @@ import msgspec
 import sqlalchemy as sa
 
 from progimage import clock
-from progimage.auth import DEFAULT_OWNER, Client, Visibility
+from progimage.auth import DEFAULT_OWNER, Caller, Visibility
 from progimage.auth.caller import OPERATOR
 from progimage.storage.database.audit import Event, write_events
 from progimage.storage.database.blobs import Blob, blob_of
@@ -18,6 +18,7 @@ from progimage.storage.database.connections import Database, insert_new, now_of,
 from progimage.storage.database.outbox import Outbox
 from progimage.storage.database.owners import Owners, images_of_all
 from progimage.storage.database.schema import blobs, images, labels, purges, used_tickets
+from progimage.storage.threads import in_thread
 
 _RECORDS = sa.select(
     *(column for column in images.c if column.name not in ("format", "bytes")),
@@ -27,14 +28,14 @@ _RECORDS = sa.select(
     blobs.c.chunks,
     blobs.c.damaged,
 ).join(blobs)
-_SERVICE = Client(OPERATOR)
+_SERVICE = Caller(OPERATOR)
 _UNMARKED = images.c.deleted_at.is_not(None) & images.c.purge_marked_at.is_(None)
 _HOUR = 3600
 _FEW = 10_000
-"""So many rows are sorted in no time."""
+"""Number of rows that are sorted quickly."""
 _AT_ONCE = 500
 PURGES_AN_HOUR = 1000
-"""So many images may sweeps purge in an hour, however few there are."""
+"""Number of images that sweeps may always purge per hour."""
 
 
 class UnknownReference(Exception):
@@ -42,33 +43,33 @@ class UnknownReference(Exception):
 
 
 class TicketUsed(Exception):
-    """The ticket has let somebody upload already."""
+    """The ticket was already used for an upload."""
 
 
 class AlreadyStored(Exception):
-    """An image has this reference already."""
+    """An image with this reference already exists."""
 
 
 class Held(Exception):
-    """A legal hold keeps the image from being deleted."""
+    """The image can't be deleted because of a legal hold."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is known of a reference.
+    """Record of an image.
 
     Attributes:
-        reference: A UUID.
-        blob: The original.
-        filename: What the file was called by the client that uploaded it, if it said.
-        uploaded_at: When, in UTC.
-        owner: Whose it is.
-        visibility: Who may read it; None: what the deployment says.
-        expires_at: Until when it is there, in seconds since 1970; None: for ever.
-        deleted_at: When it was deleted, in seconds since 1970, if it can still be brought back.
-        held: A legal hold keeps it from being deleted, and from expiring.
-        labels: In the order of their letters.
-        metadata: Names and values that the uploader set.
+        reference: UUID of the image.
+        blob: Its original.
+        filename: Name given by the client at the upload, if any.
+        uploaded_at: Time of the upload, in UTC.
+        owner: Owner of the image.
+        visibility: Who may read it; None: the deployment's default.
+        expires_at: When it expires, as a Unix timestamp; None: never.
+        deleted_at: When it was deleted, as a Unix timestamp, if it can still be restored.
+        held: Whether a legal hold prevents it from being deleted and from expiring.
+        labels: Labels, sorted.
+        metadata: Names and values set by the uploader.
     """
 
     reference: str
@@ -85,25 +86,25 @@ class Record:
 
     @property
     def is_live(self) -> bool:
-        """Whether it is there: neither deleted nor expired."""
+        """Whether it is neither deleted nor expired."""
         return self.deleted_at is None and (self.held or self.expires_at is None or self.expires_at > clock.now())
 
 
 @dataclass(frozen=True, slots=True)
 class ImageFilter:
-    """Which images are asked for; None is any.
+    """Filter for images. None matches any value.
 
     Attributes:
-        owner: Whose.
-        format: Their container format.
-        sha256: Of their originals.
-        min_bytes: The smallest originals.
-        max_bytes: The largest.
-        after: Uploaded since, in seconds since 1970.
-        before: Uploaded up to, and without.
-        labels: All of which they have.
-        deleted: Those that were deleted and can be brought back, instead of those that are there.
-        below: Where the last page ended: when its last image was uploaded, and its reference.
+        owner: Owner of the images.
+        format: Container format.
+        sha256: SHA-256 of the original.
+        min_bytes: Minimum size of the original.
+        max_bytes: Maximum size of the original.
+        after: Earliest upload time, as a Unix timestamp.
+        before: End of the upload times (exclusive), as a Unix timestamp.
+        labels: Labels that the images must have, all of them.
+        deleted: Match deleted images that can be restored, instead of live ones.
+        below: End of the previous page: upload time and reference of its last image.
     """
 
     owner: str | None = None
@@ -122,162 +123,55 @@ class Records:
     """The records.
 
     Args:
-        database: Where they are.
-        owners: Count what each has.
-        outbox: Is told what is added and hidden.
-        purge_share: Which share of all images sweeps may purge in an hour; `PURGES_AN_HOUR` they always may.
+        database: The database.
+        owners: Owners, whose usage is counted.
+        outbox: Receives added and hidden images.
+        purge_share: Maximum share of all images that sweeps purge per hour; `PURGES_AN_HOUR` are always allowed.
     """
 
     def __init__(self, database: Database, owners: Owners, outbox: Outbox, purge_share: float) -> None:
-        """Store the parts."""
         self._purge_share = purge_share
         self._outbox = outbox
         self._database = database
         self._owners = owners
 
     async def get(self, reference: str, *, deleted: bool = False) -> Record | None:
-        """Return the record of a reference, if there is one; with `deleted`, only one that was deleted."""
+        """Return the record of a live image, or with `deleted` that of a deleted one, or None."""
         record = await asyncio.to_thread(self._get, reference)
         return record if record and (record.deleted_at is not None if deleted else record.is_live) else None
 
-    async def among(self, references: Sequence[str]) -> list[Record]:
-        """Return the records that have one of some references, in their order, as they were at one moment.
+    @in_thread
+    def among(self, references: Sequence[str]) -> list[Record]:
+        """Return the records of some references, in this order, as of one moment.
 
-        Those that are deleted or have expired are among them.
+        Deleted and expired ones are included.
         """
-        return await asyncio.to_thread(self._among, references)
-
-    async def find(self, wanted: ImageFilter, most: int) -> list[Record]:
-        """Return records, the newest first.
-
-        Raises:
-            ListTooSlow: Finding them takes too long.
-        """
-        return await self._database.listed(self._search, wanted, most)
-
-    async def add(self, client: Client, records: list[Record], ticket: tuple[str, float] | None = None) -> None:
-        """Commit records of one owner, all or none; their blobs were claimed and are stored. Durable when it returns.
-
-        Args:
-            client: Who uploaded them.
-            records: At least one.
-            ticket: The id of the ticket that allowed it, and when it ends, in seconds since 1970.
-
-        Raises:
-            AlreadyStored: There is an image with one of the references.
-            QuotaExceeded: The owner may not have so many.
-            TicketUsed: The ticket was used.
-        """
-        await asyncio.to_thread(self._add, client, records, ticket)
-
-    async def is_used(self, ticket: str) -> bool:
-        """Return whether a ticket has let somebody upload."""
-        return await asyncio.to_thread(self._is_used, ticket)
-
-    async def change(self, client: Client, reference: str, values: dict[str, Any]) -> Record | None:
-        """Change what is known of an image.
-
-        Args:
-            client: Who does.
-            reference: Of an image that is there.
-            values: New values of the record's attributes, by their names.
-
-        Returns:
-            The record as it is then, or None: there is none.
-        """
-        return await asyncio.to_thread(self._change, client, reference, values)
-
-    async def delete(self, client: Client, reference: str) -> Record | None:
-        """Delete an image, which can be brought back until it is purged.
-
-        Returns:
-            The record, or None: there is none.
-
-        Raises:
-            Held: It must not be deleted.
-        """
-        return await asyncio.to_thread(self._delete, client, reference)
-
-    async def undelete(self, client: Client, reference: str) -> Record | None:
-        """Bring an image back that was deleted.
-
-        Returns:
-            The record, or None: there is none.
-        """
-        return await asyncio.to_thread(self._undelete, client, reference)
-
-    async def purge(self, client: Client, reference: str, deleted_for: float = 0) -> Record | None:
-        """Remove the record of an image that was deleted, for good.
-
-        Args:
-            client: Who does.
-            reference: Of the image.
-            deleted_for: For how many seconds it has to have been deleted.
-
-        Returns:
-            What it was, or None: there is none.
-        """
-        return await asyncio.to_thread(self._purge, client, reference, deleted_for)
-
-    async def expire(self, most: int) -> list[Record]:
-        """Delete images whose time is over, at most so many, and return them."""
-        return await asyncio.to_thread(self._expire, most)
-
-    async def mark_for_purge(self, most: int) -> int:
-        """Mark images that were deleted, which a later sweep purges; return how many there were, at most so many."""
-        return await asyncio.to_thread(self._mark_for_purge, most)
-
-    async def due_for_purge(self, deleted_for: float, between: float, most: int) -> list[str]:
-        """Return images that were marked and are to be purged now; they count into the hour's bound.
-
-        Args:
-            deleted_for: For how many seconds they have to have been deleted.
-            between: So many seconds are between the mark and the purge, or `deleted_for`, if that is longer.
-            most: How many to return; fewer, if the bound of the hour leaves less.
-        """
-        return await asyncio.to_thread(self._due_for_purge, deleted_for, between, most)
-
-    async def waiting_for_purge(self, deleted_for: float) -> int:
-        """Return how many images were deleted longer ago than so many seconds, and are not purged yet."""
-        return await asyncio.to_thread(self._waiting_for_purge, deleted_for)
-
-    async def has_live(self, owner: str, sha256: str) -> bool:
-        """Return whether an owner has an image with these bytes that is not deleted."""
-        return await asyncio.to_thread(self._has_live, owner, sha256)
-
-    async def named(self, owner: str, sha256: str, filename: str | None) -> str | None:
-        """Return the reference of an image that an owner has with these bytes and this name, if there is one."""
-        return await asyncio.to_thread(self._named, owner, sha256, filename)
-
-    async def forget_tickets(self) -> None:
-        """Forget the used tickets that have expired."""
-        await asyncio.to_thread(self._forget_tickets)
-
-    async def check(self) -> None:
-        """Raise `DatabaseUnavailable` unless the database answers."""
-        await asyncio.to_thread(self._check)
-
-    def _get(self, reference: str) -> Record | None:
-        with self._database.reading() as connection:
-            return _find(connection, reference)
-
-    def _among(self, references: Sequence[str]) -> list[Record]:
         with self._database.reading() as connection:
             rows = connection.execute(_RECORDS.where(images.c.reference.in_(references))).all()
             return sorted(_records(connection, rows), key=lambda record: references.index(record.reference))
 
-    def _search(self, wanted: ImageFilter, most: int) -> list[Record]:
-        with self._database.listing() as connection:
-            if wanted.labels and wanted.sha256 is None:
-                return _labelled(connection, wanted, most)
-            query = _RECORDS.where(*_conditions(wanted))
-            sized = _sized(connection, wanted) if wanted.sha256 is None else None
-            if sized is not None:
-                query = query.where(images.c.reference.in_(sized))
-            query = query.order_by(images.c.uploaded_at.desc(), images.c.reference.desc()).limit(most)
-            return _records(connection, connection.execute(query).all())
+    async def find(self, wanted: ImageFilter, limit: int) -> list[Record]:
+        """Return matching records, newest first.
 
-    def _add(self, client: Client, records: Sequence[Record], ticket: tuple[str, float] | None) -> None:
+        Raises:
+            ListTooSlow: The query takes too long.
+        """
+        return await self._database.listed(self._search, wanted, limit)
+
+    @in_thread
+    def add(self, caller: Caller, records: list[Record], ticket: tuple[str, float] | None = None) -> None:
+        """Commit records of one owner, all or none. Their blobs must be claimed and stored. Durable when it returns.
+
+        Args:
+            caller: Caller that uploaded them.
+            records: The records, at least one.
+            ticket: ID and expiry (Unix timestamp) of the ticket that allowed the upload.
+
+        Raises:
+            AlreadyStored: An image with one of the references already exists.
+            QuotaExceeded: The owner's quota doesn't allow them.
+            TicketUsed: The ticket was already used.
+        """
         owner, size = records[0].owner, sum(record.blob.bytes for record in records)
         rows = [
             {
@@ -294,7 +188,7 @@ class Records:
         ]
         used = {record.blob.sha256 for record in records}
         with self._database.writing() as connection:
-            # First of all, so that a request that was sent twice at once waits here for its twin, and then knows it.
+            # Insert these first, so that a duplicate of a concurrent request waits here and then finds its rows.
             for row in rows:
                 if not insert_new(connection, images, **row):
                     raise AlreadyStored(row["reference"])
@@ -304,14 +198,27 @@ class Records:
             for record in records:
                 _set_labels(connection, record, record.labels)
             connection.execute(sa.update(blobs).where(blobs.c.sha256.in_(used)).values(stored=True))
-            write_events(connection, (_upload_event(client, record, ticket) for record in records))
+            write_events(connection, (_upload_event(caller, record, ticket) for record in records))
             self._outbox.added(connection, owner, [record.reference for record in records])
 
-    def _is_used(self, ticket: str) -> bool:
+    @in_thread
+    def is_used(self, ticket: str) -> bool:
+        """Return whether a ticket was used for an upload."""
         with self._database.reading() as connection:
             return connection.execute(sa.select(used_tickets).where(used_tickets.c.id == ticket)).first() is not None
 
-    def _change(self, client: Client, reference: str, values: dict[str, Any]) -> Record | None:
+    @in_thread
+    def change(self, caller: Caller, reference: str, values: dict[str, Any]) -> Record | None:
+        """Change attributes of a record.
+
+        Args:
+            caller: Caller that changes it.
+            reference: Reference of a live image.
+            values: New values of attributes, by name.
+
+        Returns:
+            The changed record, or None if there is none.
+        """
         with self._database.writing() as connection:
             record = _find(connection, reference, lock=True)
             if record is None or not record.is_live:
@@ -325,10 +232,19 @@ class Records:
             if "visibility" in values or "expires_at" in values:
                 self._outbox.hidden(connection, record.owner, [reference])
             action = "hold" if values.keys() == {"held"} else "change"
-            write_events(connection, [Event.by(client, action, record.owner, reference, values)])
+            write_events(connection, [Event.by(caller, action, record.owner, reference, values)])
             return _find(connection, reference)
 
-    def _delete(self, client: Client, reference: str) -> Record | None:
+    @in_thread
+    def delete(self, caller: Caller, reference: str) -> Record | None:
+        """Delete an image, which can be restored until it is purged.
+
+        Returns:
+            The record, or None if there is none.
+
+        Raises:
+            Held: A legal hold protects the image.
+        """
         with self._database.writing() as connection:
             record = _find(connection, reference, lock=True)
             if record is None or not record.is_live:
@@ -337,22 +253,39 @@ class Records:
                 raise Held
             _mark_deleted(connection, reference, time_of(connection))
             self._outbox.hidden(connection, record.owner, [reference])
-            write_events(connection, [Event.by(client, "delete", record.owner, reference)])
+            write_events(connection, [Event.by(caller, "delete", record.owner, reference)])
         return record
 
-    def _undelete(self, client: Client, reference: str) -> Record | None:
+    @in_thread
+    def undelete(self, caller: Caller, reference: str) -> Record | None:
+        """Restore a deleted image.
+
+        Returns:
+            The record, or None if there is none.
+        """
         with self._database.writing() as connection:
             record = _find(connection, reference, lock=True)
             if record is None or record.deleted_at is None:
                 return None
             values: dict[str, Any] = {"deleted_at": None, "purge_marked_at": None}
             if record.expires_at is not None and record.expires_at <= time_of(connection):
-                values["expires_at"] = None  # it would be gone again at once
+                values["expires_at"] = None  # it would expire again at once
             connection.execute(sa.update(images).where(images.c.reference == reference).values(**values))
-            write_events(connection, [Event.by(client, "undelete", record.owner, reference)])
+            write_events(connection, [Event.by(caller, "undelete", record.owner, reference)])
             return _find(connection, reference)
 
-    def _purge(self, client: Client, reference: str, deleted_for: float) -> Record | None:
+    @in_thread
+    def purge(self, caller: Caller, reference: str, deleted_for: float = 0) -> Record | None:
+        """Permanently remove the record of a deleted image.
+
+        Args:
+            caller: Caller that purges it.
+            reference: Reference of the image.
+            deleted_for: Minimum time since it was deleted, in seconds.
+
+        Returns:
+            The former record, or None if there is none.
+        """
         with self._database.writing() as connection:
             record = _find(connection, reference, lock=True)
             if record is None or record.deleted_at is None:
@@ -363,31 +296,35 @@ class Records:
             self._owners.give_back(connection, record.owner, 1, record.blob.bytes)
             touch = sa.update(blobs).where(blobs.c.sha256 == record.blob.sha256)
             connection.execute(touch.values(touched_at=now_of(connection)))
-            write_events(connection, [Event.by(client, "purge", record.owner, reference)])
+            write_events(connection, [Event.by(caller, "purge", record.owner, reference)])
         return record
 
-    def _expire(self, most: int) -> list[Record]:
+    @in_thread
+    def expire(self, limit: int) -> list[Record]:
+        """Delete expired images, up to a limit, and return them."""
         live = images.c.deleted_at.is_(None) & ~images.c.held
         with self._database.reading() as connection:
             due = (images.c.expires_at <= time_of(connection)) & live
             if connection.execute(sa.select(images.c.reference).where(due).limit(1)).first() is None:
-                return []  # mostly so; then nobody has to wait for the lock
+                return []  # the usual case, in which no lock is needed
         with self._database.writing() as connection:
             now = time_of(connection)
             due = (images.c.expires_at <= now) & live
-            rows = connection.execute(_RECORDS.where(due).limit(most).with_for_update(of=images)).all()
+            rows = connection.execute(_RECORDS.where(due).limit(limit).with_for_update(of=images)).all()
             records = _records(connection, rows)
             for record in records:
-                # From now on, not from its end: there may have been no sweep for long.
+                # Deleted now, not when it expired: the last sweep may be long ago.
                 _mark_deleted(connection, record.reference, now)
                 self._outbox.hidden(connection, record.owner, [record.reference])
             write_events(connection, (Event.by(_SERVICE, "expire", r.owner, r.reference) for r in records))
         return records
 
-    def _mark_for_purge(self, most: int) -> int:
-        # In the order of the index that has these alone, so that it is the one that is used.
+    @in_thread
+    def mark_for_purge(self, limit: int) -> int:
+        """Mark deleted images, up to a limit, for a later sweep to purge, and return how many were marked."""
+        # In the order of the partial index, so that it is used.
         order = images.c.purge_marked_at, images.c.deleted_at
-        unmarked = sa.select(images.c.reference).where(_UNMARKED).order_by(*order).limit(most)
+        unmarked = sa.select(images.c.reference).where(_UNMARKED).order_by(*order).limit(limit)
         with self._database.reading() as connection:
             if connection.execute(unmarked.limit(1)).first() is None:
                 return 0
@@ -395,21 +332,78 @@ class Records:
             marking = sa.update(images).where(images.c.reference.in_(unmarked))
             return connection.execute(marking.values(purge_marked_at=time_of(connection))).rowcount
 
-    def _due_for_purge(self, deleted_for: float, between: float, most: int) -> list[str]:
+    @in_thread
+    def due_for_purge(self, deleted_for: float, between: float, limit: int) -> list[str]:
+        """Return marked images that are to be purged now. They count towards the hourly limit.
+
+        Args:
+            deleted_for: Minimum time since they were deleted, in seconds.
+            between: Minimum time since they were marked, in seconds; at least `deleted_for`.
+            limit: Maximum number to return; fewer if the hourly limit leaves less.
+        """
         with self._database.writing() as connection:
             now = time_of(connection)
             due = (images.c.purge_marked_at <= now - max(deleted_for, between)) & images.c.deleted_at.is_not(None)
             query = sa.select(images.c.reference, images.c.deleted_at, images.c.purge_marked_at).where(due)
-            rows = connection.execute(query.order_by(images.c.purge_marked_at).limit(most)).all()
-            # A node of the version before brings an image back, and deletes it again, without a word of the mark.
+            rows = connection.execute(query.order_by(images.c.purge_marked_at).limit(limit)).all()
+            # A node of the previous version restores an image, and deletes it again, without resetting the mark.
             stale = [row.reference for row in rows if row.purge_marked_at < row.deleted_at]
             found = [row.reference for row in rows if row.purge_marked_at >= row.deleted_at]
             if stale:
                 connection.execute(sa.update(images).where(images.c.reference.in_(stale)).values(purge_marked_at=None))
             return found[: self._take_purges(connection, now, len(found))]
 
+    @in_thread
+    def waiting_for_purge(self, deleted_for: float) -> int:
+        """Return how many images were deleted more than a number of seconds ago, and aren't purged yet."""
+        with self._database.reading() as connection:
+            due = images.c.deleted_at <= time_of(connection) - deleted_for
+            return int(connection.execute(sa.select(sa.func.count()).select_from(images).where(due)).scalar_one())
+
+    @in_thread
+    def has_live(self, owner: str, sha256: str) -> bool:
+        """Return whether an owner has an image with these bytes that isn't deleted."""
+        query = sa.exists().where(images.c.owner == owner, images.c.sha256 == sha256, images.c.deleted_at.is_(None))
+        with self._database.reading() as connection:
+            return bool(connection.execute(sa.select(query)).scalar_one())
+
+    @in_thread
+    def named(self, owner: str, sha256: str, filename: str | None) -> str | None:
+        """Return the reference of an owner's image with these bytes and this file name, or None."""
+        equal = (images.c.sha256 == sha256, images.c.owner == owner, images.c.filename == filename)
+        query = sa.select(images.c.reference).where(*equal, images.c.deleted_at.is_(None)).limit(1)
+        with self._database.reading() as connection:
+            return connection.execute(query).scalar()
+
+    @in_thread
+    def forget_tickets(self) -> None:
+        """Remove used tickets that have expired."""
+        with self._database.writing() as connection:
+            connection.execute(sa.delete(used_tickets).where(used_tickets.c.expires_at < time_of(connection)))
+
+    @in_thread
+    def check(self) -> None:
+        """Raise `DatabaseUnavailable` unless the database is available."""
+        with self._database.reading() as connection:
+            connection.execute(sa.select(images.c.reference).limit(1))
+
+    def _get(self, reference: str) -> Record | None:
+        with self._database.reading() as connection:
+            return _find(connection, reference)
+
+    def _search(self, wanted: ImageFilter, limit: int) -> list[Record]:
+        with self._database.listing() as connection:
+            if wanted.labels and wanted.sha256 is None:
+                return _labelled(connection, wanted, limit)
+            query = _RECORDS.where(*_conditions(wanted))
+            sized = _sized(connection, wanted) if wanted.sha256 is None else None
+            if sized is not None:
+                query = query.where(images.c.reference.in_(sized))
+            query = query.order_by(images.c.uploaded_at.desc(), images.c.reference.desc()).limit(limit)
+            return _records(connection, connection.execute(query).all())
+
     def _take_purges(self, connection: sa.Connection, now: float, wanted: int) -> int:
-        """Count purges into this hour, as many as are wanted, or as its bound leaves, and return how many."""
+        """Count purges towards the limit of this hour, and return how many are allowed."""
         hour = int(now // _HOUR)
         insert_new(connection, purges, hour=hour, images=0)
         counted = sa.select(purges.c.images).where(purges.c.hour == hour).with_for_update()
@@ -420,32 +414,8 @@ class Records:
         return taken
 
     def _purge_bound(self, connection: sa.Connection) -> int:
-        """Return how many images may be purged in an hour."""
+        """Return how many images may be purged per hour."""
         return max(PURGES_AN_HOUR, int(images_of_all(connection) * self._purge_share))
-
-    def _waiting_for_purge(self, deleted_for: float) -> int:
-        with self._database.reading() as connection:
-            due = images.c.deleted_at <= time_of(connection) - deleted_for
-            return int(connection.execute(sa.select(sa.func.count()).select_from(images).where(due)).scalar_one())
-
-    def _has_live(self, owner: str, sha256: str) -> bool:
-        query = sa.exists().where(images.c.owner == owner, images.c.sha256 == sha256, images.c.deleted_at.is_(None))
-        with self._database.reading() as connection:
-            return bool(connection.execute(sa.select(query)).scalar_one())
-
-    def _named(self, owner: str, sha256: str, filename: str | None) -> str | None:
-        equal = (images.c.sha256 == sha256, images.c.owner == owner, images.c.filename == filename)
-        query = sa.select(images.c.reference).where(*equal, images.c.deleted_at.is_(None)).limit(1)
-        with self._database.reading() as connection:
-            return connection.execute(query).scalar()
-
-    def _forget_tickets(self) -> None:
-        with self._database.writing() as connection:
-            connection.execute(sa.delete(used_tickets).where(used_tickets.c.expires_at < time_of(connection)))
-
-    def _check(self) -> None:
-        with self._database.reading() as connection:
-            connection.execute(sa.select(images.c.reference).limit(1))
 
 
 def _conditions(wanted: ImageFilter) -> Iterable[sa.ColumnElement[bool]]:
@@ -476,9 +446,9 @@ def _conditions(wanted: ImageFilter) -> Iterable[sa.ColumnElement[bool]]:
 
 
 def _sized(connection: sa.Connection, wanted: ImageFilter) -> sa.Select[Any] | None:
-    """Return a query of the references of all originals of the sizes that are wanted, if they are not many.
+    """Return a query for the references of all images in the size range, or None if they are many.
 
-    Many are found sooner in the order of their times, of which a page needs the first.
+    Many are found faster in the order of their upload times, as a page needs only the first ones.
     """
     if wanted.owner is None or (wanted.min_bytes is None and wanted.max_bytes is None):
         return None
@@ -492,12 +462,12 @@ def _sized(connection: sa.Connection, wanted: ImageFilter) -> sa.Select[Any] | N
     return few if count <= _FEW else None
 
 
-def _labelled(connection: sa.Connection, wanted: ImageFilter, most: int) -> list[Record]:
-    """Return records that have labels: from those with the rarest one, so many at a time, what else is wanted."""
+def _labelled(connection: sa.Connection, wanted: ImageFilter, limit: int) -> list[Record]:
+    """Return matching records with labels: read those with the rarest label in pages, and filter them."""
     label, *others = wanted.labels
     if others:
         label = min(wanted.labels, key=lambda name: _count_of_label(connection, wanted.owner, name))
-    at_once = most  # enough, if nothing else is wanted
+    at_once = limit  # enough if there are no other conditions
     column = labels.c
     query = sa.select(column.uploaded_at, column.reference).where(column.label == label)
     if wanted.owner is not None:
@@ -509,12 +479,12 @@ def _labelled(connection: sa.Connection, wanted: ImageFilter, most: int) -> list
     query = query.order_by(column.uploaded_at.desc(), column.reference.desc())
     conditions, below = list(_conditions(wanted)), wanted.below
     found: list[Record] = []
-    while len(found) < most:
+    while len(found) < limit:
         key = sa.tuple_(column.uploaded_at, column.reference)
         page = query.where(key < sa.tuple_(*map(sa.literal, below))) if below else query
         rows = connection.execute(page.limit(at_once)).all()
         references = [row.reference for row in rows]
-        # Sorted here: of ten million images, SQLite would rather go through all of an owner's in this order.
+        # Sorted here: with ten million images, SQLite would scan all of an owner's in this order.
         matching = connection.execute(_RECORDS.where(images.c.reference.in_(references), *conditions)).all()
         newest_first = sorted(matching, key=lambda row: (row.uploaded_at, row.reference), reverse=True)
         found += _records(connection, newest_first)
@@ -522,11 +492,11 @@ def _labelled(connection: sa.Connection, wanted: ImageFilter, most: int) -> list
             break
         at_once = _AT_ONCE
         below = rows[-1].uploaded_at, rows[-1].reference
-    return found[:most]
+    return found[:limit]
 
 
 def _count_of_label(connection: sa.Connection, owner: str | None, label: str) -> int:
-    """Return how many images have a label, or `_FEW`, if that are more."""
+    """Return how many images have a label, at most `_FEW`."""
     query = sa.select(labels.c.reference).where(labels.c.label == label)
     if owner is not None:
         query = query.where(labels.c.owner == owner)
@@ -567,7 +537,7 @@ def _records(connection: sa.Connection, rows: Sequence[Any]) -> list[Record]:
 
 
 def _stored(values: dict[str, Any]) -> dict[str, Any]:
-    """Make values of columns of values of a record's attributes."""
+    """Convert values of a record's attributes to values of columns."""
     if "metadata" in values:
         metadata = values["metadata"]
         return {**values, "metadata": msgspec.json.encode(metadata).decode() if metadata else None}
@@ -587,8 +557,8 @@ def _mark_deleted(connection: sa.Connection, reference: str, at: float) -> None:
     )
 
 
-def _upload_event(client: Client, record: Record, ticket: tuple[str, float] | None) -> Event:
+def _upload_event(caller: Caller, record: Record, ticket: tuple[str, float] | None) -> Event:
     detail: dict[str, Any] = {"bytes": record.blob.bytes, "format": record.blob.info.format}
     if ticket:
         detail["ticket"] = ticket[0]
-    return Event.by(client, "upload", record.owner, record.reference, detail)
+    return Event.by(caller, "upload", record.owner, record.reference, detail)

@@ -1,4 +1,4 @@
-"""The outbox: what is to follow of a change of the database, noted by the transaction that makes the change."""
+"""Outbox: follow-up work of a database change, recorded in the transaction of the change."""
 
 from collections.abc import Iterable
 from typing import Protocol
@@ -7,17 +7,17 @@ import sqlalchemy as sa
 
 
 class Outbox(Protocol):
-    """Is told of changes within the transaction that makes them, so that what follows of them can't be lost."""
+    """Receives changes in the transaction that makes them, so that follow-up work can't be lost."""
 
     def added(self, connection: sa.Connection, owner: str, references: Iterable[str]) -> None:
-        """Images were added."""
+        """Record images that were added."""
 
     def hidden(self, connection: sa.Connection, owner: str, references: Iterable[str]) -> None:
-        """Images must not be seen any more by everybody who could see them."""
+        """Record images that some callers may no longer see."""
 
 
 class NoOutbox:
-    """Does nothing of what it is told."""
+    """Outbox that ignores all changes."""
 
     def added(self, connection: sa.Connection, owner: str, references: Iterable[str]) -> None:
         """Do nothing."""

@@ -1,20 +1,20 @@
-"""The owners of images: what each has stored, and how much it may.
+"""Owners of images: usage and quotas.
 
-A quota is exact: who adds an image to an owner with one locks the owner's row, and counts there. On PostgreSQL an
-upload would so wait for the one before to be durable; so what an owner without a quota has is counted in further rows,
-of which a connection takes one. The figures of an owner are the sum of all these.
+Quotas are exact: an upload for an owner with a quota locks the owner's row and counts there. On PostgreSQL, each upload
+would then wait until the previous one is durable. So the usage of owners without a quota is counted in additional rows,
+one per connection. The usage of an owner is the sum of all these rows.
 """
 
-import asyncio
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
-from progimage.auth import Client
+from progimage.auth import Caller
 from progimage.storage.database.audit import Event, write_events
 from progimage.storage.database.connections import Database, insert_new
 from progimage.storage.database.schema import owner_totals, owners
+from progimage.storage.threads import in_thread
 
 _SLOTS = 16
 _OWNERS = (
@@ -35,27 +35,26 @@ _OWNERS = (
 
 
 class QuotaExceeded(Exception):
-    """An owner would have more than it may.
+    """The quota of an owner would be exceeded.
 
     Args:
         what: `images` or `bytes`.
-        wanted: How many it would have.
-        allowed: How many it may have.
+        wanted: Usage that the owner would have.
+        allowed: Its quota.
     """
 
     def __init__(self, what: str, wanted: int, allowed: int) -> None:
-        """Store the parts."""
-        super().__init__(f"The quota of {what} is used up.")
+        super().__init__(f"The quota of {what} is exceeded.")
         self.what, self.wanted, self.allowed = what, wanted, allowed
 
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """How much an owner may have; None is no bound.
+    """Quota of an owner. None means no limit.
 
     Attributes:
-        images: How many.
-        bytes: Of originals; each reference counts in full.
+        images: Maximum number of images.
+        bytes: Maximum size of all originals; each reference counts in full.
     """
 
     images: int | None = None
@@ -67,11 +66,11 @@ class Owner:
     """An owner.
 
     Attributes:
-        name: What it is called.
-        images: How many it has; deleted ones count until they can't be brought back any more.
-        bytes: Of their originals.
-        quota: How much it may have; None is what the deployment allows everybody.
-        retention_seconds: After how long its images expire, unless an upload says otherwise; None: never.
+        name: Name of the owner.
+        images: Number of its images. Deleted ones count until they can no longer be restored.
+        bytes: Size of their originals.
+        quota: Its own quota; None stands for the deployment's default.
+        retention_seconds: Time after which its images expire, unless the upload sets another; None: never.
     """
 
     name: str
@@ -81,7 +80,7 @@ class Owner:
     retention_seconds: int | None = None
 
     def end_of(self, uploaded_at: float) -> float | None:
-        """Return when an image expires whose upload said nothing of that; both in seconds since 1970."""
+        """Return the default expiry of an image uploaded at a given time; both are Unix timestamps."""
         return None if self.retention_seconds is None else uploaded_at + self.retention_seconds
 
 
@@ -89,36 +88,49 @@ class Owners:
     """The owners.
 
     Args:
-        database: Where they are.
-        usual: What owners may have whose own quota says nothing.
+        database: The database.
+        usual: Default quota.
     """
 
     def __init__(self, database: Database, usual: Quota = Quota()) -> None:
-        """Keep the database."""
         self._database = database
         self.usual = usual
 
-    async def get(self, name: str) -> Owner:
-        """Return an owner; one that has nothing yet has nothing."""
-        return await asyncio.to_thread(self._get, name)
+    @in_thread
+    def get(self, name: str) -> Owner:
+        """Return an owner. An unknown one is returned with no usage and no quota."""
+        with self._database.reading() as connection:
+            row = connection.execute(_OWNERS.where(owners.c.owner == name)).first()
+        return _owner(row) if row else Owner(name)
 
-    async def all(self) -> list[Owner]:
-        """Return all owners that have or had something, or a quota of their own."""
-        return await asyncio.to_thread(self._all)
+    @in_thread
+    def all(self) -> list[Owner]:
+        """Return all owners that have or had images, or have their own quota."""
+        with self._database.reading() as connection:
+            return [_owner(row) for row in connection.execute(_OWNERS)]
 
-    async def set(self, client: Client, name: str, quota: Quota, retention_seconds: int | None) -> Owner:
-        """Set what an owner may have, and for how long, and return it."""
-        return await asyncio.to_thread(self._set, client, name, quota, retention_seconds)
+    @in_thread
+    def set(self, caller: Caller, name: str, quota: Quota, retention_seconds: int | None) -> Owner:
+        """Set the quota and the retention of an owner, and return the owner."""
+        values = {"max_images": quota.images, "max_bytes": quota.bytes, "retention_seconds": retention_seconds}
+        with self._database.writing() as connection:
+            if connection.dialect.name == "postgresql":
+                # Waits for uploads that counted without a quota, which uploads with a quota would not see yet.
+                connection.exec_driver_sql("LOCK TABLE owner_totals IN SHARE MODE")
+            insert_new(connection, owners, owner=name)
+            connection.execute(sa.update(owners).where(owners.c.owner == name).values(**values))
+            write_events(connection, [Event.by(caller, "owner-set", name, detail=values)])
+            return _owner(connection.execute(_OWNERS.where(owners.c.owner == name)).one())
 
     def quota_of(self, owner: Owner) -> Quota:
-        """Return how much an owner may have in effect."""
+        """Return the effective quota of an owner."""
         own, usual = owner.quota, self.usual
         return Quota(
             usual.images if own.images is None else own.images, usual.bytes if own.bytes is None else own.bytes
         )
 
     def admit(self, owner: Owner, images: int, size: int) -> None:
-        """Raise `QuotaExceeded` unless an owner may have so many images and bytes more."""
+        """Raise `QuotaExceeded` unless the quota of an owner allows more images and bytes."""
         quota = self.quota_of(owner)
         for what, wanted, allowed in (
             ("images", owner.images + images, quota.images),
@@ -128,32 +140,32 @@ class Owners:
                 raise QuotaExceeded(what, wanted, allowed)
 
     def take(self, connection: sa.Connection, name: str, images: int, size: int) -> None:
-        """Count images in, within the transaction that stores them.
+        """Add images to the usage of an owner, in the transaction that stores them.
 
         Raises:
-            QuotaExceeded: It may not have so many.
+            QuotaExceeded: The quota doesn't allow them.
         """
         if self._count_apart(connection, name, images, size):
             return
         insert_new(connection, owners, owner=name)
         mine = owners.c.owner == name
         connection.execute(sa.select(owners.c.owner).where(mine).with_for_update())
-        # With a statement of its own, which sees what was committed while this one waited for the lock.
+        # A separate statement sees what was committed while the previous one waited for the lock.
         self.admit(_owner(connection.execute(_OWNERS.where(mine)).one()), images, size)
         _count(connection, name, images, size)
 
     def give_back(self, connection: sa.Connection, name: str, images: int, size: int) -> None:
-        """Count images out, within the transaction that removes them."""
+        """Subtract images from the usage of an owner, in the transaction that removes them."""
         if not self._count_apart(connection, name, -images, -size):
             _count(connection, name, -images, -size)
 
     def _count_apart(self, connection: sa.Connection, name: str, images: int, size: int) -> bool:
-        """Count in a row of this connection, if the owner is there and has no quota; return whether it was."""
+        """Count in a row of this connection if the owner exists and has no quota, and return whether it did."""
         if connection.dialect.name != "postgresql" or self.usual != Quota():
             return False
         from sqlalchemy.dialects.postgresql import insert
 
-        # Whether there is a quota is asked by the same statement: `_set` keeps it waiting while that may change.
+        # The same statement checks that there is no quota: `_set` makes it wait while that may change.
         slot, more = sa.func.pg_backend_pid() % _SLOTS, {"images": images, "bytes": size}
         row = sa.select(owners.c.owner, slot, *(sa.literal(value, sa.BigInteger) for value in more.values())).where(
             owners.c.owner == name, owners.c.max_images.is_(None), owners.c.max_bytes.is_(None)
@@ -165,29 +177,9 @@ class Owners:
         )
         return connection.execute(statement.returning(owner_totals.c.owner)).first() is not None
 
-    def _get(self, name: str) -> Owner:
-        with self._database.reading() as connection:
-            row = connection.execute(_OWNERS.where(owners.c.owner == name)).first()
-        return _owner(row) if row else Owner(name)
-
-    def _all(self) -> list[Owner]:
-        with self._database.reading() as connection:
-            return [_owner(row) for row in connection.execute(_OWNERS)]
-
-    def _set(self, client: Client, name: str, quota: Quota, retention_seconds: int | None) -> Owner:
-        values = {"max_images": quota.images, "max_bytes": quota.bytes, "retention_seconds": retention_seconds}
-        with self._database.writing() as connection:
-            if connection.dialect.name == "postgresql":
-                # Waits for uploads that have counted without a quota, which those with one would not see before.
-                connection.exec_driver_sql("LOCK TABLE owner_totals IN SHARE MODE")
-            insert_new(connection, owners, owner=name)
-            connection.execute(sa.update(owners).where(owners.c.owner == name).values(**values))
-            write_events(connection, [Event.by(client, "owner-set", name, detail=values)])
-            return _owner(connection.execute(_OWNERS.where(owners.c.owner == name)).one())
-
 
 def images_of_all(connection: sa.Connection) -> int:
-    """Return how many images all owners have."""
+    """Return the number of images of all owners."""
     sums = (sa.select(sa.func.coalesce(sa.func.sum(table.c.images), 0)) for table in (owners, owner_totals))
     return sum(int(connection.execute(query).scalar_one()) for query in sums)
 

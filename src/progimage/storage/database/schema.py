@@ -1,4 +1,4 @@
-"""The tables of the database."""
+"""Tables of the database."""
 
 import sqlalchemy as sa
 
@@ -36,7 +36,7 @@ images = sa.Table(
     sa.Column("purge_marked_at", sa.Float),
     sa.Column("held", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("metadata", sa.Text),
-    # Those of its blob, so that an index has them beside the owner.
+    # Copied from the blob, for an index together with the owner.
     sa.Column("format", sa.String(20)),
     sa.Column("bytes", sa.BigInteger),
     sa.Index("ix_images_owner", "owner", "uploaded_at", "reference"),
@@ -47,7 +47,7 @@ labels = sa.Table(
     metadata,
     sa.Column("reference", sa.String(36), sa.ForeignKey("images.reference", ondelete="CASCADE"), primary_key=True),
     sa.Column("label", sa.String(100), primary_key=True, index=True),
-    # Those of its image, likewise.
+    # Copied from the image, for the same reason.
     sa.Column("owner", sa.String(64)),
     sa.Column("uploaded_at", sa.Float),
 )
@@ -70,7 +70,7 @@ owners = sa.Table(
     sa.Column("max_bytes", sa.BigInteger),
     sa.Column("retention_seconds", sa.BigInteger),
 )
-# What an owner has is the sum of its row above and of these.
+# The usage of an owner is the sum of its row above and these rows.
 owner_totals = sa.Table(
     "owner_totals",
     metadata,
@@ -149,7 +149,7 @@ jobs = sa.Table(
     "jobs",
     metadata,
     sa.Column("id", sa.String(120), primary_key=True),
-    sa.Column("parent", sa.String(120)),  # of a part of a larger job, the id of that
+    sa.Column("parent", sa.String(120)),  # ID of the larger job that this is a part of
     sa.Column("kind", sa.String(20), nullable=False),
     sa.Column("owner", sa.String(64), nullable=False),
     sa.Column("state", sa.String(10), nullable=False),
@@ -157,7 +157,7 @@ jobs = sa.Table(
     sa.Column("trace", sa.Text, nullable=False, server_default="{}"),
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
     sa.Column("lease", sa.String(32)),
-    # When it may be claimed: of a waiting job its next attempt, of a running one the end of its lease; else empty.
+    # When it may be claimed: next attempt of a waiting job, end of the lease of a running one; otherwise null.
     sa.Column("due_at", sa.Float),
     sa.Column("created_at", sa.Float, nullable=False),
     sa.Column("updated_at", sa.Float, nullable=False),

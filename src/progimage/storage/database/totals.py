@@ -1,7 +1,7 @@
-"""How much is kept, counted as rows change, since summing a million of them takes seconds.
+"""Totals of the deployment, updated as rows change, since summing a million rows takes seconds.
 
-The database counts by itself, with triggers (see migration 0012), so that nodes of the version before count, too. A
-count is spread over rows, of which a connection to PostgreSQL takes one, so that uploads don't wait for one another.
+The database counts with triggers (see migration 0012), so that nodes of the previous version count, too. Counts are
+spread over several rows, one per PostgreSQL connection, so that uploads don't wait for each other.
 """
 
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ _NAMES = ("images", "bytes", "ladder_bytes", "damaged")
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """How much is kept.
+    """Totals of the deployment.
 
     Attributes:
-        images: How many references there are.
-        bytes: Of their originals; those that several refer to count once.
-        ladder_bytes: Of the smaller copies.
-        damaged: How many blobs were found damaged and could not be restored.
+        images: Number of references.
+        bytes: Size of the originals; one with several references counts once.
+        ladder_bytes: Size of the rungs.
+        damaged: Number of originals found damaged and not restored.
     """
 
     images: int
@@ -33,23 +33,23 @@ class Totals:
 
 
 def counted(connection: sa.Connection) -> Totals:
-    """Return how much is kept, as it was counted."""
+    """Return the totals as counted."""
     return _totals(connection, [_sum(totals.c[name]) for name in _NAMES])
 
 
 def summed(connection: sa.Connection) -> Totals:
-    """Return how much is kept, by looking at every row; it takes seconds for a million."""
+    """Return the totals by summing all rows, which takes seconds for a million."""
     return _totals(connection, _sums())
 
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """What is counted wrongly.
+    """Errors in the counts.
 
     Attributes:
-        totals: How much more there is than the totals say.
-        blobs: Of how many blobs the images are counted wrongly.
-        owners: Of how many owners the images or bytes are.
+        totals: Actual totals minus the counted ones.
+        blobs: Number of blobs with a wrong count of images.
+        owners: Number of owners with a wrong count of images or bytes.
     """
 
     totals: Totals
@@ -58,7 +58,7 @@ class Differences:
 
 
 def differences(connection: sa.Connection) -> Differences:
-    """Return what is counted wrongly, by looking at every row; it takes seconds for a million."""
+    """Return the errors in the counts by reading all rows, which takes seconds for a million."""
     _take_time(connection)
     blob_count, owner_count = (
         int(connection.execute(sa.select(sa.func.count()).select_from(wrong)).scalar_one())
@@ -68,16 +68,16 @@ def differences(connection: sa.Connection) -> Differences:
 
 
 def recount(connection: sa.Connection) -> None:
-    """Make the counts what the rows say, within a transaction.
+    """Correct the counts in a transaction.
 
-    It takes seconds for a million rows; on PostgreSQL a minute, if the images of each blob are counted wrongly. Others
-    may change rows meanwhile. Each statement looks at rows and counts at one moment, at which what others have
-    not committed is in neither; and it adds what differs, so that what they count at the same time is not lost.
+    It takes seconds for a million rows; on PostgreSQL a minute if the count of every blob is wrong. Other transactions
+    may change rows meanwhile: each statement reads rows and counts in one snapshot, in which neither includes
+    uncommitted changes, and it adds the difference, so that concurrent counts aren't lost.
     """
     _take_time(connection)
     wrong = _wrong_blobs()
     is_postgresql = connection.dialect.name == "postgresql"
-    if is_postgresql:  # the trigger would change one row of the totals for each blob, ever more slowly
+    if is_postgresql:  # the trigger would update one row of the totals for each blob, ever more slowly
         connection.exec_driver_sql("SET LOCAL progimage.counts_bytes = off")
     more = {"images": blobs.c.images + wrong.c.images}
     connection.execute(sa.update(blobs).where(blobs.c.sha256 == wrong.c.sha256).values(more))
@@ -98,13 +98,13 @@ def recount(connection: sa.Connection) -> None:
 
 
 def _take_time(connection: sa.Connection) -> None:
-    """Let what follows in a transaction take longer than a statement may elsewhere."""
+    """Turn off the statement timeout for the rest of a transaction."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
 
 
 def _sums() -> list[sa.ColumnElement[int]]:
-    """Return queries of what the totals should be, in their order."""
+    """Return queries for the actual totals, in their order."""
     used = sa.exists().where(images.c.sha256 == blobs.c.sha256)
     return [
         sa.select(sa.func.count()).select_from(images).where(images.c.deleted_at.is_(None)).scalar_subquery(),
@@ -119,12 +119,12 @@ def _missing(connection: sa.Connection) -> Totals:
 
 
 def _totals(connection: sa.Connection, queries: Sequence[sa.ColumnElement[int]]) -> Totals:
-    """Return the results of four queries, which look at the same moment."""
+    """Return the results of four queries as of the same moment."""
     return Totals(*(int(value) for value in connection.execute(sa.select(*queries)).one()))
 
 
 def _wrong_blobs() -> sa.Subquery:
-    """Return a query of the blobs whose images are counted wrongly, and how many more each has."""
+    """Return a query for the blobs with a wrong count of images, and the difference."""
     found = sa.select(images.c.sha256, sa.func.count().label("images")).group_by(images.c.sha256).subquery("found")
     more = (_known(found.c.images) - blobs.c.images).label("images")
     joined = blobs.outerjoin(found, found.c.sha256 == blobs.c.sha256)
@@ -132,7 +132,7 @@ def _wrong_blobs() -> sa.Subquery:
 
 
 def _wrong_owners() -> sa.Subquery:
-    """Return a query of the owners that are counted wrongly, and how many images and bytes more each has."""
+    """Return a query for the owners with wrong counts, and the differences of images and bytes."""
     kept = (
         sa.select(images.c.owner, sa.func.count().label("images"), _sum(blobs.c.bytes).label("bytes"))
         .join(blobs)

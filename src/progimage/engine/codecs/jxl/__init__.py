@@ -1,6 +1,6 @@
-"""JPEG XL: read by our own header parser and libjxl (imagecodecs), written by Pillow's plugin.
+"""JPEG XL, read by our own header parser and libjxl (imagecodecs), and written by Pillow's plugin.
 
-docs/decisions/0016-jpeg-xl.md says why.
+docs/decisions/0016-jpeg-xl.md explains why.
 """
 
 from collections.abc import Iterator
@@ -31,10 +31,10 @@ from progimage.engine.modes import mode_of
 if TYPE_CHECKING:
     from progimage.engine.plan import Plan
 
-# One worker a core: threads inside a codec would only take cores from the other workers.
+# There is one worker per core, so threads inside a codec would only take cores from other workers.
 jxl_plugin.DECODE_THREADS = 0
 _BEST = 100
-_CUT_OFF = "The JPEG XL file is cut off: only its first frames are there."
+_CUT_OFF = "The JPEG XL file is truncated: only its first frames are there."
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +44,12 @@ class _Native:
 
 
 class _Jxl(PillowCodec):
-    """libjxl turns the picture as its header says; what EXIF says is to be ignored (ISO/IEC 18181-2)."""
+    """libjxl rotates the image according to its header; the orientation in EXIF has to be ignored (ISO/IEC 18181-2)."""
 
     recognises = staticmethod(is_jxl)
 
     def describe(self, file: InputFile, limits: Limits, dpi: float) -> Description:
-        """Read the header, and those of the frames; see `Codec`."""
+        """Read the header and the frame headers; see `Codec`."""
         try:
             header = jxl_header(file.data)
             limits.check(header.width, header.height)
@@ -57,9 +57,9 @@ class _Jxl(PillowCodec):
             limits.check(header.width, header.height, max(1, len(frames.durations)))
             colour = _space(jxl_pixel_colour(header), file, header)
         except ValueError as error:
-            raise CorruptImage(f"The JPEG XL header is broken: {error}.") from error
+            raise CorruptImage(f"The JPEG XL header is invalid: {error}.") from error
         if not frames.durations:
-            raise CorruptImage("The JPEG XL file ends before its first frame does.")
+            raise CorruptImage("The JPEG XL file ends within its first frame.")
         count = len(frames.durations)
         page = Page(header.width, header.height, orientation=header.orientation, native=_Native(header, frames))
         return Description(
@@ -79,12 +79,12 @@ class _Jxl(PillowCodec):
         )
 
     def exif(self, file: InputFile) -> Image.Exif | None:
-        """Return the EXIF of a file, also of a compressed box."""
+        """Return the EXIF of a file, even if its box is compressed."""
         data = jxl_metadata(file.data).get("exif")
         return None if data is None else loaded_exif(data)
 
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
-        """Return libjxl."""
+        """Return libjxl; see `Codec`."""
         return (Decoder(_frames, turns=True, divides=True),)
 
     def stripped(self, source: Source, kept: Kept) -> list[Buffer]:
@@ -92,7 +92,7 @@ class _Jxl(PillowCodec):
         return stripped_jxl(source.file.data, kept)
 
     def asked_for(self, frame: Frame, plan: "Plan") -> dict[str, Any]:
-        """Return what the spec asks for; its encoder takes no quality of 100 but the lossless one."""
+        """Return the options for the spec. The encoder treats a quality of 100 as lossless."""
         lossless = plan.spec.lossless or plan.quality == _BEST
         options: dict[str, Any] = {"lossless": True, "quality": None} if lossless else {}
         return options | ({"effort": plan.spec.effort} if plan.spec.effort else {})
@@ -106,7 +106,7 @@ def _mode(header: JxlHeader) -> str:
 
 
 def _space(colour: JxlColour, file: InputFile, header: JxlHeader) -> ColourSpace:
-    """Return which colours the pixels are of."""
+    """Return the colour space of the pixels."""
     if colour.icc:
         return icc_profile(file.data, header)
     if colour.srgb:
@@ -127,7 +127,7 @@ def _frames(source: Source, first: int, last: int, how: Decoding) -> Iterator[Fr
         samples = decoded.samples
         pixels = pyvips.Image.new_from_array(samples)
         colours = pixels.bands - (header.alpha_bits > 0)
-        if pixels.format == "float" and not is_linear(source.description.colour):  # where 1 is white
+        if pixels.format == "float" and not is_linear(source.description.colour):  # with 1 as white
             pixels = (pixels.clamp() * 65535 + 0.5).cast("ushort")
         if jxl_is_cmyk(header):
             pixels = pixels.extract_band(0, n=4)

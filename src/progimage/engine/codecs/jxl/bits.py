@@ -1,8 +1,8 @@
-"""The numbers of a JPEG XL codestream: bit fields, and what its entropy coder has written.
+"""Reading numbers of a JPEG XL codestream: bit fields, and entropy-coded numbers.
 
-Only the ICC profile and a permuted table of contents of a frame need the entropy coder, so it is written to be short
-rather than fast. Source: ISO/IEC 18181-1, annexes B (bit fields) and C (entropy decoding); where that leaves doubts,
-libjxl's `fields.cc`, `dec_ans.cc` and `dec_huffman.cc`. Whatever the bytes are, nothing but ValueError is raised.
+Only the ICC profile and a frame's permuted table of contents need the entropy decoder, so its code is short rather
+than fast. Source: ISO/IEC 18181-1, annexes B (bit fields) and C (entropy decoding); where that is unclear,
+libjxl's `fields.cc`, `dec_ans.cc` and `dec_huffman.cc`. For any input, only ValueError can be raised.
 """
 
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ _FINAL_STATE = 0x130000
 _WINDOW = 1 << 20
 _PREFIX_BITS = 15
 _MOST_CLUSTERS = 256
-# The prefix code of the logarithms of a distribution's counts, by length and by bits, the first bit lowest; the last
-# two symbols are an omitted count, and a run of equal counts.
+# Prefix code of the logarithms of a distribution's counts, by length and bits, the first bit lowest; the last
+# two symbols stand for an omitted count and a run of equal counts.
 _LOG_COUNTS = {
     (3, 0b000): 10,
     (3, 0b010): 7,
@@ -33,32 +33,31 @@ _LOG_COUNTS = {
 }
 _RUN = 13
 _LENGTH_ORDER = (1, 2, 3, 4, 0, 5, 17, 6, 16, 7, 8, 9, 10, 11, 12, 13, 14, 15)
-# The code of the lengths of a prefix code's own code, by length and by bits, the first bit lowest.
+# Code of the lengths of a prefix code's own code, by length and bits, the first bit lowest.
 _LENGTH_LENGTHS = {(2, 0b00): 0, (2, 0b01): 4, (2, 0b10): 3, (3, 0b011): 2, (4, 0b0111): 1, (4, 0b1111): 5}
 
 
 class EndsEarlyError(ValueError):
-    """The data ends before what is to be read does."""
+    """The data ends too early."""
 
 
 class Bits:
-    """Reads bit fields, the lowest bit of a byte first.
+    """Reads bit fields, starting with the lowest bit of each byte.
 
     Attributes:
-        at: The bit that is read next.
+        at: Position of the next bit.
     """
 
     def __init__(self, data: bytes | memoryview, at: int = 0) -> None:
-        """Read from a bit on."""
         self._data = data
         self._end = len(data) * 8
         self.at = at
 
     def take(self, count: int) -> int:
-        """Read a number of so many bits.
+        """Read a number of `count` bits.
 
         Raises:
-            EndsEarlyError: The data ends before.
+            EndsEarlyError: The data ends too early.
         """
         at = self.at
         end = at + count
@@ -72,7 +71,7 @@ class Bits:
         return self.take(1) == 1
 
     def u32(self, *choices: tuple[int, int]) -> int:
-        """Read a number in one of four ways, each given as how many bits it has and what is added to it."""
+        """Read a number in one of four ways, each given as a number of bits and an offset to add."""
         count, offset = choices[self.take(2)]
         return self.take(count) + offset
 
@@ -90,11 +89,11 @@ class Bits:
         return value
 
     def enum(self) -> int:
-        """Read one of the values of an enumeration."""
+        """Read a value of an enumeration."""
         return self.u32((0, 0), (0, 1), (4, 2), (6, 18))
 
     def f16(self) -> float:
-        """Read a floating-point number of 16 bits."""
+        """Read a 16-bit floating-point number."""
         bits = self.take(16)
         exponent, fraction = bits >> 10 & 31, bits & 1023
         if exponent == 31:
@@ -103,31 +102,31 @@ class Bits:
         return -value if bits >> 15 else value
 
     def skip(self, count: int) -> None:
-        """Leave out so many bits."""
+        """Skip `count` bits."""
         self.at += count
         if self.at > self._end:
             raise EndsEarlyError("it ends too early")
 
     def align(self) -> None:
-        """Go on at the next whole byte."""
+        """Skip to the next byte boundary."""
         self.at = (self.at + 7) & ~7
 
     def extensions(self) -> None:
-        """Leave out what a later version of the format has added to a header."""
+        """Skip extensions that later versions of the format added to a header."""
         present = self.u64()
         self.skip(sum(self.u64() for _ in range(present.bit_count())))
 
 
 class Entropy:
-    """Reads numbers that are entropy coded, each in a context."""
+    """Reads entropy-coded numbers, each in a context."""
 
     def __init__(self, bits: Bits, contexts: int, *, copies: bool = True) -> None:
-        """Read how the numbers are coded.
+        """Read the parameters of the code.
 
         Args:
-            bits: What they are read from.
-            contexts: How many contexts there are.
-            copies: The stream may repeat earlier numbers.
+            bits: Bits to read from.
+            contexts: Number of contexts.
+            copies: Whether the stream can repeat earlier numbers.
         """
         self._bits = bits
         self._threshold = 1 << 32
@@ -135,7 +134,7 @@ class Entropy:
         self._length_config = (0, 0, 0)
         if bits.flag():
             if not copies:
-                raise ValueError("an entropy code repeats what it may not")
+                raise ValueError("an entropy code has an invalid repetition")
             self._threshold = bits.u32((0, 224), (0, 512), (0, 4096), (15, 8))
             self._shortest = bits.u32((0, 3), (0, 4), (2, 5), (8, 9))
             self._length_config = _read_config(bits, 8)
@@ -176,7 +175,7 @@ class Entropy:
             distance = self._number(self._configs[cluster], self._symbol(cluster)) + 1
             self._from = len(self._before) - min(distance, len(self._before), _WINDOW)
         self._copying -= 1
-        value = self._before[self._from] if self._from < len(self._before) else 0  # from before the first one
+        value = self._before[self._from] if self._from < len(self._before) else 0  # 0 before the first number
         self._from += 1
         self._before.append(value)
         return value
@@ -185,7 +184,7 @@ class Entropy:
         """Check that the stream ends here.
 
         Raises:
-            ValueError: It does not.
+            ValueError: The stream doesn't end here.
         """
         if self._state != _FINAL_STATE:
             raise ValueError("an entropy-coded stream is broken")
@@ -213,17 +212,16 @@ class _Prefix:
     """A prefix code."""
 
     def __init__(self, lengths: Sequence[tuple[int, int]]) -> None:
-        """Make it of each symbol's length, in order."""
         self._symbols: dict[int, int] = {}
         self._only = lengths[0][1] if len(lengths) == 1 else -1
-        code, before = 1, 0  # with a one in front, so that codes of all lengths fit one table
+        code, before = 1, 0  # with a leading one, so that codes of all lengths fit into one table
         for length, symbol in lengths:
             code <<= length - before
             self._symbols[code] = symbol
             code, before = code + 1, length
 
     def read(self, bits: Bits) -> int:
-        """Read one symbol."""
+        """Read a symbol."""
         if self._only >= 0:
             return self._only
         code = 1
@@ -236,7 +234,7 @@ class _Prefix:
 
 
 class _Table:
-    """A distribution of asymmetric numeral systems, as an alias table."""
+    """A distribution for asymmetric numeral systems (ANS), as an alias table."""
 
     def __init__(self, counts: list[int], log_alphabet: int) -> None:
         size = 1 << log_alphabet
@@ -265,7 +263,7 @@ class _Table:
         self._cutoffs = room
 
     def read(self, state: int) -> tuple[int, int]:
-        """Return the symbol that a state stands for, and the next state."""
+        """Return the symbol of a state, and the next state."""
         low = state & (_RANGE - 1)
         symbol, offset = low >> self._log_entry, low & ((1 << self._log_entry) - 1)
         if offset >= self._cutoffs[symbol]:
@@ -275,7 +273,7 @@ class _Table:
 
 
 def _small(bits: Bits, count: int) -> int:
-    """Read a number whose length is written in `count` bits before it."""
+    """Read a number whose length precedes it in `count` bits."""
     if not bits.flag():
         return 0
     length = bits.take(count)
@@ -309,7 +307,7 @@ def _read_config(bits: Bits, log_alphabet: int) -> tuple[int, int, int]:
 
 
 def _read_clusters(bits: Bits, contexts: int) -> list[int]:
-    """Read by which of the distributions each context is coded."""
+    """Read the index of the distribution for each context."""
     if contexts == 1:
         return [0]
     if bits.flag():
@@ -333,7 +331,7 @@ def _read_clusters(bits: Bits, contexts: int) -> list[int]:
 
 
 def _read_counts(bits: Bits) -> list[int]:
-    """Read a distribution: how often each symbol comes, of 4096 times."""
+    """Read a distribution: the frequency of each symbol out of 4096."""
     if bits.flag():
         symbols = [_small(bits, 3) for _ in range(bits.take(1) + 1)]
         counts = [0] * (max(symbols) + 1)
@@ -382,7 +380,7 @@ def _read_written_counts(bits: Bits) -> list[int]:
         else:
             count = max(0, min(logs[i], shift - ((_LOG_RANGE - logs[i]) >> 1)))
             counts.append((1 << logs[i]) + (bits.take(count) << (logs[i] - count)))
-    del counts[length:]  # of a run that goes on behind the last symbol
+    del counts[length:]  # excess of a run beyond the last symbol
     counts[omitted] = _RANGE - sum(counts)
     if counts[omitted] <= 0:
         raise ValueError("a distribution is broken")

@@ -1,12 +1,12 @@
-"""The pixels of a JPEG XL image, by libjxl, through imagecodecs.
+"""Decoding the pixels of a JPEG XL image with libjxl through imagecodecs.
 
-imagecodecs gives the samples as they are: all frames, as deep as they are stored, and turned upright. What it does not
-do is done here: alpha is taken out of the colours, black is fetched, and fewer or other bits than 8 or 16 are spread.
+imagecodecs returns all frames with their stored depth, turned upright. This module adds what imagecodecs doesn't do:
+it unpremultiplies alpha, reads the black channel, and scales depths other than 8 or 16 bits to the full range.
 
-Where libjxl would have to ask a colour management for the space of the original, it gives linear light instead, which
-leaves dark colours no steps in 8 bits. So it is told another original: the header is written anew, with Display P3 in
-place of the profile. That is no guess, since such images are stored in a space of their own (XYB), out of which libjxl
-makes any. Black, which imagecodecs leaves out, is fetched in the same way: it is declared to be alpha.
+If libjxl would need a colour management system to convert to the original's space, it returns linear light instead,
+which has too few steps for dark colours in 8 bits. So we rewrite the header with Display P3 as the original's space in
+place of the profile. This is exact, since such images are stored in a space of their own (XYB), from which libjxl
+converts to any other. The black channel, which imagecodecs ignores, is read in a similar way: we declare it as alpha.
 """
 
 from collections.abc import Iterator
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     import numpy
 
 _AT_ONCE = 25_000_000
-"""Up to so many pixels in all frames, an animation is decoded only once."""
+"""Maximum number of pixels in all frames up to which an animation is decoded at once."""
 _TIFF = (b"II*\0", b"MM\0*")
 _MOST_METADATA = 16_000_000
 _ALPHA, _BLACK = 0, 4
 _Field = tuple[int, int]
-"""A number, and in how many bits it is written."""
-# Fields as `Bits` reads them: by ISO/IEC 18181-1, ColourEncoding and ExtraChannelInfo.
+"""A number, and its width in bits."""
+# Fields as read by `Bits`: ColourEncoding and ExtraChannelInfo of ISO/IEC 18181-1.
 _DISPLAY_P3: tuple[_Field, ...] = (0, 1), (0, 1), (0, 2), (1, 2), (2, 2), (9, 4), (0, 1), (2, 2), (11, 4), (1, 2)
 _GREY: tuple[_Field, ...] = (0, 1), (0, 1), (1, 2), (1, 2), (0, 1), (2, 2), (11, 4), (1, 2)
 _IS_ALPHA: tuple[_Field, ...] = (0, 1), (0, 2)
@@ -38,13 +38,13 @@ _IS_DEPTH: tuple[_Field, ...] = (0, 1), (1, 2)
 
 @dataclass(frozen=True, slots=True)
 class JxlPixels:
-    """One frame, upright.
+    """A decoded frame, upright.
 
     Attributes:
-        samples: Of height × width × bands; numbers of 8 or 16 bits over their whole range, or floats where 1 is white.
-            The bands are grey, RGB or CMYK, where the most is the most ink, and alpha last, of which the colours are
-            independent.
-        duration: For how long it is shown, in milliseconds.
+        samples: Array of height × width × bands; 8 or 16 bits that use the full range, or floats with 1 as white.
+            The bands are grey, RGB or CMYK (the largest value is the most ink), and alpha last, which isn't
+            premultiplied.
+        duration: Duration in milliseconds.
     """
 
     samples: "numpy.ndarray[Any, Any]"
@@ -52,14 +52,14 @@ class JxlPixels:
 
 
 def jxl_is_cmyk(header: JxlHeader) -> bool:
-    """Return whether the pixels that `decode` gives are CMYK."""
+    """Return whether `jxl_decode` returns CMYK."""
     return header.black and not header.xyb and header.colour.space == "rgb"
 
 
 def jxl_pixel_colour(header: JxlHeader) -> JxlColour:
-    """Return which colours the pixels are of that `decode` gives.
+    """Return the colour space of the pixels that `jxl_decode` returns.
 
-    Only where it says `icc` does the profile of the image (`jxl_icc.icc_profile`) describe them.
+    The image's profile (`icc.icc_profile`) describes them only if the returned `icc` is true.
     """
     if not _needs_other_colour(header):
         return header.colour
@@ -69,20 +69,20 @@ def jxl_pixel_colour(header: JxlHeader) -> JxlColour:
 def jxl_decode(
     data: bytes | memoryview, header: JxlHeader, frames: JxlFrames, first: int = 0, last: int = 1
 ) -> Iterator[JxlPixels]:
-    """Decode frames, one at a time, as they are asked for.
+    """Decode frames lazily, one at a time.
 
-    A single frame costs what those before it cost that it may be built on; none after it are decoded. Where that is so,
-    many are decoded at once, if they are small; else each like a single one.
+    Decoding a single frame includes decoding those before it that it can depend on, but none after it. In that case,
+    small animations are decoded at once; larger ones frame by frame.
 
     Args:
         data: The file.
-        header: Its header.
-        frames: Its frames.
-        first: The first one, counted from 0.
-        last: The one after the last.
+        header: The header of the file.
+        frames: The frames of the file.
+        first: Index of the first one, from 0.
+        last: Index after the last one.
 
     Raises:
-        ValueError: It can't be decoded.
+        ValueError: The image can't be decoded.
     """
     last = min(last, len(frames.durations))
     whole = codestream(data)
@@ -93,7 +93,7 @@ def jxl_decode(
     if at_once and last - first > 1:
         decoded = _decode(stream[: frames.ends[last - 1] + moved], None)
         if len(decoded) != last:
-            raise ValueError("it has other frames than its headers say")
+            raise ValueError("its frames don't match their headers")
         for index in range(first, last):
             yield JxlPixels(_finish(decoded[index], header), frames.durations[index])
         return
@@ -105,21 +105,21 @@ def jxl_decode(
 
 
 def jxl_metadata(data: bytes | memoryview) -> dict[str, bytes]:
-    """Return the metadata of an image, by "exif" and "xmp"; EXIF as a TIFF file.
+    """Return the metadata of an image with the keys "exif" and "xmp"; EXIF as a TIFF file.
 
-    Its orientation is to be ignored: that of the header counts (ISO/IEC 18181-2).
+    The orientation in EXIF has to be ignored in favour of the header's (ISO/IEC 18181-2).
 
     Args:
         data: The file.
 
     Raises:
-        ValueError: The file is broken. Of metadata that is broken itself there is none.
+        ValueError: The file is invalid. Invalid metadata is omitted.
     """
     found: dict[str, bytes] = {}
     for box in boxes(data):
         name = {b"Exif": "exif", b"xml ": "xmp"}.get(box.kind)
         content = _unpacked(box) if name and name not in found else None
-        if name == "exif" and content and content[:4] not in _TIFF:  # which the Pillow plugin writes without an offset
+        if name == "exif" and content and content[:4] not in _TIFF:  # the Pillow plugin writes EXIF without an offset
             content = content[4 + int.from_bytes(content[:4], "big") :]
         if name and content:
             found[name] = content
@@ -127,7 +127,7 @@ def jxl_metadata(data: bytes | memoryview) -> dict[str, bytes]:
 
 
 def _unpacked(box: Box) -> bytes | None:
-    """Return the content of a box, or None if it is broken or very large."""
+    """Return the content of a box; None if it is invalid or very large."""
     if not box.compressed:
         return bytes(box.content)
     try:
@@ -145,26 +145,26 @@ def _decode(stream: Any, index: int | None) -> "numpy.ndarray[Any, Any]":
 
 
 def _finish(samples: "numpy.ndarray[Any, Any]", header: JxlHeader) -> "numpy.ndarray[Any, Any]":
-    """Bring samples to the form that `JxlPixels` says."""
+    """Convert samples to the form that `JxlPixels` documents."""
     import numpy
 
     colours = 1 if header.colour.space == "grey" else 4 if jxl_is_cmyk(header) else 3
     if samples.ndim == 2:
         samples = samples[:, :, numpy.newaxis]
     elif samples.shape[0] == colours + header.extras and colours == 1 and not header.alpha_bits:
-        samples = samples[0][:, :, numpy.newaxis]  # what imagecodecs gives of grey with other channels than alpha
+        samples = samples[0][:, :, numpy.newaxis]  # as imagecodecs returns grey without alpha
     white = _white(samples, header)
     if header.alpha_bits and header.alpha_associated:
         samples = _straight(samples, white)
     if samples.dtype.kind == "f":
-        samples, most = samples.astype(numpy.float32, copy=False), 1
+        samples, maximum = samples.astype(numpy.float32, copy=False), 1
     else:
-        most = 255 if samples.dtype.itemsize == 1 else 65535
-        if white != most:
-            samples = ((samples.astype(numpy.uint32) * most + white // 2) // white).astype(samples.dtype)
-    if colours == 4:  # where the least is the most ink
+        maximum = 255 if samples.dtype.itemsize == 1 else 65535
+        if white != maximum:
+            samples = ((samples.astype(numpy.uint32) * maximum + white // 2) // white).astype(samples.dtype)
+    if colours == 4:  # where 0 is the most ink
         samples = samples.copy()
-        numpy.subtract(most, samples[:, :, :4], out=samples[:, :, :4])
+        numpy.subtract(maximum, samples[:, :, :4], out=samples[:, :, :4])
     return numpy.ascontiguousarray(samples)
 
 
@@ -173,7 +173,7 @@ def _white(samples: "numpy.ndarray[Any, Any]", header: JxlHeader) -> int:
 
 
 def _straight(samples: "numpy.ndarray[Any, Any]", white: int) -> "numpy.ndarray[Any, Any]":
-    """Divide colours by alpha, some rows at a time, so that not all of them are floats at once."""
+    """Unpremultiply alpha, in groups of rows to limit the memory for floats."""
     import numpy
 
     result = samples.copy()
@@ -197,21 +197,21 @@ def _join_black(
 
 
 def _needs_other_colour(header: JxlHeader) -> bool:
-    """Return whether libjxl can't give the colours of the original (`CanOutputToColorEncoding` in its `dec_xyb.cc`)."""
+    """Return whether libjxl can't output the original's colour space (`CanOutputToColorEncoding` in `dec_xyb.cc`)."""
     colour = header.colour
     grey = colour.space == "grey" and colour.white != D65_WHITE
     return header.xyb and (colour.icc or grey or colour.space not in ("rgb", "grey"))
 
 
 def _with_other_colour(stream: bytes | memoryview, header: JxlHeader) -> bytes:
-    """Return a codestream that says of the same pixels that the original was in Display P3, or grey."""
+    """Return the codestream with the original's colour space declared as Display P3, or the equivalent for grey."""
     end = _end(stream, header)
     fields = _GREY if header.colour.space == "grey" else _DISPLAY_P3
     return _edited(stream, end, [(*header.places.colour, fields), (header.places.end, end, ())])
 
 
 def _with_black_as_alpha(stream: bytes | memoryview, header: JxlHeader) -> bytes:
-    """Return a codestream that says of the black channel that it is alpha, and of alpha that it is something else."""
+    """Return the codestream with the black channel declared as alpha, and alpha as another kind of channel."""
     black = next(channel for channel in header.places.channels if channel.kind == _BLACK)
     edits: list[tuple[int, int, tuple[_Field, ...]]] = []
     for channel in header.places.channels:
@@ -223,13 +223,13 @@ def _with_black_as_alpha(stream: bytes | memoryview, header: JxlHeader) -> bytes
 
 
 def _as_depth(channel: Channel) -> list[tuple[int, int, tuple[_Field, ...]]]:
-    if channel.body == channel.tail:  # all of it is the default, which is alpha of 8 bits
+    if channel.body == channel.tail:  # everything has its default, which is 8-bit alpha
         return [(channel.start, channel.end, (*_IS_DEPTH, (0, 3), (0, 2), (0, 2)))]
     return [(channel.start, channel.body, _IS_DEPTH), (channel.tail, channel.end, ())]
 
 
 def _end(stream: bytes | memoryview, header: JxlHeader) -> int:
-    """Return the first bit behind the header and its ICC profile."""
+    """Return the position of the first bit after the header and its ICC profile."""
     bits = Bits(stream, header.places.end)
     if header.colour.icc:
         read_icc(bits)
@@ -237,12 +237,12 @@ def _end(stream: bytes | memoryview, header: JxlHeader) -> int:
 
 
 def _edited(stream: bytes | memoryview, end: int, edits: list[tuple[int, int, tuple[_Field, ...]]]) -> bytes:
-    """Put other fields in the place of some bits of a header, and move what is behind them.
+    """Replace bits of a header by other fields, and move the rest.
 
     Args:
         stream: The codestream.
-        end: The first bit behind the header.
-        edits: The first bit and the one behind the last of what is replaced, in order, and by what.
+        end: Position of the first bit after the header.
+        edits: For each replacement, in order: first bit, bit after the last, and the new fields.
     """
     header = int.from_bytes(stream[: (end + 7) >> 3], "little")
     value = length = at = 0

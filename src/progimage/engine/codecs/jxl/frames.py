@@ -1,7 +1,7 @@
-"""The frames of a JPEG XL animation: how many there are, how long each is shown, and where it is in the file.
+"""The frames of a JPEG XL animation: their number, durations and positions in the file.
 
-The libraries that decode JPEG XL for Python tell none of it, so the header and the table of contents of each frame
-are read here; what is behind them is jumped over. Source: ISO/IEC 18181-1 (FrameHeader, TOC); for the order of
+Python libraries for JPEG XL don't provide this information, so the header and the table of contents of each frame
+are read here; the data after them is skipped. Source: ISO/IEC 18181-1 (FrameHeader, TOC); for the order of
 fields libjxl's `frame_header.cc`, `loop_filter.cc` and `toc.cc`.
 """
 
@@ -23,14 +23,14 @@ _USES_LOW = 32
 
 @dataclass(frozen=True, slots=True)
 class JxlFrames:
-    """The frames of an image that are shown.
+    """The visible frames of an image.
 
     Attributes:
-        durations: For how long each is shown, in milliseconds; 0 in a still image, and of pages.
-        ends: Where each ends in the codestream, in bytes.
-        whole: The file has all of them.
-        linked: Some may be built on others, so that one alone costs what those before it cost.
-        pages: They are pages, not an animation.
+        durations: Duration of each frame in milliseconds; 0 for still images and pages.
+        ends: End of each frame in the codestream, in bytes.
+        whole: Whether the file contains all frames completely.
+        linked: Whether frames can depend on others, so that decoding one requires decoding those before it.
+        pages: Whether the frames are pages rather than an animation.
     """
 
     durations: tuple[int, ...]
@@ -40,18 +40,18 @@ class JxlFrames:
     pages: bool = False
 
 
-def jxl_frames(data: bytes | memoryview, header: JxlHeader, most: int = _MOST_FRAMES) -> JxlFrames:
+def jxl_frames(data: bytes | memoryview, header: JxlHeader, maximum: int = _MOST_FRAMES) -> JxlFrames:
     """Read the headers of all frames.
 
-    A frame that begins but does not end in the data is not counted.
+    Frames that are incomplete in the data aren't counted.
 
     Args:
         data: The file.
-        header: Its header.
-        most: How many frames to read; there may be more.
+        header: The header of the file.
+        maximum: Maximum number of frames to read; there can be more.
 
     Raises:
-        ValueError: One of them is broken, or there are too many.
+        ValueError: A frame is invalid, or there are too many.
     """
     stream = codestream(data)
     if not header.animated:
@@ -76,7 +76,7 @@ def jxl_frames(data: bytes | memoryview, header: JxlHeader, most: int = _MOST_FR
             milliseconds = frame.ticks * 1000 * header.ticks[1] / header.ticks[0]
             durations.append(0 if frame.ticks == _PAGE else round(milliseconds))
             ends.append(bits.at >> 3)
-        if frame.last or len(ends) >= most:
+        if frame.last or len(ends) >= maximum:
             whole = True
             break
     else:
@@ -85,14 +85,14 @@ def jxl_frames(data: bytes | memoryview, header: JxlHeader, most: int = _MOST_FR
 
 
 def jxl_end(stream: bytes | memoryview, header: JxlHeader) -> int:
-    """Return where a codestream ends, in bytes.
+    """Return the length of a codestream in bytes.
 
     Args:
-        stream: The codestream, and perhaps what is behind it.
-        header: Its header.
+        stream: The codestream, possibly followed by other data.
+        header: The header of the file.
 
     Raises:
-        ValueError: It is broken, or cut off.
+        ValueError: The file is invalid or truncated.
     """
     bits = _before_frames(stream, header)
     for _ in range(_MOST_FRAMES):
@@ -100,12 +100,12 @@ def jxl_end(stream: bytes | memoryview, header: JxlHeader) -> int:
             break
     end = bits.at >> 3
     if end > len(stream):
-        raise ValueError("it is cut off")
+        raise ValueError("it is truncated")
     return end
 
 
 def _before_frames(stream: bytes | memoryview, header: JxlHeader) -> Bits:
-    """Return the bits of a codestream, at its first frame."""
+    """Return the bits of a codestream, positioned at its first frame."""
     bits = Bits(stream, header.places.end)
     if header.colour.icc:
         read_icc(bits)
@@ -124,7 +124,7 @@ class _Frame:
 
 
 def _read_frame(bits: Bits, header: JxlHeader, preview: tuple[int, int] | None = None) -> _Frame:
-    """Read the header of a frame, and go to its end."""
+    """Read the header of a frame, and skip to its end."""
     size = preview or (header.width, header.height)
     ticks, last, used, modular, group, hshift, vshift, upsampling, passes = 0, True, False, False, 1, 0, 0, 1, 1
     if not bits.flag():
@@ -165,7 +165,7 @@ def _read_frame(bits: Bits, header: JxlHeader, preview: tuple[int, int] | None =
         shown = kind in (_REGULAR, _SKIPPED)
         used = not last and (not ticks or saved > 0)
         if kind == _REFERENCE or (shown and used and replaces and not partial):
-            bits.flag()  # whether it is saved before its colours are turned into others
+            bits.flag()  # whether it is saved before its colour transform
         bits.skip(8 * bits.u32((0, 0), (4, 0), (5, 16), (10, 48)))  # its name
         _skip_filter(bits, modular)
         bits.extensions()
@@ -185,7 +185,7 @@ def _read_passes(bits: Bits) -> int:
 
 
 def _read_crop(bits: Bits, size: tuple[int, int], *, shown: bool) -> tuple[tuple[int, int], bool]:
-    """Read the size of a frame, and whether it leaves a part of the image as it was."""
+    """Read the size of a frame, and whether it leaves parts of the image unchanged."""
     left = top = 0
     if shown:
         left, top = (packed >> 1 ^ -(packed & 1) for packed in (bits.u32(*_ORIGINS), bits.u32(*_ORIGINS)))
@@ -197,10 +197,10 @@ def _read_crop(bits: Bits, size: tuple[int, int], *, shown: bool) -> tuple[tuple
 
 
 def _read_blending(bits: Bits, extras: int, partial: bool) -> bool:
-    """Read how a frame is put onto another one, and return whether it replaces that."""
+    """Read the blend mode of a frame, and return whether it replaces the previous one."""
     mode = bits.u32((0, 0), (0, 1), (0, 2), (2, 3))
     if mode > _MULTIPLY:
-        raise ValueError("a frame is blended in an unknown way")
+        raise ValueError("a frame has an unknown blend mode")
     by_alpha = extras > 0 and mode in (_BLEND, _ADD_WEIGHTED)
     if by_alpha:
         bits.u32((0, 0), (0, 1), (0, 2), (3, 3))
@@ -241,7 +241,7 @@ def _count_sections(
 
 
 def _skip_sections(bits: Bits, count: int) -> None:
-    """Read how long each section of a frame is, and go behind the last."""
+    """Read the lengths of a frame's sections, and skip all of them."""
     if count > 65_536:
         raise ValueError("a frame has too many parts")
     if bits.flag():
@@ -249,7 +249,7 @@ def _skip_sections(bits: Bits, count: int) -> None:
         last = 0
         end = entropy.read(min(count.bit_length(), 7))
         if end > count:
-            raise ValueError("the parts of a frame are in no order")
+            raise ValueError("the parts of a frame aren't ordered")
         for _ in range(end):
             last = entropy.read(min(last.bit_length(), 7))
         entropy.finish()

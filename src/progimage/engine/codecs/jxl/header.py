@@ -1,9 +1,9 @@
-"""What the header of a JPEG XL image says, read without a decoder.
+"""The header of a JPEG XL image, parsed without a decoder.
 
-Its size, so that a large image is refused before it is decoded; and all that a decoder's pixels do not tell: which
-colours they are of, how deep they were, whether alpha is multiplied in, how an animation is played.
+It contains the size, so that large images are rejected before they are decoded, and everything that decoded pixels
+don't reveal: colour space, depth, whether alpha is premultiplied, how an animation is played.
 
-Sources: ISO/IEC 18181-1 (SizeHeader, ImageMetadata, and what is in it) and 18181-2 (boxes); for the order of fields
+Sources: ISO/IEC 18181-1 (SizeHeader, ImageMetadata and its parts) and 18181-2 (boxes); for the order of fields
 libjxl's `headers.cc`, `image_metadata.cc` and `color_encoding_internal.cc`.
 """
 
@@ -14,12 +14,12 @@ from progimage.engine.codecs.jxl.bits import Bits
 
 CODESTREAM = b"\xff\x0a"
 CONTAINER = b"\x00\x00\x00\x0cJXL \x0d\x0a\x87\x0a"
-# width : height for each value of the 3-bit field `ratio`; 0 means that the width is written out.
+# width : height for each value of the 3-bit field `ratio`; 0 means that the width is stored explicitly.
 _RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
 _SIZES = ((9, 1), (13, 1), (18, 1), (30, 1))
 _MOST_BOXES = 65_536
-# The values of enumerations; those of primaries and transfer functions are the codes of CICP (ITU-T H.273), but for
-# "custom" and for P3, whose code goes by its white point.
+# Enumerations. Primaries and transfer functions use the code points of CICP (ITU-T H.273), except for
+# "custom" and P3, whose code point depends on the white point.
 _SPACES = ("rgb", "grey", "xyb", "unknown")
 D65, _CUSTOM, _EQUAL, _DCI = 1, 2, 10, 11
 _WHITES = {D65: (0.3127, 0.329), _EQUAL: (1 / 3, 1 / 3), _DCI: (0.314, 0.351)}
@@ -36,7 +36,7 @@ _UNSPECIFIED = 2
 _ALPHA, _DEPTH, _BLACK = 0, 1, 4
 _KINDS = (*range(7), 16)
 _WEIGHTS = (15, 55, 210)
-"""How many numbers there are of each custom kernel for enlarging."""
+"""Number of weights of each custom upsampling kernel."""
 
 D65_WHITE = _WHITES[D65]
 
@@ -49,15 +49,15 @@ class JxlColour:
 
     Attributes:
         space: "rgb", "grey", "xyb" or "unknown".
-        icc: It is described by an ICC profile in the codestream, and of the rest only `space` is known.
-        white: The white point, as x and y.
-        primaries: CICP's code of the primaries; 2 is none of those it knows.
-        red: As x and y.
-        green: As x and y.
-        blue: As x and y.
-        transfer: CICP's code of the transfer function; 2 is none of those it knows.
-        gamma: The exponent that encodes light, if the transfer function is a power.
-        intent: The rendering intent, as in ICC profiles.
+        icc: Whether an ICC profile in the codestream describes it; then only `space` is known of the other fields.
+        white: White point as x and y.
+        primaries: CICP code point of the primaries; 2 if there is none for them.
+        red: Red primary as x and y.
+        green: Green primary as x and y.
+        blue: Blue primary as x and y.
+        transfer: CICP code point of the transfer function; 2 if there is none for it.
+        gamma: Encoding exponent, if the transfer function is a power.
+        intent: Rendering intent, as in ICC profiles.
     """
 
     space: str = "rgb"
@@ -73,19 +73,19 @@ class JxlColour:
 
     @property
     def srgb(self) -> bool:
-        """Whether it is sRGB, or grey with the same white point and transfer function."""
+        """Whether the space is sRGB, or grey with the same white point and transfer function."""
         if self.icc or self.transfer != SRGB or self.white != _WHITES[D65]:
             return False
         return self.space == "grey" or (self.space == "rgb" and self.primaries == 1)
 
     @property
     def hdr(self) -> bool:
-        """Its transfer function is PQ or HLG."""
+        """Whether the transfer function is PQ or HLG."""
         return not self.icc and self.transfer in (PQ, HLG)
 
 
 def p3() -> JxlColour:
-    """Return the space Display P3."""
+    """Return the colour space Display P3."""
     return JxlColour("rgb", False, D65_WHITE, _P3_D65, *_PRIMARIES[_P3])
 
 
@@ -94,28 +94,28 @@ class JxlHeader:
     """The header of a JPEG XL image.
 
     Attributes:
-        width: As it is stored, before it is turned; in pixels.
-        height: As it is stored, before it is turned; in pixels.
-        orientation: How it is to be turned, as in EXIF, 1 to 8. libjxl does it unless it is told not to.
-        bits: Of a colour sample.
-        exponent_bits: How many of them are the exponent of a float; 0: it is an integer.
-        alpha_bits: Of an alpha sample; 0: there is no alpha.
-        alpha_associated: The colours are multiplied by alpha.
-        black: There is a black channel: it is CMYK.
-        extras: How many extra channels there are, alpha and black among them.
-        animated: It is an animation, even if of one frame.
-        ticks: How many ticks of an animation are in how many seconds.
-        plays: How often an animation is played; 0 is without end.
-        timecodes: Each frame has a time code.
-        preview: There is a small preview before the first frame.
-        xyb: The colours are stored in a space of their own; a decoder can turn them into any other.
-        colour: What the original's colours are.
-        intensity: The light of the brightest white, in cd/m².
-        jpeg: A JPEG can be restored from it.
-        gain_map: It has a gain map.
-        exif: It has EXIF.
-        xmp: It has XMP.
-        places: Where things are in the codestream, in bits; for `frames` and `decode`.
+        width: Stored width in pixels, before the orientation is applied.
+        height: Stored height in pixels, before the orientation is applied.
+        orientation: Orientation, 1 to 8 as in EXIF. libjxl applies it by default.
+        bits: Bits of a colour sample.
+        exponent_bits: Number of exponent bits of a float; 0 for integers.
+        alpha_bits: Bits of an alpha sample; 0 if there is no alpha.
+        alpha_associated: Whether colours are premultiplied by alpha.
+        black: Whether there is a black channel, so the image is CMYK.
+        extras: Number of extra channels, including alpha and black.
+        animated: Whether it is an animation, even with one frame.
+        ticks: Duration unit of an animation, as ticks per seconds.
+        plays: How often an animation is played; 0 means endlessly.
+        timecodes: Whether each frame has a time code.
+        preview: Size of a small preview before the first frame, if any.
+        xyb: Whether colours are stored as XYB, which decoders can convert to any other space.
+        colour: Colour space of the original.
+        intensity: Luminance of the brightest white in cd/m².
+        jpeg: Whether a JPEG can be reconstructed from it.
+        gain_map: Whether it has a gain map.
+        exif: Whether it has EXIF.
+        xmp: Whether it has XMP.
+        places: Positions in the codestream in bits, for `frames` and `decode`.
     """
 
     width: int
@@ -143,26 +143,26 @@ class JxlHeader:
 
     @property
     def upright(self) -> tuple[int, int]:
-        """Width and height once it is turned."""
+        """Width and height after the orientation is applied."""
         return (self.height, self.width) if self.orientation > 4 else (self.width, self.height)
 
     @property
     def deep(self) -> bool:
-        """Whether it has more than 8 bits a channel."""
+        """Whether it has more than 8 bits per channel."""
         return self.bits > 8
 
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """Where the description of an extra channel is.
+    """The position of an extra channel's description.
 
     Attributes:
-        kind: What it is; 0 is alpha, 4 is black.
-        shift: By how much it is smaller, as a power of two.
-        start: Its first bit.
-        body: The first bit behind its kind; where it is the default, all of it is one bit.
-        tail: The first bit behind its name, where what only its kind has begins.
-        end: The first bit behind it.
+        kind: Kind of channel; 0 is alpha, 4 is black.
+        shift: Downsampling factor as a power of two.
+        start: Position of the first bit.
+        body: Position after the kind. A default description consists of only one bit.
+        tail: Position after the name, where fields specific to the kind start.
+        end: Position after the description.
     """
 
     kind: int
@@ -175,11 +175,11 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where parts of the header are in the codestream, in bits.
+    """Positions of parts of the header in the codestream, in bits.
 
     Attributes:
-        colour: The first bit of the colour encoding, and the one behind it; both are 0 in a header that is all default.
-        end: The first bit behind the header: of the ICC profile if there is one, or else of the padding.
+        colour: Start and end of the colour encoding; both are 0 in an all-default header.
+        end: Position after the header, where the ICC profile, if any, or the padding starts.
         channels: The extra channels.
     """
 
@@ -189,12 +189,12 @@ class Places:
 
 
 def is_jxl(head: bytes | memoryview) -> bool:
-    """Return whether a file that begins with these bytes is a JPEG XL image."""
+    """Return whether a file that starts with these bytes is a JPEG XL image."""
     return bytes(head[:12]).startswith((CODESTREAM, CONTAINER))
 
 
 def jxl_size(data: bytes | memoryview) -> tuple[int, int]:
-    """Return the width and height of a JPEG XL image as it is stored, in pixels.
+    """Return the stored width and height of a JPEG XL image in pixels.
 
     Args:
         data: The file, or enough of its beginning.
@@ -209,10 +209,10 @@ def jxl_header(data: bytes | memoryview) -> JxlHeader:
     """Read the header of a JPEG XL image.
 
     Args:
-        data: The file, or enough of its beginning; of what is told by boxes, only those in the data count.
+        data: The file, or enough of its beginning. Only boxes within the data are considered.
 
     Raises:
-        ValueError: It is broken, or not all there.
+        ValueError: The header is invalid or incomplete.
     """
     kinds = {box.kind for box in boxes(data)}
     bits = _codestream_bits(codestream(data))
@@ -227,7 +227,7 @@ def jxl_header(data: bytes | memoryview) -> JxlHeader:
 
 
 def codestream(data: bytes | memoryview) -> bytes | memoryview:
-    """Return the codestream of a file, with as much of it as there is.
+    """Return the codestream of a file, or the part of it that is in the data.
 
     Raises:
         ValueError: There is none.
@@ -239,22 +239,22 @@ def codestream(data: bytes | memoryview) -> bytes | memoryview:
         if box.kind == b"jxlc":
             return box.content
         if box.kind == b"jxlp":
-            parts.append(box.content[4:])  # behind the part's number
+            parts.append(box.content[4:])  # after the part's number
             if len(box.content) and box.content[0] & 0x80:
-                break  # it is the last one
+                break  # the last part
     if not parts:
-        raise ValueError("no JPEG XL codestream")
+        raise ValueError("there is no JPEG XL codestream")
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A part of a file.
+    """A box of a file.
 
     Attributes:
-        kind: What is in it.
-        content: What it is, or as much of it as there is.
-        compressed: The content is compressed, by Brotli.
+        kind: Box type.
+        content: Content of the box, or the part of it that is in the data.
+        compressed: Whether the content is compressed with Brotli.
     """
 
     kind: bytes
@@ -263,15 +263,15 @@ class Box:
 
 
 def boxes(data: bytes | memoryview) -> Iterator[Box]:
-    """Yield the boxes of a file, of which a bare codestream has none.
+    """Yield the boxes of a file. A bare codestream has none.
 
     Raises:
-        ValueError: It is no JPEG XL file, or it is broken.
+        ValueError: The file isn't JPEG XL, or is invalid.
     """
     if data[:2] == CODESTREAM:
         return
     if data[:12] != CONTAINER:
-        raise ValueError("no JPEG XL codestream")
+        raise ValueError("there is no JPEG XL codestream")
     view = memoryview(data)
     at = 0
     for _ in range(_MOST_BOXES):
@@ -280,7 +280,7 @@ def boxes(data: bytes | memoryview) -> Iterator[Box]:
         length, kind, header = int.from_bytes(view[at : at + 4], "big"), bytes(view[at + 4 : at + 8]), 8
         if length == 1:
             length, header = int.from_bytes(view[at + 8 : at + 16], "big"), 16
-        if length == 0:  # it goes on to the end of the file
+        if length == 0:  # it extends to the end of the file
             length = max(header, len(view) - at)
         if length < header:
             raise ValueError("a box is too short")
@@ -293,7 +293,7 @@ def boxes(data: bytes | memoryview) -> Iterator[Box]:
 
 def _codestream_bits(stream: bytes | memoryview) -> Bits:
     if stream[:2] != CODESTREAM:
-        raise ValueError("no JPEG XL codestream")
+        raise ValueError("there is no JPEG XL codestream")
     return Bits(stream, 16)
 
 
@@ -329,7 +329,7 @@ def _read_metadata(bits: Bits, width: int, height: int) -> JxlHeader:
     if more:
         orientation = bits.take(3) + 1
         if bits.flag():
-            _read_size(bits)  # at which it may be shown; no decoder minds it
+            _read_size(bits)  # the intrinsic display size, which no decoder uses
         if bits.flag():
             preview = _read_preview(bits)
         animated = bits.flag()
@@ -339,7 +339,7 @@ def _read_metadata(bits: Bits, width: int, height: int) -> JxlHeader:
             plays = bits.u32((0, 0), (3, 0), (16, 0), (32, 0))
             timecodes = bits.flag()
     depth, exponent = _read_depth(bits)
-    bits.flag()  # whether buffers of 16 bits are enough
+    bits.flag()  # whether 16-bit buffers suffice
     channels, alphas = [], []
     for _ in range(bits.u32((0, 0), (0, 1), (4, 2), (12, 1))):
         channel, alpha = _read_channel(bits)
@@ -376,7 +376,7 @@ def _read_metadata(bits: Bits, width: int, height: int) -> JxlHeader:
 
 
 def _read_depth(bits: Bits) -> tuple[int, int]:
-    """Read how many bits a sample has, and how many of them are an exponent."""
+    """Read the number of bits of a sample, and how many of them are exponent bits."""
     if not bits.flag():
         depth = bits.u32((0, 8), (0, 10), (0, 12), (6, 1))
         if depth > 31:
@@ -385,12 +385,12 @@ def _read_depth(bits: Bits) -> tuple[int, int]:
     depth = bits.u32((0, 32), (0, 16), (0, 24), (6, 1))
     exponent = bits.take(4) + 1
     if not (2 <= exponent <= 8 and 2 <= depth - exponent - 1 <= 23):
-        raise ValueError("a sample is of no known kind")
+        raise ValueError("the sample format is unknown")
     return depth, exponent
 
 
 def _read_channel(bits: Bits) -> tuple[Channel, tuple[int, bool]]:
-    """Read the description of an extra channel; if it is alpha, also its bits, and whether it is multiplied in."""
+    """Read the description of an extra channel, and for alpha its bits and whether it is premultiplied."""
     start = bits.at
     if bits.flag():
         return Channel(_ALPHA, 0, start, bits.at, bits.at, bits.at), (8, False)
@@ -401,11 +401,11 @@ def _read_channel(bits: Bits) -> tuple[Channel, tuple[int, bool]]:
     bits.skip(8 * bits.u32((0, 0), (4, 0), (5, 16), (10, 48)))  # its name
     tail = bits.at
     if kind not in _KINDS or shift > 3:
-        raise ValueError("an extra channel is of no known kind")
+        raise ValueError("the kind of an extra channel is unknown")
     associated = kind == _ALPHA and bits.flag()
     if kind == 2:  # a spot colour
         bits.skip(4 * 16)
-    elif kind == 5:  # of a camera's sensor
+    elif kind == 5:  # a colour filter array
         bits.u32((0, 1), (2, 0), (4, 3), (8, 19))
     return Channel(kind, shift, start, body, tail, bits.at), (depth, associated)
 
@@ -472,7 +472,7 @@ def _read_tone_mapping(bits: Bits) -> float:
     bits.flag()
     bits.f16()
     if intensity <= 0 or not 0 <= darkest <= intensity:
-        raise ValueError("the light of the image is out of range")
+        raise ValueError("the intensity of the image is out of range")
     return intensity
 
 

@@ -1,7 +1,7 @@
 """The ICC profile of a JPEG XL codestream.
 
-It is written as predictions and as what is different from them, entropy coded. Source: ISO/IEC 18181-1, annex E.4;
-libjxl's `icc_codec.cc`. Of a profile of 3 KB reading takes 10 ms.
+It is stored as entropy-coded differences from predictions. Source: ISO/IEC 18181-1, annex E.4;
+libjxl's `icc_codec.cc`. Reading a profile of 3 KB takes 10 ms.
 """
 
 from progimage.engine.codecs.jxl.bits import Bits, Entropy
@@ -21,20 +21,20 @@ _PREDICTED[8:12] = b"\x04\0\0\0"
 _PREDICTED[12:24] = b"mntrRGB XYZ "
 _PREDICTED[36:40] = b"acsp"
 _PREDICTED[68:80] = b"\0\0\xf6\xd6\0\1\0\0\0\0\xd3\x2d"
-# How the bytes that follow begin, by the first of them, in the field of the platform.
+# Predicted values of the platform field by its first byte.
 _PLATFORMS = {ord("A"): b"APPL", ord("M"): b"MSFT"}
 _PLATFORMS_2 = {b"SG": b"SGI ", b"SU": b"SUNW"}
 
 
 def icc_profile(data: bytes | memoryview, header: JxlHeader) -> bytes | None:
-    """Return the ICC profile that describes the colours of the original image, if there is one.
+    """Return the ICC profile of the original's colours, or None.
 
     Args:
         data: The file.
-        header: Its header.
+        header: The header of the file.
 
     Raises:
-        ValueError: It is broken.
+        ValueError: The data is invalid.
     """
     if not header.colour.icc:
         return None
@@ -42,10 +42,10 @@ def icc_profile(data: bytes | memoryview, header: JxlHeader) -> bytes | None:
 
 
 def read_icc(bits: Bits) -> bytes:
-    """Read the profile as it is written, with predictions.
+    """Read the encoded profile, before predictions are undone.
 
     Raises:
-        ValueError: It is broken.
+        ValueError: The data is invalid.
     """
     size = bits.u64()
     if size > _MOST_BYTES:
@@ -84,7 +84,7 @@ _KIND_2 = [_kind_2(byte) for byte in range(256)]
 
 
 class _Stream:
-    """Bytes that are read one after the other."""
+    """Reads bytes sequentially."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -148,10 +148,10 @@ def _add_header(profile: bytearray, size: int, rest: _Stream) -> None:
         profile.append((rest.byte() + predicted[i]) & 255)
 
 
-def _add_tags(profile: bytearray, count: int, most: int, commands: _Stream, rest: _Stream) -> None:
+def _add_tags(profile: bytearray, count: int, maximum: int, commands: _Stream, rest: _Stream) -> None:
     profile += _word(count)
     start, size = _HEADER + count * 12, 0
-    while commands and len(profile) <= most:
+    while commands and len(profile) <= maximum:
         command = commands.byte()
         kind = command & 63
         if kind == 0:
@@ -188,7 +188,7 @@ def _add_content(profile: bytearray, commands: _Stream, rest: _Stream) -> None:
 
 
 def _add_predicted(profile: bytearray, commands: _Stream, rest: _Stream) -> None:
-    """Add numbers of 1, 2 or 4 bytes that go on evenly from those before."""
+    """Add numbers of 1, 2 or 4 bytes that are predicted by extrapolation from those before."""
     flags = commands.byte()
     width, order = (flags & 3) + 1, flags >> 2 & 3
     stride = commands.number() if flags & 16 else width
@@ -204,7 +204,7 @@ def _add_predicted(profile: bytearray, commands: _Stream, rest: _Stream) -> None
 
 
 def _interleave(data: bytes, width: int) -> bytes:
-    """Take bytes from `width` rows in turn."""
+    """Interleave the bytes of `width` rows."""
     height = -(-len(data) // width)
     return b"".join(data[column::height] for column in range(height)) if width > 1 else data
 

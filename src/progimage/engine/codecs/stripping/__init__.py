@@ -1,5 +1,5 @@
-"""Files without their metadata: one module a format, each copies the coded pixels as they are and leaves the rest out.
+"""Removing metadata from files: one module per format, which copies the coded pixels and omits the rest.
 
-What stays is what pixels need to be seen rightly: colour, how they are to be turned, and a gain map's parameters. All
-else has to be known to be harmless before it is copied, so what is unknown goes. See docs/decisions/0023-metadata.md.
+Only data that affects the display of pixels is kept: colour, orientation, and a gain map's parameters. Other data is
+copied only if it is known to be harmless, so unknown data is removed. See docs/decisions/0023-metadata.md.
 """

@@ -1,4 +1,4 @@
-"""GIF: its frames, how often they are played, and its colour profile (CompuServe, GIF89a, 1990)."""
+"""GIF: frames, number of plays, and colour profile (CompuServe, GIF89a, 1990)."""
 
 import struct
 
@@ -8,19 +8,19 @@ _HEADER, _IMAGE = 13, 10
 _EXTENSION, _SEPARATOR, _TRAILER = 0x21, 0x2C, 0x3B
 _GRAPHIC_CONTROL, _APPLICATION = 0xF9, 0xFF
 _CONTROL, _NAME = 4, 11
-"""How long the first block of an extension is."""
+"""Length of the first block of an extension."""
 _LOOPS, _PROFILE = (b"NETSCAPE2.0", b"ANIMEXTS1.0"), b"ICCRGBG1012"
 
 
 def stripped_gif(data: memoryview, kept: Kept) -> list[Buffer]:
-    """Return a GIF without its metadata: comments, texts, and what applications have put into it.
+    """Return a GIF without its metadata: comments, texts, and data of applications.
 
     Args:
         data: The file.
-        kept: What stays.
+        kept: The metadata to keep.
 
     Raises:
-        ValueError: It has no frame, or one that is cut off, or that reaches beyond the canvas.
+        ValueError: There is no frame, or a frame is truncated or extends beyond the canvas.
     """
     canvas = struct.unpack_from("<HH", data, 6)
     at = _HEADER + _table(data[10])
@@ -28,7 +28,7 @@ def stripped_gif(data: memoryview, kept: Kept) -> list[Buffer]:
     frames = 0
     while at < len(data) and data[at] in (_EXTENSION, _SEPARATOR, 0):
         start = at
-        if data[at] == 0:  # an empty sub-block too many
+        if data[at] == 0:  # a superfluous empty sub-block
             at += 1
         elif data[at] == _SEPARATOR:
             _check_place(struct.unpack_from("<HHHH", data, at + 1), canvas)
@@ -39,12 +39,12 @@ def stripped_gif(data: memoryview, kept: Kept) -> list[Buffer]:
             at = _after_blocks(data, at + 2)
             written.append(_extension(bytes(data[start:at]), kept))
     if not frames:
-        raise ValueError("It has no frame.")
+        raise ValueError("There is no frame.")
     return [*written, bytes([_TRAILER])]
 
 
 def _extension(whole: bytes, kept: Kept) -> bytes:
-    """Return an extension, with all of its blocks, as far as it is needed."""
+    """Return the parts of an extension, with all of its blocks, that are needed."""
     if whole[1] == _GRAPHIC_CONTROL and whole[2] >= _CONTROL:
         return whole[:2] + bytes([_CONTROL]) + whole[3 : 3 + _CONTROL] + b"\0"
     if whole[1] != _APPLICATION or whole[2] != _NAME:
@@ -66,14 +66,14 @@ def _content(blocks: bytes) -> bytes:
 
 
 def _check_place(place: tuple[int, ...], canvas: tuple[int, ...]) -> None:
-    """Refuse what viewers don't agree on, and what is hidden outside of the canvas."""
+    """Reject frames outside the canvas, which viewers treat differently and which can hide data."""
     left, top, width, height = place
     if left + width > canvas[0] or top + height > canvas[1]:
-        raise ValueError("A frame reaches beyond the canvas.")
+        raise ValueError("A frame extends beyond the canvas.")
 
 
 def _table(flags: int) -> int:
-    """Return how long a colour table is, in bytes."""
+    """Return the length of a colour table in bytes."""
     return 6 << (flags & 7) if flags & 0x80 else 0
 
 
@@ -81,5 +81,5 @@ def _after_blocks(data: memoryview, at: int) -> int:
     while at < len(data) and data[at]:
         at += 1 + data[at]
     if at >= len(data):
-        raise ValueError("Its last block is cut off.")
+        raise ValueError("The last block is truncated.")
     return at + 1

@@ -1,7 +1,7 @@
-"""AVIF and HEIC: the pictures that are shown, with what they are made of (ISO/IEC 23008-12).
+"""AVIF and HEIC: the visible images and their parts (ISO/IEC 23008-12).
 
-A still is written anew. In an image sequence places are counted from the beginning of the file in many tables; there
-all that goes is written over, so that nothing moves.
+Still images are rewritten. In image sequences, many tables contain offsets from the start of the file; there, removed
+data is overwritten, so that nothing moves.
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,7 +20,7 @@ _PROPERTIES = frozenset(
     b"ispe pixi colr pasp clap irot imir rloc auxC av1C hvcC vvcC avcC jpgC j2kH lhvC cmpd uncC cmpC icef a1op a1lx"
     b" lsel oinf tols clli mdcv cclv amve reve ndwt".split()
 )
-"""What a decoder may need to know of a picture; all else is about it."""
+"""Properties that a decoder can need; all others are metadata."""
 _IN_MOVIE: dict[bytes, tuple[bytes, ...]] = {
     b"moov": (b"mvhd", b"trak"),
     b"trak": (b"tkhd", b"edts", b"tref", b"mdia"),
@@ -29,7 +29,7 @@ _IN_MOVIE: dict[bytes, tuple[bytes, ...]] = {
     b"minf": (b"vmhd", b"nmhd", b"dinf", b"stbl"),
     b"stbl": tuple(b"stsd stts ctts cslg stsc stsz stco co64 stss sdtp sgpd sbgp".split()),
 }
-"""What each box of a movie has in it that is needed (ISO/IEC 14496-12, table 1)."""
+"""The needed boxes inside each box of a movie (ISO/IEC 14496-12, table 1)."""
 _MOST_SAMPLES, _MOST_COPIES = 1_000_000, 8
 _XMP = b"application/rdf+xml"
 _NO_OFFSET = b"\0\0\0\0"
@@ -40,24 +40,24 @@ def stripped_isobmff(data: memoryview, kept: Kept, *, pages: bool) -> list[Buffe
 
     Args:
         data: The file.
-        kept: What stays.
-        pages: All pictures that are shown by themselves are, not only the primary one.
+        kept: The metadata to keep.
+        pages: Whether to keep all independently visible images instead of only the primary one.
 
     Raises:
-        ValueError: It is malformed, or has what can't be copied so.
+        ValueError: The file is malformed, or contains something that can't be copied.
     """
     whole = bytes(data)
     if first(whole, b"moov") is not None:
         return [_blanked(whole, kept)]
     ftyp, meta = first(whole, b"ftyp"), first(whole, b"meta")
     if ftyp is None or meta is None:
-        raise ValueError("It has no items.")
+        raise ValueError("There are no items.")
     items = read_items(meta[4:])
     chosen = _chosen(items, pages=pages)
-    # Tiles that are alike may have their data in common.
+    # Identical tiles can share their data.
     copied = sum(length or len(whole) for one in chosen.items.values() for _, length in one.extents)
     if copied > _MOST_COPIES * len(whole):
-        raise ValueError("Its items lie over each other.")
+        raise ValueError("Items overlap.")
     contents = {one.number: _content(whole, items, one, kept) for one in chosen.items.values()}
     chosen = _with_metadata(whole, items, chosen, contents, kept)
     head = box(b"ftyp", ftyp)
@@ -70,7 +70,7 @@ def stripped_isobmff(data: memoryview, kept: Kept, *, pages: bool) -> list[Buffe
 
 
 def _chosen(items: Items, *, pages: bool) -> Items:
-    """Return the pictures that are shown, what they are made of, their transparency, and the gain map."""
+    """Return the visible images, their parts, their alpha, and the gain map."""
     made_of = _sources(items, b"dimg")
     described = {source for kind, source, _ in items.references if kind in (b"thmb", b"auxl", b"cdsc", b"prem")}
     parts = {target for targets in made_of.values() for target in targets}
@@ -88,7 +88,7 @@ def _chosen(items: Items, *, pages: bool) -> Items:
         if key in chosen:
             continue
         if key not in items.items:
-            raise ValueError("A picture is made of one that is not there.")
+            raise ValueError("An image refers to a missing part.")
         chosen.add(key)
         shown += made_of.get(key, [])
         shown += [
@@ -126,13 +126,13 @@ def _is_alpha(item: Item | None) -> bool:
 
 
 def _described(item: Item) -> Item:
-    """Return an item with the properties only that a decoder may need.
+    """Return an item with only those properties that a decoder can need.
 
     Raises:
-        ValueError: It has another one that a reader has to know.
+        ValueError: The item has another property that is essential.
     """
     if any(essential and kind not in _PROPERTIES for (kind, _), essential in item.properties):
-        raise ValueError("A picture has a property that is not known here.")
+        raise ValueError("An image has an unknown essential property.")
     return replace(item, properties=tuple(one for one in item.properties if one[0][0] in _PROPERTIES))
 
 
@@ -142,7 +142,7 @@ def _content(data: bytes, items: Items, item: Item, kept: Kept) -> bytes:
     for at, length in item.extents:
         end = at + length if length else len(source)
         if end > len(source):
-            raise ValueError("The data of an item are cut off.")
+            raise ValueError("The data of an item is truncated.")
         parts.append(source[at:end])
     content = b"".join(parts)
     if item.kind != b"jpeg":
@@ -151,7 +151,7 @@ def _content(data: bytes, items: Items, item: Item, kept: Kept) -> bytes:
 
 
 def _with_metadata(data: bytes, items: Items, chosen: Items, contents: dict[int, bytes], kept: Kept) -> Items:
-    """Add the metadata to keep, to the items and to their contents."""
+    """Add the metadata to keep to the items and their contents."""
     result = chosen
     for kind, content in _metadata(data, items, kept):
         key = max(result.items) + 1
@@ -184,9 +184,9 @@ def _meta(items: Items, where: dict[int, tuple[int, int]], padding: int = 0) -> 
     """Return a `meta` box.
 
     Args:
-        items: What it lists.
-        where: At what place in the file the data of each item are, and how long they are.
-        padding: By how many bytes it is to be longer.
+        items: The items to list.
+        where: Offset and length of each item's data in the file.
+        padding: Number of extra bytes.
     """
     wide = 4 if max(items.items) > 0xFFFF else 2
     count = _big(len(items.items), wide)
@@ -245,17 +245,17 @@ def _associated(item: Item, index: dict[Box, int], wide: int, step: int) -> byte
 
 @dataclass
 class _Blank:
-    """A file of which parts are written over, so that nothing in it moves."""
+    """A file whose parts are overwritten, so that nothing in it moves."""
 
     data: bytearray
 
     def box(self, start: int, end: int) -> None:
-        """Make free space of the box whose content this is."""
+        """Turn the box with this content into free space."""
         self.data[start - 4 : start] = b"free"
         self.zeros(start, end)
 
     def between(self, start: int, end: int, used: Iterable[tuple[int, int]]) -> None:
-        """Write zeros over what of a range is not used."""
+        """Overwrite the unused parts of a range with zeros."""
         at = start
         for begin, after in sorted(used):
             if begin > at:
@@ -265,22 +265,22 @@ class _Blank:
             self.zeros(at, end)
 
     def zeros(self, start: int, end: int) -> None:
-        """Write zeros."""
+        """Overwrite a range with zeros."""
         self.data[start:end] = bytes(end - start)
 
 
 def _blanked(data: bytes, kept: Kept) -> bytes:
-    """Return an image sequence of which all is written over but its pictures.
+    """Return an image sequence with everything but its images overwritten.
 
     Raises:
-        ValueError: There is metadata to keep, or a part that is not known here.
+        ValueError: There is metadata to keep, or an unknown part.
     """
     blank = _Blank(bytearray(data))
     last, used = 0, list[tuple[int, int]]()
     for kind, start, end in places(data):
         if end > len(data):
             if kind in (b"moov", b"meta", b"mdat"):
-                raise ValueError("The file is cut off.")
+                raise ValueError("The file is truncated.")
             break
         last = end
         if kind == b"moov":
@@ -289,7 +289,7 @@ def _blanked(data: bytes, kept: Kept) -> bytes:
         elif kind == b"meta":
             used += _blank_items(blank, data, start, end, kept)
         elif kind in (b"moof", b"mfra", b"sidx"):
-            raise ValueError("The sequence is in fragments.")
+            raise ValueError("The sequence is fragmented.")
         elif kind not in (b"ftyp", b"mdat"):
             blank.box(start, end)
     for kind, start, end in places(data[:last]):
@@ -299,7 +299,7 @@ def _blanked(data: bytes, kept: Kept) -> bytes:
 
 
 def _blank_boxes(blank: _Blank, start: int, end: int, kind: bytes) -> None:
-    """Write over what is in a box and not needed: what is said of a movie and of its tracks, and when it was made."""
+    """Overwrite the unneeded contents of a box: descriptions and dates of a movie and its tracks."""
     for name, inside, after in _inside(blank, start, end):
         if name not in _IN_MOVIE[kind]:
             blank.box(inside, after)
@@ -309,12 +309,12 @@ def _blank_boxes(blank: _Blank, start: int, end: int, kind: bytes) -> None:
             blank.zeros(inside + 4, inside + (20 if blank.data[inside] else 12))
         elif name == b"hdlr":
             if bytes(blank.data[inside + 8 : inside + 12]) not in (b"pict", b"vide", b"auxv"):
-                raise ValueError("A track has no pictures.")
+                raise ValueError("A track contains no images.")
             blank.zeros(inside + 24, after)
 
 
 def _samples(moov: bytes) -> Iterator[tuple[int, int]]:
-    """Yield where the samples of all tracks are, and where they end (ISO/IEC 14496-12, 8.7)."""
+    """Yield start and end of the samples of all tracks (ISO/IEC 14496-12, 8.7)."""
     for kind, track in boxes(moov):
         table = first(track, b"mdia", b"minf", b"stbl") if kind == b"trak" else None
         if table is None:
@@ -338,24 +338,24 @@ def _samples(moov: bytes) -> Iterator[tuple[int, int]]:
 def _inside(blank: _Blank, start: int, end: int) -> Iterable[tuple[bytes, int, int]]:
     for kind, inside, after in places(bytes(blank.data[start:end])):
         if start + after > end:
-            raise ValueError("A box is cut off.")
+            raise ValueError("A box is truncated.")
         yield kind, start + inside, start + after
 
 
 def _blank_items(blank: _Blank, data: bytes, start: int, end: int, kept: Kept) -> list[tuple[int, int]]:
-    """Write a list of items anew in the space of the old one; return where the data of those in it begin and end."""
+    """Rewrite a list of items in the space of the old one; return start and end of the data of each item in it."""
     items = read_items(data[start + 4 : end])
     if any(item.inline for item in items.items.values()) or (kept.kinds - {"icc"} and len(items.items) > 1):
-        raise ValueError("There is metadata to keep, or data in the list itself.")
+        raise ValueError("There is metadata to keep, or inline data.")
     chosen = _chosen(items, pages=False)
     where = {}
     for key, item in items.items.items():
         if key in chosen.items and len(item.extents) != 1:
-            raise ValueError("A picture is in several parts.")
+            raise ValueError("The data of an image has several parts.")
         if key in chosen.items:
             where[key] = item.extents[0]
     room = end - (start - 8) - len(_meta(chosen, where))
     if number(data, start - 8, 4) == 1 or room < 0:
-        raise ValueError("The list of items has no room.")
+        raise ValueError("There is no room for the list of items.")
     blank.data[start - 8 : end] = _meta(chosen, where, padding=room)
     return [(at, at + length if length else len(data)) for at, length in where.values()]

@@ -1,4 +1,4 @@
-"""The items of an AVIF or HEIC, as its `meta` box lists them, to be written anew (ISO/IEC 14496-12, 8.11)."""
+"""The items listed in the `meta` box of an AVIF or HEIC (ISO/IEC 14496-12, 8.11)."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -6,22 +6,22 @@ from dataclasses import dataclass, field
 from progimage.engine.codecs.boxes import Box, boxes, first, number
 
 _HIDDEN = 1
-_MOST = 65_536
+_MAXIMUM = 65_536
 _ESSENTIAL = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One item: a picture, or what is said of one.
+    """An item: an image or its metadata.
 
     Attributes:
-        number: By which others refer to it.
-        kind: How it is coded, such as av01, hvc1, grid, Exif or mime.
-        hidden: It is a part of others, and not shown by itself.
-        content_type: The media type of a `mime` item.
-        extents: Where its data are in the file, each with its length.
-        inline: Its data are in `idat` instead, from where its extents count.
-        properties: What is said of it, each with whether a reader has to know it.
+        number: ID of the item.
+        kind: Type of the item, such as av01, hvc1, grid, Exif or mime.
+        hidden: Whether it is only a part of other items and not shown by itself.
+        content_type: Media type of a `mime` item.
+        extents: Offset and length of each part of the data in the file.
+        inline: Whether the data is in `idat`, and the extents are relative to that.
+        properties: The properties, each with whether it is essential.
     """
 
     number: int
@@ -38,11 +38,11 @@ class Items:
     """The items of a file.
 
     Attributes:
-        primary: The number of the picture that stands for the file.
-        items: All of them, by their numbers.
-        references: Their kind, from which item, to which ones.
-        groups: Their kind, their number, and the items in them.
-        idat: The data of those that are inline.
+        primary: ID of the primary image.
+        items: All items by ID.
+        references: Type, source item and target items of each reference.
+        groups: Type, ID and items of each group.
+        idat: The data of inline items.
     """
 
     primary: int
@@ -53,13 +53,13 @@ class Items:
 
 
 def read_items(meta: bytes) -> Items:
-    """Read what a `meta` box lists.
+    """Read the items listed in a `meta` box.
 
     Args:
-        meta: Its content, behind the version and flags.
+        meta: Content of the box after version and flags.
 
     Raises:
-        ValueError: It is malformed, or has what can't be moved: data in other files or in other items.
+        ValueError: The box is malformed, or refers to data that can't be moved: in other files or other items.
     """
     parts = dict(reversed(list(boxes(meta))))  # the first of each kind
     pitm = parts.get(b"pitm", b"")
@@ -71,7 +71,7 @@ def read_items(meta: bytes) -> Items:
         items[key] = Item(key, kind, hidden, content_type, extents, inline, tuple(said.get(key, ())))
     primary = number(pitm, 4, 4 if number(pitm, 0, 1) else 2)
     if primary not in items:
-        raise ValueError("The primary item is not there.")
+        raise ValueError("The primary item is missing.")
     references = list(_references(parts.get(b"iref", b"")))
     return Items(primary, items, references, list(_groups(parts.get(b"grpl", b""))), parts.get(b"idat", b""))
 
@@ -81,11 +81,11 @@ def _kinds(iinf: bytes) -> Iterator[tuple[int, bytes, bool, bytes]]:
         if kind != b"infe":
             continue
         if number(body, 0, 1) < 2:
-            raise ValueError("An item is of an old kind.")
+            raise ValueError("An item has an old version.")
         wide = 4 if number(body, 0, 1) > 2 else 2
         if number(body, 4 + wide, 2):
             raise ValueError("An item is protected.")
-        content_type = [*body[10 + wide :].split(b"\0", 2), b""][1]  # behind its name
+        content_type = [*body[10 + wide :].split(b"\0", 2), b""][1]  # after its name
         yield number(body, 4, wide), body[6 + wide : 10 + wide], bool(number(body, 1, 3) & _HIDDEN), content_type
 
 
@@ -97,14 +97,14 @@ def _places(iloc: bytes) -> Iterator[tuple[int, tuple[bool, tuple[tuple[int, int
         key = take(4 if version > 1 else 2)
         method = take(2) & 15 if version else 0
         if take(2) or method > 1:
-            raise ValueError("The data of an item are in another file, or in another item.")
+            raise ValueError("The data of an item is in another file or another item.")
         base, extents = take(base_size), []
         for _ in range(take(2)):
             if version and index_size:
                 take(index_size)
             offset = take(offset_size)
             extents.append((base + offset, take(length_size)))
-        if len(extents) > _MOST:
+        if len(extents) > _MAXIMUM:
             raise ValueError("An item is in too many parts.")
         yield key, (method == 1, tuple(extents))
 
@@ -145,7 +145,7 @@ def _properties(iprp: bytes) -> dict[int, list[tuple[Box, bool]]]:
                 value = take(step)
                 essential, index = bool(value >> (8 * step - 1)), value & ((1 << (8 * step - 1)) - 1)
                 if index > len(shared):
-                    raise ValueError("An item has a property that is not there.")
+                    raise ValueError("An item refers to a missing property.")
                 if index:
                     found.setdefault(key, []).append((shared[index - 1], essential))
     return found

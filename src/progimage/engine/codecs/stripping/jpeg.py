@@ -1,4 +1,4 @@
-"""JPEG: the segments that are needed to decode it, and of a gain map its picture and its parameters.
+"""JPEG: the segments that are needed to decode it, and the image and parameters of a gain map.
 
 Sources: ITU-T T.81, annex B (markers); T.871 (JFIF); CIPA DC-007 (multi-picture format); ISO 21496-1, and Google's
 Ultra HDR image format 1.1 (gain maps).
@@ -16,7 +16,7 @@ from progimage.engine.metadata import EXIF, Buffer, Kept
 _START, _END = b"\xff\xd8", b"\xff\xd9"
 _SCAN, _LINES, _APP0, _APP1, _APP2, _APP14 = 0xDA, 0xDC, 0xE0, 0xE1, 0xE2, 0xEE
 _NEEDED = frozenset((*range(0xC0, 0xD0), _SCAN, 0xDB, 0xDD, 0xDE, 0xDF))
-"""Frames, tables, and scans."""
+"""Markers of frames, tables and scans."""
 _FIRST_MARKER = 0xC0
 _ALONE = frozenset((0x01, *range(0xD0, 0xD9)))
 """Markers without a length."""
@@ -25,9 +25,9 @@ _IN_XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _IN_ICC, _IN_MPF, _IN_GAIN = b"ICC_PROFILE\0", b"MPF\0", b"urn:iso:std:iso:ts:21496:-1\0"
 _LONGEST = 65_533
 _PADDING = 64
-"""Between two pictures there may be so many bytes."""
+"""Maximum number of bytes between two images."""
 _PRIMARY = 0x030000
-"""What the index calls the picture that stands for the file."""
+"""Type of the primary image in the index."""
 _APPLES = b"HDRGainMapVersion"
 _HDRGM = "http://ns.adobe.com/hdr-gain-map/1.0/"
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
@@ -36,7 +36,7 @@ _NAMES = (
     "HDRCapacityMax",
 )  # fmt: skip
 _VALUE = re.compile(r"\s*(?:[-+]?[0-9.]{1,30}(?:[eE][-+]?[0-9]{1,3})?|True|False)\s*")
-"""All that a gain map's parameter can be."""
+"""Allowed values of a gain map's parameters."""
 _DIRECTORY = (
     '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
     '<rdf:Description rdf:about="" xmlns:Container="http://ns.google.com/photos/1.0/container/"'
@@ -55,13 +55,13 @@ _PARAMETERS = (
 
 @dataclass(frozen=True, slots=True)
 class _Segment:
-    """One marker segment.
+    """A marker segment.
 
     Attributes:
-        marker: Its second byte.
-        body: What is behind its length.
-        whole: All of it, of a scan with its coded data.
-        end: Where it ends in the file.
+        marker: Second byte of the marker.
+        body: Data after the length field.
+        whole: The complete segment; for a scan, with its coded data.
+        end: Offset of its end in the file.
     """
 
     marker: int
@@ -75,11 +75,11 @@ def stripped_jpeg(data: memoryview, kept: Kept, boosts: Mapping[str, list[float]
 
     Args:
         data: The file.
-        kept: What stays.
-        boosts: The parameters of a gain map of Apple's kind, by their names in the XMP of Ultra HDR.
+        kept: The metadata to keep.
+        boosts: Parameters of a gain map in Apple's format, by their names in the XMP of Ultra HDR.
 
     Raises:
-        ValueError: It is none, or has no scan.
+        ValueError: The file isn't a JPEG, or has no scan.
     """
     gain_map = _gain_map(data, kept, boosts)
     segments, _ = _segments(data)
@@ -96,20 +96,20 @@ def stripped_mpo(data: memoryview, kept: Kept) -> list[Buffer]:
 
     Args:
         data: The file.
-        kept: What stays, in the first of them.
+        kept: The metadata to keep in the first of them.
 
     Raises:
-        ValueError: It has no index, or a broken one.
+        ValueError: The index of images is missing or invalid.
     """
     segments, _ = _segments(data)
     index = _index(data, segments)
     if index is None:
-        raise ValueError("It has no index of its pictures.")
+        raise ValueError("There is no index of images.")
     others: list[list[Buffer]] = []
     for one in index.pictures[1:]:
         inside, _ = _segments(data[one.offset :])
         if sum(map(_length, others)) > len(data):
-            raise ValueError("Its pictures lie over each other.")
+            raise ValueError("Images overlap.")
         others.append(_joined(inside, _metadata(inside, kept.of_another(_first(inside, EXIF)))))
     return _of_several(segments, _metadata(segments, kept), list(index.pictures), others)
 
@@ -117,11 +117,11 @@ def stripped_mpo(data: memoryview, kept: Kept) -> list[Buffer]:
 def _of_several(
     segments: list[_Segment], added: list[bytes], pictures: list[Picture], others: list[list[Buffer]]
 ) -> list[Buffer]:
-    """Put pictures together with a new index of them, which stands before all that can be of any length."""
+    """Join images with a new index, which comes before all segments of variable length."""
     empty = Mpf(tuple(pictures)).written()
     sizes = [_length(_joined(segments, [*added, *_app(_APP2, _IN_MPF + empty)])), *map(_length, others)]
     index = Mpf(tuple(one.of_size(size) for one, size in zip(pictures, sizes, strict=True)))
-    # Places in it are counted from behind its name, which is behind what stands before.
+    # Offsets in the index are relative to the end of its name.
     before = _length(_joined([], added)) - len(_END) + _length(_head(segments)) + 4 + len(_IN_MPF)
     first = _joined(segments, [*added, *_app(_APP2, _IN_MPF + index.written(before))])
     return [*first, *(part for other in others for part in other)]
@@ -133,13 +133,13 @@ def _joined(segments: list[_Segment], added: list[bytes]) -> list[Buffer]:
 
 
 def _head(segments: list[_Segment]) -> list[Buffer]:
-    """Return the JFIF header without its thumbnail, which has to stand first."""
+    """Return the JFIF header, which has to come first, without its thumbnail."""
     jfif = _first(segments, b"JFIF\0", _APP0)
     return list(_app(_APP0, b"JFIF\0" + jfif[:7] + b"\0\0")) if jfif is not None and len(jfif) >= 9 else []
 
 
 def _adobe(segments: list[_Segment]) -> list[bytes]:
-    """Return the segment that tells how colours are transformed (Adobe's Technical Note 5116)."""
+    """Return the segment with the colour transform (Adobe's Technical Note 5116)."""
     body = _first(segments, b"Adobe", _APP14)
     return _app(_APP14, b"Adobe" + body[:7]) if body is not None and len(body) >= 7 else []
 
@@ -162,7 +162,7 @@ def _profile(segments: list[_Segment], kept: Kept) -> list[bytes]:
 
 
 def _is_needed(segment: _Segment) -> bool:
-    """Return whether a segment is needed to decode the picture."""
+    """Return whether a segment is needed to decode the image."""
     if segment.marker == _LINES:
         return len(segment.body) == 2
     return segment.marker in _NEEDED
@@ -172,7 +172,7 @@ def _metadata(segments: list[_Segment], kept: Kept, *, xmp: bool = True) -> list
     """Return the segments of metadata to write."""
     exif = kept.exif(_first(segments, EXIF))
     written = _app(_APP1, EXIF + exif) if exif else []
-    if not written and kept.least_exif:  # else it would be too long
+    if not written and kept.least_exif:  # otherwise it would be too long
         written = _app(_APP1, EXIF + kept.least_exif)
     packet = kept.xmp(_first(segments, _IN_XMP)) if xmp else None
     return [*written, *(_app(_APP1, _IN_XMP + packet) if packet else []), *_profile(segments, kept)]
@@ -184,7 +184,7 @@ def _first(segments: list[_Segment], name: bytes, marker: int = _APP1) -> bytes 
 
 
 def _app(marker: int, body: bytes) -> list[bytes]:
-    """Return an application segment; none if it would be too long for one."""
+    """Return an application segment; nothing if it would be too long."""
     return [struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body] if len(body) <= _LONGEST else []
 
 
@@ -193,30 +193,30 @@ def _length(parts: list[Buffer]) -> int:
 
 
 def _segments(data: memoryview) -> tuple[list[_Segment], int]:
-    """Return the segments of the first picture in some data, and where it ends.
+    """Return the segments of the first image in the data, and the offset of its end.
 
     Raises:
-        ValueError: It is no JPEG, or has no scan.
+        ValueError: The data isn't a JPEG, or has no scan.
     """
     if bytes(data[:2]) != _START:
-        raise ValueError("It is no JPEG.")
+        raise ValueError("The file isn't a JPEG.")
     found = list(_walk(data))
     if not any(one.marker == _SCAN for one in found):
-        raise ValueError("It has no scan.")
+        raise ValueError("There is no scan.")
     end = found[-1].end
     return found, end + len(_END) * (bytes(data[end : end + 2]) == _END)
 
 
 def _walk(data: memoryview) -> Iterator[_Segment]:
     at = 2
-    while marked := _AFTER_SCAN.search(data, at):  # what is no marker is skipped, as decoders do it
+    while marked := _AFTER_SCAN.search(data, at):  # invalid markers are skipped, as decoders do
         at, marker = marked.end(), data[marked.end() - 1]
         if marker == _END[1]:
             return
         if marker in _ALONE:
             continue
         if marker < _FIRST_MARKER:
-            raise ValueError("Its data are damaged.")
+            raise ValueError("The data is damaged.")
         start, end = at - 2, at + int.from_bytes(data[at : at + 2], "big")
         if end > len(data) or end < at + 2:
             return
@@ -240,7 +240,7 @@ def _index(data: memoryview, segments: list[_Segment]) -> Mpf | None:
 
 
 def _gain_map(data: memoryview, kept: Kept, boosts: Mapping[str, list[float]] | None) -> bytes | None:
-    """Return the gain map of a file, with nothing but its parameters; None if it has none, or of another kind."""
+    """Return the gain map of a file with only its parameters; None if there is none of a supported kind."""
     segments, end = _segments(data)
     try:
         index = _index(data, segments)
@@ -253,18 +253,18 @@ def _gain_map(data: memoryview, kept: Kept, boosts: Mapping[str, list[float]] | 
             if parameters:
                 return b"".join(_joined(map_segments, [*parameters, *_profile(map_segments, kept)]))
     except ValueError:
-        return None  # whoever left the second picture broken has an image without one
+        return None  # if the second image is invalid, the file is treated as having no gain map
     return None
 
 
 def _next(data: memoryview, end: int) -> int:
-    """Return where a picture begins that follows another without an index, or the end of the file."""
+    """Return the start of an image that follows another without an index, or the end of the file."""
     found = bytes(data[end : end + _PADDING]).find(_START)
     return end + found if found >= 0 else len(data)
 
 
 def _parameters(segments: list[_Segment]) -> list[bytes]:
-    """Return the segments that tell a gain map's parameters, rewritten so that nothing else is in them."""
+    """Return the segments with a gain map's parameters, rewritten so that they contain nothing else."""
     found = []
     for one in segments:
         if one.marker == _APP2 and bytes(one.body[: len(_IN_GAIN)]) == _IN_GAIN:
@@ -293,7 +293,7 @@ def _parameters_in(xmp: bytes) -> bytes | None:
 
 def _told(found: Mapping[str, list[str]]) -> bytes:
     sound = {name: found[name] for name in _NAMES if name in found and all(map(_VALUE.fullmatch, found[name]))}
-    # As attributes, where they can be: libultrahdr looks nowhere else.
+    # As attributes if possible, since libultrahdr doesn't look elsewhere.
     single = "".join(f' hdrgm:{name}="{one[0].strip()}"' for name, one in sound.items() if len(one) == 1)
     listed = "".join(_sequence(name, each) for name, each in sound.items() if len(each) > 1)
     return _PARAMETERS.format(single=single, listed=listed).encode()

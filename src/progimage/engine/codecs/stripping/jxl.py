@@ -1,4 +1,4 @@
-"""JPEG XL: the codestream, and the boxes that tell a decoder more about it (ISO/IEC 18181-2)."""
+"""JPEG XL: the codestream, and the boxes that a decoder needs (ISO/IEC 18181-2)."""
 
 from progimage.engine.codecs.boxes import box
 from progimage.engine.codecs.jxl.decode import jxl_metadata
@@ -7,20 +7,20 @@ from progimage.engine.codecs.jxl.header import CONTAINER, boxes, codestream, jxl
 from progimage.engine.metadata import Buffer, Kept
 
 _NEEDED = (b"jxll", b"jhgm")
-"""The level that a decoder has to have, and the gain map."""
+"""Boxes of the required decoder level and the gain map."""
 _TYPE = b"\0\0\0\x14ftypjxl \0\0\0\0jxl "
 _NO_OFFSET = b"\0\0\0\0"
 
 
 def stripped_jxl(data: memoryview, kept: Kept) -> list[Buffer]:
-    """Return a JPEG XL without its metadata, and without what a JPEG is restored from, which has metadata in it.
+    """Return a JPEG XL without its metadata, and without JPEG reconstruction data, which contains metadata.
 
     Args:
         data: The file.
-        kept: What stays.
+        kept: The metadata to keep.
 
     Raises:
-        ValueError: It is broken, or cut off.
+        ValueError: The file is invalid or truncated.
     """
     whole = codestream(data)
     stream = memoryview(whole)[: jxl_end(whole, jxl_header(data))]

@@ -5,17 +5,17 @@ from dataclasses import dataclass, replace
 
 _VERSION, _COUNT, _ENTRIES = 0xB000, 0xB001, 0xB002
 _ENTRY = 16
-_MOST = 1_000
+_MAXIMUM = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture of such a file.
+    """An image listed in the index.
 
     Attributes:
-        size: In bytes.
-        offset: Where it begins in the file; 0 for the first.
-        kind: What it is to the others: the individual image attribute.
+        size: Size in bytes.
+        offset: Offset in the file; 0 for the first.
+        kind: Its role: the individual image attribute.
     """
 
     size: int = 0
@@ -23,25 +23,25 @@ class Picture:
     kind: int = 0
 
     def of_size(self, size: int) -> "Picture":
-        """Return the same with another size."""
+        """Return a copy with another size."""
         return replace(self, size=size)
 
 
 @dataclass(frozen=True, slots=True)
 class Mpf:
-    """The index.
+    """The index of images.
 
     Attributes:
-        pictures: In the order in which they stand in the file.
+        pictures: The images in the order of the file.
     """
 
     pictures: tuple[Picture, ...]
 
     def written(self, start: int = 0) -> bytes:
-        """Return the index for pictures that stand one after the other.
+        """Return the encoded index for images that follow each other.
 
         Args:
-            start: Where it will begin in the file, from where it counts places.
+            start: Offset of the index in the file, which its offsets are relative to.
         """
         count = len(self.pictures)
         body = struct.pack(">4sIH", b"MM\0*", 8, 3)
@@ -56,30 +56,30 @@ class Mpf:
 
 
 def read_mpf(data: bytes, start: int) -> Mpf:
-    """Read an index.
+    """Read an index of images.
 
     Args:
-        data: The index, behind its name.
-        start: Where it begins in the file.
+        data: The index after its name.
+        start: Offset of the index in the file.
 
     Raises:
-        ValueError: It is none, or is cut off.
+        ValueError: The data is invalid or truncated.
     """
     try:
         return Mpf(_pictures(data, start))
     except struct.error:
-        raise ValueError("The index of pictures is cut off.") from None
+        raise ValueError("The index of images is truncated.") from None
 
 
 def _pictures(data: bytes, start: int) -> tuple[Picture, ...]:
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[:4])
     if order is None:
-        raise ValueError("It is no index of pictures.")
+        raise ValueError("There is no index of images.")
     (at,) = struct.unpack_from(f"{order}I", data, 4)
     (fields,) = struct.unpack_from(f"{order}H", data, at)
     for field in range(fields):
         tag, _, length, place = struct.unpack_from(f"{order}HHII", data, at + 2 + 12 * field)
-        if tag == _ENTRIES and length <= _ENTRY * _MOST:
+        if tag == _ENTRIES and length <= _ENTRY * _MAXIMUM:
             entries = [struct.unpack_from(f"{order}III", data, place + step) for step in range(0, length, _ENTRY)]
             return tuple(Picture(size, offset + start if offset else 0, kind) for kind, size, offset in entries)
-    raise ValueError("It lists no pictures.")
+    raise ValueError("The index lists no images.")

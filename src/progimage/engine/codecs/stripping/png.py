@@ -1,4 +1,4 @@
-"""PNG: the chunks that are needed to decode it, and those that tell its colours (PNG, third edition, W3C, 2025)."""
+"""PNG: the chunks that are needed to decode it, and those for colour (PNG, third edition, W3C, 2025)."""
 
 import zlib
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ _LENGTHS: dict[bytes, Sequence[int]] = {
     b"cICP": (4,), b"cLLI": (8,), b"cLLi": (8,), b"gAMA": (4,), b"mDCV": (24,), b"mDCv": (24,), b"sBIT": range(1, 5),
     b"sRGB": (1,), b"pHYs": (9,),
 }  # fmt: skip
-"""How long a body may be; another one is none that decoders know."""
+"""Allowed lengths of the chunks' data; decoders don't accept others."""
 _LARGEST_PROFILE = 16_000_000
 _FRAMING, _END = 12, chunk(b"IEND", b"")
 
@@ -26,10 +26,10 @@ def stripped_png(data: memoryview, kept: Kept) -> list[Buffer]:
 
     Args:
         data: The file.
-        kept: What stays.
+        kept: The metadata to keep.
 
     Raises:
-        ValueError: It has no pixels, or they are damaged.
+        ValueError: There are no pixels, or they are damaged.
     """
     written: list[Buffer] = [SIGNATURE]
     metadata: dict[bytes, bytes] = {}
@@ -51,9 +51,9 @@ def stripped_png(data: memoryview, kept: Kept) -> list[Buffer]:
             pixels = pixels or len(written) * (kind == b"IDAT")
             written += [whole] if kind != b"iCCP" else _profile(bytes(body), kept)
         elif kind in _PIXELS:
-            raise ValueError("Its pixels are damaged.")
+            raise ValueError("The pixels are damaged.")
     if not pixels:
-        raise ValueError("It has no pixels.")
+        raise ValueError("There are no pixels.")
     exif, xmp = kept.exif(metadata.get(b"eXIf")), kept.xmp(metadata.get(b"iTXt"))
     told = [chunk(b"eXIf", exif)] if exif else []
     told += [chunk(b"iTXt", XMP + b"\0\0\0\0" + xmp)] if xmp else []
@@ -61,7 +61,7 @@ def stripped_png(data: memoryview, kept: Kept) -> list[Buffer]:
 
 
 def _profile(body: bytes, kept: Kept) -> list[Buffer]:
-    """Return a chunk with an ICC profile, and no more than that."""
+    """Return a chunk that contains only the ICC profile."""
     try:
         profile = kept.profile(zlib.decompressobj().decompress(body.partition(b"\0")[2][1:], _LARGEST_PROFILE))
     except zlib.error:

@@ -1,6 +1,6 @@
-"""TIFF: the fields that are needed to decode its pages, and their strips or tiles (TIFF 6.0; BigTIFF).
+"""TIFF: the fields that are needed to decode pages, and their strips or tiles (TIFF 6.0; BigTIFF).
 
-Every file is written anew, so that nothing is left of what no kept field points at: thumbnails, EXIF, GPS, and layers.
+Files are rewritten, so that data that no kept field points to is dropped: thumbnails, EXIF, GPS, and layers.
 """
 
 import struct
@@ -11,16 +11,16 @@ from itertools import accumulate
 from progimage.engine.metadata import Buffer, Kept
 
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
-"""How many bytes a value of each type has."""
+"""Number of bytes of a value by type."""
 _WHOLE = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _LONG, _LONG8, _BYTE = 4, 16, 1
 _OFFSETS = {273: 279, 324: 325}
-"""The fields that say where strips or tiles are, and those that say how long they are."""
+"""The fields with offsets of strips or tiles, and those with their lengths."""
 _COMPRESSION, _ORIENTATION, _ICC, _XMP = 259, 274, 34675, 700
 _PLAIN = frozenset((1, 2, 3, 4, 5, 8, 32771, 32773, 32946, 50000))
-"""Compressions whose data are nothing but samples; others are files of their own, with metadata of their own."""
+"""Compressions whose data contains only samples; others contain complete files with metadata of their own."""
 _SLACK = 1 << 16
-"""How much larger than twice the old file a new one may be, in bytes."""
+"""Maximum number of bytes by which a new file can exceed twice the size of the old one."""
 _SHORT, _UNDEFINED = 3, 7
 _NEEDED = frozenset(
     (254, 256, 257, 258, 259, 262, 263, 266, 274, 277, 278, 279, 280, 281, 282, 283, 284, 290, 291, 292, 293, 296, 297,
@@ -40,11 +40,11 @@ class _Field:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """How numbers are written, which TIFF and BigTIFF do differently.
+    """The layout of numbers, which differs between TIFF and BigTIFF.
 
     Attributes:
-        order: Which byte is the first one, as `struct` says it.
-        big: It is a BigTIFF.
+        order: Byte order as in `struct`.
+        big: Whether the file is a BigTIFF.
     """
 
     order: str
@@ -52,16 +52,16 @@ class _Layout:
 
     @property
     def word(self) -> str:
-        """The format of places and counts."""
+        """Struct format of offsets and counts."""
         return self.order + ("Q" if self.big else "I")
 
     @property
     def fields(self) -> str:
-        """The format of the number of fields."""
+        """Struct format of the number of fields."""
         return self.order + ("Q" if self.big else "H")
 
     def pack(self, value: int) -> bytes:
-        """Return a place or a count as it is written."""
+        """Return an encoded offset or count."""
         return struct.pack(self.word, value)
 
 
@@ -70,16 +70,16 @@ def stripped_tiff(data: memoryview, kept: Kept) -> list[Buffer]:
 
     Args:
         data: The file.
-        kept: What stays.
+        kept: The metadata to keep.
 
     Raises:
-        ValueError: It is malformed, or of a kind that can't be copied so.
+        ValueError: The file is malformed, or a variant that can't be copied.
     """
     try:
         layout, at = _header(data)
         return _written(_pages(data, layout, at), data, layout, kept)
     except (struct.error, KeyError) as error:
-        raise ValueError(f"The TIFF is broken: {error}.") from None
+        raise ValueError(f"The TIFF is invalid: {error}.") from None
 
 
 def _header(data: memoryview) -> tuple[_Layout, int]:
@@ -114,19 +114,19 @@ def _field(data: memoryview, layout: _Layout, at: int) -> _Field:
 
 
 class _Writer:
-    """Puts a file together: what fields point at first, then the directories of the pages."""
+    """Builds a file: first the data that fields point to, then the directories of the pages."""
 
-    def __init__(self, layout: _Layout, most: int) -> None:
-        self._layout, self._most = layout, most
+    def __init__(self, layout: _Layout, maximum: int) -> None:
+        self._layout, self._most = layout, maximum
         self._parts: list[Buffer] = []
         self._at = 16 if layout.big else 8
         self._directories: list[bytes] = []
 
     def add(self, part: Buffer) -> int:
-        """Add what a field points at, and return its place."""
+        """Add data that a field points to, and return its offset."""
         start = self._at
         if start + len(part) > self._most:
-            raise ValueError("Its strips or tiles lie over each other.")
+            raise ValueError("Strips or tiles overlap.")
         self._parts += [part, bytes(len(part) % 2)]
         self._at += len(part) + len(part) % 2
         return start
@@ -148,7 +148,7 @@ class _Writer:
         sizes = [len(directory) + struct.calcsize(layout.word) for directory in self._directories]
         *places, end = accumulate(sizes, initial=self._at)
         if not layout.big and end >> 32:
-            raise ValueError("It is too large for a TIFF.")
+            raise ValueError("The file is too large for a TIFF.")
         order = b"II" if layout.order == "<" else b"MM"
         version = struct.pack(f"{layout.order}HHH", _BIG, 8, 0) if layout.big else struct.pack(f"{layout.order}H", 42)
         linked = zip(self._directories, [*places[1:], 0], strict=True)
@@ -168,10 +168,10 @@ def _written(pages: Iterator[list[_Field]], data: memoryview, layout: _Layout, k
 
 
 def _needed(page: list[_Field], data: memoryview, layout: _Layout, writer: _Writer) -> Iterator[_Field]:
-    """Yield the fields of a page that are needed to decode it; the data are copied."""
+    """Yield the fields of a page that are needed to decode it, and copy their data."""
     by_tag = {one.tag: one for one in page}
     if _COMPRESSION in by_tag and not set(_numbers(by_tag[_COMPRESSION], layout)) <= _PLAIN:
-        raise ValueError("The strips or tiles are files of their own.")
+        raise ValueError("The strips or tiles are complete files.")
     for one in page:
         if one.tag in _NEEDED:
             yield one
@@ -185,7 +185,7 @@ def _needed(page: list[_Field], data: memoryview, layout: _Layout, writer: _Writ
 def _parts(data: memoryview, places: tuple[int, ...], lengths: tuple[int, ...]) -> Iterator[memoryview]:
     for start, length in zip(places, lengths, strict=True):
         if start + length > len(data):
-            raise ValueError("A strip or tile is cut off.")
+            raise ValueError("A strip or tile is truncated.")
         yield data[start : start + length]
 
 

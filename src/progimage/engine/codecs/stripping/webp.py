@@ -1,4 +1,4 @@
-"""WebP: the chunks that are needed to decode it, and its colour profile (RFC 9649)."""
+"""WebP: the chunks that are needed to decode it, and the colour profile (RFC 9649)."""
 
 from collections.abc import Iterator
 
@@ -14,10 +14,10 @@ def stripped_webp(data: memoryview, kept: Kept) -> list[Buffer]:
 
     Args:
         data: The file.
-        kept: What stays.
+        kept: The metadata to keep.
 
     Raises:
-        ValueError: It is none, or is cut off.
+        ValueError: The data is invalid or truncated.
     """
     found = list(_chunks(data[12 : 8 + int.from_bytes(data[4:8], "little")]))
     header = next((bytes(body) for kind, body in found if kind == b"VP8X"), b"")
@@ -36,8 +36,8 @@ def stripped_webp(data: memoryview, kept: Kept) -> list[Buffer]:
         elif kind in (b"EXIF", b"XMP "):
             metadata.setdefault(kind, bytes(body))
     if not any(bytes(part[:4]) in (*_PIXELS, b"ANMF") for part in written):
-        raise ValueError("It has no pixels.")
-    if len(header) >= 10:  # without it, there can be no metadata
+        raise ValueError("There are no pixels.")
+    if len(header) >= 10:  # without it there can't be metadata
         exif, xmp = kept.exif(metadata.get(b"EXIF", b"").removeprefix(EXIF)), kept.xmp(metadata.get(b"XMP "))
         flags = header[0] & ~(_HAS_XMP | _HAS_EXIF | _HAS_ICC)
         flags |= _HAS_ICC * bool(profile) | _HAS_EXIF * bool(exif) | _HAS_XMP * bool(xmp)
@@ -57,6 +57,6 @@ def _chunks(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
     while at + 8 <= len(data):
         length = int.from_bytes(data[at + 4 : at + 8], "little")
         if at + 8 + length > len(data):
-            raise ValueError("A chunk is cut off.")
+            raise ValueError("A chunk is truncated.")
         yield bytes(data[at : at + 4]), data[at + 8 : at + 8 + length]
         at += 8 + length + length % 2

@@ -1,7 +1,7 @@
-"""SVG: drawings, which are read only.
+"""SVG drawings, read-only.
 
-resvg draws them: it is nearer to browsers than librsvg, and all of it is memory-safe. But it takes letters apart that
-are shaped together, so a drawing with text of such a script is left to librsvg, which has Pango.
+resvg draws them, since it is closer to browsers than librsvg, and completely memory-safe. But it separates letters that
+must be shaped together, so drawings with text in such scripts are left to librsvg, which uses Pango.
 """
 
 import threading
@@ -30,11 +30,11 @@ from progimage.engine.limits import Limits
 
 _HEAD = 64 * 1024
 _STACK = 256 * 1024 * 1024
-"""resvg recurses into what refers to something that refers to something; 8 MiB do for some 200 steps."""
+"""Stack size for resvg, which recurses into chains of references; 8 MiB suffice for about 200 levels."""
 
 
 class _Svg(ReadOnly):
-    """Drawn by resvg or librsvg."""
+    """SVG, drawn by resvg or librsvg."""
 
     format = Format(
         name="SVG",
@@ -46,11 +46,11 @@ class _Svg(ReadOnly):
 
     @staticmethod
     def recognises(head: bytes) -> bool:
-        """Return whether it is markup with an SVG element near its beginning."""
+        """Return whether the file is markup with an SVG element near its beginning."""
         return begins_as_svg(head)
 
     def describe(self, file: InputFile, limits: Limits, dpi: float) -> Description:
-        """Read its size; see `Codec`."""
+        """Read the size of the drawing; see `Codec`."""
         root = read(bytes(file.data))
         warnings = tuple(lacking(root))
         cascade.apply(root, viewport(root), deep=False)
@@ -59,12 +59,12 @@ class _Svg(ReadOnly):
         return Description(format=self.format, pages=(Page(width, height),), mode="RGBA", warnings=warnings)
 
     def decoders(self, description: Description) -> tuple[Decoder, ...]:
-        """Return resvg, and then librsvg for what that can't draw."""
+        """Return resvg, then librsvg for drawings that resvg can't draw."""
         return (Decoder(_with(_drawn_with_resvg), draws=True), Decoder(_with(_drawn_with_pango), lazy=True, draws=True))
 
 
 class _Svgz(_Svg):
-    """The same, compressed."""
+    """Compressed SVG."""
 
     format = Format(
         name="SVGZ",
@@ -77,7 +77,7 @@ class _Svgz(_Svg):
 
     @staticmethod
     def recognises(head: bytes) -> bool:
-        """Return whether it is compressed markup with an SVG element near its beginning."""
+        """Return whether the file is compressed markup with an SVG element near its beginning."""
         return is_gzip(head) and begins_as_svg(inflated(head, _HEAD, whole=False))
 
 
@@ -98,13 +98,13 @@ def _with(draw: Callable[[Element], pyvips.Image]) -> Callable[[Source, int, int
 
 def _drawn_with_pango(root: Element) -> pyvips.Image:
     load_fonts()
-    # From a buffer: so the document has no address, and nothing that it refers to outside of itself is loaded.
+    # Loaded from a buffer, so that the document has no base URL, and no external references are loaded.
     return pyvips.Image.svgload_buffer(written(root).encode(), dpi=CSS_DPI)
 
 
 def _drawn_with_resvg(root: Element) -> pyvips.Image:
     if needs_pango(root):
-        raise CorruptImage("The drawing has a text that is for Pango.")
+        raise CorruptImage("The drawing has text with markup for Pango.")
     colour_emoji(root)
     drawing = _Drawing(written(root))
     usual = threading.stack_size(_STACK)
@@ -119,7 +119,7 @@ def _drawn_with_resvg(root: Element) -> pyvips.Image:
 
 
 class _Drawing(threading.Thread):
-    """Draws in a thread, which has a stack that is deep enough."""
+    """Draws in a thread with a large enough stack."""
 
     def __init__(self, svg: str) -> None:
         super().__init__(daemon=True)
@@ -133,7 +133,7 @@ class _Drawing(threading.Thread):
                 dpi=CSS_DPI,
                 skip_system_fonts=True,
                 font_files=list(map(str, font_files())),
-                font_family=FAMILIES["serif"],  # where no family is asked for, as in browsers
+                font_family=FAMILIES["serif"],  # the default family, as in browsers
                 serif_family=FAMILIES["serif"],
                 sans_serif_family=FAMILIES["sans"],
                 cursive_family=FAMILIES["sans"],
@@ -141,7 +141,7 @@ class _Drawing(threading.Thread):
                 monospace_family=FAMILIES["mono"],
                 languages=["en"],
             )
-        except BaseException as error:  # a panic of Rust is no Exception
+        except BaseException as error:  # a Rust panic isn't a subclass of Exception
             self._error = error
 
     def result(self) -> bytes:

@@ -1,7 +1,7 @@
-"""The cascade: what style sheets, `style` and attributes come to for each element of a drawing.
+"""The cascade: combines style sheets, `style` and attributes for each element of a drawing.
 
-Renderers know only parts of CSS, each its own. So what is declared is worked out before one draws, as browsers do it
-(CSS Cascade 5, Custom Properties 1), and written as attributes, of which each element then has what holds for it.
+Renderers support only different parts of CSS. So declarations are resolved before drawing, as in browsers
+(CSS Cascade 5, Custom Properties 1), and written as attributes of each element.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,23 +19,23 @@ from progimage.engine.codecs.svg.sheet import Rule, rules
 from progimage.engine.errors import CorruptImage, LimitExceeded
 
 _MOST_TESTS = 20_000_000
-"""Selectors times elements: one by one they take tenths of a microsecond."""
+"""Maximum number of selectors times elements; each test takes tenths of a microsecond."""
 _MOST_SELECTORS = 20_000
 _DEEPEST_VARIABLE, _LONGEST_VALUE = 16, 100_000
 _Variables = Mapping[str, str]
 
 
 def apply(root: Element, size: tuple[float, float], *, deep: bool = True) -> None:
-    """Write what is declared for each element of a drawing as attributes, and take the style sheets away.
+    """Resolve the declarations for each element of a drawing to attributes, and remove the style sheets.
 
     Args:
-        root: Of the drawing, which is changed.
-        size: What it is shown at, which style sheets may ask for.
-        deep: Do so for all elements, not only for the root.
+        root: Root of the drawing, which is modified.
+        size: Size of the viewport for media queries.
+        deep: Whether to resolve all elements instead of only the root.
 
     Raises:
-        CorruptImage: What is declared is nested too deeply.
-        LimitExceeded: There are too many selectors for so many elements.
+        CorruptImage: The declarations are nested too deeply.
+        LimitExceeded: There are too many selectors for the number of elements.
     """
     sheets = [element for element in root.iter() if local_name(element) == "style"]
     try:
@@ -50,7 +50,7 @@ def apply(root: Element, size: tuple[float, float], *, deep: bool = True) -> Non
 
 
 def _remove(parent: Element, child: Element) -> None:
-    """Take an element away, but what is said behind it."""
+    """Remove an element, but keep the text after it."""
     index = list(parent).index(child)
     if index:
         parent[index - 1].tail = (parent[index - 1].tail or "") + (child.tail or "")
@@ -60,11 +60,11 @@ def _remove(parent: Element, child: Element) -> None:
 
 
 class _Wrapped(cssselect2.ElementWrapper):  # type: ignore[misc]
-    """An element that selectors are held against."""
+    """An element for matching selectors."""
 
     @property
     def previous_siblings(self) -> Iterator["_Wrapped"]:
-        """Go through its elder siblings; cssselect2 keeps all of them for each, and recurses."""
+        """Yield the preceding siblings without the recursion and quadratic memory of cssselect2."""
         sibling = self.previous
         while sibling is not None:
             yield sibling
@@ -89,7 +89,7 @@ def _matcher(root: Element, found: Sequence[Rule]) -> cssselect2.Matcher | None:
     if count > _MOST_SELECTORS:
         raise LimitExceeded("selectors in style sheets", count, _MOST_SELECTORS)
     if count * elements > _MOST_TESTS:
-        raise LimitExceeded("selectors in style sheets times elements", count * elements, _MOST_TESTS)
+        raise LimitExceeded("selectors in style sheets multiplied by elements", count * elements, _MOST_TESTS)
     return matcher
 
 
@@ -117,7 +117,7 @@ def _apply(root: Element, size: tuple[float, float], matcher: cssselect2.Matcher
 
 
 def _declared(element: Element, wrapped: _Wrapped | None, matcher: cssselect2.Matcher | None) -> list[Declaration]:
-    """Return what is declared for an element, what counts most last."""
+    """Return the declarations for an element, in order of increasing precedence."""
     own = of_style(element.get("style", "")) if "style" in element.attrib else ()
     if matcher is None or wrapped is None:
         return sorted(own, key=lambda one: one.important) if own else []
@@ -128,7 +128,7 @@ def _declared(element: Element, wrapped: _Wrapped | None, matcher: cssselect2.Ma
     ]
     found.sort(key=lambda one: one[:3])
     usual = [one for *_, declarations in found for one in declarations if not one.important]
-    # What is important counts the more, the less its layer does.
+    # For important declarations, the order of layers is reversed.
     found.sort(key=lambda one: (-one[0], *one[1:3]))
     important = [one for *_, declarations in found for one in declarations if one.important]
     return [
@@ -148,13 +148,13 @@ def _variables(declared: Sequence[Declaration], inherited: _Variables) -> _Varia
                 given[name] = inherited[name]
         elif own[name].lower() == "initial":
             given.pop(name)
-    # A value is worked out where it is declared: what is inside of it is of that element.
+    # Variables in a value are resolved on the element that declares it.
     resolved = {name: _replaced(value, given, (name,)) for name, value in given.items() if name in own}
     return {name: value for name, value in {**given, **resolved}.items() if value is not None}
 
 
 def _replaced(text: str, variables: _Variables, within: tuple[str, ...] = ()) -> str | None:
-    """Return a value with each `var()` replaced; None: that can't be done."""
+    """Return a value with each `var()` replaced; None if that isn't possible."""
     if "var(" not in text.lower():
         return text
     return _substituted(tinycss2.parse_component_value_list(text, skip_comments=True), variables, within)
@@ -224,7 +224,7 @@ def _attribute(name: str, text: str, variables: _Variables) -> str | None:
 
 
 def _write(element: Element, values: dict[str, str], place: Place) -> None:
-    """Have an element say as attributes what holds for it."""
+    """Write the resolved values of an element as attributes."""
     element.attrib.pop("style", None)
     style = []
     for name, value in values.items():
@@ -242,7 +242,7 @@ def _write(element: Element, values: dict[str, str], place: Place) -> None:
             _set(element, name, place.summed(name, value))
     if style:
         element.set("style", ";".join(style))
-    # Renderers know of attributes; but in browsers the outermost element is turned about its middle.
+    # Renderers handle transform attributes, but browsers transform the outermost element about its centre.
     if not properties.MOVING.isdisjoint(values) or (place.outermost and "transform" in element.attrib):
         move(element, values, place)
 

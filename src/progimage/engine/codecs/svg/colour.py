@@ -1,4 +1,4 @@
-"""Colours of CSS, as hexadecimal digits of sRGB, which every renderer reads."""
+"""Conversion of CSS colours to hexadecimal sRGB, which every renderer supports."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import Any
 from tinycss2 import color5
 
 Matrix = tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
-# CSS Color 4, section 10: from linear light to XYZ, of which the first is relative to D65 but for ProPhoto.
+# CSS Color 4, section 10: from linear light to XYZ, relative to D65 except for ProPhoto.
 _TO_XYZ: dict[str, Matrix] = {
     "display-p3": (
         (0.4865709486, 0.2656676932, 0.1982172852),
@@ -49,7 +49,7 @@ _OF_THE_SYSTEM = {
 
 
 def colour(token: Any) -> str | None:
-    """Return a colour as `#rrggbb`, or `#rrggbbaa` where it is translucent; `currentColor` stays; None: it is none.
+    """Return a colour as `#rrggbb`, or `#rrggbbaa` if translucent; `currentColor` is kept. None if it isn't a colour.
 
     Args:
         token: A component value of tinycss2.
@@ -69,7 +69,7 @@ def colour(token: Any) -> str | None:
 
 def _srgb(given: Any) -> Sequence[float]:
     space, coordinates = given.space, [value or 0.0 for value in given.coordinates]
-    if space == "hsl":  # no more saturated than that
+    if space == "hsl":  # the maximum saturation
         given = color5.Color(space, (coordinates[0], min(100.0, max(0.0, coordinates[1])), coordinates[2]), given.alpha)
     if space in ("srgb", "hsl", "hwb"):
         return tuple(given.to("srgb").coordinates)

@@ -1,4 +1,4 @@
-"""Declarations of CSS, as they are written."""
+"""CSS declarations as written."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -9,18 +9,18 @@ import tinycss2
 
 _CHARACTER = r"[^;'\"\\{}()/@!]"
 _PLAIN = re.compile(rf"\s*([\w-]+)\s*:\s*({_CHARACTER}*(?:\({_CHARACTER}*\){_CHARACTER}*)*)\s*(?:;|$)", re.ASCII)
-"""A declaration that can be read without a parser, as nearly all of those in `style` can."""
+"""A declaration that can be read without a parser, like nearly all of those in `style`."""
 _LONGEST_CACHED = 200
 
 
 class Declaration(NamedTuple):
-    """What is said of a property.
+    """A declaration of a property.
 
     Attributes:
-        name: Of the property; in lower case, unless it is one of the author's own (`--name`).
-        value: Its value.
-        important: It counts more.
-        variable: There is a `var()` in it.
+        name: Name of the property, in lower case unless it is a custom property (`--name`).
+        value: Value of the property.
+        important: Whether it is marked as `!important`.
+        variable: Whether the value contains `var()`.
     """
 
     name: str
@@ -30,12 +30,12 @@ class Declaration(NamedTuple):
 
 
 def of_style(text: str) -> tuple[Declaration, ...]:
-    """Return the declarations of a `style`."""
+    """Return the declarations of a `style` attribute."""
     return _cached(text) if len(text) < _LONGEST_CACHED else _read(text)
 
 
 def of_block(content: Iterable[Any]) -> Iterator[Declaration]:
-    """Go through the declarations among what tinycss2 found in a block."""
+    """Yield the declarations among tinycss2's nodes of a block."""
     for found in content:
         if found.type == "declaration":
             name = found.name if found.name.startswith("--") else found.lower_name

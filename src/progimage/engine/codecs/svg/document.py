@@ -1,4 +1,4 @@
-"""From bytes to the elements of a drawing, with nothing in them that would reach out of the document."""
+"""Parsing a drawing to elements, without any references to outside the document."""
 
 import re
 import zlib
@@ -13,22 +13,22 @@ HREFS = "href", "{http://www.w3.org/1999/xlink}href"
 _GZIP = b"\x1f\x8b"
 _GZIP_WINDOW = 31
 _MOST_BYTES = 64 * 1024 * 1024
-"""Of a document once it is inflated."""
+"""Maximum size of a document after decompression."""
 _MOST_ELEMENTS, _DEEPEST = 200_000, 400
 _LONG = 64 * 1024
-"""Of the beginning of a file: it may have no more than a comment by then."""
+"""Number of first bytes that are allowed to contain nothing but a comment or an instruction."""
 _OPENING = re.compile(r"[\s>]*(<!--|<\?)")
-# What has the document's own ids, and data in it.
+# References to IDs in the same document, and data URIs.
 _OWN_HREF = re.compile(r"\s*(#|data:)", re.IGNORECASE)
 
 
 def is_gzip(head: bytes) -> bool:
-    """Return whether a file begins like one of gzip."""
+    """Return whether a file starts like gzip."""
     return head.startswith(_GZIP)
 
 
 def begins_as_svg(head: bytes) -> bool:
-    """Return whether it is markup, in UTF-8 or UTF-16, with an SVG element near its beginning."""
+    """Return whether a file is markup, in UTF-8 or UTF-16, with an SVG element near its beginning."""
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         text = head.decode("utf-16", "ignore")
     else:
@@ -39,7 +39,7 @@ def begins_as_svg(head: bytes) -> bool:
 
 
 def _prolog_goes_on(text: str) -> bool:
-    """Return whether a text ends within a comment or an instruction before the root."""
+    """Return whether a text ends inside a comment or an instruction before the root element."""
     at = 0
     while found := _OPENING.match(text, at):
         end = text.find("-->" if found[1] == "<!--" else "?>", found.end())
@@ -49,32 +49,32 @@ def _prolog_goes_on(text: str) -> bool:
     return False
 
 
-def inflated(data: bytes, most: int = _MOST_BYTES, *, whole: bool = True) -> bytes:
-    """Undo the compression of a file of gzip.
+def inflated(data: bytes, maximum: int = _MOST_BYTES, *, whole: bool = True) -> bytes:
+    """Decompress a gzip file.
 
     Args:
         data: The file, or its first bytes.
-        most: How many bytes there may be of it.
-        whole: It has to end properly; else as much as there is is returned.
+        maximum: Maximum decompressed size in bytes.
+        whole: Whether the file has to be complete. Otherwise the available part is returned.
 
     Raises:
-        CorruptImage: It is broken.
-        LimitExceeded: There are more bytes.
+        CorruptImage: The data is invalid.
+        LimitExceeded: The decompressed data exceeds `maximum`.
     """
     inflating = zlib.decompressobj(_GZIP_WINDOW)
     try:
-        found = inflating.decompress(data, most)
+        found = inflating.decompress(data, maximum)
     except zlib.error as error:
-        raise CorruptImage(f"The compression of the drawing is broken: {error}.") from None
+        raise CorruptImage(f"The compressed drawing is invalid: {error}.") from None
     if whole and inflating.unconsumed_tail:
-        raise LimitExceeded("bytes once it is inflated", most + 1, most)
+        raise LimitExceeded("bytes after decompression", maximum + 1, maximum)
     if whole and not inflating.eof:
-        raise CorruptImage("The compressed drawing ends too early.")
+        raise CorruptImage("The compressed drawing is truncated.")
     return found
 
 
 class _Bounded(TreeBuilder):
-    """Builds the tree of a document as long as it keeps to the bounds."""
+    """Builds the tree of a document as long as it stays within the limits."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class _Bounded(TreeBuilder):
         self._depth += 1
         self._elements += 1
         if self._depth > _DEEPEST:
-            raise LimitExceeded("elements inside of each other", self._depth, _DEEPEST)
+            raise LimitExceeded("levels of nested elements", self._depth, _DEEPEST)
         if self._elements > _MOST_ELEMENTS:
             raise LimitExceeded("elements", self._elements, _MOST_ELEMENTS)
         self._count(sum(map(len, attrs.values())))
@@ -97,7 +97,7 @@ class _Bounded(TreeBuilder):
     def _count(self, characters: int) -> None:
         self._characters += characters
         if self._characters > _MOST_BYTES:
-            raise LimitExceeded("characters once its entities are replaced", self._characters, _MOST_BYTES)
+            raise LimitExceeded("characters after entities are expanded", self._characters, _MOST_BYTES)
 
     def end(self, tag: Any, /) -> Any:
         self._depth -= 1
@@ -105,7 +105,7 @@ class _Bounded(TreeBuilder):
 
 
 def parse(data: bytes) -> Element:
-    """Return the root of a drawing, without what refers to anything outside of it; see `read`."""
+    """Return the root of a drawing without references to outside the document; see `read`."""
     root = read(data)
     for element in root.iter():
         for name in list(outside(element)):
@@ -116,15 +116,15 @@ def parse(data: bytes) -> Element:
 def read(data: bytes) -> Element:
     """Return the root of a drawing.
 
-    Entities that the document declares are replaced. Nothing is loaded.
+    Entities that the document declares are expanded. Nothing is loaded.
 
     Args:
-        data: The document, in any encoding that XML allows; it may be compressed.
+        data: The document in any encoding that XML allows; it can be compressed.
 
     Raises:
-        NotAnImage: It is XML of another kind.
-        CorruptImage: It is not well-formed.
-        LimitExceeded: It is larger than a drawing may be.
+        NotAnImage: The file is XML, but not SVG.
+        CorruptImage: The document isn't well-formed.
+        LimitExceeded: The document exceeds a limit.
     """
     parser = XMLParser(target=_Bounded())  # noqa: S314  (nothing is loaded, and what entities make is bounded)
     try:
@@ -135,7 +135,7 @@ def read(data: bytes) -> Element:
     if root.tag == "svg":  # without its namespace
         _add_namespace(root)
     if root.tag != f"{SVG}svg":
-        raise NotAnImage("It is XML of another kind.")
+        raise NotAnImage("The file is XML, but not SVG.")
     return root
 
 
@@ -146,7 +146,7 @@ def _add_namespace(root: Element) -> None:
 
 
 def outside(element: Element) -> Iterator[str]:
-    """Go through the attributes that refer to anything outside of the document."""
+    """Yield the attributes that refer to something outside the document."""
     for name in HREFS:
         target = element.get(name)
         if target and not _OWN_HREF.match(target):
@@ -154,10 +154,10 @@ def outside(element: Element) -> Iterator[str]:
 
 
 def local_name(element: Element) -> str:
-    """Return the name of an element of SVG, or "" if it is none."""
+    """Return the local name of an SVG element; "" for other elements."""
     return element.tag.removeprefix(SVG) if element.tag.startswith(SVG) else ""
 
 
 def written(root: Element) -> str:
-    """Return a drawing as text."""
+    """Return a drawing as XML text."""
     return tostring(root, encoding="unicode")

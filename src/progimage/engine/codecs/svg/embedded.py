@@ -1,4 +1,4 @@
-"""Pictures inside of a drawing."""
+"""Images embedded in a drawing."""
 
 import base64
 import binascii
@@ -20,10 +20,10 @@ _FASTEST = 1
 
 
 def make_readable(root: Element) -> None:
-    """Have the pictures in a drawing be such as renderers read: AVIF, BMP and JPEG that EXIF turns become PNG.
+    """Convert embedded images that renderers don't read to PNG: AVIF, BMP, and JPEG with an EXIF orientation.
 
     Args:
-        root: Of the drawing, which is changed.
+        root: Root of the drawing, which is modified.
     """
     for element in root.iter():
         if local_name(element) in _SHOWING:
@@ -44,7 +44,7 @@ def _data(target: str) -> bytes | None:
 
 
 def _as_png(data: bytes) -> bytes | None:
-    """Return a picture as PNG; None: renderers read it as it is, or it can't be read."""
+    """Return an image as PNG; None if renderers can read it directly or it can't be read."""
     try:
         picture = Image.open(io.BytesIO(data), formats=(_TURNED_BY_EXIF, *_UNREAD_BY_RENDERERS))
         if picture.width * picture.height > _MOST_PIXELS:
@@ -54,6 +54,6 @@ def _as_png(data: bytes) -> bytes | None:
         turned = ImageOps.exif_transpose(picture)
         target = io.BytesIO()
         turned.save(target, "PNG", compress_level=_FASTEST)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # it is for the renderer to leave it out
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # the renderer will skip it
         return None
     return target.getvalue()

@@ -1,4 +1,4 @@
-"""What of a drawing is not drawn, in words."""
+"""Warnings about parts of a drawing that aren't drawn."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -14,10 +14,10 @@ _CLIPPING = re.compile(_SHAPE, re.IGNORECASE)
 
 
 def lacking(root: Element) -> Iterator[str]:
-    """Go through what of a drawing is not drawn, a sentence for each.
+    """Yield a sentence for each kind of content that isn't drawn.
 
     Args:
-        root: Of the drawing, as it was read.
+        root: Root of the drawing as parsed.
     """
     elements = list(root.iter())
     names = set(map(local_name, elements))
@@ -27,19 +27,19 @@ def lacking(root: Element) -> Iterator[str]:
         return any(sought(text) for text in styles)
 
     if "foreignObject" in names:
-        yield "HTML and other content in foreignObject is not drawn."
+        yield "Content in foreignObject, such as HTML, isn't drawn."
     if names & _ANIMATING or styled(lambda text: "@keyframes" in text):
-        yield "The drawing is animated; it is drawn without its animations."
+        yield "The drawing is animated; it is drawn without animation."
     if "script" in names:
-        yield "The scripts of the drawing are not run."
+        yield "Scripts in the drawing aren't run."
     if styled(lambda text: "@font-face" in text):
-        yield "The drawing brings fonts along (@font-face), which are not used."
+        yield "Fonts embedded in the drawing (@font-face) aren't used."
     if styled(_CLIPPED.search) or any(_CLIPPING.match(element.get("clip-path", "")) for element in elements):
-        yield "What is clipped by a basic shape, such as circle(), is drawn whole."
+        yield "Clipping by basic shapes, such as circle(), isn't applied."
     if left_out := sum(1 for element in elements if local_name(element) != "a" and any(outside(element))):
-        yield f"References to other files are left out: {left_out}."
+        yield f"References to other files are ignored: {left_out}."
     if has_emoji_sequences(root) and needs_pango(root):
-        yield "Emoji are drawn without colours, because some are of several characters."
+        yield "Emoji are drawn without colours because some consist of several characters."
 
 
 def _style(element: Element) -> str:

@@ -1,4 +1,4 @@
-"""Lengths of CSS."""
+"""CSS lengths."""
 
 import math
 import re
@@ -7,20 +7,20 @@ FONT_SIZE = 16.0
 UNITS = {
     "": 1.0, "px": 1.0, "in": 96.0, "cm": 96 / 2.54, "mm": 96 / 25.4, "q": 96 / 101.6, "pt": 96 / 72, "pc": 16.0,
 }  # fmt: skip
-"""How many pixels each has."""
+"""Pixels per unit."""
 OF_THE_FONT = {"em": 1.0, "rem": 1.0, "ex": 0.5, "ch": 0.5}
-"""How many sizes of the font each has."""
+"""Font sizes per unit."""
 _LENGTH = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*([a-z]*|%)\s*", re.IGNORECASE)
 
 
 def pixels(text: str, whole: float | None = None, font_size: float = FONT_SIZE, *, bare: bool = False) -> float | None:
-    """Return a length in pixels; None: it is none.
+    """Return a length in pixels; None if it is invalid.
 
     Args:
-        text: What is written.
-        whole: What a percentage is of; None: it is not known, and a percentage is no length.
-        font_size: What `em` and its like are of.
-        bare: It needs no unit, as in an attribute.
+        text: The length as written.
+        whole: Length of 100 %; None if it is unknown, which makes percentages invalid.
+        font_size: Font size for `em` and similar units.
+        bare: Whether the unit can be missing, as in attributes.
     """
     found = _LENGTH.fullmatch(text)
     if found is None:

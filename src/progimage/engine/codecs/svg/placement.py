@@ -1,4 +1,4 @@
-"""Where an element is: the viewport around it, its transform, and which of its sides CSS may set."""
+"""The geometry of an element: its viewport, its transform, and the geometry properties that CSS can set."""
 
 import math
 import re
@@ -27,12 +27,12 @@ _NOT_MOVED = {"", "none", UNSET}
 
 
 class Place(NamedTuple):
-    """Where an element is.
+    """The viewport of an element.
 
     Attributes:
-        width: Of the viewport, in its own units.
-        height: Likewise.
-        outermost: It is the root of the drawing.
+        width: Width of the viewport in user units.
+        height: Height of the viewport in user units.
+        outermost: Whether the element is the root of the drawing.
     """
 
     width: float
@@ -41,11 +41,11 @@ class Place(NamedTuple):
 
     @staticmethod
     def of_root(size: tuple[float, float]) -> "Place":
-        """Return the place of the root of a drawing that has a size."""
+        """Return the place of the root of a drawing with a size."""
         return Place(*size, outermost=True)
 
     def inside(self, element: Element) -> "Place":
-        """Return the place of what an element has in it."""
+        """Return the place of the children of an element."""
         if local_name(element) not in ("svg", "symbol"):
             return self if not self.outermost else self._replace(outermost=False)
         box = re.split(r"[\s,]+", element.get("viewBox", "").strip())
@@ -56,7 +56,7 @@ class Place(NamedTuple):
         return Place(width or self.width, height or self.height)
 
     def summed(self, name: str, value: str) -> str:
-        """Return a length, which may be a sum that renderers do not know, as one that they do."""
+        """Return a length that renderers support for one that can be a sum, which they don't support."""
         if not value.startswith(SUM):
             return value
         whole = self.width if name in _ACROSS else self.height if name in _DOWN else self.diagonal
@@ -65,22 +65,22 @@ class Place(NamedTuple):
 
     @property
     def diagonal(self) -> float:
-        """What shares of lengths are of that are neither across nor down."""
+        """Reference length of percentages that are neither horizontal nor vertical."""
         return math.hypot(self.width, self.height) / math.sqrt(2)
 
     def geometry(self, element: Element) -> frozenset[str]:
-        """Return the sides of an element that CSS may set."""
+        """Return the names of an element's geometry properties that CSS can set."""
         sides = _SIDES.get(local_name(element), frozenset())
         return sides - _PLACED if self.outermost else sides
 
 
 def move(element: Element, values: Mapping[str, str], place: Place) -> None:
-    """Have an element say as an attribute how it is moved.
+    """Write the transform of an element as an attribute.
 
     Args:
-        element: Whose attributes are changed.
-        values: What CSS says of it.
-        place: Where it is.
+        element: The element, which is modified.
+        values: The element's CSS values.
+        place: The element's place.
     """
     name = _ATTRIBUTES.get(local_name(element), "transform")
     given = element.get(name, "")
@@ -113,7 +113,7 @@ def _reference(element: Element, box: str, place: Place) -> Reference:
 
 
 def _box(element: Element, place: Place) -> Reference | None:
-    """Return the extent of a simple shape."""
+    """Return the bounding box of a simple shape."""
 
     def side(name: str, whole: float) -> float:
         return pixels(element.get(name, "0"), whole, bare=True) or 0.0

@@ -1,4 +1,4 @@
-"""The properties of CSS that a drawing may have, and their values as attributes of SVG write them."""
+"""The CSS properties of drawings, and the conversion of their values to SVG attributes."""
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
@@ -18,14 +18,14 @@ INHERITED = frozenset({
     "text-rendering", "visibility", "white-space", "word-spacing", "writing-mode",
 })  # fmt: skip
 UNSET = "unset"
-"""As though nothing had been declared."""
+"""Value that acts as if nothing had been declared."""
 GEOMETRY = frozenset({"x", "y", "width", "height", "cx", "cy", "r", "rx", "ry", "d"})
 MOVING = frozenset({"transform", "transform-origin", "transform-box", "translate", "rotate", "scale"})
 ONLY_IN_STYLE = frozenset({
     "mix-blend-mode", "isolation", "font-kerning", "font-variation-settings", "image-rendering", "mask-type",
     "white-space",
 })  # fmt: skip
-"""What renderers read in `style` alone."""
+"""Properties that renderers read only from `style`."""
 
 Longhands = Mapping[str, str]
 _WIDE = {"inherit", "initial", "unset", "revert", "revert-layer"}
@@ -58,11 +58,11 @@ _LONGEST_CACHED = 200
 
 
 def longhands(name: str, text: str) -> Longhands | None:
-    """Return what a declaration without `var()` says, as attributes; None: it is invalid, or of no interest here.
+    """Return the attributes for a declaration without `var()`; None if it is invalid or irrelevant.
 
     Args:
-        name: Of the property, in lower case.
-        text: Its value.
+        name: Name of the property, in lower case.
+        text: Value as written.
     """
     if name not in _READERS:
         return None
@@ -70,15 +70,15 @@ def longhands(name: str, text: str) -> Longhands | None:
 
 
 def attribute(name: str, text: str, *, replaced: bool) -> str | None:
-    """Return what a presentation attribute says; None: it is invalid.
+    """Return the normalised value of a presentation attribute; None if it is invalid.
 
-    Attributes are less strict than declarations, such as in units. Renderers know that, so only colours are looked at,
-    and what is calculated.
+    Attributes are less strict than declarations, for example about units. Renderers handle that, so only colours and
+    calculations are processed.
 
     Args:
-        name: Of the attribute.
-        text: Its value.
-        replaced: It had a `var()` in it.
+        name: Name of the attribute.
+        text: Value as written.
+        replaced: Whether it contained a `var()`, which has been replaced.
     """
     if name in _COLOURED or replaced or "%" in text or "calc(" in text:
         said = longhands(name, text)
@@ -87,7 +87,7 @@ def attribute(name: str, text: str, *, replaced: bool) -> str | None:
 
 
 def unset(name: str) -> Longhands:
-    """Return what is said where a value turns out to be invalid only once its `var()` is replaced."""
+    """Return the attributes for a value that turned out to be invalid after its `var()` was replaced."""
     return dict.fromkeys(_SHORTHANDS.get(name, (name,)), UNSET)
 
 
@@ -126,7 +126,7 @@ def _single(name: str, text: str) -> Any:
 
 
 def _font(tokens: Tokens) -> Longhands | None:
-    """Read the shorthand: style, variant, weight and stretch in any order, a size, and families."""
+    """Read the `font` shorthand: style, variant, weight and stretch in any order, a size, and families."""
     said = dict.fromkeys(_SHORTHANDS["font"], "normal") | {"font-kerning": "auto"}
     left = list(tokens)
     while left:
@@ -181,4 +181,4 @@ _READERS: dict[str, Reader] = {
 }  # fmt: skip
 NAMES = frozenset(_READERS)
 PRESENTATION = NAMES - GEOMETRY - MOVING - ONLY_IN_STYLE - _SHORTHANDS.keys()
-"""Those that are attributes, too."""
+"""Properties that are also presentation attributes."""

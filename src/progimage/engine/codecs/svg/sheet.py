@@ -1,4 +1,4 @@
-"""Style sheets: their rules, and which of them hold for a picture on a screen."""
+"""Style sheets: their rules, and which of them apply to an image on a screen."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,19 +21,19 @@ _FEATURES = {
     "prefers-color-scheme": "light", "prefers-reduced-motion": "no-preference", "prefers-contrast": "no-preference",
     "scripting": "none", "hover": "none", "pointer": "none", "update": "none",
 }  # fmt: skip
-# Whatever a selector that nests too deeply makes of Python's compiler, which cssselect2 asks.
+# The exceptions of Python's compiler, which cssselect2 uses, for selectors that are nested too deeply.
 _UNUSABLE = (
     cssselect2.SelectorError, SyntaxError, RecursionError, NotImplementedError, TypeError, ValueError, AttributeError,
 )  # fmt: skip
 
 
 class Rule(NamedTuple):
-    """What is declared for the elements that one of some selectors means.
+    """The declarations for elements that match one of several selectors.
 
     Attributes:
-        layer: The higher, the more it counts.
-        selectors: As cssselect2 has them.
-        declarations: What is declared.
+        layer: Number of the layer; higher ones take precedence.
+        selectors: The selectors, compiled by cssselect2.
+        declarations: The declarations.
     """
 
     layer: int
@@ -43,7 +43,7 @@ class Rule(NamedTuple):
 
 @dataclass
 class _Reading:
-    """What is known while style sheets are read."""
+    """State while style sheets are read."""
 
     size: tuple[float, float]
     layers: dict[str, int] = field(default_factory=dict)
@@ -54,11 +54,11 @@ class _Reading:
 
 
 def rules(sheets: Iterable[Element], size: tuple[float, float]) -> list[Rule]:
-    """Return the rules of style sheets that hold for a picture on a screen. What they import is not loaded.
+    """Return the rules of style sheets that apply to an image on a screen. Imports aren't loaded.
 
     Args:
-        sheets: The elements that they are in.
-        size: What media queries are about.
+        sheets: The elements that contain the style sheets.
+        size: Size of the viewport for media queries.
     """
     reading, found = _Reading(size), list[Rule]()
     for sheet in sheets:
@@ -71,13 +71,13 @@ def rules(sheets: Iterable[Element], size: tuple[float, float]) -> list[Rule]:
 
 
 def _rules(nodes: Iterable[Any], reading: _Reading, layer: int, within: str) -> Iterator[Rule]:
-    """Go through the rules of a sheet or of a block in it.
+    """Yield the rules of a style sheet or of a block in it.
 
     Args:
-        nodes: Of tinycss2.
-        reading: What is known.
-        layer: The layer that it is in.
-        within: The name of that layer, with a dot behind.
+        nodes: Nodes of tinycss2.
+        reading: The state.
+        layer: Number of the surrounding layer.
+        within: Name of that layer followed by a dot.
     """
     for node in nodes:
         if node.type == "qualified-rule":
@@ -115,7 +115,7 @@ def _style_rule(prelude: Sequence[Any], content: Sequence[Any], reading: _Readin
     try:
         selectors = cssselect2.compile_selector_list(prelude, reading.namespaces)
     except _UNUSABLE:
-        return  # as CSS has it: what one selector of a list makes invalid is ignored
+        return  # as in CSS, one invalid selector invalidates the whole list
     found = tinycss2.parse_blocks_contents(content, skip_comments=True, skip_whitespace=True)
     if declarations := tuple(of_block(found)):
         yield Rule(layer, selectors, declarations)
@@ -125,11 +125,11 @@ def _style_rule(prelude: Sequence[Any], content: Sequence[Any], reading: _Readin
 
 
 def _joined(outer: Sequence[Any], inner: Sequence[Any]) -> list[Any]:
-    """Return the selector of a rule inside of another (CSS Nesting 1)."""
+    """Return the selector of a nested rule (CSS Nesting 1)."""
     meant = f":is({tinycss2.serialize(outer).strip()})"
     text = tinycss2.serialize(inner)
     text = text.replace("&", meant) if "&" in text else f"{meant} {text}"
-    if len(text) > _LONGEST_SELECTOR:  # each level may double it
+    if len(text) > _LONGEST_SELECTOR:  # each level can double it
         raise LimitExceeded("characters in a nested selector", len(text), _LONGEST_SELECTOR)
     return list(tinycss2.parse_component_value_list(text, skip_comments=True))
 
@@ -139,7 +139,7 @@ def _significant(tokens: Iterable[Any]) -> list[Any]:
 
 
 def _holds_for_media(prelude: Sequence[Any], size: tuple[float, float]) -> bool:
-    """Return whether one of a list of media queries holds for a screen of that size."""
+    """Return whether one of a list of media queries matches a screen of that size."""
     queries: list[list[Any]] = [[]]
     for part in _significant(prelude):
         if part == ",":
@@ -186,7 +186,7 @@ def _feature(token: Any, size: tuple[float, float]) -> bool:
 
 
 def _is_supported(prelude: Sequence[Any]) -> bool:
-    """Return whether a condition of `@supports` holds: what it asks for is read here."""
+    """Return whether a condition of `@supports` holds, so the feature is supported here."""
     words = [token.lower_value if token.type == "ident" else token for token in _significant(prelude)]
     negated, answers = words[:1] == [_NOT], list[bool]()
     for word in words:

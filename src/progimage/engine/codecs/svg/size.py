@@ -1,7 +1,7 @@
-"""How large a drawing is by itself, as browsers have it, and how it is made to fill any other size exactly.
+"""The natural size of a drawing, as in browsers, and scaling it to fill any other size exactly.
 
-A length is one of CSS, of which 96 pixels are an inch. `width` and `height` go before the `viewBox`, which gives the
-ratio where one of them is missing, and the size where both are. With nothing of that it is 300×150.
+Lengths are those of CSS, with 96 pixels per inch. `width` and `height` take precedence over the `viewBox`, which gives
+the ratio if one of them is missing, and the size if both are. Without any of these, the size is 300×150.
 """
 
 import math
@@ -16,15 +16,15 @@ from progimage.engine.geometry import Size
 CSS_DPI = 96
 _USUAL = 300.0, 150.0
 _LONGEST_BY_VIEWBOX = 4096
-"""A `viewBox` alone has units of its own, which may be tiny: it gives no more pixels than that."""
+"""Maximum side in pixels from a `viewBox` alone, since its units are arbitrary and can be tiny."""
 _NEARLY = 1e-4
 
 
 def intrinsic_size(root: Element) -> tuple[float, float]:
-    """Return the width and height of a drawing, in pixels of CSS.
+    """Return the width and height of a drawing in CSS pixels.
 
     Raises:
-        CorruptImage: It says that it has none.
+        CorruptImage: The width or height is 0.
     """
     width, height = (_length(root, name) for name in ("width", "height"))
     if width == 0 or height == 0:
@@ -44,24 +44,24 @@ def intrinsic_size(root: Element) -> tuple[float, float]:
 
 
 def viewport(root: Element) -> tuple[float, float]:
-    """Return the width and height that style sheets may ask for."""
+    """Return the width and height for media queries of style sheets."""
     try:
         return intrinsic_size(root)
-    except CorruptImage:  # they may give it another
+    except CorruptImage:  # style sheets can set another size
         return _USUAL
 
 
 def pixel_size(root: Element, dpi: float) -> Size:
-    """Return the width and height of a drawing in whole pixels, of which there are so many an inch."""
+    """Return the width and height of a drawing in whole pixels for a resolution."""
     width, height = (max(1, math.floor(side * dpi / CSS_DPI + 0.5)) for side in intrinsic_size(root))
     return width, height
 
 
 def fill(root: Element, size: Size) -> Element:
-    """Return a drawing that fills a size, so that its edges are those of whole pixels.
+    """Return the drawing scaled to fill a size, with its edges at whole pixels.
 
     Args:
-        root: Of the drawing, which is changed.
+        root: Root of the drawing, which is modified.
         size: Width and height in pixels.
     """
     width, height = intrinsic_size(root)
@@ -71,13 +71,13 @@ def fill(root: Element, size: Size) -> Element:
         root.set("viewBox", " ".join(map(repr, box)))
         outer = root
         _paint_behind(root, box, background)
-    else:  # as `preserveAspectRatio` says, in a frame that is stretched
+    else:  # according to `preserveAspectRatio`, inside a stretched frame
         root.set("width", repr(width))
         root.set("height", repr(height))
         outer = Element(f"{SVG}svg", {"viewBox": f"0 0 {width!r} {height!r}"})
         within = SubElement(outer, f"{SVG}g", {"transform": turn}) if turn else outer
         if not turn:
-            root.set("overflow", "visible")  # it is cut off by the frame, at whole pixels
+            root.set("overflow", "visible")  # the frame clips it at whole pixels
         within.append(root)
         _paint_behind(within, (0.0, 0.0, width, height), background)
     outer.set("width", str(size[0]))
@@ -93,7 +93,7 @@ def _paint_behind(element: Element, box: tuple[float, float, float, float], colo
 
 
 def _length(root: Element, name: str) -> float | None:
-    """Return a length in pixels, or None: there is none, or one that is a share of what is around."""
+    """Return a length in pixels; None if it is missing or a percentage."""
     font_size = pixels(root.get("font-size", ""), FONT_SIZE, bare=True) or FONT_SIZE
     value = pixels(root.get(name, ""), font_size=font_size, bare=True)
     return value if value is not None and value >= 0 else None

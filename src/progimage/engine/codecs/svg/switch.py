@@ -1,4 +1,4 @@
-"""What a drawing leaves to whoever draws it: by language, and by what is known."""
+"""Conditional processing of a drawing, by language and supported features."""
 
 from xml.etree.ElementTree import Element
 
@@ -9,12 +9,12 @@ _CONDITIONS = ("systemLanguage", "requiredFeatures", "requiredExtensions")
 
 
 def choose(root: Element) -> None:
-    """Leave of each `switch` what is to be drawn, so that every renderer draws the same.
+    """Reduce each `switch` to the child to draw, so that all renderers draw the same.
 
-    A `foreignObject` is not drawn, so it is chosen last. `requiredFeatures` always holds, as in browsers.
+    `foreignObject` isn't drawn, so it is chosen last. `requiredFeatures` always matches, as in browsers.
 
     Args:
-        root: Of the drawing, which is changed.
+        root: Root of the drawing, which is modified.
     """
     for element in list(root.iter()):
         if local_name(element) == "switch":

@@ -1,4 +1,4 @@
-"""What the texts of a drawing need: fonts, and shaping."""
+"""Requirements of texts in a drawing: fonts and shaping."""
 
 import re
 from xml.etree.ElementTree import Element, SubElement
@@ -16,7 +16,7 @@ _LETTER_BY_LETTER = re.compile(
     r"\u309b-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\ufb00-\ufb06\uff00-\uffef\U00020000-\U0003ffff]*"
 )
 _AS_EMOJI = "\ufe0f"
-# Emoji of one character each: Unicode's Emoji_Presentation without flags and skin tones, and what is told to be one.
+# Emoji of one character: Unicode's Emoji_Presentation without flags and skin tones, and characters with a selector.
 _EMOJI = re.compile(
     r"[\u231a\u231b\u23e9-\u23ec\u23f0\u23f3\u25fd\u25fe\u2614\u2615\u2648-\u2653\u267f\u2693\u26a1\u26aa\u26ab\u26bd"
     r"\u26be\u26c4\u26c5\u26ce\u26d4\u26ea\u26f2\u26f3\u26f5\u26fa\u26fd\u2705\u270a\u270b\u2728\u274c\u274e\u2753-\u2755"
@@ -27,23 +27,23 @@ _EMOJI = re.compile(
 _JOINING = re.compile(
     r"[0-9#*]\ufe0f?\u20e3|[\U0001f1e6-\U0001f1ff]{2}|[\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f]|\u200d[^\0-\u2100]"
 )
-"""What makes an emoji one of several characters: keycaps, flags, skin tones, joiners."""
+"""Characters that form an emoji of several characters: keycaps, flags, skin tones, joiners."""
 _SAYING = {"text", "tspan", "textPath", "a"}
 _MOST_SHAPED = 500_000
-"""resvg shapes a whole text again for each part of it that may have another font: so many characters take 0.7 s."""
+"""Maximum number of characters to shape. resvg shapes the whole text again for each part; this many take 0.7 s."""
 
 
 def name_generic_fonts(root: Element) -> None:
-    """Have each list of font families in a drawing end with the generic one that browsers would come to."""
+    """Append to each list of font families in a drawing the generic family that browsers would use."""
     for element in root.iter():
         if family := element.get("font-family"):
             element.set("font-family", _ending_generic(family))
 
 
 def needs_pango(root: Element) -> bool:
-    """Return whether a text has letters or emoji of several characters, goes from right to left, or has many parts.
+    """Return whether a text has letters or emoji of several characters, is right-to-left, or has many parts.
 
-    What librsvg can't lay out, such as a text along a path, is for resvg nevertheless, as long as it has few parts.
+    Text that librsvg can't lay out, such as text on a path, is left to resvg nevertheless, if it has few parts.
     """
     texts = list(root.iter(f"{SVG}text"))
     if any(map(_has_many_parts, texts)):
@@ -72,13 +72,13 @@ def _is_laid_out(text: Element) -> bool:
 
 def _has_many_parts(text: Element) -> bool:
     said = "".join(text.itertext())
-    # What has a place of its own begins a new piece of text.
+    # Parts with their own position start a new text chunk.
     joined = sum(1 for part in text.iter() if "x" not in part.attrib and "y" not in part.attrib)
     return (joined + len(_EMOJI.findall(said))) * len(said) > _MOST_SHAPED
 
 
 def colour_emoji(root: Element) -> None:
-    """Have each emoji in the texts of a drawing name the font that has it in colours."""
+    """Set the colour emoji font for each emoji in the texts of a drawing."""
     for text in list(root.iter(f"{SVG}text")):
         if _EMOJI.search("".join(text.itertext())):
             for element in list(text.iter()):
@@ -100,7 +100,7 @@ def _set_emoji_apart(element: Element) -> None:
         end = 0
         for found in _EMOJI.finditer(part):
             _say(element, part[end : found.start()])
-            # Not a tspan, which style sheets speak of.
+            # Not a tspan, which style sheets can refer to.
             emoji = SubElement(element, f"{SVG}a", {"style": f"font-family:'{EMOJI}'"})
             emoji.text = found[0].replace(_AS_EMOJI, "")
             end = found.end()

@@ -1,4 +1,4 @@
-"""Transforms as CSS writes them, turned into those that SVG has as attributes."""
+"""Conversion of CSS transforms to SVG transform attributes."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ _ACROSS, _DOWN = ("left", "right"), ("top", "bottom")
 
 
 class Reference(NamedTuple):
-    """What shares of a transform and its origin are of, in units of the user."""
+    """Reference box for percentages in a transform and its origin, in user units."""
 
     x: float
     y: float
@@ -33,18 +33,18 @@ class Affine(NamedTuple):
     f: float = 0
 
     def after(self, inner: "Affine") -> "Affine":
-        """Return what another transform and then this one do."""
+        """Return the composition of another transform followed by this one."""
         a, b, c, d, e, f = self
         k, l, m, n, o, p = inner  # noqa: E741
         return Affine(a * k + c * l, b * k + d * l, a * m + c * n, b * m + d * n, a * o + c * p + e, b * o + d * p + f)
 
     def __str__(self) -> str:
-        """Return it as an attribute has it."""
+        """Return the transform as an attribute value."""
         return f"matrix({' '.join(f'{value:.9g}' for value in self)})"
 
 
 def transform(text: str, reference: Reference) -> Affine | None:
-    """Return what a value of `transform` does, in the plane; None: CSS has no such value."""
+    """Return the two-dimensional transform of a `transform` value; None if it is invalid."""
     whole = Affine()
     tokens = significant(text)
     if len(tokens) == 1 and tokens[0].type == "ident" and tokens[0].lower_value == "none":
@@ -57,7 +57,7 @@ def transform(text: str, reference: Reference) -> Affine | None:
 
 
 def single(name: str, text: str, reference: Reference) -> Affine | None:
-    """Return what a value of `translate`, `rotate` or `scale` does; None: CSS has no such value."""
+    """Return the transform of a value of `translate`, `rotate` or `scale`; None if it is invalid."""
     tokens = significant(text)
     if len(tokens) == 1 and tokens[0].type == "ident" and tokens[0].lower_value == "none":
         return Affine()
@@ -65,7 +65,7 @@ def single(name: str, text: str, reference: Reference) -> Affine | None:
 
 
 def origin(text: str, reference: Reference) -> tuple[float, float] | None:
-    """Return the point that a value of `transform-origin` means; None: CSS has no such value."""
+    """Return the point of a value of `transform-origin`; None if it is invalid."""
     words = text.lower().split()[:2]
     if not words:
         return None
@@ -78,7 +78,7 @@ def origin(text: str, reference: Reference) -> tuple[float, float] | None:
 
 
 def about(point: tuple[float, float], inner: str) -> str:
-    """Return a transform, written as an attribute has it, with a point that it leaves where it is."""
+    """Return an attribute value for a transform about a point."""
     if point == (0, 0) or not inner:
         return inner
     x, y = (f"{value:.9g}" for value in point)
@@ -111,8 +111,8 @@ def _call(name: str, given: Sequence[Any], reference: Reference) -> Affine | Non
 
 
 def _translate(axis: str, given: Sequence[Any], reference: Reference) -> Affine | None:
-    most = {"": 2, "3d": 3}.get(axis, 1)
-    if not 1 <= len(given) <= most:
+    maximum = {"": 2, "3d": 3}.get(axis, 1)
+    if not 1 <= len(given) <= maximum:
         return None
     sides = (reference.height,) if axis == "y" else (reference.width, reference.height, 0.0)
     moved = [pixels(token.serialize(), side) for token, side in zip(given, sides, strict=False)]
@@ -123,13 +123,13 @@ def _translate(axis: str, given: Sequence[Any], reference: Reference) -> Affine 
 
 
 def _scale(axis: str, given: Sequence[Any], _: Reference) -> Affine | None:
-    most = {"": 2, "3d": 3}.get(axis, 1)
+    maximum = {"": 2, "3d": 3}.get(axis, 1)
     factors = [
         token.value / (100 if token.type == "percentage" else 1)
         for token in given
         if token.type in ("number", "percentage")
     ]
-    if not 1 <= len(factors) == len(given) <= most:
+    if not 1 <= len(factors) == len(given) <= maximum:
         return None
     x = 1.0 if axis in ("y", "z") else factors[0]
     y = {"x": 1.0, "z": 1.0}.get(axis, factors[min(1, len(factors) - 1)])
@@ -140,7 +140,7 @@ def _rotate(axis: str, given: Sequence[Any], _: Reference) -> Affine | None:
     if axis == "3d" or len(given) != 1 or (angle := _angle(given[0])) is None:
         return None
     cos, sin = math.cos(angle), math.sin(angle)
-    if axis in ("x", "y"):  # out of the plane: what is seen of it is narrower
+    if axis in ("x", "y"):  # rotation out of the plane: it appears narrower
         return Affine(d=cos) if axis == "x" else Affine(a=cos)
     return Affine(cos, sin, -sin, cos)
 

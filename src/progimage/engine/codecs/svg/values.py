@@ -1,4 +1,4 @@
-"""Values of CSS, as attributes of SVG write them."""
+"""Conversion of CSS values to SVG attribute values."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,20 +8,20 @@ from progimage.engine.codecs.svg.colour import colour
 from progimage.engine.codecs.svg.length import OF_THE_FONT, UNITS, pixels
 
 SUM = "+ "
-"""Begins a length that is the sum of some, of different units."""
+"""Prefix of a length that is a sum of lengths with different units."""
 Tokens = Sequence[Any]
 """Component values of tinycss2, without comments and white space."""
 Reader = Callable[[Tokens], str | None]
-"""Returns a value; None: it is invalid."""
+"""Returns a value, or None if it is invalid."""
 
 
 def one_colour(tokens: Tokens) -> str | None:
-    """Read one colour."""
+    """Read a single colour."""
     return colour(tokens[0]) if len(tokens) == 1 else None
 
 
 def paint(tokens: Tokens) -> str | None:
-    """Read what a shape is filled or outlined with."""
+    """Read a paint: the fill or stroke of a shape."""
     first, *rest = tokens
     if first.type == "ident" and first.lower_value in ("none", "context-fill", "context-stroke"):
         return None if rest else str(first.lower_value)
@@ -40,7 +40,7 @@ def _url(token: Any) -> str | None:
 
 
 def opacity(tokens: Tokens) -> str | None:
-    """Read an opacity, which may be a percentage."""
+    """Read an opacity, as a number or a percentage."""
     (token, *rest) = tokens
     if rest or token.type not in ("number", "percentage"):
         return None
@@ -53,7 +53,7 @@ def number(tokens: Tokens) -> str | None:
 
 
 def one_of(words: str) -> Reader:
-    """Return what reads one of some keywords."""
+    """Return a reader for one of several keywords."""
     allowed = {word.lower(): word for word in words.split()}
 
     def read(tokens: Tokens) -> str | None:
@@ -78,11 +78,11 @@ def _one_length(token: Any, bare: bool) -> str | None:
 
 
 def length(*words: str, bare: bool = False) -> Reader:
-    """Return what reads a length.
+    """Return a reader for a length.
 
     Args:
-        words: What it may be instead.
-        bare: It needs no unit.
+        words: Keywords that are also allowed.
+        bare: Whether the unit can be missing.
     """
 
     def read(tokens: Tokens) -> str | None:
@@ -96,7 +96,7 @@ def length(*words: str, bare: bool = False) -> Reader:
 
 
 def dashes(tokens: Tokens) -> str | None:
-    """Read lengths of dashes and gaps."""
+    """Read the lengths of dashes and gaps."""
     if len(tokens) == 1 and tokens[0].type == "ident":
         return "none" if tokens[0].lower_value == "none" else None
     lengths = [_one_length(part, bare=True) for part in tokens if part != ","]
@@ -104,7 +104,7 @@ def dashes(tokens: Tokens) -> str | None:
 
 
 def _calc(arguments: Tokens) -> str | None:
-    """Return what a sum of products of lengths of one unit is."""
+    """Return the value of a sum of products of lengths with the same unit."""
     total: dict[str, float] = {}
     sign, factor, unit, divide = 1.0, None, "", False
     for part in (*(part for part in arguments if part.type not in ("whitespace", "comment")), None):
@@ -141,7 +141,7 @@ def _amount(token: Any) -> tuple[float, str] | None:
 
 
 def anything(tokens: Tokens) -> str | None:
-    """Read what renderers are to judge, with targets and colours as they know them."""
+    """Read any value, and leave its validation to renderers; URLs and colours are converted to supported ones."""
     if any(token.type == "error" for token in tokens):
         return None
     return " ".join(map(_written, tokens)).replace(" ,", ",")

@@ -1,8 +1,8 @@
-"""The database's schema, version by version, and bringing a database to the newest.
+"""Migrations of the database schema.
 
-While a cluster is upgraded node by node, two versions of the service run on one schema, the newer one's. So a version
-only adds: tables, and columns that may be empty or have a default. What a version does not need any more is removed by
-the one after it.
+While a cluster is upgraded node by node, two versions of the service use one schema, the newer one. So each version
+only adds tables, and columns that are nullable or have a default. What a version no longer needs is removed by the next
+one.
 """
 
 import fcntl
@@ -15,48 +15,48 @@ import sqlalchemy as sa
 
 from progimage.storage.database.connections import DatabaseUnavailable, make_engine, translated_errors
 
-# Any number that all nodes share: the key of PostgreSQL's advisory lock around a migration.
+# Key of PostgreSQL's advisory lock around a migration: an arbitrary number that all nodes share.
 _ADVISORY_LOCK = 7_016_941
 _ASK_SECONDS = 0.1
 RESTORING = "restoring"
-"""A table that there is from the beginning to the end of a restore."""
+"""Table that exists while a restore is running or unfinished."""
 _TELLING_TABLES = ("deployment", "images", "api_keys", "owners", RESTORING)
-"""What is in one of these was put there by somebody who meant this deployment."""
+"""Tables whose rows show that a deployment exists."""
 
 
 class BeingRestored(DatabaseUnavailable):
-    """A restore into the database has not ended."""
+    """A restore into the database is unfinished."""
 
 
 def migrate(url: str, lock_file: Path) -> None:
-    """Bring a database to the newest schema; of several processes or nodes, one does it and the others wait.
+    """Upgrade a database to the newest schema. If several processes or nodes try, one does it and the others wait.
 
     Args:
-        url: SQLAlchemy's URL of it.
-        lock_file: A file that the processes of this node share.
+        url: SQLAlchemy URL of the database.
+        lock_file: File shared by the processes of this node.
 
     Raises:
-        BeingRestored: A restore has not ended.
-        DatabaseUnavailable: It fails.
+        BeingRestored: A restore is unfinished.
+        DatabaseUnavailable: The database is unavailable.
     """
     engine = make_engine(url)
     with translated_errors():
         _refuse_half(engine)
         revision = _revision(engine)
-        if revision is None or revision < newest():  # a newer version of the service has migrated it, if it is greater
+        if revision is None or revision < newest():  # a newer version of the service may have upgraded it further
             with locked(url, lock_file):
                 bring_to(url, newest())
     engine.dispose()
 
 
 def is_there(url: str) -> bool:
-    """Return whether a database has anything of a deployment in it; no database is made.
+    """Return whether a database contains a deployment, without creating the database.
 
     Raises:
-        DatabaseUnavailable: It fails.
+        DatabaseUnavailable: The database is unavailable.
     """
     if url.startswith("sqlite") and not Path(sa.make_url(url).database or "").exists():
-        return False  # to connect would make the file
+        return False  # connecting would create the file
     engine = make_engine(url)
     try:
         with translated_errors():
@@ -73,8 +73,8 @@ def _has_rows(engine: sa.Engine) -> bool:
 
 
 def bring_to(url: str, revision: str) -> None:
-    """Bring a database to a version of the schema; "base" removes all tables, and what is in them."""
-    # Only here, where it is needed: importing it takes a quarter of a second and 35 MB.
+    """Upgrade a database to a version of the schema. "base" removes all tables with their contents."""
+    # Imported only when needed, since it takes a quarter of a second and 35 MB.
     import alembic.command
     import alembic.config
 
@@ -90,11 +90,11 @@ def bring_to(url: str, revision: str) -> None:
 
 @contextmanager
 def locked(url: str, lock_file: Path) -> Iterator[None]:
-    """Keep other processes and nodes from changing a database's schema, or which stores belong to it. It blocks.
+    """Lock the schema of a database, and its assignment to stores, against other processes and nodes. Blocks.
 
     Args:
-        url: SQLAlchemy's URL of it.
-        lock_file: A file that the processes of this node share.
+        url: SQLAlchemy URL of the database.
+        lock_file: File shared by the processes of this node.
     """
     with lock_file.open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -103,8 +103,8 @@ def locked(url: str, lock_file: Path) -> Iterator[None]:
             return
         engine = make_engine(url)
         with engine.connect() as connection:
-            # Asking again and again, since who waits in a statement holds up an index that is made concurrently. The
-            # lock ends with the connection.
+            # Poll, since a waiting statement would block the concurrent creation of an index. The lock ends with the
+            # connection.
             while not connection.execute(sa.text(f"SELECT pg_try_advisory_lock({_ADVISORY_LOCK})")).scalar():
                 connection.rollback()
                 time.sleep(_ASK_SECONDS)
@@ -114,7 +114,7 @@ def locked(url: str, lock_file: Path) -> Iterator[None]:
 
 
 def _revision(engine: sa.Engine) -> str | None:
-    """Return the version of the schema that a database has, or None: it has none yet."""
+    """Return the schema version of a database, or None if it has none yet."""
     with engine.connect() as connection:
         if not sa.inspect(connection).has_table("alembic_version"):
             return None
@@ -123,15 +123,15 @@ def _revision(engine: sa.Engine) -> str | None:
 
 
 def _refuse_half(engine: sa.Engine) -> None:
-    """Raise an exception if a restore has begun in a database and has not ended."""
+    """Raise an exception if a restore into a database is unfinished."""
     with engine.connect() as connection:
         if sa.inspect(connection).has_table(RESTORING):
             raise BeingRestored(
-                "This deployment is being restored from a backup. If that was broken off, run `progimage restore`"
-                " again."
+                "This deployment is being restored from a backup. If the restore was interrupted, run `progimage"
+                " restore` again."
             )
 
 
 def newest() -> str:
-    """Return the newest version of the schema that this program knows."""
+    """Return the newest schema version of this program."""
     return max(path.name[1:5] for path in (Path(__file__).parent / "versions").glob("v[0-9]*.py"))

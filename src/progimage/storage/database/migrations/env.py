@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations on the connection that `migrate` hands over."""
+"""Entry point of Alembic: runs the migrations on the connection from `migrate`."""
 
 from alembic import context
 
@@ -8,7 +8,7 @@ context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=metadata,
     render_as_batch=True,
-    transaction_per_migration=True,  # some end a transaction before they are done
+    transaction_per_migration=True,  # some migrations commit before they are finished
 )
 with context.begin_transaction():
     context.run_migrations()

@@ -1,4 +1,4 @@
-"""Put something around the picture, and cut it to a shape: `extend`, `border`, `radius`, `mask`."""
+"""Frame the image and cut it to a shape: `extend`, `border`, `radius`, `mask`."""
 
 from dataclasses import replace
 
@@ -12,11 +12,11 @@ from progimage.engine.operations import Operations
 from progimage.engine.paint import alpha_band, ink, ready_for, times_alpha
 from progimage.engine.picture import open_picture
 from progimage.engine.plan import Plan
-from progimage.engine.steps.size import on_canvas, resized
+from progimage.engine.steps.resize import on_canvas, resized
 
 
-def framing(frame: Frame, operations: Operations, plan: Plan) -> Frame:
-    """Apply all of them, in the order of their declaration."""
+def border(frame: Frame, operations: Operations, plan: Plan) -> Frame:
+    """Apply frame and mask operations in declaration order."""
     pixels, scale = frame.pixels, operations.dpr
     if operations.extend:
         top, _, _, left = sides(operations.extend, scale)
@@ -45,13 +45,13 @@ def _bordered(pixels: pyvips.Image, operations: Operations) -> pyvips.Image:
 
 
 def _rounded_box(width: int, height: int, operations: Operations) -> pyvips.Image:
-    """Return how much of each pixel lies inside of a box with round corners, 0 to 1."""
+    """Return the fraction of each pixel that lies inside a box with rounded corners, 0 to 1."""
     if operations.radius == "max":
         radii = [min(width, height) / 2] * 4
     else:
         radii = [float(radius) * operations.dpr for radius in operations.radius or ()]
     top_left, top_right, bottom_right, bottom_left = radii
-    # Where two are too large for a side, all shrink alike (CSS Backgrounds and Borders Level 3, section 4.5).
+    # If two radii exceed a side, all shrink by the same factor (CSS Backgrounds and Borders Level 3, section 4.5).
     sums = (
         (top_left + top_right, width),
         (bottom_left + bottom_right, width),
@@ -59,7 +59,7 @@ def _rounded_box(width: int, height: int, operations: Operations) -> pyvips.Imag
         (top_right + bottom_right, height),
     )
     shrink = min([1.0, *(side / total for total, side in sums if total > side)])
-    # The order of libvips: top right, bottom right, top left, bottom left.
+    # libvips expects top right, bottom right, top left, bottom left.
     corners = [radius * shrink for radius in (top_right, bottom_right, top_left, bottom_left)]
     distance = pyvips.Image.sdf(
         width, height, "rounded-box", a=[-0.5, -0.5], b=[width - 0.5, height - 0.5], corners=corners

@@ -1,4 +1,4 @@
-"""Bring the picture to the size that is asked for: resample, then cut off what is too much or fill what is missing."""
+"""Bring the image to the requested size: resample, then crop or add a canvas."""
 
 from dataclasses import replace
 
@@ -13,12 +13,12 @@ from progimage.engine.paint import TRANSPARENT, ink, premultiplied, ready_for
 from progimage.engine.picture import as_picture
 from progimage.engine.plan import Plan
 
-# libvips' names for the ways to look for the interesting part; that of faces is for where there are none.
+# libvips' names of the methods that find the interesting part; the one for `face` is used if there is no face.
 _INTERESTING = {"smart": "attention", "entropy": "entropy", "face": "attention"}
 
 
-def size(frame: Frame, operations: Operations, plan: Plan) -> Frame:
-    """Resample to the fitted size, then make the canvas of it."""
+def resize(frame: Frame, operations: Operations, plan: Plan) -> Frame:
+    """Resample to the fitted size, then crop or extend to the canvas size."""
     pixels = frame.pixels
     here = pixels.width, pixels.height
     fitted = fitting(frame.stands_for or here, operations, vector=plan.vector)
@@ -43,9 +43,9 @@ def resized(pixels: pyvips.Image, target: Size, kernel: str) -> pyvips.Image:
     """Resample to a size, in the pixels' own colour space.
 
     Args:
-        pixels: What to resample.
-        target: Width and height.
-        kernel: The name of the kernel.
+        pixels: The pixels to resample.
+        target: Width and height to resample to.
+        kernel: libvips' name of the resampling kernel.
     """
     across, down = target[0] / pixels.width, target[1] / pixels.height
     return premultiplied(pixels, lambda image: image.resize(across, vscale=down, kernel=kernel))
@@ -54,19 +54,19 @@ def resized(pixels: pyvips.Image, target: Size, kernel: str) -> pyvips.Image:
 def cut(
     pixels: pyvips.Image, target: Size, operations: Operations, plan: Plan, what: str, unresized: Frame
 ) -> pyvips.Image:
-    """Cut a part of a size out of the picture, where gravity says.
+    """Crop the image to a size, at the position that gravity selects.
 
     Args:
-        pixels: The picture; at least as large as `target` both ways.
-        target: Width and height of the part.
-        operations: Has the gravity.
-        plan: Keeps the place that was found in the first frame.
-        what: What it is cut for, so that two cuts of one stage are kept apart.
-        unresized: What the picture was resampled from, in which small faces are still to be found.
+        pixels: The image; at least as large as `target` in both directions.
+        target: Width and height of the part to keep.
+        operations: The operations of the stage, with the gravity.
+        plan: Stores the position that was found in the first frame.
+        what: Name of the crop, to tell two crops of one stage apart.
+        unresized: The frame before resampling, in which small faces can still be found.
     """
     gravity = operations.gravity
     if isinstance(gravity, str) and gravity in _INTERESTING:
-        pixels = pixels.copy_memory()  # it is read twice
+        pixels = pixels.copy_memory()  # they are read twice
         place_found = plan.settle(
             what, operations, pixels, lambda: _interesting(pixels, target, str(gravity), unresized)
         )
@@ -78,7 +78,7 @@ def _interesting(pixels: pyvips.Image, target: Size, gravity: str, unresized: Fr
     if gravity == "face" and (faces := _faces(unresized)):
         return part_with(faces, (pixels.width, pixels.height), target)
     found = pixels.smartcrop(*target, interesting=_INTERESTING[gravity])
-    # libvips notes how far the part was moved, as the negative of where it was.
+    # libvips records the negated position of the part as its offset.
     return -found.xoffset, -found.yoffset
 
 
@@ -92,9 +92,9 @@ def _faces(frame: Frame) -> list[Face]:
 
 
 def on_canvas(pixels: pyvips.Image, left: int, top: int, canvas: Size, operations: Operations) -> pyvips.Image:
-    """Put the picture on a larger canvas, which is filled as `extend_mode` and `background` say."""
+    """Put the image on a larger canvas that is filled according to `extend_mode` and `background`."""
     if operations.extend_mode != "background":
-        # What is seen again has to be read again.
+        # Repeated pixels are read several times.
         return pixels.copy_memory().embed(left, top, *canvas, extend=operations.extend_mode)
     colour = operations.background or TRANSPARENT
     pixels = ready_for(pixels, colour)

@@ -1,4 +1,4 @@
-"""Change pixels by their neighbours: `median`, `blur`, `sharpen`, `pixelate`."""
+"""Effects that depend on neighbouring pixels: `median`, `blur`, `sharpen`, `pixelate`."""
 
 from dataclasses import replace
 
@@ -10,16 +10,17 @@ from progimage.engine.paint import keeping_alpha, premultiplied, with_hidden_col
 from progimage.engine.plan import Plan
 
 _WIDE = 30
-"""The sigma from which on a blur reads each pixel so often that it is cheaper to have all of them in memory."""
+"""Sigma from which a blur reads each pixel so often that it is faster to copy all pixels to memory first."""
 
 
-def effects(frame: Frame, operations: Operations, plan: Plan) -> Frame:
-    """Apply all of them, in the order of their declaration; their lengths are multiplied by `dpr`.
+def filters(frame: Frame, operations: Operations, plan: Plan) -> Frame:
+    """Apply the effects in declaration order. Lengths are multiplied by `dpr`.
 
-    Each pixel counts by its alpha, so that nothing shows of a colour that is hidden.
+    Pixels are weighted by their alpha, so that hidden colours don't bleed in.
 
-    What looks at neighbours reads each pixel many times, and what came before would be worked out again each time: 180
-    seconds instead of 5, for a wide blur after a rotation. So after what takes long, the pixels are put into memory.
+    These operations read each pixel many times, and libvips would recompute all previous operations each time: a wide
+    blur after a rotation takes 180 seconds instead of 5. Therefore the pixels are copied to memory after slow
+    operations.
     """
     pixels, scale = frame.pixels, operations.dpr
     takes_long = operations.rotate % 90 != 0
@@ -43,9 +44,9 @@ def effects(frame: Frame, operations: Operations, plan: Plan) -> Frame:
 
 
 def _median(image: pyvips.Image, side: int) -> pyvips.Image:
-    # Room around it, since libvips refuses a square that is larger than the image.
+    # Add a margin, since libvips rejects a square that is larger than the image.
     room = side // 2
-    if image.format == "float":  # premultiplied; libvips is fast with integers only
+    if image.format == "float":  # premultiplied; libvips is only fast for integers
         white = 65535 if image.interpretation in ("rgb16", "grey16") else 255
         image = (image + 0.5).cast("ushort" if white > 255 else "uchar")
     roomy = image.embed(room, room, image.width + 2 * room, image.height + 2 * room, extend="copy")
@@ -57,7 +58,7 @@ def _sharpened(image: pyvips.Image, sigma: float) -> pyvips.Image:
 
 
 def _pixelated(image: pyvips.Image, side: int) -> pyvips.Image:
-    # Squares at the right and lower edge may be cut off: their colour is the mean of what there is.
+    # Squares at the right and bottom edge can be cut off; repeating the edge pixels completes them.
     across, down = -(-image.width // side) * side, -(-image.height // side) * side
     whole = image.embed(0, 0, across, down, extend="copy")
     return whole.shrink(side, side).zoom(side, side).crop(0, 0, image.width, image.height)

@@ -1,4 +1,4 @@
-"""Mirror and turn the picture."""
+"""Mirror and rotate the image."""
 
 from dataclasses import replace
 
@@ -13,14 +13,14 @@ from progimage.engine.plan import Plan
 _QUARTERS: dict[float, str] = {90: "d90", 180: "d180", 270: "d270"}
 
 
-def turn(frame: Frame, operations: Operations, plan: Plan) -> Frame:
+def rotate(frame: Frame, operations: Operations, plan: Plan) -> Frame:
     """Flip, flop, then rotate."""
     pixels = frame.pixels
     degrees = operations.rotate % 360
     if not (operations.flip or operations.flop or degrees):
         return frame
     if operations.flip or degrees:
-        pixels = pixels.copy_memory()  # rows are needed in another order
+        pixels = pixels.copy_memory()  # the rows are read in another order
     if operations.flip:
         pixels = pixels.flip("vertical")
     if operations.flop:
@@ -28,7 +28,7 @@ def turn(frame: Frame, operations: Operations, plan: Plan) -> Frame:
     if degrees in _QUARTERS:
         pixels = pixels.rot(_QUARTERS[degrees])
     elif degrees:
-        # The corners are transparent, and the edge is blended with them; libvips itself weighs colours by alpha here.
+        # The corners are transparent, and the edges are blended with them; libvips weights colours by alpha here.
         pixels = with_alpha(pixels)
         bicubic = pyvips.Interpolate.new("bicubic")
         pixels = pixels.rotate(degrees, interpolate=bicubic, background=[0] * pixels.bands)

@@ -1,7 +1,7 @@
-"""Change tones and colours, pixel by pixel. The alpha channel stays as it is.
+"""Change tones and colours pixel by pixel. The alpha channel is left unchanged.
 
-`brightness`, `contrast`, `saturation`, `hue` and `sepia` are those of Filter Effects Module Level 1 (W3C), on the
-encoded samples, each clamped before the next; so a picture looks here as CSS makes it look in a browser.
+`brightness`, `contrast`, `saturation`, `hue` and `sepia` follow Filter Effects Module Level 1 (W3C): they work on the
+encoded samples, each clamped before the next. The results look like those of CSS filters in a browser.
 """
 
 import math
@@ -19,11 +19,11 @@ from progimage.engine.values import Colour
 
 Matrix = list[list[float]]
 _DARKEST, _LIGHTEST = 1, 99
-"""The percentiles of the lightness that become black and white."""
+"""Percentiles of the lightness that `normalize` maps to black and white."""
 
 
-def tone(frame: Frame, operations: Operations, plan: Plan) -> Frame:
-    """Apply all of them, in the order of their declaration."""
+def adjust(frame: Frame, operations: Operations, plan: Plan) -> Frame:
+    """Apply the tone operations in declaration order."""
     pixels = _normalised(frame.pixels, operations, plan) if operations.normalize else frame.pixels
     pixels = _filtered(pixels, operations)
     if operations.tint:
@@ -34,13 +34,13 @@ def tone(frame: Frame, operations: Operations, plan: Plan) -> Frame:
         pixels = keeping_alpha(pixels, lambda image: image.invert())
     if operations.threshold is not None:
         grey = to_grey(pixels)
-        least = operations.threshold * white_of(grey) / 255
-        pixels = keeping_alpha(grey, lambda image: _of_kind((image >= least) / 255 * white_of(grey), grey))
+        minimum = operations.threshold * white_of(grey) / 255
+        pixels = keeping_alpha(grey, lambda image: _of_kind((image >= minimum) / 255 * white_of(grey), grey))
     return frame if pixels is frame.pixels else replace(frame, pixels=pixels, mode=mode_of(pixels))
 
 
 def _filtered(pixels: pyvips.Image, operations: Operations) -> pyvips.Image:
-    """Apply what works on samples from 0 to 1."""
+    """Apply the operations that work on samples from 0 to 1."""
     matrices = []
     if operations.saturation != 1:
         matrices.append(_saturation(operations.saturation))
@@ -52,7 +52,7 @@ def _filtered(pixels: pyvips.Image, operations: Operations) -> pyvips.Image:
     lines = [(operations.brightness, 0.0), (operations.contrast, 0.5 - 0.5 * operations.contrast)]
     lines = [line for line in lines if line != (1, 0)]
     if space_of(pixels) == "grey":
-        matrices = []  # they leave greys as they are
+        matrices = []  # they don't change greys
     if not (matrices or lines or operations.gamma != 1):
         return pixels
     white = white_of(pixels)
@@ -97,9 +97,9 @@ def _sepia(amount: float) -> Matrix:
 
 
 def _normalised(pixels: pyvips.Image, operations: Operations, plan: Plan) -> pyvips.Image:
-    pixels = pixels.copy_memory()  # it is read twice
+    pixels = pixels.copy_memory()  # they are read twice
     dark, light = plan.settle("normalize", operations, pixels, lambda: _levels(pixels))
-    if light - dark < 1:  # there is nothing to stretch
+    if light - dark < 1:  # nothing to stretch
         return pixels
 
     def change(image: pyvips.Image) -> pyvips.Image:
@@ -111,11 +111,11 @@ def _normalised(pixels: pyvips.Image, operations: Operations, plan: Plan) -> pyv
 
 
 def _levels(pixels: pyvips.Image) -> tuple[float, float]:
-    # L* of CIELAB, 0 to 100, as 16-bit integers, of which a histogram can be made.
+    # L* of CIELAB, 0 to 100, as 16-bit integers, since a histogram needs integers.
     lightness = (opaque_bands(pixels).colourspace("lab")[0] * 655.35).cast("ushort")
     if not pixels.hasalpha():
         return lightness.percent(_DARKEST) / 655.35, lightness.percent(_LIGHTEST) / 655.35
-    # Each pixel counts as much as it shows.
+    # Pixels are weighted by their alpha.
     sums = alpha_band(pixels).hist_find_indexed(lightness).hist_cum()
     share = sums * (100 / max(1, sums.getpoint(sums.width - 1, 0)[0]))
     darkest, lightest = ((share <= percent).avg() / 255 * sums.width for percent in (_DARKEST, _LIGHTEST))
@@ -129,11 +129,11 @@ def _tinted(image: pyvips.Image, colour: Colour) -> pyvips.Image:
 
 
 def _from_lab(lab: pyvips.Image, pixels: pyvips.Image) -> pyvips.Image:
-    """Return the colours in the kind of pixels that some others have."""
+    """Convert CIELAB to the colour space and depth of `pixels`."""
     kinds = {"b-w": "b-w", "grey16": "grey16", "rgb16": "rgb16"}
     return lab.copy(interpretation="lab").colourspace(kinds.get(pixels.interpretation, "srgb"))
 
 
 def _of_kind(samples: pyvips.Image, pixels: pyvips.Image) -> pyvips.Image:
-    """Round to the integers of some other pixels."""
+    """Round samples to the integer format of `pixels`."""
     return (samples + 0.5).cast(pixels.format).copy(interpretation=pixels.interpretation)

@@ -1,4 +1,4 @@
-"""Cut out the part of the picture that is asked for: `crop`, then `trim`."""
+"""Cut out the requested part of the image: `crop`, then `trim`."""
 
 from dataclasses import replace
 
@@ -11,11 +11,11 @@ from progimage.engine.operations import Operations
 from progimage.engine.paint import alpha_band, opaque_bands
 from progimage.engine.plan import Plan
 from progimage.engine.pyramid import part_of_level, scale_of
-from progimage.engine.steps.size import cut
+from progimage.engine.steps.resize import cut
 
 
-def region(frame: Frame, operations: Operations, plan: Plan) -> Frame:
-    """Keep a part only; where the frame is a level of a pyramid, the part of it that has what is to be kept."""
+def crop(frame: Frame, operations: Operations, plan: Plan) -> Frame:
+    """Apply `crop` and `trim`. If the frame is a level of a pyramid, the box is scaled to the level."""
     pixels, stands_for = frame.pixels, frame.stands_for
     here = pixels.width, pixels.height
     box = crop_box(stands_for or here, operations)
@@ -23,7 +23,7 @@ def region(frame: Frame, operations: Operations, plan: Plan) -> Frame:
         if stands_for:
             stands_for = box.width, box.height
             box = part_of_level(box, scale_of(frame.stands_for or here, here))
-        # A level may lack the last row and column.
+        # A level can lack the last row and column.
         right, bottom = min(here[0], box.left + box.width), min(here[1], box.top + box.height)
         left, top = min(box.left, here[0] - 1), min(box.top, here[1] - 1)
         pixels = pixels.crop(left, top, max(1, right - left), max(1, bottom - top))
@@ -32,7 +32,7 @@ def region(frame: Frame, operations: Operations, plan: Plan) -> Frame:
             pixels = pixels.copy_memory()  # they are read twice
         pixels = cut(pixels, box, operations, plan, "crop", replace(frame, pixels=pixels))
     if operations.trim is not None:
-        pixels = pixels.copy_memory()  # it is read twice
+        pixels = pixels.copy_memory()  # they are read twice
         found = plan.settle("trim", operations, pixels, lambda: _edges(pixels, operations.trim or 0))
         if found:
             pixels = pixels.crop(found.left, found.top, found.width, found.height)
@@ -40,7 +40,7 @@ def region(frame: Frame, operations: Operations, plan: Plan) -> Frame:
 
 
 def _edges(pixels: pyvips.Image, threshold: float) -> Box | None:
-    """Return the box inside of the edges, or None if there is nothing inside."""
+    """Return the box inside the edges, or None if nothing is inside."""
     looked_at = pixels
     if pixels.hasalpha():
         transparent = pixels.getpoint(0, 0)[-1] == 0

@@ -1,4 +1,4 @@
-"""What a picture looks like, in a few bytes: placeholders, dominant colours, a perceptual hash."""
+"""Compact descriptions of how an image looks: placeholders, dominant colours, perceptual hash."""
 
 import base64
 from dataclasses import dataclass
@@ -14,30 +14,30 @@ from progimage.engine.files import AnyFile, InputFile
 from progimage.engine.limits import Limits
 from progimage.engine.paint import with_alpha
 from progimage.engine.picture import open_picture
-from progimage.engine.steps.size import resized
+from progimage.engine.steps.resize import resized
 
 _THUMBHASH_SIDE = 100
-"""The largest picture that ThumbHash takes."""
+"""Maximum side of an image for ThumbHash."""
 _BLURHASH_SIDE, _BLURHASH_COMPONENTS = 32, 4
 _PREVIEW_SIDE, _PREVIEW_QUALITY = 24, 40
 _PALETTE_SIDE = 128
 _OPAQUE_FROM = 128
 _KMEANS_ROUNDS = 4
 _FLAT_SHARE = 0.55
-"""Line art has at least this share of pixels that are the same as their neighbour. Of 26 photographs that were
-measured, none had more than 0.43, and of 6 drawings none less than 0.89."""
+"""Minimum fraction of pixels in line art that equal their neighbour. In measurements, it was at most 0.43 for 26
+photographs and at least 0.89 for 6 drawings."""
 
 
 @dataclass(frozen=True, slots=True)
 class Placeholder:
-    """What to show until a picture is there.
+    """Placeholders to show while an image loads.
 
     Attributes:
-        width: Of the upright picture, in pixels.
-        height: Likewise.
-        thumbhash: Its ThumbHash, in base64; it has the aspect ratio and the transparency.
-        blurhash: Its BlurHash, of 4 or 3 components along the longer side.
-        data_uri: A tiny WebP, to be stretched by the browser.
+        width: Upright width of the image in pixels.
+        height: Upright height of the image in pixels.
+        thumbhash: ThumbHash in base64, which includes aspect ratio and transparency.
+        blurhash: BlurHash with 4 components along the longer side and 3 along the shorter.
+        data_uri: A tiny WebP as a data URI, for the browser to stretch.
     """
 
     width: int
@@ -52,8 +52,8 @@ class Swatch:
     """A dominant colour.
 
     Attributes:
-        color: As in CSS, such as #c08040.
-        share: What part of the opaque pixels is near to it, 0 to 1.
+        color: CSS colour such as #c08040.
+        share: Fraction of the opaque pixels that are close to this colour, 0 to 1.
     """
 
     color: str
@@ -61,16 +61,16 @@ class Swatch:
 
 
 def placeholder(file: AnyFile, limits: Limits) -> Placeholder:
-    """Make the placeholders of an image file.
+    """Return the placeholders of an image file.
 
     Args:
         file: The file.
         limits: The largest image to accept.
 
     Raises:
-        NotAnImage: It is in no format that can be read.
-        CorruptImage: It is broken.
-        LimitExceeded: It is too large.
+        NotAnImage: The file is not in a supported image format.
+        CorruptImage: The image is damaged.
+        LimitExceeded: The image is too large.
     """
     picture = open_picture(InputFile(file), limits, longest=_THUMBHASH_SIDE)
     width, height = picture.stands_for
@@ -93,17 +93,17 @@ def placeholder(file: AnyFile, limits: Limits) -> Placeholder:
 def palette(file: AnyFile, colours: int, limits: Limits) -> list[Swatch]:
     """Return the dominant colours of an image file, the most frequent first.
 
-    They are found by median cut and refined by k-means. What is more than half transparent does not count.
+    They are found by median cut and refined by k-means. Pixels that are more than half transparent are ignored.
 
     Args:
         file: The file.
-        colours: The most to return.
+        colours: Maximum number of colours to return.
         limits: The largest image to accept.
 
     Raises:
-        NotAnImage: It is in no format that can be read.
-        CorruptImage: It is broken.
-        LimitExceeded: It is too large.
+        NotAnImage: The file is not in a supported image format.
+        CorruptImage: The image is damaged.
+        LimitExceeded: The image is too large.
     """
     small = with_alpha(
         _within(to_rgb(open_picture(InputFile(file), limits, longest=_PALETTE_SIDE).pixels), _PALETTE_SIDE)
@@ -123,13 +123,13 @@ def palette(file: AnyFile, colours: int, limits: Limits) -> list[Swatch]:
 
 
 def perceptual_hash(picture: pyvips.Image) -> str:
-    """Return a hash whose bits differ the less, the more two pictures look alike (dHash, Krawetz 2013).
+    """Return a perceptual hash (dHash, Krawetz 2013). The fewer bits differ, the more similar two images look.
 
     Args:
         picture: Grey or sRGB of 8 bits.
 
     Returns:
-        32 hexadecimal digits: 64 bits of the differences along rows, then 64 of those along columns.
+        32 hexadecimal digits: 64 bits for differences along rows, then 64 bits for differences along columns.
     """
     flat = picture.flatten(background=[255] * (picture.bands - 1)) if picture.hasalpha() else picture
     row, column = dhash.dhash_row_col(_pillow(flat))
@@ -137,7 +137,9 @@ def perceptual_hash(picture: pyvips.Image) -> str:
 
 
 def is_line_art(picture: pyvips.Image) -> bool:
-    """Return whether a picture is drawn rather than photographed: it has even areas, which lossless formats keep small.
+    """Return whether an image is drawn rather than photographed.
+
+    Drawings have areas of uniform colour, which lossless formats compress well.
 
     Args:
         picture: Grey or sRGB of 8 bits.

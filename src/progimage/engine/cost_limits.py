@@ -1,4 +1,4 @@
-"""Whether what is asked for keeps to the limits, before any pixel is decoded, and how little need be decoded."""
+"""Check a request against the limits before any pixel is decoded, and decide how little has to be decoded."""
 
 import math
 from collections.abc import Mapping
@@ -19,67 +19,70 @@ from progimage.engine.source import open_source
 from progimage.engine.spec import RenditionSpec, changes_pixels, keeps_gain_map
 
 _SHIFT = 0.1
-"""How far, in pixels of the result, an edge may be off for a size that the fraction does not divide."""
+"""Maximum shift of an edge, in pixels of the result, if the shrink factor doesn't divide the size evenly."""
 _MEDIAN_PIXELS = 100_000_000
-"""The most pixels in all frames that a median is taken of: 12 megapixels take a second, whatever its side."""
+"""Maximum number of pixels in all frames for `median`: 12 megapixels take a second, for any side."""
 
 
-def check_demand(
+def check_cost(
     source: Source, spec: RenditionSpec, frames: int, limits: Limits, images: Mapping[str, InputFile]
 ) -> None:
-    """Hold what is asked for against the limits.
+    """Check a rendition against the limits.
 
     Args:
         source: The image.
-        spec: What is asked for.
-        frames: How many frames or pages are rendered.
-        limits: The largest picture to make, and the memory that there is for it.
-        images: The files of the other images that are needed, by their references.
+        spec: Spec of the rendition.
+        frames: Number of frames or pages to render.
+        limits: The limits for size, memory and cost.
+        images: Files of the other images that the spec needs, by reference.
 
     Raises:
-        InvalidParameter: A parameter makes the picture, or the work on it, too large.
-        TooCostly: It is to be run as a heavy task.
+        InvalidParameter: A parameter makes the image too large, or needs too much memory or CPU time.
+        TooCostly: The task has to run as a heavy task.
     """
     size = _upright(source, spec)
-    most = size[0] * size[1]
+    maximum = size[0] * size[1]
     for number, operations in enumerate(spec.stages, 1):
         where = f"ops {number}: " if spec.ops else ""
         for name, reached in sizes_on_the_way(size, operations, vector=source.vector and number == 1):
             size = reached
             pixels = size[0] * size[1]
-            most = max(most, pixels)
+            maximum = max(maximum, pixels)
             if pixels > limits.pixels or pixels * frames > limits.total_pixels:
-                least = min(limits.pixels, limits.total_pixels // frames)
+                minimum = min(limits.pixels, limits.total_pixels // frames)
                 raise InvalidParameter(
                     f"{where}{name}",
                     _given(operations, name),
-                    f"what gives at most {least} pixels{' a frame' * (frames > 1)}; this gives {size[0]}×{size[1]}",
+                    f"values that result in at most {minimum} pixels{' per frame' * (frames > 1)}; this results in"
+                    f" {size[0]}×{size[1]}",
                 )
-        if operations.median and most * frames > _MEDIAN_PIXELS:
+        if operations.median and maximum * frames > _MEDIAN_PIXELS:
             raise InvalidParameter(
                 f"{where}median",
                 str(operations.median),
-                f"only where there are at most {_MEDIAN_PIXELS} pixels in all frames; here are {most * frames}",
+                f"only for at most {_MEDIAN_PIXELS} pixels in all frames together; here there are {maximum * frames}",
             )
-    _check_memory(source, spec, frames, most, limits)
+    _check_memory(source, spec, frames, maximum, limits)
     others = {reference: Facts.of(open_source(file, limits)) for reference, file in images.items()}
     _check_cost(Facts.of(source, spec.autorotate), spec, others, limits)
 
 
-def _check_memory(source: Source, spec: RenditionSpec, frames: int, most: int, limits: Limits) -> None:
+def _check_memory(source: Source, spec: RenditionSpec, frames: int, maximum: int, limits: Limits) -> None:
     if not limits.memory or not any(changes_pixels(operations) for operations in spec.stages):
         return
-    # A frame whole as it is decoded, and the largest of its results whole with an alpha channel, before and after a
-    # step that needs all of it at once. An encoder that goes over the frames twice keeps all of them.
+    # One decoded frame, plus the largest intermediate image with an alpha channel, before and after a step that needs
+    # the whole image at once. An encoder that makes two passes keeps all frames.
     sample = 2 if source.description.depth > 8 else 1
     target = FORMATS[spec.format]
     collects = target.collects_frames or (target.writes_animations and spec.max_bytes)
     kept = frames if collects else min(frames, target.frames_at_once)
     read = math.prod(_read(source, spec) if source.levels else source.size)
-    needed = (read * 4 + most * 4 * (1 + kept)) * sample
+    needed = (read * 4 + maximum * 4 * (1 + kept)) * sample
     if needed > limits.memory:
         raise InvalidParameter(
-            "width", _given(spec, "width"), f"what needs at most {limits.memory} bytes of memory; this needs {needed}"
+            "width",
+            _given(spec, "width"),
+            f"values that need at most {limits.memory} bytes of memory; this needs {needed}",
         )
 
 
@@ -91,20 +94,20 @@ def _check_cost(facts: Facts, spec: RenditionSpec, others: Mapping[str, Facts], 
         raise InvalidParameter(
             f"ops {where}: {name}" if where else name,
             given,
-            f"what needs at most {limits.most_cost:g} seconds of CPU time, with all else that is asked for; this needs"
-            f" about {cost:.0f}",
+            f"values that, together with the other parameters, need at most {limits.most_cost:g} seconds of CPU time;"
+            f" this needs about {cost:.0f}",
         )
     drawing = any(one.is_drawing for one in (facts, *others.values()))
     limits.check_cost(lambda: cost or rendition_cost(facts, spec, others), drawing=drawing)
 
 
 def decoding(source: Source, spec: RenditionSpec, decoder: Decoder) -> Decoding:
-    """Return how to decode: as small, or a drawing as large, as the rendition can use.
+    """Return how to decode: the smallest size that suffices for the rendition, or the exact size for a drawing.
 
     Args:
         source: The image.
-        spec: What is asked for.
-        decoder: Decodes it.
+        spec: Spec of the rendition.
+        decoder: The decoder to use.
     """
     if source.levels:
         return level_for(source, spec.stages[0])
@@ -118,8 +121,8 @@ def decoding(source: Source, spec: RenditionSpec, decoder: Decoder) -> Decoding:
     if decoder.draws:
         return Decoding(draw=target, metadata=metadata)
     here = _turned(source, spec)
-    least = LOOKED_AT if spec.stages[0].gravity == "face" else 1
-    fractions = (fraction for fraction in decoder.shrinks if max(here) >= least * fraction)
+    minimum = LOOKED_AT if spec.stages[0].gravity == "face" else 1
+    fractions = (fraction for fraction in decoder.shrinks if max(here) >= minimum * fraction)
     shrink = next((fraction for fraction in fractions if _may_shrink(here, target, fraction)), 1)
     if hdr and source.description.gain_map:
         return Decoding(metadata=metadata, hdr=hdr)
@@ -127,7 +130,7 @@ def decoding(source: Source, spec: RenditionSpec, decoder: Decoder) -> Decoding:
 
 
 def _may_shrink(size: Size, target: Size, shrink: int) -> bool:
-    # Of a side that is no multiple of the fraction, libvips leaves out what does not fill a pixel.
+    # If a side isn't a multiple of the factor, libvips drops the remainder that doesn't fill a whole pixel.
     whole = size[0] // shrink, size[1] // shrink
     shifts = (wanted - wanted * part * shrink / side for side, part, wanted in zip(size, whole, target, strict=True))
     return suffices(whole, target) and max(shifts) < _SHIFT
@@ -138,7 +141,7 @@ def _upright(source: Source, spec: RenditionSpec) -> Size:
 
 
 def _read(source: Source, spec: RenditionSpec) -> Size:
-    """Return the size of what has to be read: of a pyramid, only the part that is asked for."""
+    """Return the size of the part to read: the crop box of a pyramid, or the whole image."""
     box = crop_box(_upright(source, spec), spec.stages[0]) if source.levels else None
     return (box.width, box.height) if isinstance(box, Box) else _upright(source, spec)
 
