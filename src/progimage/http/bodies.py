@@ -25,6 +25,10 @@ from progimage.tracing import span
 _T = TypeVar("_T")
 
 FIELD, URL = "data", "url"
+SMALL_BODY = 64 * 1024
+"""Size limit of JSON bodies that describe one thing, in bytes."""
+LARGE_BODY = 1024 * 1024
+"""Size limit of JSON bodies with lists or metadata, in bytes."""
 _LARGEST_FRAME = 1024 * 1024
 """Number of bytes of a form that may be something other than images."""
 _LARGEST_TEXT = 8192

@@ -22,7 +22,8 @@ UPLOAD_OPTIONS = ("visibility", "expires", "label", "metadata", DAMAGED)
 FILTERS = ("owner", "format", "sha256", "min_bytes", "max_bytes", "after", "before", "label", "deleted")
 _LONGEST_LABEL, _MOST_LABELS = 100, 50
 _LARGEST_METADATA = 4096
-_LONGEST_LIFE = 100 * 366 * 24 * 3600
+LONGEST_SECONDS = 100 * 366 * 24 * 3600
+"""The longest time in a request, in seconds: about 100 years."""
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _DURATION = re.compile(r"([0-9]{1,10})([smhdw]?)")
 _ISO_DURATION = re.compile(
@@ -99,7 +100,7 @@ def expiry(text: str, name: str = "expires") -> float:
     now = clock.now()
     lifetime = _seconds(text)
     at = now + lifetime if lifetime is not None else date(name, text, _EXPIRES)
-    if not now < at <= now + _LONGEST_LIFE:
+    if not now < at <= now + LONGEST_SECONDS:
         raise _invalid(name, text, _EXPIRES)
     return at
 

@@ -176,7 +176,7 @@ def _size(data: memoryview, tags: dict[int, bytes]) -> tuple[int, int]:
         if place == _IMAGE or place in tags:
             at = _number(tags, place)
             if bytes(data[at : at + 8]) != _CODESTREAM:
-                raise ValueError("there is no image at the offset that the file gives")
+                raise ValueError("no image at the offset in the header")
             short = data[at + 10] & 0x80
             width, height = struct.unpack_from(">HH" if short else ">II", data, at + 12)
             if (width + 1, height + 1) != said:

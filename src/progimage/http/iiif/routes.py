@@ -14,7 +14,7 @@ from progimage.http.iiif.description import CONTEXTS, PROFILES, describe
 from progimage.http.iiif.syntax import VERSIONS, Bounds, ImageRequest, parse
 from progimage.http.middleware.cors import note_visibility
 from progimage.http.params import SIGNABLE, refuse_unsigned, verified_query
-from progimage.http.permission import AnyRequest, caller_of, readable
+from progimage.http.permission import AnyRequest, readable
 from progimage.http.responses.images import rendition, representation_of
 from progimage.http.responses.representation import (
     Content,
@@ -119,7 +119,7 @@ async def image(
     response = await rendition(request, state, record, spec, wanted.extension, links=links)
     # Without a public URL, the response contains the host of this request, which can differ for the next one.
     if state.settings.public_url is not None:
-        state.response_cache.keep(request.scope, response, keyless=caller_of(request).principal.key_id is None)
+        state.response_cache.keep(request.scope, response)
     return response
 
 

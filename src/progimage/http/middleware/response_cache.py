@@ -17,6 +17,7 @@ from litestar.types import ASGIApp, Send
 
 from progimage import clock
 from progimage.http.basis import basis_of
+from progimage.http.middleware.authentication import CALLER
 from progimage.http.middleware.cors import Browsers, is_public
 from progimage.http.middleware.security_headers import ALWAYS
 from progimage.http.responses.representation import CHUNK, RepresentationResponse, file_chunks
@@ -81,15 +82,18 @@ class ResponseCache:
         self._responses: TTLCache[tuple[bytes, bytes], _Response] = TTLCache(_RESPONSES, KNOWN_SECONDS / 2)
         self._bodies: LRUCache[bytes, bytes] = LRUCache(_BODIES_BYTES, getsizeof=len)
 
-    def keep(self, scope: Any, response: ASGIApp, *, keyless: bool) -> None:
+    def keep(self, scope: Any, response: ASGIApp) -> None:
         """Keep the response to a GET for later requests, if anyone who knows the URL may get it.
 
         Args:
             scope: ASGI scope of the request.
             response: The response.
-            keyless: Whether the request has no API key.
         """
-        if not keyless or not isinstance(response, RepresentationResponse) or response.location:
+        if (
+            scope[CALLER].principal.key_id is not None
+            or not isinstance(response, RepresentationResponse)
+            or response.location
+        ):
             return
         representation, content = response.representation, response.content
         if representation.vary:

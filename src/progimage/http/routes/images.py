@@ -10,6 +10,7 @@ from litestar.params import Parameter
 
 from progimage.auth import Caller, Scope
 from progimage.http.basis import basis_of
+from progimage.http.bodies import SMALL_BODY
 from progimage.http.paging import CURSOR, CURSOR_PARAMETER, LIMIT, LIMIT_PARAMETER, Page
 from progimage.http.params import SIGNABLE, query_of, verified_query
 from progimage.http.permission import AnyRequest, caller_of, owned, require, requires
@@ -19,7 +20,6 @@ from progimage.problems import Problem
 from progimage.schemas import ImageChange, ImagePage, OwnImageRecord, problems, response
 
 _PERMANENTLY = "permanently"
-_SMALL_BODY = 64 * 1024
 
 
 def _parameter(name: str, description: str) -> Any:
@@ -83,7 +83,7 @@ async def list_images(
         204: response(None, "The record was changed."),
         **problems(400, 401, 403, 404, 503),
     },
-    request_max_body_size=_SMALL_BODY,
+    request_max_body_size=SMALL_BODY,
     guards=[requires(Scope.UPLOAD)],
 )
 async def change(

@@ -3,15 +3,14 @@
 from litestar import Response, delete, get, post
 
 from progimage.auth import Caller, Scope
+from progimage.http.bodies import SMALL_BODY
 from progimage.http.permission import requires
 from progimage.http.routes.owners import check_owner
 from progimage.http.state import ServiceState
-from progimage.images.options import check_range, expiry
+from progimage.images.options import LONGEST_SECONDS, check_range, expiry
 from progimage.problems import Problem
 from progimage.schemas import KeyDocument, KeyRotation, KeyWanted, NewKeyDocument, problems
 
-_SMALL_BODY = 64 * 1024
-_LONGEST_GRACE = 100 * 366 * 24 * 3600
 _LONGEST_NAME = 100
 _NOT_KEPT = {"cache-control": "no-store"}
 
@@ -37,7 +36,7 @@ async def list_keys(state: ServiceState, owner: str | None = None) -> list[KeyDo
     description="Returns the key, which is never shown again. Administrators only.",
     responses=problems(400, 401, 403, 503),
     status_code=201,
-    request_max_body_size=_SMALL_BODY,
+    request_max_body_size=SMALL_BODY,
     guards=[requires(Scope.ADMIN)],
 )
 async def make_key(caller: Caller, state: ServiceState, data: KeyWanted) -> Response[NewKeyDocument]:
@@ -65,12 +64,12 @@ async def make_key(caller: Caller, state: ServiceState, data: KeyWanted) -> Resp
     " Administrators only.",
     responses=problems(400, 401, 403, 404, 503),
     status_code=201,
-    request_max_body_size=_SMALL_BODY,
+    request_max_body_size=SMALL_BODY,
     guards=[requires(Scope.ADMIN)],
 )
 async def rotate_key(caller: Caller, state: ServiceState, id: str, data: KeyRotation) -> Response[NewKeyDocument]:
     """Create a key that replaces another."""
-    check_range("grace_seconds", data.grace_seconds, 0, _LONGEST_GRACE)
+    check_range("grace_seconds", data.grace_seconds, 0, LONGEST_SECONDS)
     made = await state.library.catalogue.keys.rotate(caller, id, data.grace_seconds)
     state.library.changes.mark(id)
     return Response(NewKeyDocument.of_new(made.key, made.text), headers=_NOT_KEPT, status_code=201)

@@ -3,14 +3,13 @@
 from litestar import get, put
 
 from progimage.auth import Caller, Scope, is_owner
+from progimage.http.bodies import SMALL_BODY
 from progimage.http.permission import AnyRequest, require, requires
 from progimage.http.state import ServiceState
 from progimage.images.options import check_range
 from progimage.problems import Problem
 from progimage.schemas import OwnerDocument, OwnerWanted, problems
 from progimage.storage import Owner, Quota
-
-_SMALL_BODY = 64 * 1024
 
 
 @get(
@@ -49,7 +48,7 @@ async def list_owners(state: ServiceState) -> list[OwnerDocument]:
     " Omitted members get the deployment's defaults. Administrators only.",
     responses=problems(400, 401, 403, 503),
     status_code=200,
-    request_max_body_size=_SMALL_BODY,
+    request_max_body_size=SMALL_BODY,
     guards=[requires(Scope.ADMIN)],
 )
 async def set_owner(caller: Caller, state: ServiceState, owner: str, data: OwnerWanted) -> OwnerDocument:

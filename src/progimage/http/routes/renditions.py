@@ -11,7 +11,7 @@ from litestar.types import ASGIApp
 
 from progimage.auth import Scope
 from progimage.engine import FORMATS
-from progimage.http.bodies import read_body
+from progimage.http.bodies import LARGE_BODY, read_body
 from progimage.http.params import refuse_unsigned
 from progimage.http.permission import AnyRequest, caller_of, check_other_images, readable, requires
 from progimage.http.responses.streams import NDJSON, Result, StreamedResponse, as_ndjson, as_zip, preferred, results
@@ -21,8 +21,6 @@ from progimage.images.requests import AUTO, PRESET, RenditionRequest, parsed, pr
 from progimage.problems import Problem
 from progimage.schemas import problems
 from progimage.settings import Settings
-
-_LARGEST_BODY = 1024 * 1024
 
 
 class RenditionsWanted(msgspec.Struct, forbid_unknown_fields=True):
@@ -76,7 +74,7 @@ async def several_renditions(request: AnyRequest, state: ServiceState) -> ASGIAp
 
 
 async def _wanted(request: AnyRequest) -> RenditionsWanted:
-    body = await read_body(request, _LARGEST_BODY)
+    body = await read_body(request, LARGE_BODY)
     try:
         wanted = msgspec.json.decode(body, type=RenditionsWanted)
     except msgspec.DecodeError as error:

@@ -70,7 +70,7 @@ async def deliver(request: AnyRequest, state: ServiceState, reference: str, down
         response = await original(request, state, record, download)
     else:
         response = await _rendition(request, state, await state.library.current(record), name.extension, query)
-    state.response_cache.keep(request.scope, response, keyless=caller_of(request).principal.key_id is None)
+    state.response_cache.keep(request.scope, response)
     return response
 
 

@@ -6,16 +6,15 @@ from litestar import Response, post
 
 from progimage import clock
 from progimage.auth import EXPIRES, KEY_ID, SIGNATURE, Signer
+from progimage.http.bodies import SMALL_BODY
 from progimage.http.params import SIGNED_METHODS, transformations_of
 from progimage.http.permission import AnyRequest, check_other_images, owned, require
 from progimage.http.state import ServiceState
-from progimage.images.options import check_range
+from progimage.images.options import LONGEST_SECONDS, check_range
 from progimage.images.requests import ImageName, Query, parsed
 from progimage.problems import Problem
 from progimage.schemas import SignatureWanted, SignedDocument, date_text, problems
 
-_SMALL_BODY = 64 * 1024
-_LONGEST_SECONDS = 100 * 366 * 24 * 3600
 _ROOT = "/storage/"
 
 
@@ -28,7 +27,7 @@ _ROOT = "/storage/"
     " or until the key is revoked.",
     responses=problems(400, 401, 403, 404, 503),
     status_code=200,
-    request_max_body_size=_SMALL_BODY,
+    request_max_body_size=SMALL_BODY,
 )
 async def sign(request: AnyRequest, state: ServiceState, data: SignatureWanted) -> Response[SignedDocument]:
     """Return a signed URL."""
@@ -40,11 +39,11 @@ async def sign(request: AnyRequest, state: ServiceState, data: SignatureWanted) 
         )  # fmt: skip
     caller = require(request, SIGNED_METHODS[method])
     if data.expires_in is not None:
-        check_range("expires_in", data.expires_in, 1, _LONGEST_SECONDS)
+        check_range("expires_in", data.expires_in, 1, LONGEST_SECONDS)
     elif method == "DELETE":
         raise Problem(
             400, "invalid-parameter", "A signed DELETE must expire.", parameter="expires_in", given="null",
-            allowed=f"1 to {_LONGEST_SECONDS}",
+            allowed=f"1 to {LONGEST_SECONDS}",
         )  # fmt: skip
     signer = signer_of(state)
     path, query = await _own_image(request, state, data.url)

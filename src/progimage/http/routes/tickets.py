@@ -7,6 +7,7 @@ from litestar import post
 
 from progimage import clock
 from progimage.auth import BadSignature, Caller, Scope, Ticket
+from progimage.http.bodies import LARGE_BODY
 from progimage.http.idempotency import IdempotencyKey
 from progimage.http.middleware.cors import TICKET
 from progimage.http.permission import requires
@@ -18,7 +19,6 @@ from progimage.problems import Problem
 from progimage.schemas import TicketDocument, TicketWanted, date_text, problems
 
 _LONGEST_SECONDS = 7 * 24 * 3600
-_SMALL_BODY = 1024 * 1024
 
 
 @post(
@@ -29,7 +29,7 @@ _SMALL_BODY = 1024 * 1024
     " of at most `max_bytes`, within `expires_in` seconds. The upload can't override the options set by the ticket.",
     responses=problems(400, 401, 403, 429),
     status_code=201,
-    request_max_body_size=_SMALL_BODY,
+    request_max_body_size=LARGE_BODY,
     guards=[requires(Scope.UPLOAD)],
 )
 async def make_ticket(caller: Caller, state: ServiceState, data: TicketWanted) -> TicketDocument:

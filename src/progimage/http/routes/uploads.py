@@ -14,7 +14,7 @@ from litestar.types import ASGIApp
 from progimage import clock
 from progimage.auth import Caller, Principal, Scope, Ticket
 from progimage.engine.values import is_reference
-from progimage.http.bodies import URL, receive, unless_disconnected
+from progimage.http.bodies import LARGE_BODY, URL, receive, unless_disconnected
 from progimage.http.idempotency import IdempotencyKey
 from progimage.http.middleware.cors import TICKET
 from progimage.http.params import ANY_QUERY, query_of, refuse_query
@@ -45,7 +45,6 @@ from progimage.schemas import (
 from progimage.settings import Settings
 from progimage.storage import Record, Share
 
-_SMALL_BODY = 1024 * 1024
 _DESCRIPTION = (
     "The body is an image, or a multipart form with one or more fields `data`. If one of several images is rejected,"
     " none is stored.\n\n"
@@ -114,7 +113,7 @@ async def upload_form(request: AnyRequest, state: ServiceState) -> Response[Any]
         **problems(400, 401, 403, 413, 429),
     },
     status_code=200,
-    request_max_body_size=_SMALL_BODY,
+    request_max_body_size=LARGE_BODY,
     guards=[requires(Scope.UPLOAD)],
 )
 async def import_list(caller: Caller, state: ServiceState, data: ImportWanted) -> ASGIApp:

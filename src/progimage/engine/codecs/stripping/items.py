@@ -7,7 +7,6 @@ from progimage.engine.codecs.boxes import Box, boxes, first, number
 
 _HIDDEN = 1
 _MAXIMUM = 65_536
-_ESSENTIAL = 1
 
 
 @dataclass(frozen=True, slots=True)
